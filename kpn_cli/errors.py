@@ -1,0 +1,10 @@
+"""The one exception that users see."""
+
+
+class KpnError(Exception):
+    """Something the user can fix.
+
+    The message is one line that says what is wrong, where (the file or option)
+    and what to do next. The command line prints it without a traceback and
+    exits with 1.
+    """

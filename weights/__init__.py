@@ -1,0 +1,1 @@
+"""The networks that ship with kpn; README.md beside this file says how they were made."""
