@@ -1,0 +1,93 @@
+"""Files appear whole under their name, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from .errors import KpnError
+
+_NO_SPACE = "Free some space, or choose another folder."
+_NO_RIGHT = "Choose a folder you may write to."
+
+#: What the user can do about an error number.
+_NEXT_STEP = {
+    errno.ENOSPC: _NO_SPACE,
+    errno.EDQUOT: _NO_SPACE,
+    errno.EFBIG: "Choose a folder on a disk that takes files of this size.",
+    errno.EACCES: _NO_RIGHT,
+    errno.EPERM: _NO_RIGHT,
+    errno.EROFS: _NO_RIGHT,
+    errno.ENOENT: "Create the folder, or choose another one.",
+    errno.ENOTDIR: "Choose an output that is a folder, not a file.",
+    errno.EISDIR: "Move the folder of that name out of the way.",
+    errno.ENAMETOOLONG: "Choose a shorter name.",
+}
+
+
+@contextmanager
+def atomic(path: Path | str) -> Iterator[Path]:
+    """Give a temporary name to write to; it becomes `path` when the block ends well.
+
+    The temporary file lies in the same folder (a rename is atomic only within
+    one file system), is hidden, keeps the suffix and has the permissions of any
+    new file. Its bytes reach the disk before the rename, so a power cut leaves
+    the old file or the new one. It is removed when the block fails, by
+    whichever exception, Ctrl-C included; an existing `path` then stays as it was.
+
+    Args:
+        path: the file to create or replace; its folder exists.
+
+    Yields:
+        The temporary path: an empty file to overwrite.
+
+    Raises:
+        KpnError: if the file cannot be written: full disk, read-only folder, ...
+    """
+    path = Path(path)
+    # Short, so that a name near the limit of the file system still has a temporary one.
+    temporary = path.parent / f".kpn-{secrets.token_hex(6)}{path.suffix}"
+    try:
+        # Not tempfile: its files are private (0600), and the rename would keep that.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        yield temporary
+        _flush(temporary, os.O_RDWR)
+        os.replace(temporary, path)
+        if os.name == "posix":  # Windows has no handle of a folder to flush
+            _flush(path.parent, os.O_RDONLY)
+    except OSError as error:
+        if _is_about(error, temporary, path):
+            raise write_error(path, error) from error
+        raise
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_error(path: Path, error: OSError) -> KpnError:
+    """Return the error to raise when writing `path` failed: file, reason, what to do next."""
+    reason = " ".join((error.strerror or str(error) or type(error).__name__).split())
+    advice = _NEXT_STEP.get(error.errno, "Check the disk, or choose another folder.")
+    return KpnError(f"{path}: cannot be written: {reason}. {advice}")
+
+
+def _flush(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems cannot flush; the data is as safe there as it gets.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _is_about(error: OSError, temporary: Path, path: Path) -> bool:
+    """Whether the block failed on its output, rather than on another file that it reads."""
+    names = (temporary, path, path.parent)
+    return error.filename is None or Path(os.fsdecode(error.filename)) in names
