@@ -1,0 +1,47 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+from pictures import scene
+
+from kpn_cli.network import KPN, KPNConfig
+from kpn_cli.photos import Scene
+
+# The same examples in each run (a failure is then about the change at hand), and
+# no deadline: on a busy machine time says nothing.
+settings.register_profile("kpn", deadline=None, derandomize=True, max_examples=40)
+settings.load_profile("kpn")
+
+# The tests' pictures are so small that a second thread costs more than it brings.
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def scenes() -> list[Scene]:
+    """Two random photos, large enough for patches of 16 cells."""
+    return [scene(1, 120, 140), scene(2, 140, 120)]
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> KPNConfig:
+    return KPNConfig(widths=(8, 8), head=8)
+
+
+@pytest.fixture
+def tiny_network(tiny_config: KPNConfig) -> KPN:
+    """A network of two levels whose head has moved away from its timid start."""
+    torch.manual_seed(0)
+    network = KPN(tiny_config).eval()
+    with torch.no_grad():
+        network.head_weight.mul_(100)
+        network.head_bias.normal_(0, 0.1)
+    return network
