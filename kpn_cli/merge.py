@@ -1,0 +1,71 @@
+"""Kernels x frames -> clean planes: one path for training and for use."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class _FilterFrames(torch.autograd.Function):
+    """Each frame under its own kernels.
+
+    Written by hand because autograd would keep 25 shifted copies of the burst:
+    forward adds one tap at a time into the result, backward needs nothing but
+    the frames. Both take the burst in pieces that stay inside the cache.
+    """
+
+    @staticmethod
+    def forward(ctx, padded: Tensor, kernels: Tensor) -> Tensor:
+        batch, count, taps, height, width = kernels.shape
+        side = round(taps**0.5)
+        out = padded.new_zeros(batch, count, padded.shape[2], height, width)
+        for b in range(batch):
+            for tap in range(taps):
+                row, column = divmod(tap, side)
+                window = padded[b, :, :, row : row + height, column : column + width]
+                out[b].addcmul_(window, kernels[b, :, tap, None])
+        ctx.save_for_backward(padded)
+        ctx.side = side
+        return out
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[None, Tensor]:
+        (padded,) = ctx.saved_tensors
+        batch, count, planes, height, width = gradient.shape
+        out = gradient.new_empty(batch, count, ctx.side, ctx.side, height, width)
+        # (batch, count, planes, side, side, height, width): a view, every shift of every plane
+        windows = padded.unfold(3, height, 1).unfold(4, width, 1)
+        for b in range(batch):
+            for n in range(count):
+                torch.mul(windows[b, n, 0], gradient[b, n, 0], out=out[b, n])
+                for plane in range(1, planes):
+                    out[b, n].addcmul_(windows[b, n, plane], gradient[b, n, plane])
+        return None, out.flatten(2, 3)
+
+
+def filter_frames(burst: Tensor, kernels: Tensor) -> Tensor:
+    """Return each frame filtered with its own per-pixel kernels.
+
+    Beyond its border a frame is continued by its border sample.
+
+    Args:
+        burst: `(batch, count, planes, height, width)`, linear. Not differentiated.
+        kernels: `(batch, count, K*K, height, width)`, K odd; shared by the planes.
+
+    Returns:
+        `(batch, count, planes, height, width)`.
+    """
+    reach = round(kernels.shape[2] ** 0.5) // 2
+    padded = F.pad(burst.flatten(1, 2), (reach,) * 4, mode="replicate")
+    padded = padded.unflatten(1, burst.shape[1:3])
+    return _FilterFrames.apply(padded, kernels)
+
+
+def merge(burst: Tensor, kernels: Tensor) -> Tensor:
+    """Return the clean planes, `(batch, planes, height, width)`.
+
+    `Y(p) = 1/N sum_i <f_i(p), V_p(X_i)>` (Mildenhall et al., "Burst Denoising
+    with Kernel Prediction Networks", CVPR 2018, equation 3).
+    """
+    return filter_frames(burst, kernels).mean(1)

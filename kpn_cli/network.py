@@ -1,0 +1,145 @@
+"""The Kernel Prediction Network: a burst and its noise -> one kernel per cell and frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from . import features
+from .errors import KpnError
+
+_SLOPE = 0.1  # of the leaky ReLU: with plain ReLUs whole runs died at a rate of 1e-3
+
+
+@dataclass(frozen=True)
+class KPNConfig:
+    """The shape of a network; rides in the header of its weight file.
+
+    Attributes:
+        frames: the most frames it takes, the reference included.
+        kernel: side of the kernels in cells, odd.
+        widths: channels at each level, finest first; each level halves the size.
+        head: channels from which the kernels are written. The finest level is
+            narrow because it costs most; so few channels alone could not tell
+            frames * kernel^2 weights apart.
+    """
+
+    frames: int = 8
+    kernel: int = 5
+    widths: tuple[int, ...] = (32, 96, 192, 256)
+    head: int = 64
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "widths", tuple(int(width) for width in self.widths))
+        if self.frames < 1 or self.kernel < 1 or self.kernel % 2 == 0:
+            raise KpnError(f"{self}: needs frames >= 1 and an odd kernel >= 1")
+        if not self.widths or min(*self.widths, self.head) < 1:
+            raise KpnError(f"{self}: needs at least one level, of at least one channel")
+
+    @property
+    def stride(self) -> int:
+        """Heights and widths are padded to a multiple of this, in cells."""
+        return 2 ** (len(self.widths) - 1)
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions beside a straight path."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        with torch.no_grad():  # begin near the identity: no normalisation layer is needed
+            self.second.weight.mul_(0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(batch, width, height, width)` -> the same shape."""
+        return x + self.second(F.leaky_relu(self.first(F.leaky_relu(x, _SLOPE)), _SLOPE))
+
+
+class KPN(nn.Module):
+    """Residual U-Net on packed planes with a linear head that writes the kernels.
+
+    The kernels of a cell are the robust weights of its frames on the centre
+    taps, plus a learned correction whose sum over all frames and taps is zero:
+    they sum to the number of frames by construction, so the network need not
+    learn to keep the picture's brightness.
+    """
+
+    def __init__(self, config: KPNConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = config.widths
+        steps = list(pairwise(widths))
+        self.stem = nn.Conv2d(features.channels(config.frames), widths[0], 3, padding=1)
+        self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in steps)
+        self.encode = nn.ModuleList(Block(coarse) for _, coarse in steps)
+        self.up = nn.ModuleList(
+            nn.ConvTranspose2d(coarse, fine, 2, stride=2) for fine, coarse in steps
+        )
+        self.decode = nn.ModuleList(Block(fine) for fine, _ in steps)
+        self.widen = nn.Conv2d(widths[0], config.head, 1)
+        taps = config.frames * config.kernel**2
+        self.head_weight = nn.Parameter(torch.randn(taps, config.head) * 1e-3)
+        self.head_bias = nn.Parameter(torch.zeros(taps))
+
+    def forward(self, burst: Tensor, shot: Tensor, read: Tensor) -> Tensor:
+        """Return the kernels of a burst.
+
+        Args:
+            burst: `(batch, count, 4, height, width)` linear planes, the reference
+                first, 1 <= count <= config.frames, any height and width.
+            shot, read: `(batch, 4)` variance coefficients of the noise.
+
+        Returns:
+            `(batch, count, K*K, height, width)` in float32; they sum to `count`
+            over frames and taps at every cell.
+        """
+        count, (height, width) = burst.shape[1], burst.shape[-2:]
+        shown, weights = features.prepare(burst, shot, read, self.config.frames)
+        stride = self.config.stride
+        shown = F.pad(shown, (0, -width % stride, 0, -height % stride), mode="replicate")
+        x = self._unet(shown.contiguous(memory_format=torch.channels_last))
+        x = x[..., :height, :width]
+        kernels = self._corrections(x, count)
+        # In place and behind autograd's back: the base is a constant, neither
+        # backward reads the kernels, and a copy of them costs as much as the merge.
+        base = weights * (count / weights.sum(1, keepdim=True))
+        centre = self.config.kernel**2 // 2
+        kernels.detach().unflatten(1, (count, -1))[:, :, centre].add_(base.flatten(2))
+        return kernels.view(len(burst), count, -1, height, width)
+
+    def _unet(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        skips = []
+        for down, block in zip(self.down, self.encode, strict=True):
+            skips.append(x)
+            x = block(down(x))
+        for up, block, skip in zip(
+            reversed(self.up), reversed(self.decode), reversed(skips), strict=True
+        ):
+            x = block(up(x) + skip)
+        return F.leaky_relu(self.widen(F.leaky_relu(x, _SLOPE)), _SLOPE)
+
+    def _corrections(self, x: Tensor, count: int) -> Tensor:
+        """Corrections `(batch, count * K*K, height * width)` that sum to zero at every cell.
+
+        The projection is linear, so it is done on the weights, once, and not on
+        the pixels. In float32: in bf16 the rounding of 200 weights would leave
+        their sum off by a thousandth, which shows as noise in clean pictures.
+        """
+        taps = count * self.config.kernel**2
+        weight = self.head_weight[:taps] - self.head_weight[:taps].mean(0)
+        bias = self.head_bias[:taps] - self.head_bias[:taps].mean()
+        batch, channels, height, width = x.shape
+        with torch.autocast(x.device.type, enabled=False):
+            cells = x.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
+            return torch.baddbmm(
+                bias[:, None].expand(batch, -1, -1),
+                weight.expand(batch, -1, -1),
+                cells.float().transpose(1, 2),
+            )

@@ -1,0 +1,123 @@
+"""Weight files: safetensors, with the network's shape and its recipe in the header.
+
+Nothing in them is executed, unlike in pickled checkpoints.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .errors import KpnError
+from .network import KPN, KPNConfig
+from .write import atomic
+
+_FORMAT = "kpn-1"
+#: Twenty times the shipped network; refuses what is certainly something else.
+_LARGEST = 500_000_000
+
+
+def default_weights() -> Path:
+    """The path of the network that ships with kpn (`weights/` of the repository)."""
+    return Path(str(files("kpn_weights"))) / "kpn.safetensors"
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, object]) -> None:
+    """Write tensors and a header, whose values become JSON, to `path`; whole or not at all."""
+    metadata = {"format": _FORMAT} | {key: json.dumps(value) for key, value in header.items()}
+    with atomic(path) as temporary:
+        save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, metadata)
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
+    """Read what `save_tensors` wrote, onto the CPU.
+
+    Raises:
+        KpnError: if the file is missing, damaged or of another program.
+    """
+    advice = "choose a .safetensors file written by kpn train"
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise KpnError(f"{path}: too large for weights of kpn; {advice}")
+        with safe_open(path, framework="pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != _FORMAT:
+                raise KpnError(f"{path}: not weights of kpn ({_FORMAT}); {advice}")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        header = {key: json.loads(value) for key, value in metadata.items() if key != "format"}
+    except OSError as error:
+        reason = error.strerror or "not a regular file"
+        raise KpnError(f"{path}: cannot be read ({reason}); {advice}") from None
+    except (SafetensorError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise KpnError(f"{path}: damaged or not weights ({reason}); {advice}") from None
+    return tensors, header
+
+
+def config_from_header(path: Path, header: Mapping[str, object]) -> KPNConfig:
+    """Return the network's shape.
+
+    Raises:
+        KpnError: if it is missing, or has keys that this version does not know.
+    """
+    config = header.get("config")
+    known = {field.name for field in fields(KPNConfig)}
+    if not isinstance(config, dict) or set(config) - known:
+        raise KpnError(f"{path}: written by another version of kpn (network {config}); update kpn")
+    try:
+        return KPNConfig(**config)
+    except (TypeError, ValueError):
+        raise KpnError(f"{path}: damaged header (network {config}); choose another file") from None
+
+
+def _outline(path: Path, config: KPNConfig) -> KPN:
+    """Return a network without memory: the size it claims is believed once the tensors have it."""
+    try:
+        with torch.device("meta"):
+            return KPN(config)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise KpnError(f"{path}: damaged header (network {config}); choose another file") from None
+
+
+def fill(path: Path, network: KPN, tensors: Mapping[str, Tensor], *, assign: bool = False) -> None:
+    """Put tensors into a network; with `assign`, in the place of its own.
+
+    Raises:
+        KpnError: if names, shapes or values do not fit.
+    """
+    try:
+        network.load_state_dict(dict(tensors), assign=assign)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise KpnError(f"{path}: does not fit the network it names ({reason})") from None
+    if not all(torch.isfinite(value).all() for value in network.state_dict().values()):
+        raise KpnError(f"{path}: holds values that are not numbers; training it went wrong")
+
+
+def save_weights(path: Path, network: KPN, recipe: Mapping[str, object]) -> None:
+    """Write a network and how it was made, in float32."""
+    tensors = {name: value.detach().float().cpu() for name, value in network.state_dict().items()}
+    save_tensors(path, tensors, {"config": asdict(network.config), "recipe": dict(recipe)})
+
+
+def load_weights(path: Path | None = None) -> tuple[KPN, dict[str, object]]:
+    """Read a network, ready for use, and its recipe; by default the one that ships.
+
+    Raises:
+        KpnError: if the file is missing, damaged or does not fit.
+    """
+    path = path or default_weights()
+    tensors, header = load_tensors(path)
+    network = _outline(path, config_from_header(path, header))
+    fill(path, network, {name: value.float() for name, value in tensors.items()}, assign=True)
+    network = network.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    recipe = header.get("recipe")
+    return network, recipe if isinstance(recipe, dict) else {}

@@ -1,0 +1,187 @@
+"""What the network is shown of a burst."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pictures import planes
+
+from kpn_cli.features import channels, compand, prepare, robust_weights, sigma_map
+from kpn_cli.noise import NoiseModel
+
+NOISE = NoiseModel.uniform(1e-3, 1e-5)
+FRAMES = 8
+
+
+def coefficients(model=NOISE):
+    return torch.tensor([model.shot]), torch.tensor([model.read])
+
+
+def noisy(frames, model=NOISE, seed=0):
+    """A burst `(1, count, 4, height, width)` of noiseless frames."""
+    sampled = model.sample(np.stack(frames), np.random.default_rng(seed))
+    return torch.from_numpy(sampled)[None]
+
+
+def static_burst(count=FRAMES, side=40, model=NOISE):
+    return noisy([planes(0, side, side)] * count, model)
+
+
+def parts(shown, frames=FRAMES):
+    """The channels by name, in their order."""
+    others = frames - 1
+    names = ["mean", "sigma", "reference", "detail", "differences", "agreement"]
+    sizes = [4, 4, 4, 4, 4 * others, others]
+    return dict(zip(names, shown.split(sizes, 1), strict=True))
+
+
+# --- shapes -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("frames", range(1, 9))
+def test_there_are_as_many_channels_as_announced_for_any_number_of_frames(frames):
+    for count in range(1, frames + 1):
+        shown, weights = prepare(static_burst(count, 9), *coefficients(), frames)
+        assert shown.shape == (1, channels(frames), 9, 9)
+        assert weights.shape == (1, count, 9, 9)
+        assert torch.isfinite(shown).all()
+
+
+@pytest.mark.parametrize("count", [1, 3, 7])
+def test_frames_that_are_not_there_show_nothing(count):
+    shown = parts(prepare(static_burst(count), *coefficients(), FRAMES)[0])
+    assert shown["differences"][:, : 4 * (count - 1)].any() or count == 1
+    assert not shown["differences"][:, 4 * (count - 1) :].any()
+    assert (shown["agreement"][:, : count - 1] > 0).all()
+    assert not shown["agreement"][:, count - 1 :].any()
+
+
+def test_each_burst_of_a_batch_is_treated_by_itself():
+    one = noisy([planes(1, 20, 20)] * 3, NOISE)
+    two = noisy([planes(2, 20, 20)] * 3, NoiseModel.uniform(1e-2, 1e-4))
+    shot, read = (
+        torch.cat(pair)
+        for pair in zip(coefficients(), coefficients(NoiseModel.uniform(1e-2, 1e-4)), strict=True)
+    )
+    together, _ = prepare(torch.cat([one, two]), shot, read, FRAMES)
+    for index, burst in enumerate((one, two)):
+        alone, _ = prepare(burst, shot[index : index + 1], read[index : index + 1], FRAMES)
+        torch.testing.assert_close(together[index : index + 1], alone)
+
+
+# --- the noise map ----------------------------------------------------------
+
+
+def test_the_noise_map_is_the_model_at_the_mean_of_nine_cells():
+    model = NoiseModel((1e-3, 2e-3, 3e-3, 4e-3), (1e-5, 2e-5, 3e-5, 4e-5))
+    reference = noisy([planes(0, 7, 6) - 0.2], model)[:, 0]
+    sigma = sigma_map(reference, *coefficients(model))
+    padded = np.pad(reference[0].double().numpy(), ((0, 0), (1, 1), (1, 1)), mode="edge")
+    for plane, row, column in np.ndindex(4, 7, 6):
+        signal = max(padded[plane, row : row + 3, column : column + 3].mean(), 0)
+        expected = (model.shot[plane] * signal + model.read[plane]) ** 0.5
+        assert float(sigma[0, plane, row, column]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_noise_map_never_falls_below_quantisation():
+    clean = torch.zeros(1, 4, 5, 5)
+    assert (sigma_map(clean, torch.zeros(1, 4), torch.full((1, 4), 1e-14)) >= 1e-5).all()
+
+
+# --- agreement --------------------------------------------------------------
+
+
+def test_static_frames_agree_with_the_reference():
+    _, weights = prepare(static_burst(), *coefficients(), FRAMES)
+    assert (weights[:, 0] == 1).all()
+    assert float(weights[:, 1:].mean()) > 0.85
+    assert float(weights[:, 1:].quantile(0.01)) > 0.4
+
+
+def test_frames_of_another_place_do_not():
+    frames = [planes(0, 40, 40), planes(0, 40, 40), planes(1, 40, 40)]
+    _, weights = prepare(noisy(frames), *coefficients(), FRAMES)
+    assert float(weights[:, 1].mean()) > 0.85
+    assert float(weights[:, 2].mean()) < 0.05
+
+
+def test_an_object_that_moved_is_rejected_where_it_is_and_only_there():
+    moved = planes(0, 40, 40)
+    moved[:, 10:20, 10:20] += 0.5
+    _, weights = prepare(noisy([planes(0, 40, 40), moved]), *coefficients(), FRAMES)
+    assert (weights[0, 1, 10:20, 10:20] < 1e-3).all()
+    assert float(weights[0, 1, 22:].mean()) > 0.85
+
+
+def test_weights_are_one_for_no_difference_and_never_leave_the_unit_interval():
+    differences = torch.randn(2, 7, 4, 9, 9) * torch.logspace(-3, 3, 7)[:, None, None, None]
+    weights = robust_weights(differences)
+    assert weights.shape == (2, 7, 9, 9)
+    assert (weights >= 0).all()
+    assert (weights <= 1).all()
+    assert (robust_weights(0.5 * torch.ones(1, 1, 4, 5, 5)) == 1).all()
+    assert (robust_weights(1e6 * torch.ones(1, 1, 4, 5, 5)) == 0).all()
+
+
+def test_the_mean_shown_has_less_noise_than_the_reference():
+    clean = np.full((4, 40, 40), 0.2, np.float32)
+    shown = parts(prepare(noisy([clean] * FRAMES), *coefficients(), FRAMES)[0])
+    reference_only = parts(prepare(noisy([clean]), *coefficients(), FRAMES)[0])
+    share = shown["mean"].var() / reference_only["mean"].var()
+    assert 1 / 8 < float(share) < 0.16
+
+
+def test_the_mean_shown_of_one_frame_is_that_frame():
+    burst = static_burst(1)
+    shown = parts(prepare(burst, *coefficients(), FRAMES)[0])
+    torch.testing.assert_close(shown["mean"], compand(burst[:, 0]))
+    assert not shown["reference"].any()
+
+
+# --- invariances ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gain", [0.25, 4.0])
+def test_what_is_normalised_by_the_noise_does_not_depend_on_exposure(gain):
+    burst = static_burst()
+    shown, weights = prepare(burst, *coefficients(), FRAMES)
+    bright, same = prepare(gain * burst, *coefficients(NOISE.scaled(gain)), FRAMES)
+    torch.testing.assert_close(weights, same, rtol=1e-3, atol=1e-4)
+    before, after = parts(shown), parts(bright)
+    for name in ("reference", "detail", "differences", "agreement"):
+        torch.testing.assert_close(before[name], after[name], rtol=1e-3, atol=1e-3)
+    shift = torch.full_like(before["sigma"], np.log(gain) / 2)
+    torch.testing.assert_close(after["sigma"] - before["sigma"], shift, rtol=1e-3, atol=1e-4)
+
+
+def test_the_differences_of_a_static_burst_are_of_order_one_at_every_iso():
+    for model in (NoiseModel.uniform(1e-5, 1e-8), NOISE, NoiseModel.uniform(3e-2, 7e-3)):
+        burst = static_burst(model=model)
+        shown = parts(prepare(burst, *coefficients(model), FRAMES)[0])
+        # log1p|x| of a standard normal variable has a root mean square of 0.60.
+        assert float(shown["differences"].square().mean().sqrt()) == pytest.approx(0.6, abs=0.06)
+
+
+@given(st.permutations(range(1, 5)))
+def test_the_order_of_the_other_frames_only_reorders_their_channels(order):
+    burst = noisy([planes(0, 12, 12), *(planes(seed, 12, 12) for seed in range(4))])
+    shown, weights = prepare(burst, *coefficients(), 5)
+    mixed, mixed_weights = prepare(burst[:, [0, *order]], *coefficients(), 5)
+    torch.testing.assert_close(mixed_weights, weights[:, [0, *order]])
+    before, after = parts(shown, 5), parts(mixed, 5)
+    for name in ("mean", "sigma", "reference", "detail"):
+        torch.testing.assert_close(after[name], before[name], rtol=1e-3, atol=1e-4)
+    pick = [n - 1 for n in order]
+    expected = before["differences"].unflatten(1, (4, 4))[:, pick].flatten(1, 2)
+    torch.testing.assert_close(after["differences"], expected)
+
+
+@given(st.floats(-2, 2), st.floats(-2, 2))
+def test_companding_is_odd_and_rising(a, b):
+    x = torch.tensor([a, b], dtype=torch.float64)
+    torch.testing.assert_close(compand(-x), -compand(x))
+    if a < b - 1e-9:
+        assert compand(x)[0] < compand(x)[1]

@@ -1,0 +1,212 @@
+"""The network: what holds for every weight it may ever learn."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pictures import planes
+
+from kpn_cli import features
+from kpn_cli.errors import KpnError
+from kpn_cli.merge import filter_frames, merge
+from kpn_cli.network import KPN, KPNConfig
+from kpn_cli.noise import NoiseModel
+
+NOISE = NoiseModel.uniform(1e-3, 1e-5)
+SHOT, READ = torch.tensor([NOISE.shot]), torch.tensor([NOISE.read])
+
+
+def burst_of(count, height=12, width=14, seed=0):
+    clean = np.stack([planes(seed, height, width)] * count)
+    return torch.from_numpy(NOISE.sample(clean, np.random.default_rng(seed)))[None]
+
+
+def sums(kernels):
+    return kernels.sum((1, 2))
+
+
+# --- the sum of the kernels -------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("count", range(1, 9))
+def test_kernels_sum_to_the_number_of_frames_at_every_cell(tiny_network, count, dtype):
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype != torch.float32):
+        kernels = tiny_network(burst_of(count), SHOT, READ)
+    assert kernels.dtype == torch.float32
+    assert kernels.shape == (1, count, 25, 12, 14)
+    assert float(kernels.std()) > 0.05  # they are not the trivial ones
+    torch.testing.assert_close(sums(kernels), torch.full((1, 12, 14), float(count)))
+
+
+@settings(max_examples=25)
+@given(height=st.integers(1, 21), width=st.integers(1, 21), count=st.integers(1, 3))
+def test_any_size_will_do(height, width, count):
+    torch.manual_seed(0)
+    network = KPN(KPNConfig(frames=3, kernel=3, widths=(4, 4, 4), head=4)).eval()
+    with torch.no_grad():
+        kernels = network(burst_of(count, height, width), SHOT, READ)
+    assert kernels.shape == (1, count, 9, height, width)
+    torch.testing.assert_close(sums(kernels), torch.full((1, height, width), float(count)))
+
+
+@pytest.mark.parametrize("count", [1, 2, 8])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_constant_picture_stays_constant(tiny_network, count, dtype):
+    levels = torch.tensor([0.1, 0.5, 0.4, 0.2])
+    burst = levels[:, None, None].expand(1, count, 4, 11, 13).contiguous()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype != torch.float32):
+        clean = merge(burst, tiny_network(burst, SHOT, READ))
+    torch.testing.assert_close(clean, burst[:, 0], rtol=1e-5, atol=1e-6)
+
+
+# --- the start --------------------------------------------------------------
+
+
+def test_a_new_network_averages_the_frames_that_agree(tiny_config):
+    torch.manual_seed(0)
+    burst = burst_of(8)
+    burst[:, 5] += 1  # one frame of something else
+    with torch.no_grad():
+        clean = merge(burst, KPN(tiny_config)(burst, SHOT, READ))
+    _, weights = features.prepare(burst, SHOT, READ, 8)
+    expected = (weights[:, :, None] * burst).sum(1) / weights.sum(1, keepdim=True)
+    torch.testing.assert_close(clean, expected, atol=0.01, rtol=0)
+
+
+def test_the_correction_can_turn_the_mean_off(tiny_config):
+    """The head's bias reaches any kernels whose sum is right, here the reference alone."""
+    torch.manual_seed(0)
+    network = KPN(tiny_config)
+    burst = burst_of(1).expand(1, 2, 4, 12, 14).contiguous()  # equal frames: weights 1 and 1
+    with torch.no_grad():
+        network.head_weight.zero_()
+        network.head_bias[12], network.head_bias[25 + 12] = 1, -1
+        kernels = network(burst, SHOT, READ)
+    torch.testing.assert_close(kernels[:, 0, 12], torch.full((1, 12, 14), 2.0))
+    torch.testing.assert_close(kernels[:, 1], torch.zeros(1, 25, 12, 14))
+
+
+# --- calls ------------------------------------------------------------------
+
+
+def test_the_same_input_gives_the_same_kernels_to_the_bit(tiny_network):
+    burst = burst_of(8)
+    with torch.no_grad():
+        assert torch.equal(tiny_network(burst, SHOT, READ), tiny_network(burst, SHOT, READ))
+
+
+def test_a_call_leaves_the_burst_alone(tiny_network):
+    burst = burst_of(4)
+    before = burst.clone()
+    with torch.no_grad():
+        tiny_network(burst, SHOT, READ)
+    assert torch.equal(burst, before)
+
+
+def test_bursts_of_a_batch_do_not_see_each_other(tiny_network):
+    bursts = torch.cat([burst_of(3, seed=1), burst_of(3, seed=2)])
+    with torch.no_grad():
+        together = tiny_network(bursts, SHOT.expand(2, 4), READ.expand(2, 4))
+        alone = [tiny_network(burst[None], SHOT, READ) for burst in bursts]
+    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-4, atol=1e-5)
+
+
+def test_kernels_move_with_the_picture_by_whole_strides(tiny_network):
+    """Away from the border: what tiling relies on."""
+    burst, margin = burst_of(3, 56, 60), 16
+    assert tiny_network.config.stride == 2
+    with torch.no_grad():
+        whole = tiny_network(burst, SHOT, READ)
+        part = tiny_network(burst[..., 4:, 6:], SHOT, READ)
+    inner = (..., slice(margin, -margin), slice(margin, -margin))
+    torch.testing.assert_close(whole[..., 4:, 6:][inner], part[inner], rtol=1e-4, atol=1e-5)
+
+
+def test_the_order_of_memory_does_not_matter(tiny_network):
+    burst = burst_of(3)
+    turned = burst.transpose(-1, -2).contiguous().transpose(-1, -2)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            tiny_network(turned, SHOT, READ), tiny_network(burst, SHOT, READ)
+        )
+
+
+# --- gradients --------------------------------------------------------------
+
+
+def test_gradients_reach_every_parameter(tiny_network):
+    burst = burst_of(8)
+    merge(burst, tiny_network(burst, SHOT, READ)).square().mean().backward()
+    for name, parameter in tiny_network.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.any(), name
+
+
+def test_adding_the_base_in_place_does_not_disturb_the_gradient(tiny_network):
+    """The kernels are linear in the head's bias, so its gradient is known exactly."""
+    burst = burst_of(2)
+    towards = torch.randn(1, 2, 25, 12, 14)
+    (tiny_network(burst, SHOT, READ) * towards).sum().backward()
+    total = towards.sum((0, 3, 4)).flatten()
+    expected = torch.zeros(8 * 25)
+    expected[: 2 * 25] = total - total.mean()  # of taps that are there; projected
+    torch.testing.assert_close(tiny_network.head_bias.grad, expected, rtol=1e-4, atol=1e-3)
+
+
+def test_the_gradient_of_the_merged_picture_agrees_with_finite_differences(tiny_network):
+    burst, step = burst_of(3), 0.05
+    towards = torch.randn(1, 3, 4, 12, 14)
+
+    def value():
+        return (filter_frames(burst, tiny_network(burst, SHOT, READ)) * towards).sum()
+
+    value().backward()
+    weight = tiny_network.head_weight
+    direction = torch.randn_like(weight)
+    with torch.no_grad():
+        weight.add_(step * direction)
+        ahead = float(value())
+        weight.sub_(2 * step * direction)
+        behind = float(value())
+    slope = float((weight.grad * direction).sum())
+    assert (ahead - behind) / (2 * step) == pytest.approx(slope, rel=1e-3, abs=0.05)
+
+
+# --- configuration ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"frames": 0},
+        {"kernel": 4},
+        {"kernel": 0},
+        {"kernel": -1},
+        {"widths": ()},
+        {"widths": (8, 0)},
+        {"head": 0},
+    ],
+)
+def test_an_impossible_shape_is_refused(wrong):
+    with pytest.raises(KpnError, match="KPNConfig"):
+        KPNConfig(**wrong)
+
+
+def test_a_config_read_from_json_equals_the_one_written():
+    config = KPNConfig(widths=(8, 16), head=4)
+    assert KPNConfig(**dataclasses.asdict(config) | {"widths": [8, 16]}) == config
+
+
+@pytest.mark.parametrize(("widths", "stride"), [((8,), 1), ((8, 8), 2), ((8, 8, 8, 8), 8)])
+def test_each_level_doubles_the_stride(widths, stride):
+    config = KPNConfig(frames=2, kernel=3, widths=widths, head=4)
+    assert config.stride == stride
+    with torch.no_grad():
+        assert KPN(config)(burst_of(2, 5, 7), SHOT, READ).shape == (1, 2, 9, 5, 7)
