@@ -1,0 +1,91 @@
+"""The training loss: L2 on gamma-corrected pixels plus L1 on their gradients, annealed.
+
+Mildenhall et al., "Burst Denoising with Kernel Prediction Networks", CVPR 2018,
+equations 6-8; the balanced form is ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_KNEE = 0.0031308  # IEC 61966-2-1: below it the sRGB curve is a line
+_SLOPE_AT_ONE = 1.055 / 2.4
+
+
+def srgb_curve(x: Tensor) -> Tensor:
+    """The sRGB transfer function, continued as its tangent above 1 and as its line below 0.
+
+    Continued rather than clipped, so that overshoots and noise below black keep a gradient.
+    """
+    middle = 1.055 * x.clamp(_KNEE, 1) ** (1 / 2.4) - 0.055
+    return torch.where(x < _KNEE, 12.92 * x, middle + (x - 1).clamp_min(0) * _SLOPE_AT_ONE)
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the loss; the paper's symbols in brackets.
+
+    Attributes:
+        pixels: weight of the squared error [lambda 2].
+        gradients: weight of the absolute error of the gradients [lambda 1]. The
+            paper's terms count about alike at its noise levels with 1 and 1 on
+            sums over a patch; on means, as here, the squared error is far the
+            smaller number.
+        anneal: weight of the per-frame terms at the start [beta].
+        decay: its factor per step [alpha].
+        balanced: mean over patches of the logarithm of the loss. The noisiest,
+            darkest patches have losses hundreds of times the others' and would
+            drown them.
+    """
+
+    pixels: float = 1.0
+    gradients: float = 0.02
+    anneal: float = 0.1
+    decay: float = 0.997
+    balanced: bool = True
+
+    def anneal_weight(self, step: int) -> float:
+        """The weight beta * alpha^t of the per-frame terms; zero once it no longer matters."""
+        weight = self.anneal * self.decay**step
+        return weight if weight > 1e-3 else 0.0
+
+
+def patch_loss(output: Tensor, target: Tensor, config: LossConfig) -> Tensor:
+    """Return the basic loss of each patch: `(..., planes, height, width)` -> `(...)`.
+
+    Both arguments are gamma-corrected and at least 2 samples high and wide.
+    """
+    error = output - target
+    squares = error.square().mean((-3, -2, -1))
+    rows = error.diff(dim=-2).abs().mean((-3, -2, -1))
+    columns = error.diff(dim=-1).abs().mean((-3, -2, -1))
+    return config.pixels * squares + config.gradients * (rows + columns)
+
+
+def annealed_loss(
+    clean: Tensor, per_frame: Tensor, truth: Tensor, white: Tensor, config: LossConfig, step: int
+) -> Tensor:
+    """Return the loss of a batch, a scalar.
+
+    `l(mean of f_i(X_i)) + beta alpha^t sum_i l(f_i(X_i))`, averaged over patches,
+    or the average of its logarithm when balanced.
+
+    Args:
+        clean: `(batch, 4, height, width)`, the merged planes, linear.
+        per_frame: `(batch, count, 4, height, width)`, each frame under its kernels.
+        truth: `(batch, 4, height, width)`, linear.
+        white: `(batch,)`, the scene's white level; all is divided by it before
+            the gamma curve.
+        step: t, counted in optimiser steps.
+    """
+    scale = white[:, None, None, None]
+    target = srgb_curve(truth / scale)
+    loss = patch_loss(srgb_curve(clean / scale), target, config)
+    weight = config.anneal_weight(step)
+    if weight > 0:
+        each = patch_loss(srgb_curve(per_frame / scale[:, None]), target[:, None], config)
+        loss = loss + weight * each.sum(1)
+    return (loss + 1e-8).log().mean() if config.balanced else loss.mean()

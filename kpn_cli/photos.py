@@ -1,0 +1,155 @@
+"""Ordinary photos as linear scenes, the raw material of training and evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from .errors import KpnError
+from .srgb import srgb_decode
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"})
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A photo in linear light, ready to be photographed again by a smaller sensor.
+
+    Attributes:
+        name: the photo's file name.
+        channels: `(3, height, width)` uint16, R, G, B, linear, 65535 = white. Each
+            sample is the mean of the 2x2 photo pixels from it to the lower right,
+            so that a mosaic pixel of any sub-pixel shift is a single sample.
+    """
+
+    name: str
+    channels: np.ndarray
+
+    @property
+    def height(self) -> int:
+        """In photo pixels."""
+        return self.channels.shape[1]
+
+    @property
+    def width(self) -> int:
+        """In photo pixels."""
+        return self.channels.shape[2]
+
+    def planes(self, cell_to_photo: np.ndarray, rows: int, columns: int) -> np.ndarray:
+        """Sample the planes R, G1, G2, B of a mosaic laid over the photo.
+
+        Args:
+            cell_to_photo: `(2, 3)` affine map from cell (column, row, 1) to photo
+                pixel (x, y). A cell is 4x4 photo pixels, for a mosaic of half the
+                photo's resolution: `[[4, 0, x], [0, 4, y]]` is an unturned crop.
+            rows, columns: size of the planes in cells.
+
+        Returns:
+            `(4, rows, columns)` uint16; bilinear between photo pixels, mirrored
+            beyond the photo's border.
+        """
+        out = np.empty((4, rows, columns), np.uint16)
+        for plane, (channel, row, column) in enumerate(
+            ((0, 0, 0), (1, 0, 0.5), (1, 0.5, 0), (2, 0.5, 0.5))
+        ):
+            matrix = cell_to_photo.astype(np.float64).copy()
+            matrix[:, 2] += matrix[:, :2] @ (column, row)
+            cv2.warpAffine(
+                self.channels[channel],
+                matrix,
+                (columns, rows),
+                dst=out[plane],
+                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+                borderMode=cv2.BORDER_REFLECT_101,
+            )
+        return out
+
+
+@cache
+def _linear_of_byte() -> np.ndarray:
+    return np.round(65535 * srgb_decode(np.arange(256) / 255)).astype(np.uint16)
+
+
+def scene_from_srgb(name: str, photo: np.ndarray) -> Scene:
+    """Make a scene from an sRGB photo, `(height, width, 3)` uint8 in the order R, G, B."""
+    linear = cv2.boxFilter(
+        _linear_of_byte()[photo], -1, (2, 2), anchor=(0, 0), borderType=cv2.BORDER_REFLECT_101
+    )
+    return Scene(name, np.ascontiguousarray(linear.transpose(2, 0, 1)))
+
+
+def load_scene(path: Path) -> Scene:
+    """Read a photo (8-bit sRGB, any common format) as a scene.
+
+    Raises:
+        KpnError: if the file cannot be read as a photo.
+    """
+    try:
+        content = np.frombuffer(path.read_bytes(), np.uint8)
+    except OSError as error:
+        raise KpnError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    try:
+        photo = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB) if content.size else None
+    except cv2.error:
+        photo = None
+    if photo is None:
+        raise KpnError(f"{path}: not a photo that can be decoded; remove it or convert it to JPEG")
+    return scene_from_srgb(path.name, photo)
+
+
+def find_photos(paths: Sequence[Path]) -> list[Path]:
+    """Return the photos among files and below folders, sorted within each folder.
+
+    Raises:
+        KpnError: if a path does not exist or no photo is found.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = (p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            found.extend(sorted(inside))
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise KpnError(f"{path}: no such file or folder")
+    if not found:
+        raise KpnError(f"no photos in {', '.join(map(str, paths))}; give JPEG, PNG or TIFF files")
+    return found
+
+
+def load_scenes(
+    paths: Sequence[Path],
+    *,
+    at_least: int = 0,
+    on_photo: Callable[[], None] = lambda: None,
+    on_skip: Callable[[str], None] = lambda message: None,
+) -> list[Scene]:
+    """Read all photos among files and below folders.
+
+    Photos that cannot be decoded, or are smaller than `at_least` photo pixels
+    either way, are skipped and named through `on_skip`.
+
+    Raises:
+        KpnError: if nothing is left.
+    """
+    scenes = []
+    for path in find_photos(paths):
+        try:
+            scene = load_scene(path)
+        except KpnError as error:
+            on_skip(str(error))
+        else:
+            if min(scene.height, scene.width) < at_least:
+                size = f"{scene.width}x{scene.height}"
+                on_skip(f"{path}: {size} is too small; at least {at_least}x{at_least} is needed")
+            else:
+                scenes.append(scene)
+        on_photo()
+    if not scenes:
+        raise KpnError(f"no usable photo in {', '.join(map(str, paths))}")
+    return scenes

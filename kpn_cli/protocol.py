@@ -1,0 +1,90 @@
+"""The evaluation protocol: noise levels, test bursts and figures of merit.
+
+Ours, after the KPN paper's (section 5), on the planes of a Bayer mosaic. Its
+figures can be compared only with figures of this same protocol.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from skimage.metrics import structural_similarity
+
+from .noise import NoiseModel
+from .photos import Scene
+from .srgb import srgb_encode
+
+#: Names the protocol in results; changes whenever figures stop being comparable.
+NAME = "kpn-planes-1"
+
+#: gain -> (S, O), variance coefficients. 1 to 8 are the paper's, whose training
+#: range ends between 2 and 4; 0 is the median of mirrorless cameras at ISO 3200.
+GAINS: dict[int, tuple[float, float]] = {
+    0: (6.7e-5, 2.7e-7),
+    1: (2.704e-3, 4.672e-5),
+    2: (6.219e-3, 2.472e-4),
+    4: (1.430e-2, 1.3075e-3),
+    8: (3.290e-2, 6.917e-3),
+}
+
+#: White levels of the scenes, in turn.
+WHITE_LEVELS = (1.0, 0.5, 0.25)
+#: White-balance gains that are undone: typical of daylight (red, blue).
+_RED_GAIN, _BLUE_GAIN = 2.0, 1.6
+#: White as the pretended camera sees it (R, G, B).
+NEUTRAL = (1 / _RED_GAIN, 1.0, 1 / _BLUE_GAIN)
+#: Cells cropped from the border before measuring (8 mosaic pixels).
+_CROP = 4
+_SMALL, _LARGE = 4, 32  # photo pixels: 2 and 16 mosaic pixels
+
+
+def noise_of_gain(gain: int) -> NoiseModel:
+    """The noise model of a gain of `GAINS`."""
+    return NoiseModel.uniform(*GAINS[gain])
+
+
+def expose(planes: np.ndarray, white: float) -> np.ndarray:
+    """Undo the white balance and scale white to `white`: `(..., 4, h, w)` uint16 -> float32."""
+    gains = np.array([NEUTRAL[0], 1, 1, NEUTRAL[2]]) * white / 65535
+    return planes * gains.astype(np.float32)[:, None, None]
+
+
+def draw_shifts(rng: np.random.Generator, frames: int) -> np.ndarray:
+    """Shift of each frame in photo pixels, (x, y); the reference's is zero.
+
+    Within 2 mosaic pixels, and for a share min(Poisson(1.5) / 8, 1) of the frames
+    within 16, as in the paper (section 4).
+    """
+    reach = np.full(frames, _SMALL)
+    reach[rng.random(frames) < min(rng.poisson(1.5) / 8, 1)] = _LARGE
+    shifts = np.stack([rng.integers(-r, r + 1, 2) for r in reach])
+    shifts[0] = 0
+    return shifts
+
+
+def whole_scene(scene: Scene, shifts: np.ndarray, white: float) -> np.ndarray:
+    """Photograph all of a photo but a margin: noiseless `(frames, 4, rows, columns)` float32."""
+    rows, columns = ((side - 2 * _LARGE) // 4 for side in (scene.height, scene.width))
+    maps = [np.array([[4, 0, _LARGE + x], [0, 4, _LARGE + y]], np.float64) for x, y in shifts]
+    return expose(np.stack([scene.planes(m, rows, columns) for m in maps]), white)
+
+
+def displayed(planes: np.ndarray, white: float) -> np.ndarray:
+    """What is compared: divided by the white level, gamma-corrected, clipped, border cropped."""
+    inner = planes[..., _CROP:-_CROP, _CROP:-_CROP].astype(np.float32)
+    return np.clip(srgb_encode(inner / np.float32(white)), 0, 1)
+
+
+def psnr(output: np.ndarray, truth: np.ndarray, white: float) -> float:
+    """Peak signal-to-noise ratio in dB of linear planes `(4, height, width)`."""
+    error = displayed(output, white) - displayed(truth, white)
+    with np.errstate(divide="ignore"):  # no error at all is infinitely many dB
+        return float(-10 * np.log10(np.mean(np.square(error, dtype=np.float64))))
+
+
+def ssim(output: np.ndarray, truth: np.ndarray, white: float) -> float:
+    """Structural similarity, the mean over the four planes, of linear planes."""
+    return float(
+        structural_similarity(
+            displayed(output, white), displayed(truth, white), data_range=1.0, channel_axis=0
+        )
+    )

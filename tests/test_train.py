@@ -1,0 +1,390 @@
+"""Training: resumable to the bit, and a run cannot be spoilt by mistake."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import pytest
+import torch
+
+from kpn_cli import protocol, synth, train
+from kpn_cli.errors import KpnError
+from kpn_cli.losses import LossConfig
+from kpn_cli.network import KPNConfig
+from kpn_cli.synth import SynthConfig
+from kpn_cli.train import Run, TrainConfig
+from kpn_cli.weights import load_tensors, load_weights, save_weights
+
+#: Twelve steps of four patches; saved after 4, 8, 12, validated after 6 and 12.
+CONFIG = TrainConfig(
+    patches=48,
+    batch=4,
+    rate=0.02,  # a thousandth of it is left by the warm-up of 200 steps
+    precision="fp32",
+    device="cpu",
+    save_every=16,
+    validate_every=24,
+    network=KPNConfig(widths=(8, 8), head=8),
+    data=SynthConfig(cells=16),
+)
+
+
+class Interrupted(Exception):
+    """Stands for Ctrl-C or a power cut."""
+
+
+def state_of(folder):
+    return load_tensors(folder / "checkpoint.safetensors")
+
+
+def log_of(folder):
+    """The lines of the log, but for the speed."""
+    lines = (folder / "log.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "speed"} for line in lines]
+
+
+def same_tensors(one, two):
+    assert set(one) == set(two)
+    for name, value in one.items():
+        assert torch.equal(two[name], value), name
+
+
+def interrupt_at(monkeypatch, steps):
+    """Let the training raise once when it draws the batch of each of `steps`."""
+    draw, left = synth.draw_batch, set(steps)
+
+    def interrupting(scenes, seed, size, config):
+        if seed[1] in left:
+            left.remove(seed[1])
+            raise Interrupted
+        return draw(scenes, seed, size, config)
+
+    monkeypatch.setattr(synth, "draw_batch", interrupting)
+    return left
+
+
+def train_in_pieces(scenes, folder, config):
+    """Call `train` until it comes to its end; return how often."""
+    for calls in range(1, 20):
+        try:
+            train.train(scenes, scenes, folder, config)
+        except Interrupted:
+            continue
+        return calls
+    raise AssertionError("never came to its end")
+
+
+@pytest.fixture(scope="module")
+def whole(scenes, tmp_path_factory):
+    """The folder of an uninterrupted run."""
+    folder = tmp_path_factory.mktemp("whole")
+    train.train(scenes, scenes, folder, CONFIG)
+    return folder
+
+
+# --- resuming ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [[4], [5, 7], [0, 9, 11]])
+def test_an_interrupted_run_ends_with_the_bits_of_the_uninterrupted(
+    scenes, whole, tmp_path, monkeypatch, steps
+):
+    left = interrupt_at(monkeypatch, steps)
+    assert train_in_pieces(scenes, tmp_path, CONFIG) == len(steps) + 1
+    assert not left
+    (state, header), (expected, expected_header) = state_of(tmp_path), state_of(whole)
+    assert header == expected_header
+    same_tensors(state, expected)
+    assert log_of(tmp_path) == log_of(whole)
+    for name in ("best", "last"):
+        network, recipe = load_weights(tmp_path / f"{name}.safetensors")
+        other, other_recipe = load_weights(whole / f"{name}.safetensors")
+        assert recipe == other_recipe
+        same_tensors(network.state_dict(), other.state_dict())
+
+
+def test_a_resumed_run_has_the_optimiser_of_the_interrupted_one(scenes, tmp_path):
+    """In memory too: the fused Adam takes moments as they lie, whatever their strides."""
+    run = Run(tmp_path, CONFIG)
+    for step in range(3):
+        run.train_step(synth.draw_batch(scenes, (0, step), 4, CONFIG.data))
+    run.save()
+    resumed = Run(tmp_path, CONFIG)
+    assert resumed.step == 3
+    pairs = zip(run.network.parameters(), resumed.network.parameters(), strict=True)
+    for before, after in pairs:
+        assert torch.equal(before, after)
+        assert before.stride() == after.stride()
+        moments, again = run.optimiser.state[before], resumed.optimiser.state[after]
+        assert set(moments) == set(again)
+        for key, value in moments.items():
+            assert torch.equal(value, again[key])
+            assert value.stride() == again[key].stride()
+
+
+def test_a_finished_run_is_not_touched_again(scenes, whole):
+    before = {path.name: path.read_bytes() for path in whole.iterdir()}
+    train.train(scenes, scenes, whole, CONFIG)
+    assert {path.name: path.read_bytes() for path in whole.iterdir()} == before
+
+
+def test_a_finished_run_can_be_made_longer(scenes, whole, tmp_path):
+    for path in whole.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    longer = dataclasses.replace(CONFIG, patches=56)
+    train.train(scenes, scenes, tmp_path, longer)
+    assert log_of(tmp_path)[:-1] == log_of(whole)
+    assert log_of(tmp_path)[-1]["patches"] == 56
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed": 1},
+        {"batch": 8},
+        {"network": KPNConfig(widths=(8, 8), head=4)},
+        {"data": SynthConfig(cells=16, static=0.5)},
+    ],
+)
+def test_another_run_s_folder_is_refused_and_left_alone(scenes, whole, changes):
+    before = {path.name: path.read_bytes() for path in whole.iterdir()}
+    with pytest.raises(KpnError, match=f"holds a run with {next(iter(changes))}") as caught:
+        train.train(scenes, scenes, whole, dataclasses.replace(CONFIG, **changes))
+    assert str(whole) in str(caught.value)
+    assert {path.name: path.read_bytes() for path in whole.iterdir()} == before
+
+
+def test_a_damaged_checkpoint_is_refused_and_not_replaced(scenes, whole, tmp_path):
+    damaged = tmp_path / "checkpoint.safetensors"
+    damaged.write_bytes((whole / damaged.name).read_bytes()[:-100])
+    size = damaged.stat().st_size
+    with pytest.raises(KpnError, match=r"checkpoint\.safetensors: damaged"):
+        train.train(scenes, [], tmp_path, CONFIG)
+    assert damaged.stat().st_size == size
+    assert [path.name for path in tmp_path.iterdir()] == [damaged.name]
+
+
+def test_weights_in_the_place_of_the_checkpoint_are_refused(scenes, whole, tmp_path):
+    for name in ("last.safetensors", "best.safetensors"):
+        (tmp_path / "checkpoint.safetensors").write_bytes((whole / name).read_bytes())
+        with pytest.raises(KpnError, match=r"checkpoint\.safetensors"):
+            train.train(scenes, [], tmp_path, CONFIG)
+
+
+def test_a_checkpoint_without_its_recipe_is_refused(tmp_path, tiny_network):
+    save_weights(tmp_path / "checkpoint.safetensors", tiny_network, {})
+    with pytest.raises(KpnError, match=r"checkpoint\.safetensors"):
+        Run(tmp_path, CONFIG)
+
+
+def test_a_checkpoint_is_no_weight_file(whole):
+    with pytest.raises(KpnError, match="does not fit"):
+        load_weights(whole / "checkpoint.safetensors")
+
+
+# --- what a run leaves ------------------------------------------------------
+
+
+def test_a_run_leaves_weights_ready_for_use_and_says_how_they_were_made(whole):
+    for name in ("best", "last"):
+        network, recipe = load_weights(whole / f"{name}.safetensors")
+        assert network.config == CONFIG.network
+        assert recipe["train"]["seed"] == 0
+        assert recipe["train"]["data"]["cells"] == 16
+    assert recipe["patches"] == 48
+    assert sorted(path.name for path in whole.iterdir()) == [
+        "best.safetensors",
+        "checkpoint.safetensors",
+        "last.safetensors",
+        "log.jsonl",
+    ]
+
+
+def test_the_log_and_the_progress_tell_the_same(scenes, tmp_path):
+    told = []
+    best = train.train(scenes, scenes, tmp_path, CONFIG, on_progress=told.append)
+    assert best == tmp_path / "best.safetensors"
+    assert [progress.patches for progress in told] == [16, 24, 32, 48]
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    for progress, line in zip(told, lines, strict=True):
+        assert dataclasses.asdict(progress).items() <= line.items()
+        assert math.isfinite(progress.loss)
+        assert (progress.table is None) == (progress.patches % 24 != 0)
+
+
+def test_validation_has_a_figure_for_each_set_and_gain(whole):
+    table = log_of(whole)[-1]["table"]
+    assert set(table) == {"shifted", "static"}
+    for row in table.values():
+        assert list(row) == [str(gain) for gain in protocol.GAINS]
+        figures = list(row.values())
+        assert all(5 < figure < 80 for figure in figures)
+        assert figures == sorted(figures, reverse=True)
+
+
+def test_the_best_weights_are_those_with_the_highest_mean_figure(whole):
+    tables = [line["table"] for line in log_of(whole) if line["table"]]
+    means = [sum(f for row in t.values() for f in row.values()) / 10 for t in tables]
+    _, recipe = load_weights(whole / "best.safetensors")
+    assert recipe["validation"] == tables[means.index(max(means))]
+    assert recipe["best"] == pytest.approx(max(means))
+
+
+def test_only_a_better_table_replaces_the_best_weights(tmp_path):
+    run = Run(tmp_path, CONFIG)
+    assert run.save_best({"shifted": {"0": 30.0}})
+    before = (tmp_path / "best.safetensors").read_bytes()
+    assert not run.save_best({"shifted": {"0": 30.0}})
+    assert (tmp_path / "best.safetensors").read_bytes() == before
+    assert run.save_best({"shifted": {"0": 30.1}})
+
+
+def test_validation_is_repeatable_and_leaves_the_network_in_training(scenes, tmp_path):
+    run = Run(tmp_path, CONFIG)
+    tables = [
+        train.validate(
+            run.network, train.validation_bursts(scenes, CONFIG.data), run.device, run.dtype
+        )
+        for _ in range(2)
+    ]
+    assert tables[0] == tables[1]
+    assert run.network.training
+
+
+def test_validation_bursts_are_the_protocol_s(scenes):
+    sets = train.validation_bursts(scenes, CONFIG.data)
+    for name, gains in sets.items():
+        for gain, bursts in gains.items():
+            assert len(bursts) == len(scenes)
+            for burst, white in zip(bursts, protocol.WHITE_LEVELS, strict=False):
+                assert burst.burst.shape == (1, 8, 4, 16, 16)
+                assert float(burst.white) == white
+                assert float(burst.shot[0, 0]) == pytest.approx(protocol.GAINS[gain][0])
+                noise = burst.burst - burst.truth[:, None]
+                expected = (burst.shot[0, 0] * burst.truth.mean() + burst.read[0, 0]).item()
+                if name == "static":  # else the frames differ by more than noise
+                    assert noise.var().item() == pytest.approx(expected, rel=0.2)
+
+
+def test_without_validation_photos_the_last_weights_are_the_result(scenes, tmp_path):
+    short = dataclasses.replace(CONFIG, patches=4)
+    path = train.train(scenes, [], tmp_path, short)
+    assert path == tmp_path / "last.safetensors"
+    assert load_weights(path)[1]["patches"] == 4
+    assert not (tmp_path / "best.safetensors").exists()
+
+
+# --- learning ---------------------------------------------------------------
+
+
+def test_the_loss_falls(scenes, tmp_path):
+    batch = synth.draw_batch(scenes, (0, 0), 4, dataclasses.replace(CONFIG.data, full=1))
+    config = dataclasses.replace(CONFIG, patches=400, rate=0.1, loss=LossConfig(anneal=0))
+    run = Run(tmp_path, config)
+    losses = [float(run.train_step(batch)) for _ in range(40)]
+    assert min(losses[-5:]) < losses[0] - 0.1  # of a logarithm: by a tenth and more
+
+
+def test_the_shipped_average_follows_the_weights(scenes, tmp_path):
+    run = Run(tmp_path, CONFIG)
+    start = run.average.head_weight.clone()
+    batch = synth.draw_batch(scenes, (0, 0), 4, dataclasses.replace(CONFIG.data, full=1))
+    for _ in range(10):
+        run.train_step(batch)
+    now = run.network.head_weight.detach()
+    assert 0 < float((now - run.average.head_weight).norm()) < float((now - start).norm())
+    assert not run.average.head_weight.requires_grad
+
+
+def test_a_loss_that_is_no_number_stops_the_run_before_it_is_saved(
+    scenes, whole, tmp_path, monkeypatch
+):
+    draw = synth.draw_batch
+
+    def poisoned(scenes, seed, size, config):
+        batch = draw(scenes, seed, size, config)
+        if seed[1] == 6:
+            batch.burst.fill_(math.nan)
+        return batch
+
+    monkeypatch.setattr(synth, "draw_batch", poisoned)
+    with pytest.raises(KpnError, match=r"loss is nan.*--lr"):
+        train.train(scenes, [], tmp_path, dataclasses.replace(CONFIG, validate_every=1000))
+    assert load_tensors(tmp_path / "checkpoint.safetensors")[1]["recipe"]["patches"] == 16
+
+
+def test_a_run_begins_with_the_weights_it_is_given(whole, tmp_path):
+    init = whole / "last.safetensors"
+    run = Run(tmp_path, CONFIG, init)
+    same_tensors(run.network.state_dict(), load_weights(init)[0].state_dict())
+    assert all(parameter.requires_grad for parameter in run.network.parameters())
+    assert run.step == 0
+
+
+def test_weights_of_another_shape_cannot_begin_a_run(whole, tmp_path):
+    config = dataclasses.replace(CONFIG, network=KPNConfig(widths=(8,), head=8))
+    with pytest.raises(KpnError, match=r"last\.safetensors: is KPNConfig"):
+        Run(tmp_path, config, whole / "last.safetensors")
+
+
+def test_the_seed_decides_the_initial_weights(tmp_path):
+    one, two, other = (
+        Run(tmp_path / str(n), dataclasses.replace(CONFIG, seed=seed)).network.stem.weight
+        for n, seed in enumerate((3, 3, 4))
+    )
+    assert torch.equal(one, two)
+    assert not torch.equal(one, other)
+
+
+# --- schedules --------------------------------------------------------------
+
+
+def test_the_rate_rises_through_the_warm_up_then_falls_to_a_hundredth():
+    config = TrainConfig(patches=160_000, batch=16, rate=1e-3)
+    rates = [config.rate_at(step) for step in range(config.steps + 1)]
+    assert rates[0] == pytest.approx(1e-3 / 200)
+    assert max(rates) == pytest.approx(1e-3, rel=2e-3)
+    top = rates.index(max(rates))
+    assert 190 <= top <= 200
+    assert rates[:top] == sorted(rates[:top])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert rates[-1] == pytest.approx(1e-5)
+    assert config.rate_at(10 * config.steps) == rates[-1]
+
+
+def test_the_per_frame_terms_are_gone_after_a_twentieth_of_the_run():
+    config = TrainConfig(patches=160_000, batch=16)
+    end = config.steps // 20
+    assert config.loss.anneal_weight(0) == LossConfig.anneal
+    assert config.loss.anneal_weight(end - 10) > 0
+    assert config.loss.anneal_weight(end + 1) == 0
+
+
+def test_a_loss_that_was_given_is_kept():
+    loss = LossConfig(decay=0.5)
+    assert TrainConfig(loss=loss).loss is loss
+
+
+def test_steps_are_counted_up_to_the_last_patch():
+    assert TrainConfig(patches=33, batch=16).steps == 3
+    assert TrainConfig(patches=1, batch=16).steps == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"patches": 0},
+        {"batch": 0},
+        {"rate": 0},
+        {"rate": -1.0},
+        {"average": 1.0},
+        {"average": -0.1},
+        {"save_every": 0},
+        {"validate_every": 0},
+    ],
+)
+def test_impossible_settings_are_refused(wrong):
+    with pytest.raises(KpnError, match="training"):
+        TrainConfig(**wrong)
