@@ -109,7 +109,8 @@ def _draw_maps(
     centre = np.array([rng.uniform(reach, side - reach) for side in (scene.width, scene.height)])
     centre = np.round(centre)
     middle = (config.cells - 1) / 2
-    turning = rng.random() < config.turning
+    # A tripod does not turn either.
+    turning = rng.random() < config.turning and shifts.any()
     angles = np.radians(rng.uniform(-0.5, 0.5, len(shifts))) * turning
     angles[0] = 0
     maps = []

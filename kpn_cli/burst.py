@@ -1,0 +1,134 @@
+"""Files -> a burst: frames that belong together, and which of them is the reference."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from .errors import KpnError
+from .raw import RawInfo
+
+#: Suffixes of raw formats that LibRaw reads, for finding them in folders.
+RAW_SUFFIXES = frozenset(
+    f".{name}"
+    for name in (
+        *("3fr", "arw", "cr2", "cr3", "crw", "dng", "erf", "fff", "iiq", "k25", "kdc", "mef"),
+        *("mos", "mrw", "nef", "nrw", "orf", "pef", "raf", "raw", "rw2", "rwl", "sr2", "srf"),
+        *("srw", "x3f"),
+    )
+)
+
+#: What has to be the same in all frames, in the words of a message.
+_SAME: tuple[tuple[str, Callable[[RawInfo], object]], ...] = (
+    ("camera", lambda info: f"{info.make} {info.model}".strip() or "unknown"),
+    ("size", lambda info: f"{info.width}x{info.height}"),
+    ("CFA phase", lambda info: info.phase),
+    ("ISO", lambda info: info.iso),
+    ("exposure time", lambda info: info.exposure_time),
+    ("aperture", lambda info: info.f_number),
+)
+
+
+def find_raws(paths: Sequence[Path]) -> list[Path]:
+    """Return the raw files among `paths` and directly inside folders, each once.
+
+    Files are taken as they are named; a folder gives those with a raw suffix.
+
+    Raises:
+        KpnError: if a path does not exist, or a folder holds no raw files.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if _is_raw(p))
+            if not inside:
+                raise KpnError(f"{path}: no raw files in this folder; give the files, or another")
+            found.extend(inside)
+        elif path.exists():
+            found.append(path)
+        else:
+            raise KpnError(f"{path}: no such file or folder; check the name")
+    return list(dict.fromkeys(found))
+
+
+def _is_raw(path: Path) -> bool:
+    # Hidden files are other programs' temporary ones, and macOS's "._" companions.
+    return path.suffix.lower() in RAW_SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def sort_by_time(infos: Sequence[RawInfo]) -> list[RawInfo]:
+    """Sort frames by capture time; by name where times are equal or missing."""
+    timed = all(info.captured for info in infos)
+    return sorted(infos, key=lambda i: (i.captured if timed else 0, i.path.name, str(i.path)))
+
+
+def check_same(infos: Sequence[RawInfo]) -> None:
+    """Check that frames are of one camera, size and exposure.
+
+    Raises:
+        KpnError: naming the odd file and what is odd about it.
+    """
+    for name, read in _SAME:
+        values = Counter(read(info) for info in infos)
+        if len(values) == 1:
+            continue
+        usual, _ = values.most_common(1)[0]
+        odd = next(info for info in infos if read(info) != usual)
+        normal = next(info for info in infos if read(info) == usual)
+        raise KpnError(
+            f"{odd.path.name}: {name} {_show(read(odd))}, but {normal.path.name} has "
+            f"{_show(usual)}; pass the frames of one burst only"
+        )
+
+
+def _show(value: object) -> str:
+    if value is None:
+        return "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def sharpness(planes: np.ndarray) -> float:
+    """Return how sharp a frame is, against others of its burst.
+
+    The mean square of second differences of the green planes on every second
+    cell: noise adds the same to all frames of a burst, blur takes from one.
+
+    Args:
+        planes: `(4, height, width)`, DN or linear.
+    """
+    green = planes[1].astype(np.float32)[::2, ::2] + planes[2].astype(np.float32)[::2, ::2]
+    return float(sum(np.square(np.diff(green, 2, axis)).mean() for axis in (0, 1) if
+                     green.shape[axis] > 2))  # fmt: skip
+
+
+def pick_reference(wanted: str, infos: Sequence[RawInfo], sharp: Sequence[float]) -> int:
+    """Return the index of the reference frame.
+
+    Args:
+        wanted: `auto` (the sharpest of the middle half), `first`, an index from 0,
+            or a file name.
+        infos: the frames in order of time.
+        sharp: their `sharpness`.
+
+    Raises:
+        KpnError: if there is no such frame.
+    """
+    if wanted == "auto":
+        # The middle half: its frames have the shortest way to all others.
+        quarter = len(infos) // 4
+        middle = range(quarter, len(infos) - quarter)
+        return max(middle, key=lambda index: sharp[index])
+    if wanted == "first":
+        return 0
+    names = [info.path.name for info in infos]
+    if wanted in names:
+        return names.index(wanted)
+    if wanted.isdecimal() and int(wanted) < len(infos):
+        return int(wanted)
+    raise KpnError(
+        f"--reference {wanted}: no such frame; give auto, first, 0 to {len(infos) - 1}, or one of "
+        f"{', '.join(names[:8])}"
+    )

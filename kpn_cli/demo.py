@@ -1,0 +1,98 @@
+"""A burst made from a bundled picture, for `kpn demo` and for trying things out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from . import bayer, protocol
+from .develop import to_srgb
+from .dng import DngTags, write_cfa_dng
+from .noise import NoiseModel
+from .photos import Scene, scene_from_srgb
+from .write import atomic
+
+#: Levels of the pretended camera: 14 bits.
+_BLACK, _WHITE = 512, 16383
+_PHASE = "GRBG"
+
+
+def bundled_scene() -> Scene:
+    """Return scikit-image's picture of a cup of coffee (Rachel Michetti, CC0).
+
+    Enlarged threefold, for a mosaic of half of that: as soft as pixels of a camera are.
+    """
+    from skimage import data
+
+    photo = cv2.resize(data.coffee(), None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
+    return scene_from_srgb("coffee", photo)
+
+
+def write_burst(
+    scene: Scene, folder: Path, *, gain: int = 2, frames: int = 8, seed: int = 0
+) -> tuple[list[Path], Path]:
+    """Write a hand-held burst of a scene as DNG files with a NoiseProfile, and its truth.
+
+    Args:
+        scene: what is photographed, at half its resolution.
+        folder: gets `IMG_0000.dng` ... and `truth.dng`; made when it isn't there.
+        gain: noise level of `protocol.GAINS`.
+        frames: of the burst; the first is the one that `truth.dng` shows without noise.
+        seed: of shifts and noise.
+
+    Returns:
+        The frames' paths, and the truth's.
+    """
+    rng = np.random.default_rng((seed, gain))
+    noise = protocol.noise_of_gain(gain)
+    clean = protocol.whole_scene(scene, protocol.draw_shifts(rng, frames), white=1.0)
+    folder.mkdir(parents=True, exist_ok=True)
+    start = datetime(2026, 1, 1, 12, 0, 0)
+    paths = []
+    for number, planes in enumerate(clean):
+        path = folder / f"IMG_{number:04d}.dng"
+        captured = start + timedelta(milliseconds=50 * number)
+        tags = replace(_tags(noise), captured=captured)
+        write_cfa_dng(path, _quantise(noise.sample(planes, rng)), tags)
+        paths.append(path)
+    truth = folder / "truth.dng"
+    write_cfa_dng(truth, _quantise(clean[0]), replace(_tags(None), captured=start))
+    return paths, truth
+
+
+def _tags(noise: NoiseModel | None) -> DngTags:
+    return DngTags(
+        phase=_PHASE,
+        black=(_BLACK,) * 4,
+        white=_WHITE,
+        make="kpn",
+        model="demo",
+        as_shot_neutral=protocol.NEUTRAL,
+        noise=noise,
+        iso=3200,
+        exposure_time=1 / 30,
+        f_number=1.8,
+    )
+
+
+def _quantise(planes: np.ndarray) -> np.ndarray:
+    """Return the mosaic a camera would record, `(height, width)` uint16."""
+    _, rows, columns = planes.shape
+    numbers = np.rint(planes * (_WHITE - _BLACK) + _BLACK).clip(0, _WHITE).astype(np.uint16)
+    return bayer.unpack(numbers, _PHASE, 2 * rows, 2 * columns)
+
+
+def write_comparison(path: Path, pictures: Sequence[np.ndarray], zoom: int = 2) -> None:
+    """Write pictures side by side as a PNG: the same size, `(rows, columns, 3)` linear uint16."""
+    gap = np.full((pictures[0].shape[0], 8, 3), 65535, np.uint16)
+    row = np.concatenate([part for rgb in pictures for part in (rgb, gap)][:-1], axis=1)
+    srgb = (to_srgb(row) // 257).astype(np.uint8)
+    large = srgb.repeat(zoom, 0).repeat(zoom, 1)
+    content = cv2.imencode(".png", cv2.cvtColor(large, cv2.COLOR_RGB2BGR))[1]
+    with atomic(path) as temporary:
+        temporary.write_bytes(content.tobytes())

@@ -1,0 +1,181 @@
+"""The heart: aligned frames -> network -> clean planes. Knows planes, not files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import tiles
+from .align import align, shifted, stabilise
+from .device import autocast
+from .features import robust_weights, sigma_map
+from .merge import merge
+from .network import KPN
+from .noise import NoiseModel
+
+#: Side of a tile in sensor pixels, chosen by `--tile`; its working memory is about
+#: 2 KB a cell and frame.
+DEFAULT_TILE = 768
+#: Cells beyond a tile that the network sees; half of it is discarded. What lies
+#: further away than that changes the kernels by less than bf16 rounds them.
+_HALO = 32
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The samples of one frame and how they become linear.
+
+    Attributes:
+        samples: `(4, height, width)`, planes R, G1, G2, B, any dtype: uint16 as the
+            camera recorded them, a quarter of the memory of two-way floats.
+        black, white: levels in units of `samples`, black for each plane.
+    """
+
+    samples: Tensor
+    black: tuple[float, ...] = (0.0,) * 4
+    white: float = 1.0
+
+    def linear(self, samples: Tensor) -> Tensor:
+        """Map samples `(4, ...)` of this frame to float32, 0 = black, 1 = white level."""
+        black = torch.tensor(self.black, device=samples.device).view(4, *[1] * (samples.dim() - 1))
+        return (samples.float() - black) / (self.white - black)
+
+    def to(self, device: torch.device) -> Frame:
+        """The same on another device."""
+        return Frame(self.samples.to(device), self.black, self.white)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in cells."""
+        return self.samples.shape[1], self.samples.shape[2]
+
+
+@dataclass(frozen=True)
+class Denoised:
+    """Clean planes and what is known about them.
+
+    Attributes:
+        planes: `(4, height, width)` float32, linear, 1.0 = white level.
+        noise_left: the share of the reference's noise variance that is left, a
+            mean over the picture, if the noise of all samples is independent.
+    """
+
+    planes: np.ndarray
+    noise_left: float
+
+
+def align_frames(
+    frames: Sequence[Frame], noise: NoiseModel, on_frame: Callable[[], None] = lambda: None
+) -> list[Tensor]:
+    """Return the tile shifts of each frame against the first, whose own are zero."""
+    reference = stabilise(frames[0].linear(frames[0].samples), noise)
+    shifts = []
+    for frame in frames[1:]:
+        shifts.append(align(reference, stabilise(frame.linear(frame.samples), noise)))
+        on_frame()
+    rows, columns = frames[0].size
+    still = shifts[0] if shifts else torch.zeros(-(-rows // 16), -(-columns // 16), 2)
+    return [torch.zeros_like(still, dtype=torch.int64), *shifts]
+
+
+def aligned_part(
+    frames: Sequence[Frame], shifts: Sequence[Tensor], rows: slice, columns: slice
+) -> Tensor:
+    """Return a part of all frames, `(frames, 4, rows, columns)`, linear, over the reference's."""
+    return torch.stack(
+        [
+            frame.linear(shifted(frame.samples, shift, rows, columns))
+            for frame, shift in zip(frames, shifts, strict=True)
+        ]
+    )
+
+
+def agreement(
+    frames: Sequence[Frame], shifts: Sequence[Tensor], noise: NoiseModel, side: int = 256
+) -> list[float]:
+    """Return how far each frame agrees with the first, 0 to 1, over samples of the picture.
+
+    The mean robust weight on a grid of up to 16 squares that cover little of a
+    large picture, but all parts of it.
+    """
+    height, width = frames[0].size
+    shot, read = _coefficients(noise, frames[0].samples.device)
+    sums = torch.zeros(len(frames), dtype=torch.float64)
+    squares = 0
+    for top in _places(height, side):
+        for left in _places(width, side):
+            rows, columns = slice(top, top + side), slice(left, left + side)
+            rows, columns = (slice(s.start, min(s.stop, n)) for s, n in
+                             ((rows, height), (columns, width)))  # fmt: skip
+            part = aligned_part(frames, shifts, rows, columns)
+            sigma = sigma_map(part[:1], shot, read)
+            differences = (part[1:] - part[:1]) / (2**0.5 * sigma)
+            weights = robust_weights(differences[None])[0].mean((1, 2))
+            sums[0] += 1
+            sums[1:] += weights.double().cpu()
+            squares += 1
+    return (sums / squares).tolist()
+
+
+def _places(length: int, side: int) -> list[int]:
+    """Starts of up to 4 evenly spread stretches of `side` samples."""
+    number = min(4, max(1, length // side))
+    return [round((length - side) * i / max(number - 1, 1)) if length > side else 0
+            for i in range(number)]  # fmt: skip
+
+
+def _coefficients(noise: NoiseModel, device: torch.device) -> tuple[Tensor, Tensor]:
+    return (
+        torch.tensor([noise.shot], device=device),
+        torch.tensor([noise.read], device=device),
+    )
+
+
+def denoise_frames(
+    network: KPN,
+    frames: Sequence[Frame],
+    shifts: Sequence[Tensor],
+    noise: NoiseModel,
+    *,
+    dtype: torch.dtype = torch.float32,
+    tile: int = DEFAULT_TILE,
+    on_tile: Callable[[], None] = lambda: None,
+) -> Denoised:
+    """Merge frames into clean planes, the first being the reference.
+
+    Args:
+        network: on the device of the frames.
+        frames: 1 to `network.config.frames` of equal size.
+        shifts: from `align_frames`.
+        noise: what the network is told; scale it for more or less denoising.
+        dtype: of the convolutions.
+        tile: side of a tile in sensor pixels; memory grows with its square.
+        on_tile: called after each of `tile_count` tiles.
+    """
+    device = frames[0].samples.device
+    shot, read = _coefficients(noise, device)
+
+    def process(rows: slice, columns: slice) -> np.ndarray:
+        burst = aligned_part(frames, shifts, rows, columns)[None]
+        with torch.inference_mode():
+            with autocast(device, dtype):
+                kernels = network(burst, shot, read)
+            clean = merge(burst, kernels)[0]
+            left = (kernels / len(frames)).square_().sum((1, 2))
+        return torch.cat([clean, left]).cpu().numpy()
+
+    out = tiles.blend(process, 5, *frames[0].size, **_cut(network, tile), on_tile=on_tile)
+    return Denoised(out[:4], float(out[4].mean(dtype=np.float64)))
+
+
+def _cut(network: KPN, tile: int) -> dict[str, int]:
+    return {"tile": max(tile // 2, 1), "halo": _HALO, "grid": network.config.stride}
+
+
+def tile_count(network: KPN, height: int, width: int, tile: int = DEFAULT_TILE) -> int:
+    """Number of tiles for planes of `height` and `width` cells."""
+    return tiles.count(height, width, **_cut(network, tile))

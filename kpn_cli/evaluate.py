@@ -1,0 +1,168 @@
+"""Figures against baselines on synthetic bursts with known truth: `kpn eval`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from . import denoiser, protocol
+from .denoiser import Frame
+from .errors import KpnError
+from .network import KPN
+from .noise import NoiseModel
+from .photos import Scene
+from .write import atomic
+
+BASELINES = ("reference", "mean", "aligned-mean")
+#: How frames move: as the protocol says, or not at all.
+SETS = ("shifted", "static")
+
+
+@dataclass(frozen=True)
+class TestBurst:
+    """A synthetic burst with its truth.
+
+    Attributes:
+        burst: `(frames, 4, rows, columns)` float32, noisy, the reference first.
+        truth: `(4, rows, columns)`, the reference without noise.
+        white: white level of the scene.
+        noise: the true model.
+    """
+
+    burst: np.ndarray
+    truth: np.ndarray
+    white: float
+    noise: NoiseModel
+
+
+def draw_burst(
+    scene: Scene, number: int, gain: int, frames: int, seed: int, static: bool = False
+) -> TestBurst:
+    """Return the protocol's burst of a scene; `number` is the scene's place in the list.
+
+    The geometry depends on the seed and the scene alone, so that gains differ in
+    nothing but noise.
+    """
+    white = protocol.WHITE_LEVELS[number % len(protocol.WHITE_LEVELS)]
+    shifts = protocol.draw_shifts(np.random.default_rng((seed, number)), frames)
+    clean = protocol.whole_scene(scene, 0 * shifts if static else shifts, white)
+    noise = protocol.noise_of_gain(gain)
+    noisy = noise.sample(clean, np.random.default_rng((seed, number, gain)))
+    return TestBurst(noisy, clean[0], white, noise)
+
+
+def evaluate(
+    network: KPN,
+    scenes: Sequence[Scene],
+    *,
+    gains: Sequence[int],
+    frames: int,
+    baselines: Sequence[str] = BASELINES,
+    static: bool = False,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    noise_scale: float = 1.0,
+    on_burst: Callable[[], None] = lambda: None,
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Return mean PSNR (dB) and SSIM by gain and method.
+
+    Args:
+        network: on its device.
+        scenes: photos, at least 128 photo pixels each way.
+        gains: of `protocol.GAINS`.
+        frames: per burst, 1 to what the network takes.
+        baselines: of `BASELINES`.
+        static: a tripod instead of the protocol's shifts.
+        seed: of shifts and noise.
+        dtype: of the convolutions.
+        noise_scale: the sigma the network is told, over the true one.
+        on_burst: called after each of `len(scenes) * len(gains)` bursts.
+
+    Returns:
+        `{gain: {method: {"psnr": ..., "ssim": ...}}}`, gains as text, "kpn" first.
+
+    Raises:
+        KpnError: for a gain, baseline or number of frames that there is not.
+    """
+    _check(network, gains, frames, baselines)
+    table = {}
+    for gain in gains:
+        figures: dict[str, list[tuple[float, float]]] = {}
+        for number, scene in enumerate(scenes):
+            test = draw_burst(scene, number, gain, frames, seed, static)
+            for name, planes in _methods(network, test, baselines, dtype, noise_scale):
+                pair = (
+                    protocol.psnr(planes, test.truth, test.white),
+                    protocol.ssim(planes, test.truth, test.white),
+                )
+                figures.setdefault(name, []).append(pair)
+            on_burst()
+        table[str(gain)] = {
+            name: dict(zip(("psnr", "ssim"), np.mean(pairs, 0).tolist(), strict=True))
+            for name, pairs in figures.items()
+        }
+    return table
+
+
+def _check(network: KPN, gains: Sequence[int], frames: int, baselines: Sequence[str]) -> None:
+    for gain in gains:
+        if gain not in protocol.GAINS:
+            raise KpnError(f"--gains {gain}: choose among {', '.join(map(str, protocol.GAINS))}")
+    for name in baselines:
+        if name not in BASELINES:
+            raise KpnError(f"--baselines {name}: choose among {', '.join(BASELINES)}")
+    if not 1 <= frames <= network.config.frames:
+        raise KpnError(f"--frames {frames}: this network takes 1 to {network.config.frames}")
+
+
+def _methods(
+    network: KPN,
+    test: TestBurst,
+    baselines: Sequence[str],
+    dtype: torch.dtype,
+    noise_scale: float,
+) -> Iterator[tuple[str, np.ndarray]]:
+    device = next(network.parameters()).device
+    frames = [Frame(torch.from_numpy(planes).to(device)) for planes in test.burst]
+    shifts = denoiser.align_frames(frames, test.noise)
+    told = test.noise.with_strength(noise_scale)
+    yield "kpn", denoiser.denoise_frames(network, frames, shifts, told, dtype=dtype).planes
+    if "reference" in baselines:
+        yield "reference", test.burst[0]
+    if "mean" in baselines:
+        yield "mean", test.burst.mean(0)
+    if "aligned-mean" in baselines:
+        rows, columns = (slice(0, side) for side in frames[0].size)
+        aligned = denoiser.aligned_part(frames, shifts, rows, columns)
+        yield "aligned-mean", aligned.mean(0).cpu().numpy()
+
+
+def markdown(sets: dict[str, dict[str, dict[str, dict[str, float]]]]) -> str:
+    """Return tables of PSNR and SSIM, a row per method and a column per gain."""
+    blocks = []
+    for name, table in sets.items():
+        gains = list(table)
+        methods = list(next(iter(table.values())))
+        lines = [f"**{name}**, PSNR in dB / SSIM", ""]
+        lines.append("| gain | " + " | ".join(gains) + " |")
+        lines.append("|---" * (len(gains) + 1) + "|")
+        for method in methods:
+            cells = [
+                f"{table[g][method]['psnr']:.2f} / {table[g][method]['ssim']:.4f}" for g in gains
+            ]
+            lines.append(f"| {method} | " + " | ".join(cells) + " |")
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks) + "\n"
+
+
+def save(folder: Path, document: dict[str, object], text: str) -> None:
+    """Write `eval.json` and `eval.md` into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in (("eval.json", json.dumps(document, indent=2) + "\n"), ("eval.md", text)):
+        with atomic(folder / name) as temporary:
+            temporary.write_text(content, encoding="utf-8")

@@ -1,0 +1,401 @@
+"""denoise(): the story, from a burst's files to the finished pictures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import bayer, burst, denoiser, develop, dng, noise_estimate
+from .denoiser import Denoised, Frame
+from .device import keep_freed_memory, pick_device, pick_precision
+from .errors import KpnError
+from .network import KPN
+from .noise import NoiseModel
+from .raw import RawInfo, read_info, read_mosaic
+from .weights import load_weights
+
+#: Format -> what follows the reference's name in the output's.
+SUFFIXES = {
+    "dng": "_kpn.dng",
+    "linear": "_kpn_linear.tif",
+    "srgb": "_kpn_srgb.tif",
+    "jpeg": "_kpn.jpg",
+}
+DEFAULT_FORMATS = ("dng", "linear", "srgb")
+
+#: Beyond this factor between two estimates of sigma, one of them is wrong.
+_DISAGREEMENT = 2.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to denoise; the defaults of the command line.
+
+    Attributes:
+        output: folder of the results; made when it isn't there.
+        formats: of `SUFFIXES`.
+        reference: `auto`, `first`, an index from 0 or a file name.
+        strength: multiplies the sigma the network is told; 0 gives the reference itself.
+        noise: the user's model, which overrules all others.
+        device, precision: see `device.py`.
+        tile: side of a tile in sensor pixels.
+        weights: a weight file; None for the network that ships.
+        overwrite: replace finished outputs instead of keeping them.
+    """
+
+    output: Path = Path("denoised")
+    formats: tuple[str, ...] = DEFAULT_FORMATS
+    reference: str = "auto"
+    strength: float = 1.0
+    noise: NoiseModel | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    tile: int = denoiser.DEFAULT_TILE
+    weights: Path | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.formats if name not in SUFFIXES]
+        if unknown or not self.formats:
+            raise KpnError(f"--format {','.join(unknown)}: choose among {', '.join(SUFFIXES)}")
+        if not 0 <= self.strength <= 4:
+            raise KpnError(f"--strength {self.strength:g}: give a number from 0 to 4")
+        if self.tile < 64:
+            raise KpnError(f"--tile {self.tile}: give at least 64 pixels")
+
+
+@dataclass(frozen=True)
+class NoiseReport:
+    """A noise model and where it came from.
+
+    Attributes:
+        source: `given`, `profile`, `iso` or `measured`.
+        model: the one that is used.
+        warning: what the user should know about it; "" if nothing.
+    """
+
+    source: str
+    model: NoiseModel
+    warning: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a burst.
+
+    Attributes:
+        reference: the reference frame's file.
+        frames: the files used, the reference first.
+        unused: files of the burst that agreed least, where there are too many.
+        outputs: format -> file.
+        noise: model and source; None if skipped.
+        shifts: median shift of each used frame, (row, column) in sensor pixels.
+        agreement: of each used frame with the reference, 0 to 1.
+        noise_left: share of the noise variance that is left.
+        device: where the network ran.
+        seconds: from the first file to the last.
+        skipped: whether all outputs were there already.
+    """
+
+    reference: Path
+    frames: list[Path]
+    outputs: dict[str, Path]
+    unused: list[Path] = field(default_factory=list)
+    noise: NoiseReport | None = None
+    shifts: list[tuple[int, int]] = field(default_factory=list)
+    agreement: list[float] = field(default_factory=list)
+    noise_left: float | None = None
+    device: str = ""
+    seconds: float = 0.0
+    skipped: bool = False
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Progress: what is being done, and how much of it.
+
+    Attributes:
+        name: for the user, such as "aligning".
+        done, total: in steps.
+    """
+
+    name: str
+    done: int
+    total: int
+
+
+class Engine:
+    """A network on its device, ready for any number of bursts."""
+
+    def __init__(self, options: Options) -> None:
+        keep_freed_memory()
+        self.device = pick_device(options.device)
+        self.dtype = pick_precision(options.precision, self.device)
+        network, _ = load_weights(options.weights)
+        self.network: KPN = network.to(self.device)
+
+
+def denoise(
+    paths: Sequence[Path],
+    options: Options,
+    engine: Engine | None = None,
+    on_stage: Callable[[Stage], None] = lambda stage: None,
+) -> Result:
+    """Denoise one burst.
+
+    Args:
+        paths: raw files of one burst, in any order, and folders of such files.
+        options: how.
+        engine: a network to use again; made from the options by default.
+        on_stage: told about progress.
+
+    Raises:
+        KpnError: whatever the user can mend. No output is left half-written.
+    """
+    start = time.monotonic()
+    infos = _read_infos(burst.find_raws(paths), on_stage)
+    burst.check_same(infos)
+    mosaics = _read_mosaics(infos, on_stage)
+    sharp = [burst.sharpness(planes) for planes in mosaics]
+    first = burst.pick_reference(options.reference, infos, sharp)
+    info = infos[first]
+    outputs = output_paths(info.path, options, inputs=[i.path for i in infos])
+    files = [info.path, *(i.path for n, i in enumerate(infos) if n != first)]
+    if not options.overwrite and all(path.exists() for path in outputs.values()):
+        return Result(info.path, files, outputs, skipped=True)
+    engine = engine or Engine(options)
+    order = [first, *(n for n in range(len(infos)) if n != first)]
+    frames = [_frame(infos[n], mosaics[n]).to(engine.device) for n in order]
+    aligned = _align(frames, files, _first_guess(info, frames[0], options), engine, on_stage)
+    noise = choose_noise(info, aligned, options.noise)
+    done = _run_network(engine, aligned, noise.model, options, on_stage)
+    written = _write(info, done, noise.model, outputs, on_stage)
+    return Result(
+        info.path,
+        aligned.files,
+        written,
+        unused=[path for path in files if path not in aligned.files],
+        noise=noise,
+        shifts=[_median_shift(shift) for shift in aligned.shifts],
+        agreement=[round(value, 3) for value in aligned.agreement],
+        noise_left=done.noise_left,
+        device=str(engine.device),
+        seconds=round(time.monotonic() - start, 3),
+    )
+
+
+def output_paths(reference: Path, options: Options, inputs: Sequence[Path] = ()) -> dict[str, Path]:
+    """Return the outputs of a burst by format, without writing them.
+
+    Raises:
+        KpnError: if an output would replace an input.
+    """
+    outputs = {
+        name: options.output / f"{reference.stem}{SUFFIXES[name]}" for name in options.formats
+    }
+    taken = {path.resolve() for path in inputs}
+    for path in outputs.values():
+        if path.resolve() in taken:
+            raise KpnError(f"{path}: would replace an input; choose another folder with -o")
+    return outputs
+
+
+# --- reading ----------------------------------------------------------------
+
+
+def _read_infos(paths: Sequence[Path], on_stage: Callable[[Stage], None]) -> list[RawInfo]:
+    infos = []
+    for number, path in enumerate(paths):
+        on_stage(Stage("reading", number, 2 * len(paths)))
+        infos.append(read_info(path))
+    return burst.sort_by_time(infos)
+
+
+def _read_mosaics(infos: Sequence[RawInfo], on_stage: Callable[[Stage], None]) -> list[np.ndarray]:
+    planes = []
+    for number, info in enumerate(infos):
+        on_stage(Stage("reading", len(infos) + number, 2 * len(infos)))
+        planes.append(bayer.pack(read_mosaic(info), info.phase))
+    return planes
+
+
+def _frame(info: RawInfo, planes: np.ndarray) -> Frame:
+    return Frame(torch.from_numpy(planes), info.black, info.white)
+
+
+# --- noise and alignment ----------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """The frames that are used, the reference first, and how they lie over it."""
+
+    files: list[Path]
+    frames: list[Frame]
+    shifts: list[Tensor]
+    agreement: list[float]
+
+
+def _linear(frame: Frame) -> np.ndarray:
+    return frame.linear(frame.samples).cpu().numpy()
+
+
+def _first_guess(info: RawInfo, frame: Frame, options: Options) -> NoiseModel:
+    """A noise model good enough to align by."""
+    return options.noise or info.noise_profile or noise_estimate.measure_frame(_linear(frame))
+
+
+def _align(
+    frames: Sequence[Frame],
+    files: Sequence[Path],
+    noise: NoiseModel,
+    engine: Engine,
+    on_stage: Callable[[Stage], None],
+) -> Aligned:
+    """Align all frames; keep those that agree best where the network takes fewer."""
+    count = 0
+
+    def step() -> None:
+        nonlocal count
+        count += 1
+        on_stage(Stage("aligning", count, len(frames) - 1))
+
+    shifts = denoiser.align_frames(frames, noise, step)
+    agreement = denoiser.agreement(frames, shifts, noise)
+    others = sorted(range(1, len(frames)), key=lambda n: -agreement[n])
+    kept = [0, *sorted(others[: engine.network.config.frames - 1])]
+    return Aligned(*([list_[n] for n in kept] for list_ in (files, frames, shifts, agreement)))
+
+
+def choose_noise(info: RawInfo, aligned: Aligned, given: NoiseModel | None) -> NoiseReport:
+    """Return the noise model of a burst.
+
+    In order: the user's, the file's NoiseProfile, the table for its ISO, what the
+    frames themselves show. The table is an average of cameras, and single ones lie
+    several times off; it counts only where the frames do not contradict it.
+    """
+    if given is not None:
+        return NoiseReport("given", given)
+    measured, failure = None, ""
+    try:
+        measured = _measure(aligned)
+    except KpnError as error:  # nothing but clipped or black samples
+        failure = str(error)
+    if info.noise_profile is not None:
+        return NoiseReport(
+            "profile", info.noise_profile, _disagreement(info.noise_profile, measured)
+        )
+    table = noise_estimate.from_iso(info.iso) if info.iso else None
+    if table is not None and not _disagreement(table, measured):
+        return NoiseReport("iso", table)
+    if measured is None:
+        raise KpnError(f"{info.path.name}: no noise profile, and {failure}")
+    return NoiseReport("measured", measured)
+
+
+def _measure(aligned: Aligned) -> NoiseModel:
+    reference = _linear(aligned.frames[0])
+    if len(aligned.frames) == 1:
+        return noise_estimate.measure_frame(reference)
+    rows, columns = (slice(0, side) for side in aligned.frames[0].size)
+    others = (
+        denoiser.aligned_part([frame], [shift], rows, columns)[0].cpu().numpy()
+        for frame, shift in zip(aligned.frames[1:], aligned.shifts[1:], strict=True)
+    )
+    return noise_estimate.measure_burst(reference, others)
+
+
+def _disagreement(stated: NoiseModel, measured: NoiseModel | None) -> str:
+    if measured is None:
+        return ""
+    ratio = noise_estimate.sigma_ratio(measured, stated)
+    if 1 / _DISAGREEMENT <= ratio <= _DISAGREEMENT:
+        return ""
+    return f"the frames show {ratio:.2g} times the sigma it states; see --noise"
+
+
+def _median_shift(shifts: Tensor) -> tuple[int, int]:
+    """In sensor pixels; a cell is two."""
+    y, x = (2 * shifts.flatten(0, 1)).median(0).values.tolist()
+    return int(y), int(x)
+
+
+# --- network and results ----------------------------------------------------
+
+
+def _run_network(
+    engine: Engine,
+    aligned: Aligned,
+    noise: NoiseModel,
+    options: Options,
+    on_stage: Callable[[Stage], None],
+) -> Denoised:
+    if options.strength == 0:
+        return Denoised(_linear(aligned.frames[0]), 1.0)
+    height, width = aligned.frames[0].size
+    total = denoiser.tile_count(engine.network, height, width, options.tile)
+    count = 0
+
+    def step() -> None:
+        nonlocal count
+        count += 1
+        on_stage(Stage("denoising", count, total))
+
+    return denoiser.denoise_frames(
+        engine.network,
+        aligned.frames,
+        aligned.shifts,
+        noise.with_strength(options.strength),
+        dtype=engine.dtype,
+        tile=options.tile,
+        on_tile=step,
+    )
+
+
+def _write(
+    info: RawInfo,
+    done: Denoised,
+    noise: NoiseModel,
+    outputs: dict[str, Path],
+    on_stage: Callable[[Stage], None],
+) -> dict[str, Path]:
+    """Write all formats of a burst; one development serves all that need it."""
+    for path in outputs.values():
+        _make_folder(path.parent)
+    rgb = None
+    if set(outputs) - {"dng"}:
+        rgb = develop.develop(info, done.planes, linear=True)
+    for number, (name, path) in enumerate(outputs.items()):
+        on_stage(Stage("writing", number, len(outputs)))
+        if name == "dng":
+            left = NoiseModel(
+                tuple(done.noise_left * s for s in noise.shot),
+                tuple(done.noise_left * o for o in noise.read),
+            )
+            mosaic, black, white = dng.encode_planes(
+                done.planes, info.phase, info.height, info.width
+            )
+            tags = dng.tags_of(info, black=black, white=white, noise=left)
+            dng.write_cfa_dng(path, mosaic, tags)
+        elif name == "linear":
+            develop.write_tiff(path, rgb, linear=True)
+        elif name == "srgb":
+            develop.write_tiff(path, develop.to_srgb(rgb), linear=False)
+        else:
+            develop.write_jpeg(path, develop.to_srgb(rgb))
+    return outputs
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise KpnError(
+            f"{folder}: cannot be made ({error.strerror}); choose another folder with -o"
+        ) from None

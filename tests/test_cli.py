@@ -1,0 +1,473 @@
+"""The main job from end to end: what a user types, and what comes out."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from pictures import planes, scene
+
+from kpn_cli import align, bayer, demo, dng, noise_estimate, pipeline, protocol
+from kpn_cli.cli import main
+from kpn_cli.network import KPN
+from kpn_cli.noise import NoiseModel
+from kpn_cli.photos import Scene
+from kpn_cli.raw import read_info, read_planes
+from kpn_cli.weights import save_weights
+
+SHARED = Path(__file__).parents[2] / "shared" / "raw"
+needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="../shared is not there")
+
+KPN_PROGRAM = Path(sys.executable).with_name("kpn")
+README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+COMMANDS = sorted(main.commands)
+
+
+def kpn(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(a) for a in arguments], catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def burst(tmp_path_factory) -> tuple[list[Path], Path]:
+    """A hand-held burst of a part of a real picture at gain 2, and its truth."""
+    whole = demo.bundled_scene()
+    part = Scene("part", np.ascontiguousarray(whole.channels[:, 300:620, 400:780]))
+    return demo.write_burst(part, tmp_path_factory.mktemp("burst"), frames=5)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory, tiny_config) -> Path:
+    """A tiny network that begins as all do: with the robust mean."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_weights(path, KPN(tiny_config), {})
+    return path
+
+
+@pytest.fixture(scope="module")
+def averaging(tmp_path_factory, tiny_config) -> Path:
+    """A network that has learned nothing: exactly the robust mean, of one frame itself."""
+    network = KPN(tiny_config)
+    with torch.no_grad():
+        network.head_weight.zero_()
+    path = tmp_path_factory.mktemp("weights") / "averaging.safetensors"
+    save_weights(path, network, {})
+    return path
+
+
+# --- help and usage ---------------------------------------------------------
+
+
+def test_help_needs_no_torch():
+    script = (
+        "import sys; from click.testing import CliRunner; from kpn_cli.cli import main\n"
+        "assert CliRunner().invoke(main, ['--help']).exit_code == 0\n"
+        "heavy = {'torch', 'numpy', 'rawpy', 'cv2', 'tifffile', 'skimage'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_and_is_in_the_readme(command):
+    result = kpn(command, "--help")
+    assert result.exit_code == 0
+    assert len(main.commands[command].help or "") > 20
+    assert f"kpn {command}" in README
+
+
+def test_help_in_the_readme_is_what_the_program_says():
+    blocks = re.findall(r"```console\n\$ kpn (\w+) --help\n(.*?)```", README, re.DOTALL)
+    assert blocks
+    for command, text in blocks:
+        result = CliRunner().invoke(main, [command, "--help"], prog_name="kpn", terminal_width=78)
+        assert result.output.strip() == text.strip()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["denoise"],
+        ["denoise", "a.dng", "--format", "dng,png"],
+        ["denoise", "a.dng", "--strength", "5"],
+        ["denoise", "a.dng", "--noise", "1"],
+        ["denoise", "a.dng", "--noise", "0,0"],
+        ["denoise", "a.dng", "--noise", "-1,0"],
+        ["denoise", "a.dng", "--tile", "1"],
+        ["denoise", "a.dng", "--device", "tpu"],
+        ["dissolve", "a.dng"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2(arguments):
+    assert kpn(*arguments).exit_code == 2
+
+
+# --- the main job -----------------------------------------------------------
+
+
+def test_the_installed_program_denoises_a_burst(burst, tmp_path):
+    frames, truth = burst
+    run = subprocess.run(
+        [KPN_PROGRAM, "denoise", *frames, "-o", tmp_path, "--reference", "first", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    document = json.loads(run.stdout)
+    assert document["failed"] == []
+    (result,) = document["bursts"]
+    assert result["reference"] == str(frames[0])
+    assert result["frames"] == [str(path) for path in frames]
+    assert result["noise"]["source"] == "profile"
+    assert np.allclose(result["noise"]["shot"], protocol.GAINS[2][0])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "IMG_0000_kpn.dng",
+        "IMG_0000_kpn_linear.tif",
+        "IMG_0000_kpn_srgb.tif",
+    ]
+    clean, noisy, out = (
+        read_planes(read_info(path)) for path in (truth, frames[0], result["outputs"]["dng"])
+    )
+    gain = protocol.psnr(out, clean, 1.0) - protocol.psnr(noisy, clean, 1.0)
+    assert gain > 6
+
+
+def test_a_folder_is_a_burst_and_all_formats_are_written(burst, weights, tmp_path):
+    frames, _ = burst
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for path in frames:
+        (folder / path.name).write_bytes(path.read_bytes())
+    formats = ["--format", "dng,linear,srgb,jpeg"]
+    result = kpn("denoise", folder, "-o", tmp_path / "out", "--weights", weights, *formats)
+    assert result.exit_code == 0, result.output
+    assert len(list((tmp_path / "out").iterdir())) == 4
+    assert {path.name for path in folder.iterdir()} == {path.name for path in frames}
+    assert all((folder / p.name).read_bytes() == p.read_bytes() for p in frames)
+
+
+def test_the_same_burst_gives_the_same_bytes_in_any_order(burst, weights, tmp_path):
+    frames, _ = burst
+    for number, files in enumerate((frames, frames[::-1])):
+        out = tmp_path / str(number)
+        assert kpn("denoise", *files, "-o", out, "--weights", weights).exit_code == 0
+    for path in (tmp_path / "0").iterdir():
+        assert path.read_bytes() == (tmp_path / "1" / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("phase", bayer.PHASES)
+@pytest.mark.parametrize("size", [(64, 80), (65, 79)])
+def test_one_frame_comes_back_as_it_is_for_any_phase_size_and_black(
+    phase, size, averaging, tmp_path, rng
+):
+    """What has learned nothing returns a single frame: so nothing but the writing can differ."""
+    tags = dng.DngTags(phase, (256.0, 260.0, 250.5, 262.0), 4095, make="a", model="b", iso=100)
+    mosaic = rng.integers(230, 4000, size).astype(np.uint16)
+    source = tmp_path / "in.dng"
+    dng.write_cfa_dng(source, mosaic, tags)
+    result = kpn(
+        *("denoise", source, "-o", tmp_path, "--weights", averaging, "--noise", "1e-3,1e-5"),
+        *("--precision", "fp32", "--format", "dng"),
+    )
+    assert result.exit_code == 0, result.output
+    before, after = read_info(source), read_info(tmp_path / "in_kpn.dng")
+    assert (after.phase, after.height, after.width) == (phase, *size)
+    step = 1 / (after.white - after.black[0])
+    np.testing.assert_allclose(read_planes(after), read_planes(before), rtol=0, atol=1.01 * step)
+
+
+def test_strength_zero_keeps_the_reference(burst, weights, tmp_path):
+    frames, _ = burst
+    kpn("denoise", *frames, "-o", tmp_path, "--weights", weights, "--strength", 0,
+        "--reference", "IMG_0003.dng")  # fmt: skip
+    out = read_planes(read_info(tmp_path / "IMG_0003_kpn.dng"))
+    np.testing.assert_allclose(out, read_planes(read_info(frames[3])), rtol=0, atol=1e-5)
+
+
+def test_of_more_than_eight_frames_the_one_that_does_not_belong_is_left_out(weights, tmp_path):
+    frames, _ = demo.write_burst(scene(6, 260, 260), tmp_path / "in", frames=9)
+    stranger, _ = demo.write_burst(scene(7, 260, 260), tmp_path / "other", frames=1)
+    frames[4].write_bytes(stranger[0].read_bytes())
+    run = kpn("denoise", *frames, "-o", tmp_path, "--weights", weights, "--json",
+              "--reference", "first")  # fmt: skip
+    (result,) = json.loads(run.stdout)["bursts"]
+    assert len(result["frames"]) == 8
+    assert result["unused"] == [str(frames[4])]
+
+
+def test_finished_outputs_are_kept_unless_told_otherwise(burst, weights, tmp_path):
+    frames, _ = burst
+    command = ["denoise", *frames, "-o", tmp_path, "--weights", weights, "--format", "dng"]
+    assert kpn(*command).exit_code == 0
+    (out,) = tmp_path.iterdir()
+    out.write_bytes(b"mine")
+    again = json.loads(kpn(*command, "--json").stdout)["bursts"][0]
+    assert again["skipped"]
+    assert out.read_bytes() == b"mine"
+    assert kpn(*command, "--overwrite").exit_code == 0
+    assert len(out.read_bytes()) > 1000
+
+
+def test_where_the_noise_comes_from_is_told(burst, weights, tmp_path):
+    frames, _ = burst
+    stripped = []
+    for path in frames:
+        info = read_info(path)
+        mosaic = bayer.unpack(
+            (read_planes(info) * (info.white - info.black[0]) + info.black[0]).round(),
+            info.phase,
+            info.height,
+            info.width,
+        )
+        bare = tmp_path / path.name
+        dng.write_cfa_dng(bare, mosaic.astype(np.uint16), dng.tags_of(info))
+        stripped.append(bare)
+
+    def source(files, *more) -> str:
+        run = kpn("denoise", *files, "-o", tmp_path / "out", "--weights", weights, "--json",
+                  "--overwrite", *more)  # fmt: skip
+        return json.loads(run.stdout)["bursts"][0]["noise"]["source"]
+
+    assert source(frames) == "profile"
+    assert source(frames, "--noise", "1e-3,1e-5") == "given"
+    # The typical camera at this ISO has a fraction of the noise that the frames show.
+    assert source(stripped) == "measured"
+    assert source(stripped[:1]) == "measured"
+
+
+def test_a_typical_camera_is_believed_by_its_iso():
+    noise = noise_estimate.from_iso(3200)
+    frames = [_again(noise, seed) for seed in (1, 2)]
+    aligned = pipeline.Aligned([Path("a")] * 2, frames, [_still(frames[0])] * 2, [])
+    assert pipeline.choose_noise(replace(_INFO, iso=3200.0), aligned, None).source == "iso"
+
+
+def test_a_profile_that_the_frames_contradict_is_used_with_a_warning():
+    true = NoiseModel.uniform(1e-3, 1e-5)
+    frames = [_again(true, seed) for seed in (1, 2)]
+    aligned = pipeline.Aligned([Path("a")] * 2, frames, [_still(frames[0])] * 2, [])
+    wrong = true.with_strength(0.2)
+    report = pipeline.choose_noise(replace(_INFO, noise_profile=wrong), aligned, None)
+    assert (report.source, report.model) == ("profile", wrong)
+    assert "5" in report.warning or "4." in report.warning
+    right = pipeline.choose_noise(replace(_INFO, noise_profile=true), aligned, None)
+    assert right.warning == ""
+
+
+def _again(noise: NoiseModel, seed: int = 9) -> pipeline.Frame:
+    sample = noise.sample(planes(1, 200, 200), np.random.default_rng(seed))
+    return pipeline.Frame(torch.from_numpy(sample))
+
+
+def _still(frame: pipeline.Frame) -> torch.Tensor:
+    return torch.zeros_like(align.align(frame.samples[1], frame.samples[1]))
+
+
+# --- no stage is dead -------------------------------------------------------
+
+
+@pytest.mark.parametrize("stage", ["align", "noise", "network", "reference", "strength"])
+def test_every_stage_shows_in_the_picture(stage, burst, weights, tmp_path, monkeypatch):
+    frames, _ = burst
+
+    def result(name: str, *more: object) -> np.ndarray:
+        out = tmp_path / name
+        run = kpn("denoise", *frames, "-o", out, "--weights", weights, "--format", "dng", *more)
+        assert run.exit_code == 0, run.output
+        return read_planes(read_info(next(out.iterdir())))
+
+    before = result("before")
+    more: list[object] = []
+    if stage == "align":
+        wrong = align.align
+        monkeypatch.setattr("kpn_cli.denoiser.align", lambda a, b: wrong(a, b) + 3)
+    elif stage == "noise":
+        more = ["--noise", "1e-5,1e-7"]
+    elif stage == "network":
+        monkeypatch.setattr(KPN, "_unet", lambda self, x: x.new_ones(len(x), 8, *x.shape[2:]))
+    elif stage == "reference":
+        more = ["--reference", "first"]
+    else:
+        more = ["--strength", "3"]
+    assert np.abs(result("after", *more) - before).mean() > 1e-6
+
+
+# --- what can go wrong ------------------------------------------------------
+
+_INFO = None  # set below, once a file to read has been made
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _template(burst):
+    global _INFO
+    _INFO = replace(read_info(burst[0][0]), noise_profile=None, iso=None)
+
+
+def _one_line(result: Result, *words: str) -> None:
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith("kpn: ")
+    for word in words:
+        assert word in line
+
+
+def test_a_frame_of_another_exposure_is_named_and_nothing_is_written(burst, tmp_path):
+    frames, _ = burst
+    info = read_info(frames[0])
+    odd = tmp_path / "ODD.dng"
+    mosaic = np.full((info.height, info.width), 600, np.uint16)
+    mosaic[::3, ::5] = 700
+    dng.write_cfa_dng(odd, mosaic, replace(dng.tags_of(info), iso=100))
+    result = kpn("denoise", *frames, odd, "-o", tmp_path / "out")
+    _one_line(result, "ODD.dng", "ISO 100", "3200")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_never_replaces_an_input(burst, weights, tmp_path):
+    frames, _ = burst
+    copy = tmp_path / "a.dng"
+    other = tmp_path / "a_kpn.dng"
+    copy.write_bytes(frames[0].read_bytes())
+    other.write_bytes(frames[1].read_bytes())
+    result = kpn("denoise", copy, other, "-o", tmp_path, "--reference", "a.dng", "--overwrite",
+                 "--weights", weights)  # fmt: skip
+    _one_line(result, "a_kpn.dng", "input")
+    assert other.read_bytes() == frames[1].read_bytes()
+
+
+def test_a_device_that_is_not_there_is_an_error(burst, tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    _one_line(kpn("denoise", *burst[0], "-o", tmp_path, "--device", "cuda"), "--device auto")
+
+
+def test_weights_that_are_none_are_an_error(burst, tmp_path):
+    wrong = tmp_path / "weights.safetensors"
+    wrong.write_bytes(b"not weights")
+    result = kpn("denoise", *burst[0], "-o", tmp_path / "out", "--weights", wrong)
+    _one_line(result, "weights.safetensors")
+    assert not (tmp_path / "out").exists()
+
+
+def test_failures_are_in_the_json_too(tmp_path):
+    result = kpn("denoise", tmp_path / "missing.dng", "-o", tmp_path, "--json")
+    assert result.exit_code == 1
+    document = json.loads(result.stdout)
+    assert document["bursts"] == []
+    assert "missing.dng" in document["failed"][0]["error"]
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    "path",
+    [
+        *sorted((SHARED / "bad").glob("*")),
+        *sorted((SHARED / "single").glob("adobe-linear-*")),
+        SHARED / "single" / "canon-6d-linear-lossy.dng",
+        SHARED / "single" / "canon-g1-gmcy.crw",
+    ],
+    ids=lambda path: path.name,
+)
+def test_what_is_no_whole_bayer_raw_gets_one_line_and_no_output(path, tmp_path):
+    _one_line(kpn("denoise", path, "-o", tmp_path / "out"), path.name)
+    assert not (tmp_path / "out").exists()
+
+
+@needs_shared
+def test_a_static_burst_of_a_real_camera_beats_the_plain_mean(tmp_path):
+    """The truth is the mean of 32 further frames; RMS error in DN over the interior."""
+    import tifffile
+
+    frames = sorted((SHARED / "pi-static").glob("frame_*.dng"))
+    result = kpn("denoise", *frames, "-o", tmp_path, "--format", "dng", "--json")
+    (burst,) = json.loads(result.stdout)["bursts"]
+    info = read_info(frames[0])
+    truth = tifffile.imread(SHARED / "pi-static" / "truth_mean_of_32.tif") / 32
+    truth = bayer.pack((truth - 60) / (1023 - 60), info.phase)
+
+    def error(out: np.ndarray) -> float:
+        inner = (out - truth)[:, 16:-16, 16:-16]
+        return 963 * float(np.sqrt(np.mean(np.square(inner))))
+
+    mean = np.mean([read_planes(read_info(path)) for path in frames], axis=0)
+    assert error(read_planes(read_info(burst["outputs"]["dng"]))) < error(mean)
+
+
+# --- the other commands -----------------------------------------------------
+
+
+def test_info_tells_camera_levels_and_noise(burst):
+    frames, _ = burst
+    document = json.loads(kpn("info", frames[0], "--json").stdout)
+    (row,) = document["files"]
+    assert (row["cfa"], row["white"], row["iso"]) == ("GRBG", 16383, 3200)
+    assert row["noise"]["source"] == "profile"
+    assert "GRBG" in kpn("info", frames[0]).stdout
+
+
+def test_info_goes_on_after_a_bad_file(burst, tmp_path):
+    bad = tmp_path / "bad.dng"
+    bad.write_bytes(b"II*\0")
+    result = kpn("info", bad, burst[0][0])
+    assert result.exit_code == 1
+    assert "bad.dng" in result.stderr
+    assert "GRBG" in result.stdout
+
+
+def test_eval_writes_the_table_and_prints_json(tmp_path, weights):
+    import cv2
+    from pictures import photo
+
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for seed in (1, 2):
+        cv2.imwrite(str(photos / f"{seed}.png"), photo(seed, 280, 300))
+    command = ["eval", photos, "-o", tmp_path / "out", "--gains", "1,8", "--weights", weights]
+    document = json.loads(kpn(*command, "--json").stdout)
+    assert document["protocol"] == protocol.NAME
+    for row in document["static"].values():
+        # Of equal frames with independent noise, the mean has 9 dB over one; the gamma curve
+        # and clipping at 0 and 1 take some.
+        assert row["mean"]["psnr"] > row["reference"]["psnr"] + 5
+        assert row["mean"] == row["aligned-mean"]
+    assert json.loads((tmp_path / "out" / "eval.json").read_text()) == document
+    assert "| aligned-mean |" in (tmp_path / "out" / "eval.md").read_text()
+    assert json.loads(kpn(*command, "--json").stdout) == document
+    _one_line(kpn("eval", photos, "--gains", "3"), "--gains 3")
+
+
+def test_train_writes_weights_that_denoise_and_resumes(burst, tmp_path):
+    import cv2
+    from pictures import photo
+
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    cv2.imwrite(str(photos / "a.png"), photo(1, 300, 300))
+    (photos / "b.png").write_bytes(b"no photo")
+    run = tmp_path / "run"
+    command = ["train", photos, "-o", run, "--batch", 1]
+    first = kpn(*command, "--patches", 1)
+    assert first.exit_code == 0, first.output
+    assert "b.png" in first.stderr
+    assert kpn(*command, "--patches", 2).exit_code == 0
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [line["patches"] for line in lines] == [1, 2]
+    last = run / "last.safetensors"
+    assert kpn("denoise", *burst[0], "-o", tmp_path / "out", "--weights", last).exit_code == 0
+
+
+def test_the_demo_shows_before_after_and_truth(tmp_path, weights):
+    result = kpn("demo", "-o", tmp_path / "demo", "--weights", weights)
+    assert result.exit_code == 0, result.output
+    picture = tmp_path / "demo" / "before_after_truth.png"
+    assert result.stdout.strip().splitlines()[-1] == str(picture)
+    assert picture.stat().st_size > 100_000

@@ -1,0 +1,90 @@
+"""Planes in, clean planes out: tiles, frames and noise, without files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from pictures import planes
+
+from kpn_cli import denoiser
+from kpn_cli.denoiser import Frame
+from kpn_cli.noise import NoiseModel
+
+_NOISE = NoiseModel.uniform(2e-3, 2e-5)
+
+
+def _burst(count: int, shift: int = 0, size: tuple[int, int] = (96, 120)) -> list[Frame]:
+    scene = planes(3, size[0] + 8 * shift, size[1] + 8 * shift)
+    rng = np.random.default_rng(0)
+    frames = []
+    for n in range(count):
+        part = scene[:, shift * n : shift * n + size[0], shift * n : shift * n + size[1]]
+        frames.append(Frame(torch.from_numpy(_NOISE.sample(part, rng))))
+    return frames
+
+
+def _shifts(frames: list[Frame]) -> list[torch.Tensor]:
+    return denoiser.align_frames(frames, _NOISE)
+
+
+def test_tiled_equals_whole_within_rounding(tiny_network):
+    frames = _burst(4, size=(150, 170))
+    shifts = _shifts(frames)
+    whole = denoiser.denoise_frames(tiny_network, frames, shifts, _NOISE, tile=1024)
+    tiled = denoiser.denoise_frames(tiny_network, frames, shifts, _NOISE, tile=128)
+    np.testing.assert_allclose(tiled.planes, whole.planes, atol=2e-5)
+    assert tiled.noise_left == pytest.approx(whole.noise_left, rel=1e-4)
+
+
+def test_every_tile_is_reported(tiny_network):
+    frames, seen = _burst(1), []
+    denoiser.denoise_frames(
+        tiny_network, frames, _shifts(frames), _NOISE, tile=64, on_tile=lambda: seen.append(1)
+    )
+    assert len(seen) == denoiser.tile_count(tiny_network, 96, 120, 64) > 1
+
+
+def test_whole_cell_shifts_are_undone_before_the_network(tiny_network):
+    frames = _burst(3, shift=3)
+    shifts = _shifts(frames)
+    # Frame n shows what the reference shows, 3n cells further up and left.
+    assert [tuple(shift[1, 1].tolist()) for shift in shifts] == [(0, 0), (-3, -3), (-6, -6)]
+    part = denoiser.aligned_part(frames, shifts, slice(20, 60), slice(20, 60))
+    noise = (part[1:] - part[:1]).std() / 2**0.5
+    assert noise < 1.2 * _NOISE.variance(frames[0].samples.numpy()).mean() ** 0.5
+
+
+def test_frames_of_the_scene_agree_and_another_scene_does_not():
+    frames = [*_burst(3), Frame(torch.from_numpy(planes(9, 96, 120)))]
+    agreement = denoiser.agreement(frames, _shifts(frames), _NOISE)
+    assert agreement[0] == 1
+    assert min(agreement[1:3]) > 0.8
+    assert agreement[3] < 0.2
+
+
+def test_integer_samples_with_levels_equal_linear_ones(tiny_network):
+    linear = _burst(2)
+    black, white = (60.0, 61.5, 62.0, 64.0), 1023.0
+    levels = torch.tensor(black).view(4, 1, 1)
+    coded = [
+        Frame((frame.samples * (white - levels) + levels).round().to(torch.int32), black, white)
+        for frame in linear
+    ]
+    decoded = [Frame(frame.linear(frame.samples)) for frame in coded]
+    shifts = _shifts(decoded)
+    one = denoiser.denoise_frames(tiny_network, coded, shifts, _NOISE).planes
+    two = denoiser.denoise_frames(tiny_network, decoded, shifts, _NOISE).planes
+    np.testing.assert_allclose(one, two, atol=1e-5)
+
+
+def test_the_noise_left_is_that_of_the_kernels(tiny_network):
+    """A plain mean of n frames, which an untrained head gives on equal frames, leaves 1 / n."""
+    with torch.no_grad():
+        tiny_network.head_weight.zero_()
+        tiny_network.head_bias.zero_()
+    frame = _burst(1)[0]
+    frames = [frame] * 4
+    done = denoiser.denoise_frames(tiny_network, frames, _shifts(frames), _NOISE)
+    assert done.noise_left == pytest.approx(1 / 4, rel=1e-5)
+    np.testing.assert_allclose(done.planes, frame.samples.numpy(), atol=1e-5)
