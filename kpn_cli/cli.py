@@ -229,6 +229,7 @@ def _burst_json(result: Result) -> dict[str, Any]:
         "agreement": result.agreement,
         "device": result.device,
         "seconds": result.seconds,
+        "timings": result.timings,
         "skipped": result.skipped,
     }
 

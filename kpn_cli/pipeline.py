@@ -100,6 +100,7 @@ class Result:
         noise_left: share of the noise variance that is left.
         device: where the network ran.
         seconds: from the first file to the last.
+        timings: seconds by stage.
         skipped: whether all outputs were there already.
     """
 
@@ -113,6 +114,7 @@ class Result:
     noise_left: float | None = None
     device: str = ""
     seconds: float = 0.0
+    timings: dict[str, float] = field(default_factory=dict)
     skipped: bool = False
 
 
@@ -158,10 +160,11 @@ def denoise(
     Raises:
         KpnError: whatever the user can mend. No output is left half-written.
     """
-    start = time.monotonic()
+    clock = _Clock()
     infos = _read_infos(burst.find_raws(paths), on_stage)
     burst.check_same(infos)
     mosaics = _read_mosaics(infos, on_stage)
+    clock.stop("read")
     sharp = [burst.sharpness(planes) for planes in mosaics]
     first = burst.pick_reference(options.reference, infos, sharp)
     info = infos[first]
@@ -170,12 +173,17 @@ def denoise(
     if not options.overwrite and all(path.exists() for path in outputs.values()):
         return Result(info.path, files, outputs, skipped=True)
     engine = engine or Engine(options)
+    clock.stop("load network")
     order = [first, *(n for n in range(len(infos)) if n != first)]
     frames = [_frame(infos[n], mosaics[n]).to(engine.device) for n in order]
     aligned = _align(frames, files, _first_guess(info, frames[0], options), engine, on_stage)
+    clock.stop("align")
     noise = choose_noise(info, aligned, options.noise)
+    clock.stop("measure noise")
     done = _run_network(engine, aligned, noise.model, options, on_stage)
+    clock.stop("denoise")
     written = _write(info, done, noise.model, outputs, on_stage)
+    clock.stop("write")
     return Result(
         info.path,
         aligned.files,
@@ -186,8 +194,23 @@ def denoise(
         agreement=[round(value, 3) for value in aligned.agreement],
         noise_left=done.noise_left,
         device=str(engine.device),
-        seconds=round(time.monotonic() - start, 3),
+        seconds=round(sum(clock.timings.values()), 3),
+        timings={name: round(seconds, 3) for name, seconds in clock.timings.items()},
     )
+
+
+class _Clock:
+    """Tells how long each stage took."""
+
+    def __init__(self) -> None:
+        self.timings: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def stop(self, stage: str) -> None:
+        """End a stage; the next one begins."""
+        now = time.monotonic()
+        self.timings[stage] = now - self._last
+        self._last = now
 
 
 def output_paths(reference: Path, options: Options, inputs: Sequence[Path] = ()) -> dict[str, Path]:

@@ -37,7 +37,10 @@ class SynthConfig:
             of up to `failure` cells.
         softer: chance of a photo enlarged by up to 1/0.6, soft as pixels of real raws are.
         moving: chance of an object that moves by itself.
-        shot_range: log10 of the range of S.
+        shot_range: log10 of the range of S: from cameras at base ISO to a little above
+            the protocol's gain 8.
+        noisy, noisy_from: chance that S is drawn from the upper part of the range only,
+            above this log10: there the network has most to learn.
         clipped, quantised: chance that frames are clipped at white, or quantised
             to 10-14 bits.
     """
@@ -54,7 +57,9 @@ class SynthConfig:
     failure: float = 12.0
     softer: float = 0.25
     moving: float = 0.15
-    shot_range: tuple[float, float] = (-6.0, -1.4)
+    shot_range: tuple[float, float] = (-6.0, -1.3)
+    noisy: float = 0.5
+    noisy_from: float = -2.8
     clipped: float = 0.3
     quantised: float = 0.3
 
@@ -246,7 +251,10 @@ def expose(planes: Tensor, rng: np.random.Generator, config: SynthConfig) -> Bat
     white = 10 ** uniform(-1, 0)
     clean = undo_white_balance(planes, uniform(1.2, 2.4), uniform(1.2, 2.4))
     clean = clean * white.view(-1, 1, 1, 1, 1)
-    log_shot = rng.uniform(*config.shot_range, batch)
+    low, high = config.shot_range
+    upper = np.clip(config.noisy_from, low, high)
+    lowest = np.where(rng.random(batch) < config.noisy, upper, low)
+    log_shot = rng.uniform(lowest, high)
     log_read = read_noise_of_shot(log_shot) + rng.normal(0, 0.4, batch)
     shot, read = (
         torch.from_numpy(10**x).float()[:, None].repeat(1, 4) for x in (log_shot, log_read)

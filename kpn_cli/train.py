@@ -359,10 +359,11 @@ def train(
     keep_freed_memory()
     run = Run(folder, config, init)
     sets = validation_bursts(val_scenes, config.data) if val_scenes else {}
-    deadline = time.monotonic() + 60 * minutes if minutes else math.inf
+    deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
     losses: list[Tensor] = []
     since = time.monotonic()
-    while run.step < config.steps and time.monotonic() < deadline:
+    over = False
+    while run.step < config.steps and not over:
         seed = (config.seed, run.step)
         losses.append(run.train_step(synth.draw_batch(scenes, seed, config.batch, config.data)))
         over = run.step >= config.steps or time.monotonic() >= deadline

@@ -13,13 +13,15 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from .errors import KpnError
 from .network import KPN, KPNConfig
 from .write import atomic
 
+#: The one entry of the files' metadata, a JSON document: safetensors writes several
+#: entries in random order, and the same training must give the same bytes.
 _FORMAT = "kpn-1"
 #: Twenty times the shipped network; refuses what is certainly something else.
 _LARGEST = 500_000_000
@@ -31,10 +33,10 @@ def default_weights() -> Path:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, object]) -> None:
-    """Write tensors and a header, whose values become JSON, to `path`; whole or not at all."""
-    metadata = {"format": _FORMAT} | {key: json.dumps(value) for key, value in header.items()}
+    """Write tensors and a header, which becomes JSON, to `path`; whole or not at all."""
+    content = save({k: v.contiguous() for k, v in tensors.items()}, {_FORMAT: json.dumps(header)})
     with atomic(path) as temporary:
-        save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, metadata)
+        temporary.write_bytes(content)
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
@@ -49,10 +51,12 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
             raise KpnError(f"{path}: too large for weights of kpn; {advice}")
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != _FORMAT:
+            if _FORMAT not in metadata:
                 raise KpnError(f"{path}: not weights of kpn ({_FORMAT}); {advice}")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        header = {key: json.loads(value) for key, value in metadata.items() if key != "format"}
+        header = json.loads(metadata[_FORMAT])
+        if not isinstance(header, dict):
+            raise ValueError("its header is no JSON object")
     except OSError as error:
         reason = error.strerror or "not a regular file"
         raise KpnError(f"{path}: cannot be read ({reason}); {advice}") from None

@@ -1,0 +1,50 @@
+"""Time and memory of `kpn denoise` as a whole: `python benchmarks/whole.py [megapixels] [frames]`.
+
+Makes a burst of an enlarged bundled picture, denoises it in a process of its own, and
+prints seconds, seconds a megapixel, and the process's peak memory (Linux: from its
+resource usage). Seconds depend on the machine; compare ratios within one run.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+from skimage import data
+
+from kpn_cli.demo import write_burst
+from kpn_cli.photos import scene_from_srgb
+
+
+def main(megapixels: float, frames: int) -> None:
+    """Run the benchmark and print its line."""
+    height = round((megapixels * 1e6 / 1.5) ** 0.5) * 2 + 64
+    size = (int(1.5 * height), height)
+    photo = cv2.resize(data.coffee(), size, interpolation=cv2.INTER_CUBIC)
+    # Enlarged so far, the picture is smooth; texture gives the aligner what photos give it.
+    grain = np.random.default_rng(0).normal(0, 6, photo.shape[:2]).astype(np.float32)
+    grain = cv2.GaussianBlur(grain, (0, 0), 1.5)[..., None] * 4
+    photo = np.clip(photo + grain, 0, 255).astype(np.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        files, _ = write_burst(scene_from_srgb("coffee", photo), Path(folder), frames=frames)
+        command = [Path(sys.executable).with_name("kpn"), "denoise", *files, "-o", folder, "--json"]
+        run = subprocess.run(command, capture_output=True, text=True, check=True)
+    (burst,) = json.loads(run.stdout)["bursts"]
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    seconds = burst["seconds"]
+    print(
+        f"{megapixels:g} megapixels x {frames}: {seconds:.1f} s on {burst['device']}, "
+        f"{seconds / megapixels:.2f} s a megapixel, peak {peak:.2f} GiB; "
+        + ", ".join(f"{stage} {time:.1f} s" for stage, time in burst["timings"].items())
+    )
+
+
+if __name__ == "__main__":
+    arguments = sys.argv[1:]
+    main(float(arguments[0]) if arguments else 12, int(arguments[1]) if arguments[1:] else 8)
