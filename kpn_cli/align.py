@@ -138,9 +138,7 @@ def _neighbours(shifts: Tensor) -> list[Tensor]:
     return [padded[y : y + rows, x : x + columns] for y, x in places]
 
 
-def _refine(
-    reference: Tensor, frame: Tensor, whole: tuple[int, int], expected: Tensor
-) -> Tensor:
+def _refine(reference: Tensor, frame: Tensor, whole: tuple[int, int], expected: Tensor) -> Tensor:
     """Return one level's tile shifts.
 
     A tile follows the whole picture, unless the shift expected from the coarser
@@ -203,12 +201,18 @@ def shifted(planes: Tensor, shifts: Tensor, rows: slice, columns: slice) -> Tens
         rows, columns: the part of the reference, in cells.
 
     Returns:
-        `(4, rows, columns)`; what lies outside of the frame is its border sample.
+        `(4, rows, columns)`; outside of itself the frame is mirrored: repeated border
+        samples would agree with a flat reference, and their common noise show as streaks.
     """
     _, height, width = planes.shape
     y = torch.arange(rows.start, rows.stop, device=planes.device)[:, None]
     x = torch.arange(columns.start, columns.stop, device=planes.device)[None, :]
     there = shifts[y // TILE, x // TILE]
-    y = (y + there[..., 0]).clamp(0, height - 1)
-    x = (x + there[..., 1]).clamp(0, width - 1)
+    y, x = _mirror(y + there[..., 0], height), _mirror(x + there[..., 1], width)
     return planes.flatten(1)[:, y * width + x]
+
+
+def _mirror(index: Tensor, length: int) -> Tensor:
+    """Reflect indices about the first and last sample; beyond that, the border continues."""
+    last = length - 1
+    return (last - (last - index.abs()).abs()).clamp(0, last)

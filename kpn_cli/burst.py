@@ -40,23 +40,33 @@ def find_raws(paths: Sequence[Path]) -> list[Path]:
     Raises:
         KpnError: if a path does not exist, or a folder holds no raw files.
     """
-    found: list[Path] = []
+    found: dict[Path, Path] = {}
     for path in paths:
-        if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if _is_raw(p))
-            if not inside:
-                raise KpnError(f"{path}: no raw files in this folder; give the files, or another")
-            found.extend(inside)
-        elif path.exists():
-            found.append(path)
-        else:
-            raise KpnError(f"{path}: no such file or folder; check the name")
-    return list(dict.fromkeys(found))
+        try:
+            inside = _raws_at(path)
+            # A frame given twice would be two frames with the same noise.
+            found |= {p.resolve(): p for p in inside if p.resolve() not in found}
+        except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links
+            reason = getattr(error, "strerror", None) or "a loop of links"
+            raise KpnError(f"{path}: cannot be read ({reason}); check it") from None
+    return list(found.values())
+
+
+def _raws_at(path: Path) -> list[Path]:
+    if not path.is_dir():
+        path.stat()
+        return [path]
+    inside = sorted(p for p in path.iterdir() if _is_raw(p))
+    if not inside:
+        raise KpnError(f"{path}: no raw files in this folder; give the files, or another")
+    return inside
 
 
 def _is_raw(path: Path) -> bool:
-    # Hidden files are other programs' temporary ones, and macOS's "._" companions.
-    return path.suffix.lower() in RAW_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    # Hidden files are other programs' temporary ones, and macOS's "._" companions; what
+    # kpn itself has written into the folder is no frame of the burst.
+    ours = path.name.startswith(".") or path.name.endswith("_kpn.dng")
+    return path.suffix.lower() in RAW_SUFFIXES and not ours and path.is_file()
 
 
 def sort_by_time(infos: Sequence[RawInfo]) -> list[RawInfo]:
@@ -108,13 +118,13 @@ def pick_reference(wanted: str, infos: Sequence[RawInfo], sharp: Sequence[float]
     """Return the index of the reference frame.
 
     Args:
-        wanted: `auto` (the sharpest of the middle half), `first`, an index from 0,
-            or a file name.
+        wanted: `auto` (the sharpest of the middle half), `first`, an index from 0 in
+            order of time, or a file's name or path.
         infos: the frames in order of time.
         sharp: their `sharpness`.
 
     Raises:
-        KpnError: if there is no such frame.
+        KpnError: if there is no such frame, or more than one.
     """
     if wanted == "auto":
         # The middle half: its frames have the shortest way to all others.
@@ -124,8 +134,11 @@ def pick_reference(wanted: str, infos: Sequence[RawInfo], sharp: Sequence[float]
     if wanted == "first":
         return 0
     names = [info.path.name for info in infos]
-    if wanted in names:
-        return names.index(wanted)
+    same = [n for n, info in enumerate(infos) if wanted in (info.path.name, str(info.path))]
+    if len(same) == 1:
+        return same[0]
+    if same:
+        raise KpnError(f"--reference {wanted}: there are {len(same)} of that name; give its index")
     if wanted.isdecimal() and int(wanted) < len(infos):
         return int(wanted)
     raise KpnError(

@@ -1,4 +1,4 @@
-"""The command line: parses, draws, exits. The only module that prints.
+"""The command line: parses, calls the library, exits.
 
 Commands import the library in their bodies, so that `kpn --help` needs no torch.
 """
@@ -7,25 +7,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
-from . import __version__
+from . import __version__, console
 from .errors import KpnError
 
 if TYPE_CHECKING:
     from .noise import NoiseModel
-    from .pipeline import Result
-
-_err = Console(stderr=True)
-_out = Console()
 
 _DEVICE = click.option(
     "--device",
@@ -58,34 +49,7 @@ class _Group(click.Group):
         try:
             return super().invoke(context)
         except KpnError as error:
-            _fail(str(error))
-
-
-def _fail(message: str) -> None:
-    _err.print(f"kpn: {message}", markup=False, highlight=False, soft_wrap=True)
-    sys.exit(1)
-
-
-def _note(message: str) -> None:
-    _err.print(message, markup=False, highlight=False, soft_wrap=True)
-
-
-@contextmanager
-def _bar(description: str, total: int | None) -> Iterator[Callable[..., None]]:
-    """Show a progress bar on stderr; yields a function that moves it."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=_err, transient=True, disable=not _err.is_terminal) as bar:
-        task = bar.add_task(description, total=total)
-
-        def move(**changes: Any) -> None:
-            bar.update(task, **changes or {"advance": 1})
-
-        yield move
+            console.fail(str(error))
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -193,7 +157,7 @@ def denoise(
         output, formats, reference, strength, noise, device, precision, tile, weights, overwrite
     )
     try:
-        with _bar("", None) as move:
+        with console.bar("", None) as move:
 
             def show(stage: pipeline.Stage) -> None:
                 move(description=stage.name, completed=stage.done, total=stage.total)
@@ -205,61 +169,9 @@ def denoise(
             click.echo(json.dumps({"bursts": [], "failed": [failed]}, indent=2))
         raise
     if as_json:
-        click.echo(json.dumps({"bursts": [_burst_json(result)], "failed": []}, indent=2))
+        click.echo(json.dumps({"bursts": [console.burst_json(result)], "failed": []}, indent=2))
     else:
-        _show_result(result)
-
-
-def _burst_json(result: Result) -> dict[str, Any]:
-    noise = result.noise
-    return {
-        "reference": str(result.reference),
-        "frames": [str(path) for path in result.frames],
-        "unused": [str(path) for path in result.unused],
-        "outputs": {name: str(path) for name, path in result.outputs.items()},
-        "noise": noise
-        and {
-            "source": noise.source,
-            "shot": noise.model.shot,
-            "read": noise.model.read,
-            "warning": noise.warning,
-        },
-        "noise_left": result.noise_left,
-        "shifts": result.shifts,
-        "agreement": result.agreement,
-        "device": result.device,
-        "seconds": result.seconds,
-        "timings": result.timings,
-        "skipped": result.skipped,
-    }
-
-
-def _show_result(result: Result) -> None:
-    if result.skipped:
-        _note(f"{result.reference.name}: outputs are there already; --overwrite makes them again")
-        return
-    noise = result.noise
-    _note(f"reference   {result.reference.name}, {len(result.frames)} frames used")
-    for path in result.unused:
-        _note(f"unused      {path.name}")
-    for path, share in zip(result.frames, result.agreement, strict=True):
-        if share < 0.3:
-            _note(f"note        {path.name} agrees with the reference on only {share:.0%}")
-    shot, read = (f"{sum(values) / 4:.3g}" for values in (noise.model.shot, noise.model.read))
-    _note(f"noise       S={shot} O={read}, {_SOURCES[noise.source]}")
-    if noise.warning:
-        _note(f"warning     {noise.warning}")
-    _note(f"time        {result.seconds:.1f} s on {result.device}")
-    for path in result.outputs.values():
-        _out.print(str(path), markup=False, highlight=False, soft_wrap=True)
-
-
-_SOURCES = {
-    "given": "as given",
-    "profile": "from the NoiseProfile",
-    "iso": "typical of the ISO",
-    "measured": "measured from the frames",
-}
+        console.show_result(result)
 
 
 # --- info -------------------------------------------------------------------
@@ -275,57 +187,18 @@ def info(files: tuple[Path, ...], as_json: bool) -> None:
     rows, failed = [], []
     for path in files:
         try:
-            rows.append(_info_json(raw.read_info(path)))
+            rows.append(console.info_json(raw.read_info(path)))
         except KpnError as error:
             failed.append({"file": str(path), "error": str(error)})
     if as_json:
         click.echo(json.dumps({"files": rows, "failed": failed}, indent=2))
     else:
         for row in rows:
-            _show_info(row)
+            console.show_info(row)
         for failure in failed:
-            _note(f"kpn: {failure['error']}")
+            console.note(f"kpn: {failure['error']}")
     if failed:
         sys.exit(1)
-
-
-def _info_json(found: Any) -> dict[str, Any]:
-    from .noise_estimate import from_iso
-
-    noise, source = found.noise_profile, "profile"
-    if noise is None and found.iso:
-        noise, source = from_iso(found.iso), "iso"
-    return {
-        "file": str(found.path),
-        "make": found.make,
-        "model": found.model,
-        "cfa": found.phase,
-        "width": found.width,
-        "height": found.height,
-        "black": found.black,
-        "white": found.white,
-        "iso": found.iso,
-        "exposure_time": found.exposure_time,
-        "f_number": found.f_number,
-        "focal_length": found.focal_length,
-        "captured": found.captured and found.captured.isoformat(),
-        "orientation": found.orientation,
-        "noise": noise and {"source": source, "shot": noise.shot, "read": noise.read},
-    }
-
-
-def _show_info(row: dict[str, Any]) -> None:
-    table = Table(title=row["file"], show_header=False, title_justify="left")
-    for key, value in row.items():
-        if key == "noise":
-            text = "measured from the burst" if value is None else (
-                f"S {value['shot']} O {value['read']} ({_SOURCES[value['source']]})"
-            )  # fmt: skip
-        else:
-            text = "unknown" if value in (None, "") else str(value)
-        if key != "file":
-            table.add_row(key.replace("_", " "), text)
-    _out.print(table)
 
 
 # --- train and eval ---------------------------------------------------------
@@ -341,15 +214,35 @@ def _show_info(row: dict[str, Any]) -> None:
     help="Folder of the run; a run that is there is resumed.",
 )
 @click.option("--val", type=click.Path(path_type=Path), help="Photos to validate on.")
-@click.option("--patches", type=click.IntRange(1), default=500_000, show_default=True)
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Stop after so long.")
-@click.option("--batch", type=click.IntRange(1), default=16, show_default=True)
-@click.option("--lr", type=click.FloatRange(0, min_open=True), default=1e-3, show_default=True)
+@click.option(
+    "--patches",
+    type=click.IntRange(1),
+    default=500_000,
+    show_default=True,
+    help="Length of the run, which the rate's cosine and the annealing follow.",
+)
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0, min_open=True),
+    help="Stop after so long, wherever the run is; the same command goes on from there.",
+)
+@click.option(
+    "--batch", type=click.IntRange(1), default=16, show_default=True, help="Patches a step."
+)
+@click.option(
+    "--lr",
+    type=click.FloatRange(0, min_open=True),
+    default=1e-3,
+    show_default=True,
+    help="Adam's rate at its highest.",
+)
 @click.option("--anneal", type=click.FloatRange(0), help="Weight of the per-frame terms [beta].")
 @click.option("--decay", type=click.FloatRange(0, 1), help="Its factor per step [alpha].")
 @click.option("--balanced/--plain", default=True, show_default=True, help="Log loss, or paper's.")
 @click.option("--init", type=click.Path(dir_okay=False, path_type=Path), help="Start from weights.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of data and weights."
+)
 @_DEVICE
 @_PRECISION
 def train(
@@ -386,30 +279,23 @@ def train(
         config = training.with_network(config, load_weights(init)[0].config)
     scenes = _load(photos, config.data.photo_pixels)
     val_scenes = _load((val,), config.data.photo_pixels) if val else []
-    with _bar("training", patches) as move:
+    with console.bar("training", patches) as move:
 
         def show(progress: training.Progress) -> None:
             move(completed=progress.patches, description=f"training, loss {progress.loss:.3f}")
-            _note(_progress_line(progress))
+            console.note(console.progress_line(progress))
 
         best = training.train(
             scenes, val_scenes, output, config, init=init, minutes=minutes, on_progress=show
         )
-    _out.print(str(best), markup=False, highlight=False, soft_wrap=True)
-
-
-def _progress_line(progress: Any) -> str:
-    line = f"{progress.patches:>9} patches  loss {progress.loss:.4f}  {progress.speed:.1f}/s"
-    for name, row in (progress.table or {}).items():
-        line += f"  {name} " + " / ".join(f"{figure:.2f}" for figure in row.values())
-    return line
+    console.print_path(best)
 
 
 def _load(paths: tuple[Path, ...], at_least: int) -> list[Any]:
     from .photos import find_photos, load_scenes
 
-    with _bar("photos", len(find_photos(paths))) as move:
-        return load_scenes(paths, at_least=at_least, on_photo=move, on_skip=_note)
+    with console.bar("photos", len(find_photos(paths))) as move:
+        return load_scenes(paths, at_least=at_least, on_photo=move, on_skip=console.note)
 
 
 @main.command(name="eval")
@@ -420,11 +306,26 @@ def _load(paths: tuple[Path, ...], at_least: int) -> list[Any]:
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for eval.json and eval.md.",
 )
-@click.option("--gains", default="0,1,2,4,8", show_default=True)
-@click.option("--frames", type=click.IntRange(1), default=8, show_default=True)
-@click.option("--baselines", default="reference,mean,aligned-mean", show_default=True)
-@click.option("--noise-scale", type=click.FloatRange(0, min_open=True), default=1.0)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--gains", default="0,1,2,4,8", show_default=True, help="Noise levels.")
+@click.option(
+    "--frames", type=click.IntRange(1), default=8, show_default=True, help="Frames of a burst."
+)
+@click.option(
+    "--baselines",
+    default="reference,mean,aligned-mean",
+    show_default=True,
+    help="What to compare with.",
+)
+@click.option(
+    "--noise-scale",
+    type=click.FloatRange(0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="The sigma that the network is told, over the true one.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of shifts and noise."
+)
 @_WEIGHTS
 @_DEVICE
 @_PRECISION
@@ -453,7 +354,7 @@ def evaluate(
     where = pick_device(device)
     scenes = _load(photos, 256)
     sets = {}
-    with _bar("evaluating", len(evaluation.SETS) * len(levels) * len(scenes)) as move:
+    with console.bar("evaluating", len(evaluation.SETS) * len(levels) * len(scenes)) as move:
         for name in evaluation.SETS:
             sets[name] = evaluation.evaluate(
                 network.to(where),
@@ -502,8 +403,15 @@ def _integers(option: str, text: str) -> list[int]:
     type=click.Path(file_okay=False, path_type=Path),
     default="demo",
     show_default=True,
+    help="Folder of the burst and the results.",
 )
-@click.option("--gain", type=click.Choice(["0", "1", "2", "4", "8"]), default="2")
+@click.option(
+    "--gain",
+    type=click.Choice(["0", "1", "2", "4", "8"]),
+    default="2",
+    show_default=True,
+    help="Noise level.",
+)
 @_DEVICE
 @_WEIGHTS
 def demo(output: Path, gain: str, device: str, weights: Path | None) -> None:
@@ -515,17 +423,17 @@ def demo(output: Path, gain: str, device: str, weights: Path | None) -> None:
 
     scene = demonstration.bundled_scene()
     frames, truth = demonstration.write_burst(scene, output / "burst", gain=int(gain))
-    _note(f"burst       {len(frames)} frames in {output / 'burst'}")
+    console.note(f"burst       {len(frames)} frames in {output / 'burst'}")
     options = pipeline.Options(
         output / "denoised", reference="first", device=device, weights=weights, overwrite=True
     )
     result = pipeline.denoise(frames, options)
-    _show_result(result)
+    console.show_result(result)
     shown = []
     for path in (frames[0], result.outputs["dng"], truth):
         found = read_info(path)
         shown.append(develop(found, read_planes(found), linear=True))
     picture = output / "before_after_truth.png"
     demonstration.write_comparison(picture, shown)
-    _note("before, after and truth, side by side:")
-    _out.print(str(picture), markup=False, highlight=False, soft_wrap=True)
+    console.note("before, after and truth, side by side:")
+    console.print_path(picture)

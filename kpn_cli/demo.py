@@ -15,10 +15,11 @@ from .develop import to_srgb
 from .dng import DngTags, write_cfa_dng
 from .noise import NoiseModel
 from .photos import Scene, scene_from_srgb
-from .write import atomic
+from .write import atomic, make_folder
 
-#: Levels of the pretended camera: 14 bits.
-_BLACK, _WHITE = 512, 16383
+#: Levels of the pretended camera: 14 bits, and a pedestal of three sigmas of the read
+#: noise at gain 8: clipped at zero, noisy shadows would be brighter than the truth.
+_BLACK, _WHITE = 4096, 16383
 _PHASE = "GRBG"
 
 
@@ -40,9 +41,10 @@ def write_burst(
 
     Args:
         scene: what is photographed, at half its resolution.
-        folder: gets `IMG_0000.dng` ... and `truth.dng`; made when it isn't there.
+        folder: gets `IMG_0000.dng` ...; made when it isn't there. The truth lies
+            beside it, as `FOLDER_truth.dng`, for it is no frame of the burst.
         gain: noise level of `protocol.GAINS`.
-        frames: of the burst; the first is the one that `truth.dng` shows without noise.
+        frames: of the burst; the truth shows the first without noise.
         seed: of shifts and noise.
 
     Returns:
@@ -51,7 +53,7 @@ def write_burst(
     rng = np.random.default_rng((seed, gain))
     noise = protocol.noise_of_gain(gain)
     clean = protocol.whole_scene(scene, protocol.draw_shifts(rng, frames), white=1.0)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     start = datetime(2026, 1, 1, 12, 0, 0)
     paths = []
     for number, planes in enumerate(clean):
@@ -60,7 +62,7 @@ def write_burst(
         tags = replace(_tags(noise), captured=captured)
         write_cfa_dng(path, _quantise(noise.sample(planes, rng)), tags)
         paths.append(path)
-    truth = folder / "truth.dng"
+    truth = folder.with_name(f"{folder.name}_truth.dng")
     write_cfa_dng(truth, _quantise(clean[0]), replace(_tags(None), captured=start))
     return paths, truth
 

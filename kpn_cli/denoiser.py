@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from . import tiles
-from .align import align, shifted, stabilise
+from .align import TILE, align, shifted, stabilise
 from .device import autocast
 from .features import robust_weights, sigma_map
 from .merge import merge
@@ -46,7 +46,11 @@ class Frame:
 
     def to(self, device: torch.device) -> Frame:
         """The same on another device."""
-        return Frame(self.samples.to(device), self.black, self.white)
+        samples = self.samples
+        if device.type != "cpu" and samples.dtype == torch.uint16:
+            # Few operations know uint16 elsewhere.
+            samples = samples.to(torch.int32)
+        return Frame(samples.to(device), self.black, self.white)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -77,9 +81,9 @@ def align_frames(
     for frame in frames[1:]:
         shifts.append(align(reference, stabilise(frame.linear(frame.samples), noise)))
         on_frame()
-    rows, columns = frames[0].size
-    still = shifts[0] if shifts else torch.zeros(-(-rows // 16), -(-columns // 16), 2)
-    return [torch.zeros_like(still, dtype=torch.int64), *shifts]
+    rows, columns = (-(-side // TILE) for side in frames[0].size)
+    still = torch.zeros(rows, columns, 2, dtype=torch.int64, device=reference.device)
+    return [still, *shifts]
 
 
 def aligned_part(
@@ -116,7 +120,7 @@ def agreement(
             differences = (part[1:] - part[:1]) / (2**0.5 * sigma)
             weights = robust_weights(differences[None])[0].mean((1, 2))
             sums[0] += 1
-            sums[1:] += weights.double().cpu()
+            sums[1:] += weights.cpu().double()  # in this order: MPS has no float64
             squares += 1
     return (sums / squares).tolist()
 

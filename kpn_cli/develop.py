@@ -103,14 +103,15 @@ def write_jpeg(path: Path | str, rgb: np.ndarray) -> None:
 def _postprocess(info: RawInfo, mosaic: np.ndarray, black: int, white: int) -> np.ndarray:
     try:
         with open(info.path, "rb") as file, rawpy.imread(file) as raw:
+            sizes = raw.sizes
             # Not raw_image_visible: LibRaw leaves out a line of an odd ActiveArea.
-            top, left = info.origin
-            visible = raw.raw_image[top : top + info.height, left : left + info.width]
-            if visible.shape != mosaic.shape:
+            if max(abs(sizes.height - info.height), abs(sizes.width - info.width)) > 1:
                 raise KpnError(
-                    f"{info.path}: is now {visible.shape[1]}x{visible.shape[0]} pixels, was "
+                    f"{info.path}: is now {sizes.width}x{sizes.height} pixels, was "
                     f"{info.width}x{info.height}. Leave the files alone while kpn runs."
                 )
+            top, left = info.origin
+            visible = raw.raw_image[top : top + info.height, left : left + info.width]
             visible[:] = mosaic
             return raw.postprocess(_parameters(info, black, white))
     except (rawpy.LibRawError, OSError) as error:

@@ -90,7 +90,7 @@ def encode_planes(
 
     Returns:
         `(height, width)` uint16, rounded to nearest and clipped at white, `OUTPUT_BLACK`
-        and `OUTPUT_WHITE`. `decode_mosaic` gives the planes back within half a step.
+        and `OUTPUT_WHITE`; reading them back gives the planes within half a step.
     """
     mosaic = unpack(planes, phase, height, width) * np.float32(OUTPUT_WHITE - OUTPUT_BLACK)
     mosaic += np.float32(OUTPUT_BLACK)

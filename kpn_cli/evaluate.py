@@ -16,7 +16,7 @@ from .errors import KpnError
 from .network import KPN
 from .noise import NoiseModel
 from .photos import Scene
-from .write import atomic
+from .write import atomic, make_folder
 
 BASELINES = ("reference", "mean", "aligned-mean")
 #: How frames move: as the protocol says, or not at all.
@@ -162,7 +162,7 @@ def markdown(sets: dict[str, dict[str, dict[str, dict[str, float]]]]) -> str:
 
 def save(folder: Path, document: dict[str, object], text: str) -> None:
     """Write `eval.json` and `eval.md` into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for name, content in (("eval.json", json.dumps(document, indent=2) + "\n"), ("eval.md", text)):
         with atomic(folder / name) as temporary:
             temporary.write_text(content, encoding="utf-8")

@@ -53,7 +53,8 @@ def captured(metadata: Metadata, libraw: datetime | None) -> datetime | None:
         (Tag.DATE_TIME_DIGITIZED, Tag.SUB_SEC_TIME_DIGITIZED),
         (Tag.DATE_TIME, Tag.SUB_SEC_TIME),
     ):
-        parts = [int(part) for part in re.findall(r"\d+", metadata.text(tag))[:6]]
+        # No number of a date is longer; int() refuses thousands of digits.
+        parts = [int(part) for part in re.findall(r"\d{1,9}", metadata.text(tag))[:6]]
         digits = re.match(r"\d*", metadata.text(fraction)).group()
         microsecond = int(digits[:6].ljust(6, "0"))
         try:
@@ -83,7 +84,8 @@ def dng_black(metadata: Metadata, top: int, left: int) -> list[float] | None:
     levels = metadata.picture_numbers(Tag.BLACK_LEVEL)
     repeat = metadata.picture_integers(Tag.BLACK_LEVEL_REPEAT_DIM)
     rows, columns = repeat if len(repeat) == 2 else (1, 1)
-    if len(levels) != rows * columns or not np.isfinite(levels).all():
+    fits = min(rows, columns) > 0 and len(levels) == rows * columns
+    if not fits or not np.isfinite(levels).all():
         return None
     # Twice over, so that every parity of an odd period gets its share.
     pattern = np.tile(np.reshape(levels, (rows, columns)), (2, 2))

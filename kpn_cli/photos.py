@@ -110,13 +110,15 @@ def find_photos(paths: Sequence[Path]) -> list[Path]:
     """
     found: list[Path] = []
     for path in paths:
-        if path.is_dir():
-            inside = (p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-            found.extend(sorted(inside))
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise KpnError(f"{path}: no such file or folder")
+        try:
+            if path.is_dir():
+                below = (p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+                found.extend(sorted(p for p in below if p.is_file()))
+            else:
+                path.stat()
+                found.append(path)
+        except OSError as error:
+            raise KpnError(f"{path}: cannot be read ({error.strerror}); check it") from None
     if not found:
         raise KpnError(f"no photos in {', '.join(map(str, paths))}; give JPEG, PNG or TIFF files")
     return found

@@ -16,9 +16,10 @@ from .denoiser import Denoised, Frame
 from .device import keep_freed_memory, pick_device, pick_precision
 from .errors import KpnError
 from .network import KPN
-from .noise import NoiseModel
+from .noise import NoiseModel, typical_read
 from .raw import RawInfo, read_info, read_mosaic
 from .weights import load_weights
+from .write import make_folder
 
 #: Format -> what follows the reference's name in the output's.
 SUFFIXES = {
@@ -170,9 +171,11 @@ def denoise(
     info = infos[first]
     outputs = output_paths(info.path, options, inputs=[i.path for i in infos])
     files = [info.path, *(i.path for n, i in enumerate(infos) if n != first)]
-    if not options.overwrite and all(path.exists() for path in outputs.values()):
+    missing = {n: path for n, path in outputs.items() if options.overwrite or not path.exists()}
+    if not missing:
         return Result(info.path, files, outputs, skipped=True)
     engine = engine or Engine(options)
+    make_folder(options.output)  # before the work: it may not be possible
     clock.stop("load network")
     order = [first, *(n for n in range(len(infos)) if n != first)]
     frames = [_frame(infos[n], mosaics[n]).to(engine.device) for n in order]
@@ -182,12 +185,12 @@ def denoise(
     clock.stop("measure noise")
     done = _run_network(engine, aligned, noise.model, options, on_stage)
     clock.stop("denoise")
-    written = _write(info, done, noise.model, outputs, on_stage)
+    _write(info, done, noise.model, missing, on_stage)
     clock.stop("write")
     return Result(
         info.path,
         aligned.files,
-        written,
+        outputs,
         unused=[path for path in files if path not in aligned.files],
         noise=noise,
         shifts=[_median_shift(shift) for shift in aligned.shifts],
@@ -271,7 +274,15 @@ def _linear(frame: Frame) -> np.ndarray:
 
 def _first_guess(info: RawInfo, frame: Frame, options: Options) -> NoiseModel:
     """A noise model good enough to align by."""
-    return options.noise or info.noise_profile or noise_estimate.measure_frame(_linear(frame))
+    stated = options.noise or info.noise_profile
+    if stated is not None:
+        return stated
+    try:
+        return noise_estimate.measure_frame(_linear(frame))
+    except KpnError as error:
+        if info.iso:
+            return noise_estimate.from_iso(info.iso)
+        raise KpnError(f"{info.path.name}: no noise profile, no ISO, and {error}") from None
 
 
 def _align(
@@ -311,9 +322,8 @@ def choose_noise(info: RawInfo, aligned: Aligned, given: NoiseModel | None) -> N
     except KpnError as error:  # nothing but clipped or black samples
         failure = str(error)
     if info.noise_profile is not None:
-        return NoiseReport(
-            "profile", info.noise_profile, _disagreement(info.noise_profile, measured)
-        )
+        profile = _with_read_noise(info.noise_profile, measured)
+        return NoiseReport("profile", profile, _disagreement(info.noise_profile, measured))
     table = noise_estimate.from_iso(info.iso) if info.iso else None
     if table is not None and not _disagreement(table, measured):
         return NoiseReport("iso", table)
@@ -334,18 +344,28 @@ def _measure(aligned: Aligned) -> NoiseModel:
     return noise_estimate.measure_burst(reference, others)
 
 
+def _with_read_noise(profile: NoiseModel, measured: NoiseModel | None) -> NoiseModel:
+    """Replace read noise of 0, which some phones state: shadows would pass for noiseless."""
+    typical = 10 ** typical_read(np.log10(np.maximum(profile.shot, 1e-12)))
+    likely = typical if measured is None else measured.read
+    read = tuple(o or float(other) for o, other in zip(profile.read, likely, strict=True))
+    return NoiseModel(profile.shot, read)
+
+
 def _disagreement(stated: NoiseModel, measured: NoiseModel | None) -> str:
+    """Say by how much two models differ, in the shadows or at middle grey; "" if little."""
     if measured is None:
         return ""
-    ratio = noise_estimate.sigma_ratio(measured, stated)
-    if 1 / _DISAGREEMENT <= ratio <= _DISAGREEMENT:
-        return ""
-    return f"the frames show {ratio:.2g} times the sigma it states; see --noise"
+    for signal, where in ((0.18, "middle grey"), (0.005, "deep shadow")):
+        ratio = noise_estimate.sigma_ratio(measured, stated, signal)
+        if not 1 / _DISAGREEMENT <= ratio <= _DISAGREEMENT:
+            return f"the frames show {ratio:.2g} times the sigma it states in {where}; see --noise"
+    return ""
 
 
 def _median_shift(shifts: Tensor) -> tuple[int, int]:
     """In sensor pixels; a cell is two."""
-    y, x = (2 * shifts.flatten(0, 1)).median(0).values.tolist()
+    y, x = (2 * shifts.flatten(0, 1)).cpu().median(0).values.tolist()
     return int(y), int(x)
 
 
@@ -370,15 +390,24 @@ def _run_network(
         count += 1
         on_stage(Stage("denoising", count, total))
 
-    return denoiser.denoise_frames(
-        engine.network,
-        aligned.frames,
-        aligned.shifts,
-        noise.with_strength(options.strength),
-        dtype=engine.dtype,
-        tile=options.tile,
-        on_tile=step,
-    )
+    try:
+        done = denoiser.denoise_frames(
+            engine.network,
+            aligned.frames,
+            aligned.shifts,
+            noise.with_strength(options.strength),
+            dtype=engine.dtype,
+            tile=options.tile,
+            on_tile=step,
+        )
+    except (torch.OutOfMemoryError, MemoryError):
+        raise KpnError(
+            f"tiles of {options.tile} pixels need more memory than there is on "
+            f"{engine.device}; give a smaller --tile, or --device cpu"
+        ) from None
+    if not np.isfinite(done.planes).all():
+        raise KpnError("the result holds values that are not numbers; check --noise and --weights")
+    return done
 
 
 def _write(
@@ -387,10 +416,8 @@ def _write(
     noise: NoiseModel,
     outputs: dict[str, Path],
     on_stage: Callable[[Stage], None],
-) -> dict[str, Path]:
+) -> None:
     """Write all formats of a burst; one development serves all that need it."""
-    for path in outputs.values():
-        _make_folder(path.parent)
     rgb = None
     if set(outputs) - {"dng"}:
         rgb = develop.develop(info, done.planes, linear=True)
@@ -412,13 +439,3 @@ def _write(
             develop.write_tiff(path, develop.to_srgb(rgb), linear=False)
         else:
             develop.write_jpeg(path, develop.to_srgb(rgb))
-    return outputs
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise KpnError(
-            f"{folder}: cannot be made ({error.strerror}); choose another folder with -o"
-        ) from None

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .noise import typical_read
 from .photos import Scene
 
 _PHOTO_PIXELS_PER_CELL = 4
@@ -67,14 +68,6 @@ class SynthConfig:
     def photo_pixels(self) -> int:
         """Smallest side of a photo that patches can be cut from."""
         return _PHOTO_PIXELS_PER_CELL * (self.cells + 4)
-
-
-def read_noise_of_shot(log_shot: np.ndarray) -> np.ndarray:
-    """log10 of O that goes with log10 of S.
-
-    A line through the medians of 433 cameras' profiles and the KPN paper's gains.
-    """
-    return -4.3 + 1.6 * (log_shot + 2.57)
 
 
 # --- geometry ---------------------------------------------------------------
@@ -255,7 +248,7 @@ def expose(planes: Tensor, rng: np.random.Generator, config: SynthConfig) -> Bat
     upper = np.clip(config.noisy_from, low, high)
     lowest = np.where(rng.random(batch) < config.noisy, upper, low)
     log_shot = rng.uniform(lowest, high)
-    log_read = read_noise_of_shot(log_shot) + rng.normal(0, 0.4, batch)
+    log_read = typical_read(log_shot) + rng.normal(0, 0.4, batch)
     shot, read = (
         torch.from_numpy(10**x).float()[:, None].repeat(1, 4) for x in (log_shot, log_read)
     )

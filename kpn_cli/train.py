@@ -22,7 +22,7 @@ from . import protocol, synth
 from .device import autocast, keep_freed_memory, pick_device, pick_precision
 from .errors import KpnError
 from .losses import LossConfig, annealed_loss
-from .merge import filter_frames
+from .merge import filter_frames, merge
 from .network import KPN, KPNConfig
 from .photos import Scene
 from .synth import Batch, SynthConfig
@@ -34,6 +34,7 @@ from .weights import (
     save_tensors,
     save_weights,
 )
+from .write import make_folder, write_error
 
 _WARM_UP = 200  # steps over which the rate rises
 _CLIP = 1.0  # norm of the gradient: one odd patch must not undo a thousand
@@ -70,8 +71,8 @@ class TrainConfig:
     """A training run.
 
     Attributes:
-        patches: length of the run. Only the length, the intervals and the device
-            may change when a run is resumed; rate and annealing follow the new length.
+        patches: length of the run. Length, rate, intervals, device and precision may
+            change when a run is resumed; rate and annealing follow the new length.
         batch: patches per step.
         rate: Adam's, after a short warm-up; falls along a cosine.
         average: decay per step of the moving average of the weights that is shipped.
@@ -113,7 +114,7 @@ class TrainConfig:
         return self.rate * rise * (_LAST_RATE + (1 - _LAST_RATE) * fall)
 
     #: What must be the same for a run to be resumed.
-    FIXED = ("batch", "seed", "network", "data")
+    FIXED = ("batch", "seed", "average", "network", "data", "loss")
 
 
 def with_network(config: TrainConfig, network: KPNConfig) -> TrainConfig:
@@ -193,7 +194,7 @@ def validate(
                 here = burst.to(device)
                 with torch.inference_mode(), autocast(device, dtype):
                     kernels = network(here.burst, here.shot, here.read)
-                    clean = filter_frames(here.burst, kernels).mean(1)
+                clean = merge(here.burst, kernels)
                 output, truth = clean[0].cpu().numpy(), burst.truth[0].numpy()
                 figures.append(protocol.psnr(output, truth, float(burst.white)))
             table[name][str(gain)] = round(float(np.mean(figures)), 3)
@@ -228,8 +229,8 @@ class Run:
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=config.rate, fused=True)
         self.step = 0
-        self.best = -math.inf
-        folder.mkdir(parents=True, exist_ok=True)
+        self.best: float | None = None
+        make_folder(folder)
         if self.checkpoint.exists():
             self._resume()
 
@@ -287,7 +288,7 @@ class Run:
     def save_best(self, table: dict[str, dict[str, float]]) -> bool:
         """Write `best.safetensors` if the mean of the table's figures is the highest so far."""
         score = float(np.mean([figure for row in table.values() for figure in row.values()]))
-        if score <= self.best:
+        if self.best is not None and score <= self.best:
             return False
         self.best = score
         recipe = self.recipe() | {"validation": table}
@@ -315,7 +316,8 @@ class Run:
                 if value.shape == weight.shape:
                     moments[key] = torch.empty_like(weight).copy_(value)
         self.step = int(header["recipe"]["patches"]) // self.config.batch
-        self.best = float(header["recipe"]["best"])
+        best = header["recipe"]["best"]
+        self.best = None if best is None else float(best)
 
     def _check_same_run(self, header: dict[str, object]) -> None:
         config_from_header(self.checkpoint, header)
@@ -324,6 +326,8 @@ class Run:
             raise KpnError(f"{self.checkpoint}: not of a training run; choose another folder")
         before = recipe["train"]
         now = json.loads(json.dumps(asdict(self.config)))
+        for settings in (before, now):
+            settings["loss"].pop("decay")  # the annealing's pace follows the length
         for name in TrainConfig.FIXED:
             if before[name] != now[name]:
                 raise KpnError(
@@ -333,8 +337,12 @@ class Run:
 
     def log(self, line: dict[str, object]) -> None:
         """Add a line to `log.jsonl`."""
-        with open(self.folder / "log.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        path = self.folder / "log.jsonl"
+        try:
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise write_error(path, error) from None
 
 
 def train(
@@ -382,7 +390,8 @@ def train(
         run.log(asdict(progress) | {"rate": config.rate_at(run.step)})
         on_progress(progress)
         losses, since = [], time.monotonic()
-    return folder / ("best.safetensors" if sets else "last.safetensors")
+    best = folder / "best.safetensors"
+    return best if best.exists() else folder / "last.safetensors"
 
 
 def _crossed(run: Run, interval: int) -> bool:

@@ -23,7 +23,7 @@ from .write import atomic
 #: The one entry of the files' metadata, a JSON document: safetensors writes several
 #: entries in random order, and the same training must give the same bytes.
 _FORMAT = "kpn-1"
-#: Twenty times the shipped network; refuses what is certainly something else.
+#: Ten times a checkpoint of the default network; larger is certainly something else.
 _LARGEST = 500_000_000
 
 

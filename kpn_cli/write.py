@@ -68,6 +68,18 @@ def atomic(path: Path | str) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents where they aren't there.
+
+    Raises:
+        KpnError: if it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(folder, error) from None
+
+
 def write_error(path: Path, error: OSError) -> KpnError:
     """Return the error to raise when writing `path` failed: file, reason, what to do next."""
     reason = " ".join((error.strerror or str(error) or type(error).__name__).split())

@@ -205,9 +205,18 @@ def test_shifted_equals_the_loop(height, width, top, left, data):
     for row in range(rows.start, rows.stop):
         for column in range(columns.start, columns.stop):
             dy, dx = shifts[row // TILE, column // TILE].tolist()
-            y, x = min(max(row + dy, 0), height - 1), min(max(column + dx, 0), width - 1)
+            y, x = mirrored(row + dy, height), mirrored(column + dx, width)
             found = part[:, row - rows.start, column - columns.start]
             assert torch.equal(found, planes[:, y, x])
+
+
+def mirrored(index, length):
+    """As numpy's reflect padding, for one reflection at each end."""
+    if index < 0:
+        index = -index
+    if index >= length:
+        index = 2 * (length - 1) - index
+    return min(max(index, 0), length - 1)
 
 
 def test_an_aligned_frame_shows_the_reference():
@@ -220,7 +229,9 @@ def test_an_aligned_frame_shows_the_reference():
     assert torch.equal(again[:, 16:80, 16:80], reference[:, 16:80, 16:80])
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.float16, torch.float64])
+@pytest.mark.parametrize(
+    "dtype", [torch.uint8, torch.uint16, torch.int32, torch.float16, torch.float64]
+)
 def test_shifting_keeps_the_type(dtype):
     planes = torch.ones(4, 5, 5, dtype=dtype)
     shifts = torch.zeros(1, 1, 2, dtype=torch.int64)

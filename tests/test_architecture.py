@@ -18,7 +18,7 @@ ORDER = [
     *("srgb", "icc", "write", "tiff", "dng", "develop"),
     *("features", "network", "merge", "device", "weights"),
     *("burst", "denoiser", "pipeline"),
-    *("photos", "protocol", "synth", "losses", "train", "evaluate", "demo", "cli"),
+    *("photos", "protocol", "synth", "losses", "train", "evaluate", "demo", "console", "cli"),
 ]
 
 #: What using a network must not need.
@@ -91,12 +91,12 @@ def test_using_a_network_needs_nothing_of_training():
             reached.add(name)
             ahead.extend(Imports(FOLDER / f"{name}.py").own)
     assert not reached & TRAINING
-    assert not reached & {"demo", "cli"}
+    assert not reached & {"demo", "console", "cli"}
 
 
 @every_module
 def test_only_the_command_line_prints_and_draws(path):
-    if path.stem == "cli":
+    if path.stem in ("cli", "console"):
         return
     tree = ast.parse(path.read_text(encoding="utf-8"))
     prints = [

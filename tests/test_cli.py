@@ -17,6 +17,7 @@ from pictures import planes, scene
 
 from kpn_cli import align, bayer, demo, dng, noise_estimate, pipeline, protocol
 from kpn_cli.cli import main
+from kpn_cli.errors import KpnError
 from kpn_cli.network import KPN
 from kpn_cli.noise import NoiseModel
 from kpn_cli.photos import Scene
@@ -216,6 +217,24 @@ def test_finished_outputs_are_kept_unless_told_otherwise(burst, weights, tmp_pat
     assert len(out.read_bytes()) > 1000
 
 
+def test_of_several_formats_only_the_missing_ones_are_written(burst, weights, tmp_path):
+    frames, _ = burst
+    command = ["denoise", *frames, "-o", tmp_path, "--weights", weights, "--reference", "first"]
+    (tmp_path / "IMG_0000_kpn_srgb.tif").write_bytes(b"retouched")
+    assert kpn(*command, "--format", "srgb,jpeg").exit_code == 0
+    assert (tmp_path / "IMG_0000_kpn_srgb.tif").read_bytes() == b"retouched"
+    assert (tmp_path / "IMG_0000_kpn.jpg").exists()
+
+
+def test_a_folder_can_be_its_own_output_twice(burst, weights, tmp_path):
+    for path in burst[0]:
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    command = ["denoise", tmp_path, "-o", tmp_path, "--weights", weights, "--format", "dng"]
+    assert kpn(*command).exit_code == 0
+    again = kpn(*command, "--overwrite", "--json")
+    assert len(json.loads(again.stdout)["bursts"][0]["frames"]) == len(burst[0])
+
+
 def test_where_the_noise_comes_from_is_told(burst, weights, tmp_path):
     frames, _ = burst
     stripped = []
@@ -260,6 +279,35 @@ def test_a_profile_that_the_frames_contradict_is_used_with_a_warning():
     assert "5" in report.warning or "4." in report.warning
     right = pipeline.choose_noise(replace(_INFO, noise_profile=true), aligned, None)
     assert right.warning == ""
+
+
+def test_a_profile_without_read_noise_gets_what_the_frames_show():
+    true = NoiseModel.uniform(1e-3, 1e-4)
+    frames = [_again(true, seed) for seed in (1, 2)]
+    aligned = pipeline.Aligned([Path("a")] * 2, frames, [_still(frames[0])] * 2, [])
+    phone = NoiseModel(true.shot, (0.0,) * 4)
+    report = pipeline.choose_noise(replace(_INFO, noise_profile=phone), aligned, None)
+    assert report.model.shot == phone.shot
+    np.testing.assert_allclose(report.model.read, true.read, rtol=0.5)
+    assert "shadow" in report.warning
+
+
+def test_frames_that_cannot_be_measured_get_the_table_for_their_iso(weights, tmp_path, monkeypatch):
+    def fail(*frames: np.ndarray) -> NoiseModel:
+        raise KpnError("all of it is clipped: give --noise S,O")
+
+    monkeypatch.setattr(noise_estimate, "measure_frame", fail)
+    frame = np.random.default_rng(0).integers(4000, 9000, (24, 30)).astype(np.uint16)
+    info = replace(_INFO, height=24, width=30)
+    for iso, code in ((3200.0, 0), (None, 1)):
+        path = tmp_path / f"{code}.dng"
+        dng.write_cfa_dng(path, frame, replace(dng.tags_of(info), iso=iso, noise=None))
+        result = kpn("denoise", path, "-o", tmp_path / "out", "--weights", weights, "--json")
+        assert result.exit_code == code, result.output
+        if iso:
+            assert json.loads(result.stdout)["bursts"][0]["noise"]["source"] == "iso"
+        else:
+            assert path.name in result.stderr
 
 
 def _again(noise: NoiseModel, seed: int = 9) -> pipeline.Frame:
@@ -364,6 +412,44 @@ def test_failures_are_in_the_json_too(tmp_path):
     document = json.loads(result.stdout)
     assert document["bursts"] == []
     assert "missing.dng" in document["failed"][0]["error"]
+
+
+def _truncated(path: Path, frame: Path) -> None:
+    path.write_bytes(frame.read_bytes()[:-20_000])
+
+
+def _blank(path: Path, frame: Path) -> None:
+    info = read_info(frame)
+    empty = np.full((info.height, info.width), 4096, np.uint16)
+    dng.write_cfa_dng(path, empty, dng.tags_of(info))
+
+
+def _half_blank(path: Path, frame: Path) -> None:
+    info = read_info(frame)
+    mosaic = np.random.default_rng(0).integers(4000, 9000, (info.height, info.width))
+    mosaic[info.height // 3 :] = 0
+    dng.write_cfa_dng(path, mosaic.astype(np.uint16), dng.tags_of(info))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path, frame: path.write_bytes(b""),
+        lambda path, frame: path.write_text("a text"),
+        lambda path, frame: path.mkdir(),
+        lambda path, frame: path.write_bytes(frame.read_bytes()[:100]),
+        _truncated,
+        _blank,
+        _half_blank,
+    ],
+    ids=["empty", "text", "folder", "header", "truncated", "blank", "half-blank"],
+)
+def test_a_file_that_is_no_whole_raw_spoils_the_burst_with_one_line(make, burst, tmp_path):
+    frames, _ = burst
+    bad = tmp_path / "BAD.dng"
+    make(bad, frames[0])
+    _one_line(kpn("denoise", *frames, bad, "-o", tmp_path / "out"), "BAD.dng")
+    assert not (tmp_path / "out").exists()
 
 
 @needs_shared
@@ -471,3 +557,27 @@ def test_the_demo_shows_before_after_and_truth(tmp_path, weights):
     picture = tmp_path / "demo" / "before_after_truth.png"
     assert result.stdout.strip().splitlines()[-1] == str(picture)
     assert picture.stat().st_size > 100_000
+    before, after, truth = (
+        read_planes(read_info(tmp_path / "demo" / name))
+        for name in (
+            Path("burst") / "IMG_0000.dng",
+            Path("denoised") / "IMG_0000_kpn.dng",
+            "burst_truth.dng",
+        )
+    )
+    assert protocol.psnr(after, truth, 1.0) > protocol.psnr(before, truth, 1.0) + 3
+
+
+@pytest.mark.parametrize("command", [["demo"], ["train", "photos"], ["eval", "photos"]])
+def test_a_folder_that_cannot_be_made_is_an_error_for_the_user(command, tmp_path, weights):
+    import cv2
+    from pictures import photo
+
+    (tmp_path / "photos").mkdir()
+    cv2.imwrite(str(tmp_path / "photos" / "a.png"), photo(1, 280, 300))
+    (tmp_path / "file").write_bytes(b"")
+    words = [str(tmp_path / word) if word == "photos" else word for word in command]
+    more = [] if command[0] == "train" else ["--weights", weights]
+    if command[0] == "eval":
+        more += ["--gains", "1"]
+    _one_line(kpn(*words, "-o", tmp_path / "file" / "out", *more), "file")

@@ -10,6 +10,8 @@ from pictures import planes
 from kpn_cli import denoiser
 from kpn_cli.denoiser import Frame
 from kpn_cli.noise import NoiseModel
+from kpn_cli.protocol import noise_of_gain
+from kpn_cli.weights import load_weights
 
 _NOISE = NoiseModel.uniform(2e-3, 2e-5)
 
@@ -35,6 +37,23 @@ def test_tiled_equals_whole_within_rounding(tiny_network):
     tiled = denoiser.denoise_frames(tiny_network, frames, shifts, _NOISE, tile=128)
     np.testing.assert_allclose(tiled.planes, whole.planes, atol=2e-5)
     assert tiled.noise_left == pytest.approx(whole.noise_left, rel=1e-4)
+
+
+@pytest.mark.parametrize("gain", [0, 8])
+def test_tiles_show_no_seams_with_the_network_that_ships(gain):
+    """Its view is wider than a tile's halo; what that changes is lost in the noise left."""
+    network, _ = load_weights()
+    noise = noise_of_gain(gain)
+    scene = planes(4, 240, 250)
+    scene[:, :, 125:] = 0.3  # textured and flat
+    rng = np.random.default_rng(1)
+    frames = [Frame(torch.from_numpy(noise.sample(scene, rng))) for _ in range(3)]
+    shifts = denoiser.align_frames(frames, noise)
+    whole = denoiser.denoise_frames(network, frames, shifts, noise, tile=1024).planes
+    tiled = denoiser.denoise_frames(network, frames, shifts, noise, tile=160).planes
+    left = np.sqrt(np.mean((whole - scene) ** 2))
+    assert np.sqrt(np.mean((tiled - whole) ** 2)) < 0.01 * left
+    assert np.abs(tiled - whole).max() < 0.2 * left
 
 
 def test_every_tile_is_reported(tiny_network):

@@ -37,12 +37,14 @@ def frame(path: Path) -> tuple[SimpleNamespace, np.ndarray]:
         red, green, blue, green2 = (float(level) for level in raw.black_level_per_channel)
         white = raw.white_level
         gains = raw.camera_whitebalance
+        origin = raw.sizes.top_margin, raw.sizes.left_margin
     info = SimpleNamespace(
         path=path,
         phase=phase,
         height=mosaic.shape[0],
         width=mosaic.shape[1],
         white_balance=tuple(gain / gains[1] for gain in gains[:3]),
+        origin=origin,
     )
     black = np.array((red, green, green2, blue), np.float32)[:, None, None]
     return info, (pack(mosaic.astype(np.float32), phase) - black) / (white - black)

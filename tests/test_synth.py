@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import scene
 
+from kpn_cli.noise import typical_read
 from kpn_cli.synth import (
     SynthConfig,
     add_noise,
     draw_batch,
     draw_planes,
     expose,
-    read_noise_of_shot,
     undo_white_balance,
 )
 
@@ -271,4 +271,4 @@ def test_exposing_leaves_the_planes_alone(rng):
 def test_read_noise_follows_shot_noise_through_the_cameras_medians():
     # docs: median green channel of 433 models at ISO 800 and 3200; the paper's gain 1.
     for shot, read in ((1.8e-5, 3.9e-8), (6.7e-5, 2.7e-7), (2.704e-3, 4.672e-5)):
-        assert read_noise_of_shot(np.log10(shot)) == pytest.approx(np.log10(read), abs=0.4)
+        assert typical_read(np.log10(shot)) == pytest.approx(np.log10(read), abs=0.4)

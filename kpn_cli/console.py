@@ -1,0 +1,163 @@
+"""What commands show: lines and bars on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from .pipeline import Result
+    from .raw import RawInfo
+    from .train import Progress as TrainProgress
+
+_err = Console(stderr=True)
+_out = Console()
+
+
+def fail(message: str) -> NoReturn:
+    """Show an error and exit with 1."""
+    _err.print(f"kpn: {message}", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(1)
+
+
+def print_path(path: Path) -> None:
+    """Print a path on stdout, for other programs to take."""
+    # As bytes: a name need not be UTF-8.
+    click.echo(os.fsencode(path))
+
+
+def note(message: str) -> None:
+    """Show a line on stderr."""
+    _err.print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def bar(description: str, total: int | None) -> Iterator[Callable[..., None]]:
+    """Show a progress bar on stderr; yields a function that moves it."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=_err, transient=True, disable=not _err.is_terminal) as bar:
+        task = bar.add_task(description, total=total)
+
+        def move(**changes: Any) -> None:
+            bar.update(task, **changes or {"advance": 1})
+
+        yield move
+
+
+def progress_line(progress: TrainProgress) -> str:
+    """Return a line on a training run: loss, speed and, after a validation, PSNR by gain."""
+    line = f"{progress.patches:>9} patches  loss {progress.loss:.4f}  {progress.speed:.1f}/s"
+    for name, row in (progress.table or {}).items():
+        line += f"  {name} " + " / ".join(f"{figure:.2f}" for figure in row.values())
+    return line
+
+
+def burst_json(result: Result) -> dict[str, Any]:
+    """Return a burst's entry in the JSON of `kpn denoise`."""
+    noise = result.noise
+    return {
+        "reference": str(result.reference),
+        "frames": [str(path) for path in result.frames],
+        "unused": [str(path) for path in result.unused],
+        "outputs": {name: str(path) for name, path in result.outputs.items()},
+        "noise": noise
+        and {
+            "source": noise.source,
+            "shot": noise.model.shot,
+            "read": noise.model.read,
+            "warning": noise.warning,
+        },
+        "noise_left": result.noise_left,
+        "shifts": result.shifts,
+        "agreement": result.agreement,
+        "device": result.device,
+        "seconds": result.seconds,
+        "timings": result.timings,
+        "skipped": result.skipped,
+    }
+
+
+def show_result(result: Result) -> None:
+    """Show what became of a burst; on stdout, the paths of its outputs alone."""
+    if result.skipped:
+        note(f"{result.reference.name}: outputs are there already; --overwrite makes them again")
+        return
+    noise = result.noise
+    note(f"reference   {result.reference.name}, {len(result.frames)} frames used")
+    for path in result.unused:
+        note(f"unused      {path.name}")
+    for path, share in zip(result.frames, result.agreement, strict=True):
+        if share < 0.3:
+            note(f"note        {path.name} agrees with the reference on only {share:.0%}")
+    shot, read = (f"{sum(values) / 4:.3g}" for values in (noise.model.shot, noise.model.read))
+    note(f"noise       S={shot} O={read}, {_SOURCES[noise.source]}")
+    if noise.warning:
+        note(f"warning     {noise.warning}")
+    note(f"time        {result.seconds:.1f} s on {result.device}")
+    for path in result.outputs.values():
+        print_path(path)
+
+
+_SOURCES = {
+    "given": "as given",
+    "profile": "from the NoiseProfile",
+    "iso": "typical of the ISO",
+    "measured": "measured from the frames",
+}
+
+
+def info_json(found: RawInfo) -> dict[str, Any]:
+    """Return a file's entry in the JSON of `kpn info`."""
+    from .noise_estimate import from_iso
+
+    noise, source = found.noise_profile, "profile"
+    if noise is None and found.iso:
+        noise, source = from_iso(found.iso), "iso"
+    return {
+        "file": str(found.path),
+        "make": found.make,
+        "model": found.model,
+        "cfa": found.phase,
+        "width": found.width,
+        "height": found.height,
+        "black": found.black,
+        "white": found.white,
+        "iso": found.iso,
+        "exposure_time": found.exposure_time,
+        "f_number": found.f_number,
+        "focal_length": found.focal_length,
+        "captured": found.captured and found.captured.isoformat(),
+        "orientation": found.orientation,
+        "noise": noise and {"source": source, "shot": noise.shot, "read": noise.read},
+    }
+
+
+def show_info(row: dict[str, Any]) -> None:
+    """Show a file's entry as a table."""
+    # Text: what a file says of itself is no markup.
+    table = Table(title=Text(row["file"]), show_header=False, title_justify="left")
+    for key, value in row.items():
+        if key == "noise":
+            text = "measured from the burst" if value is None else (
+                f"S {value['shot']} O {value['read']} ({_SOURCES[value['source']]})"
+            )  # fmt: skip
+        else:
+            text = "unknown" if value in (None, "") else str(value)
+        if key != "file":
+            table.add_row(key.replace("_", " "), Text(text))
+    _out.print(table)
