@@ -88,108 +88,129 @@ def _whole_shift(
 
 
 class _Tiles:
-    """The tiles of one level: their windows in the reference, and costs against a frame."""
+    """The tiles of one level, row by row: their windows, and their costs against a frame.
+
+    Attributes:
+        rows, columns: of the grid of tiles.
+        deviation: `(tiles,)`, standard deviation of a tile's cost if nothing but noise
+            tells it from the reference: of differences of variance 2, squared and halved.
+    """
 
     def __init__(self, reference: Tensor) -> None:
         height, width = reference.shape
         self.rows, self.columns = -(-height // TILE), -(-width // TILE)
-        side = torch.arange(-_SURROUND, TILE + _SURROUND, device=reference.device)
-        self.y = torch.arange(self.rows, device=reference.device)[:, None] * TILE + side
-        self.x = torch.arange(self.columns, device=reference.device)[:, None] * TILE + side
-        inside = ((self.y >= 0) & (self.y < height))[:, None, :, None] & (
-            (self.x >= 0) & (self.x < width)
-        )[None, :, None, :]
-        self.inside = inside.float()
-        # Of a difference of two independent samples of variance 1, squared and halved.
-        self.deviation = (2 * self.inside.sum((2, 3))).sqrt()
-        self.mine = _look_up(reference, self.y[:, None], self.x[None])
+        device = reference.device
+        row, column = torch.meshgrid(
+            torch.arange(self.rows, device=device),
+            torch.arange(self.columns, device=device),
+            indexing="ij",
+        )
+        self._top, self._left = row.flatten() * TILE, column.flatten() * TILE
+        everything = torch.arange(len(self._top), device=device)
+        y, x = (start[:, None] + self._side() for start in (self._top, self._left))
+        inside = [(i >= 0) & (i < size) for i, size in ((y, height), (x, width))]
+        self._inside = (inside[0][:, :, None] & inside[1][:, None, :]).float()
+        self._mine = self._windows(reference, torch.zeros_like(everything)[:, None].expand(-1, 2))
+        self.deviation = (2 * self._inside.sum((1, 2))).sqrt()
 
-    def cost(self, frame: Tensor, shifts: Tensor) -> Tensor:
-        """Chi-square sums of all tiles for `(rows, columns, 2)` shifts."""
-        theirs = _look_up(frame, self.y[:, None] + shifts[..., :1], self.x[None] + shifts[..., 1:])
-        difference = (theirs - self.mine).square_().mul_(self.inside)
-        return difference.sum((2, 3)).mul_(0.5)
+    def _side(self, margin: int = 0) -> Tensor:
+        reach = _SURROUND + margin
+        return torch.arange(-reach, TILE + reach, device=self._top.device)
+
+    def _windows(
+        self, image: Tensor, shifts: Tensor, chosen: Tensor | slice = slice(None), margin: int = 0
+    ) -> Tensor:
+        """Cut `(chosen, side, side)` out of an image, whose border continues."""
+        height, width = image.shape
+        side = self._side(margin)
+        y = (self._top[chosen, None] + shifts[chosen, :1] + side).clamp(0, height - 1)
+        x = (self._left[chosen, None] + shifts[chosen, 1:] + side).clamp(0, width - 1)
+        return image.flatten()[y[:, :, None] * width + x[:, None, :]]
+
+    def _cost(self, theirs: Tensor, chosen: Tensor | slice = slice(None)) -> Tensor:
+        difference = (theirs - self._mine[chosen]).square_().mul_(self._inside[chosen])
+        return difference.sum((1, 2)).mul_(0.5)
+
+    def choose(self, frame: Tensor, first: Tensor, candidates: list[Tensor]) -> Tensor:
+        """Of several `(tiles, 2)` shifts, the cheapest; `first` unless one is clearly better."""
+        shifts = first.clone()
+        cost = self._cost(self._windows(frame, first)) - _LOYALTY * self.deviation
+        for candidate in candidates:
+            # Most neighbours move alike: only where they don't is there something to look up.
+            other = (candidate != shifts).any(1).nonzero()[:, 0]
+            there = self._cost(self._windows(frame, candidate, other), other)
+            better = other[there < cost[other]]
+            cost[better] = there[there < cost[other]]
+            shifts[better] = candidate[better]
+        return shifts
+
+    def step(self, frame: Tensor, shifts: Tensor) -> Tensor:
+        """Move each tile by up to one cell either way where that is clearly better."""
+        windows = self._windows(frame, shifts, margin=1)
+        side = self._mine.shape[1]
+        costs = torch.stack(
+            [self._cost(windows[:, y : y + side, x : x + side]) for y in range(3) for x in range(3)]
+        )
+        costs[4] -= _LOYALTY * self.deviation  # staying
+        best = costs.argmin(0)
+        return shifts + torch.stack([best // 3 - 1, best % 3 - 1], 1)
+
+    def neighbours(self, shifts: Tensor) -> list[Tensor]:
+        """The shifts of the tile above, below, left and right of each tile."""
+        grid = shifts.view(self.rows, self.columns, 2)
+        up, down = (torch.cat(parts) for parts in ((grid[:1], grid[:-1]), (grid[1:], grid[-1:])))
+        left = torch.cat([grid[:, :1], grid[:, :-1]], 1)
+        right = torch.cat([grid[:, 1:], grid[:, -1:]], 1)
+        return [moved.reshape(-1, 2) for moved in (up, down, left, right)]
+
+    def from_coarser(self, shifts: Tensor) -> Tensor:
+        """Take over the `(rows, columns, 2)` shifts of the next coarser level."""
+        grid = 2 * shifts.repeat_interleave(2, 0).repeat_interleave(2, 1)
+        # Halving an odd size loses a line, and with it perhaps a tile: repeat the last one.
+        rows = torch.arange(self.rows, device=grid.device).clamp_max(len(grid) - 1)
+        columns = torch.arange(self.columns, device=grid.device).clamp_max(grid.shape[1] - 1)
+        return grid[rows[:, None], columns].reshape(-1, 2)
 
 
-def _look_up(image: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """Return `image[y, x]` for `(rows, columns, n)` rows and columns; the border continues."""
-    height, width = image.shape
-    y, x = y.clamp(0, height - 1), x.clamp(0, width - 1)
-    return image.flatten()[y[..., :, None] * width + x[..., None, :]]
+class Aligner:
+    """Aligns frames to one reference."""
 
+    def __init__(self, reference: Tensor) -> None:
+        """Prepare a reference, `(height, width)` stabilised grey (`stabilise`)."""
+        self._levels = _pyramid(reference)
+        self._tiles = [_Tiles(level) for level in self._levels]
 
-def _best(tiles: _Tiles, frame: Tensor, candidates: list[Tensor], first: Tensor) -> Tensor:
-    """Of several shifts for each tile, the cheapest; `first` unless another is clearly better."""
-    shifts, cost = first, tiles.cost(frame, first) - _LOYALTY * tiles.deviation
-    for candidate in candidates:
-        other = tiles.cost(frame, candidate)
-        better = other < cost
-        cost = torch.where(better, other, cost)
-        shifts = torch.where(better[..., None], candidate, shifts)
-    return shifts
+    def align(self, frame: Tensor) -> Tensor:
+        """Return where each tile of the reference is found in the frame.
 
+        A tile follows the whole picture, unless the shift expected from the coarser
+        level, or a neighbour's, is clearly better; and then takes a step of one if
+        that is clearly better again.
 
-def _neighbours(shifts: Tensor) -> list[Tensor]:
-    """The shifts of the tile above, below, left and right of each tile."""
-    padded = F.pad(shifts.permute(2, 0, 1).float()[None], (1,) * 4, mode="replicate")[0]
-    padded = padded.permute(1, 2, 0).long()
-    rows, columns, _ = shifts.shape
-    places = ((0, 1), (2, 1), (1, 0), (1, 2))
-    return [padded[y : y + rows, x : x + columns] for y, x in places]
+        Args:
+            frame: stabilised grey of the reference's size.
 
-
-def _refine(reference: Tensor, frame: Tensor, whole: tuple[int, int], expected: Tensor) -> Tensor:
-    """Return one level's tile shifts.
-
-    A tile follows the whole picture, unless the shift expected from the coarser
-    level, or a neighbour's, is clearly better; and then takes a step of one if
-    that is clearly better again.
-    """
-    tiles = _Tiles(reference)
-    expected = expected[: tiles.rows, : tiles.columns]
-    first = torch.tensor(whole, device=expected.device).expand_as(expected)
-    shifts = _best(tiles, frame, [expected, *_neighbours(expected)], first)
-    steps = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0)]
-    candidates = [shifts + torch.tensor(step, device=shifts.device) for step in steps]
-    return _best(tiles, frame, candidates, shifts)
+        Returns:
+            `(tile_rows, tile_columns, 2)` int64 shifts (row, column) in cells: cell p
+            of the reference lies at p + shift in the frame.
+        """
+        whole, shifts = (0, 0), None
+        levels = list(zip(self._levels, _pyramid(frame), self._tiles, strict=True))
+        for reference, moved, tiles in reversed(levels):
+            whole = (2 * whole[0], 2 * whole[1])
+            reach = REACH >> (len(levels) - 1) if shifts is None else 1
+            whole = _whole_shift(reference, moved, whole, reach)
+            first = torch.tensor(whole, device=frame.device).expand(tiles.rows * tiles.columns, 2)
+            if shifts is not None:
+                expected = tiles.from_coarser(shifts)
+                first = tiles.choose(moved, first, [expected, *tiles.neighbours(expected)])
+            shifts = tiles.step(moved, first).view(tiles.rows, tiles.columns, 2)
+        return shifts
 
 
 def align(reference: Tensor, frame: Tensor) -> Tensor:
-    """Return where each tile of the reference is found in the frame.
-
-    Args:
-        reference, frame: `(height, width)` stabilised grey (`stabilise`).
-
-    Returns:
-        `(tile_rows, tile_columns, 2)` int64 shifts (row, column) in cells: cell p
-        of the reference lies at p + shift in the frame.
-    """
-    references, frames = _pyramid(reference), _pyramid(frame)
-    coarsest = len(references) - 1
-    whole = _whole_shift(references[-1], frames[-1], (0, 0), REACH >> coarsest)
-    height, width = references[-1].shape
-    shifts = torch.tensor(whole, device=reference.device)
-    shifts = shifts.expand(-(-height // TILE), -(-width // TILE), 2)
-    for level in range(coarsest, -1, -1):
-        if level < coarsest:
-            whole = (2 * whole[0], 2 * whole[1])
-            whole = _whole_shift(references[level], frames[level], whole, 1)
-            # A level of odd size loses its last row; `_refine` cuts what is too much.
-            shifts = 2 * shifts.repeat_interleave(2, 0).repeat_interleave(2, 1)
-            shifts = _grow(shifts, references[level].shape)
-        shifts = _refine(references[level], frames[level], whole, shifts)
-    return shifts
-
-
-def _grow(shifts: Tensor, size: torch.Size) -> Tensor:
-    """Repeat the last row and column where halving has lost a tile."""
-    rows, columns = -(-size[0] // TILE), -(-size[1] // TILE)
-    if rows > shifts.shape[0]:
-        shifts = torch.cat([shifts, shifts[-1:].expand(rows - shifts.shape[0], -1, -1)])
-    if columns > shifts.shape[1]:
-        last = shifts[:, -1:].expand(-1, columns - shifts.shape[1], -1)
-        shifts = torch.cat([shifts, last], 1)
-    return shifts
+    """Align one frame: see `Aligner`."""
+    return Aligner(reference).align(frame)
 
 
 def shifted(planes: Tensor, shifts: Tensor, rows: slice, columns: slice) -> Tensor:

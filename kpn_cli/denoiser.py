@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from . import tiles
-from .align import TILE, align, shifted, stabilise
+from .align import TILE, Aligner, shifted, stabilise
 from .device import autocast
 from .features import robust_weights, sigma_map
 from .merge import merge
@@ -77,9 +77,10 @@ def align_frames(
 ) -> list[Tensor]:
     """Return the tile shifts of each frame against the first, whose own are zero."""
     reference = stabilise(frames[0].linear(frames[0].samples), noise)
+    aligner = Aligner(reference)
     shifts = []
     for frame in frames[1:]:
-        shifts.append(align(reference, stabilise(frame.linear(frame.samples), noise)))
+        shifts.append(aligner.align(stabilise(frame.linear(frame.samples), noise)))
         on_frame()
     rows, columns = (-(-side // TILE) for side in frames[0].size)
     still = torch.zeros(rows, columns, 2, dtype=torch.int64, device=reference.device)

@@ -93,6 +93,17 @@ def test_help_in_the_readme_is_what_the_program_says():
         assert result.output.strip() == text.strip()
 
 
+def test_the_command_line_offers_what_the_library_does():
+    """The defaults stand twice, so that help needs no torch."""
+    defaults = {option.name: option.default for option in main.commands["denoise"].params}
+    options = pipeline.Options()
+    for name in ("reference", "strength", "device", "precision", "tile"):
+        assert defaults[name] == getattr(options, name)
+    assert defaults["formats"] == ",".join(options.formats)
+    everything = ",".join(pipeline.SUFFIXES)
+    assert kpn("denoise", "missing.dng", "--format", everything).exit_code == 1
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -335,8 +346,8 @@ def test_every_stage_shows_in_the_picture(stage, burst, weights, tmp_path, monke
     before = result("before")
     more: list[object] = []
     if stage == "align":
-        wrong = align.align
-        monkeypatch.setattr("kpn_cli.denoiser.align", lambda a, b: wrong(a, b) + 3)
+        right = align.Aligner.align
+        monkeypatch.setattr(align.Aligner, "align", lambda self, frame: right(self, frame) + 3)
     elif stage == "noise":
         more = ["--noise", "1e-5,1e-7"]
     elif stage == "network":
