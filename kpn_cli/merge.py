@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+#: Samples of a burst that are filtered together, so that they stay in the cache.
+_CACHED = 2**18
 
 
 class _FilterFrames(torch.autograd.Function):
@@ -20,11 +26,14 @@ class _FilterFrames(torch.autograd.Function):
         batch, count, taps, height, width = kernels.shape
         side = round(taps**0.5)
         out = padded.new_zeros(batch, count, padded.shape[2], height, width)
-        for b in range(batch):
+        step = max(_CACHED // (width * count * padded.shape[2]), 1)
+        for b, top in product(range(batch), range(0, height, step)):
+            some = out[b, :, :, top : top + step]
+            rows = some.shape[2]
             for tap in range(taps):
                 row, column = divmod(tap, side)
-                window = padded[b, :, :, row : row + height, column : column + width]
-                out[b].addcmul_(window, kernels[b, :, tap, None])
+                window = padded[b, :, :, top + row : top + row + rows, column : column + width]
+                some.addcmul_(window, kernels[b, :, tap, None, top : top + rows])
         ctx.save_for_backward(padded)
         ctx.side = side
         return out
