@@ -105,7 +105,7 @@ def _parse_formats(context: click.Context, option: click.Parameter, text: str) -
     "--reference",
     default="auto",
     show_default=True,
-    help="Frame whose moment is kept: auto, first, an index from 0, or a file name.",
+    help="Frame whose moment is kept: auto, first, an index from 0 in order of time, or a file.",
 )
 @click.option(
     "--strength",
