@@ -57,7 +57,7 @@ _MODEL_ERROR = 0.04
 #: Squared error, in variances, beyond which a point that lies too low counts no more.
 _LOWEST = 25.0
 #: Scatter in decades: of O about the line it follows over S, from camera to camera
-#: (design.md, section 3); of the planes' S and O about their common ones.
+#: (`typical_read`); of the planes' S and O about their common ones.
 _LINE_SCATTER, _SHOT_SCATTER, _READ_SCATTER = 0.4, 0.04, 0.1
 
 _REMEDY = "give the noise with --noise S,O"
@@ -195,7 +195,7 @@ def _clipped(blocks: np.ndarray, levels: np.ndarray) -> np.ndarray:
 def _copied(blocks: np.ndarray) -> np.ndarray:
     """Return which blocks, `(blocks,)`, begin or end with the same line twice.
 
-    Where a frame doesn't reach, alignment repeats its border, and with it the noise.
+    Some decoders pad a border with copies of a line, and with it repeat the noise.
     """
     copied = np.zeros(blocks.shape[1], bool)
     for lines in (blocks, blocks.swapaxes(-2, -1)):
