@@ -17,11 +17,12 @@ from .merge import merge
 from .network import KPN
 from .noise import NoiseModel
 
-#: Side of a tile in sensor pixels, chosen by `--tile`; its working memory is about
-#: 2 KB a cell and frame.
+#: Side of a tile in sensor pixels, chosen by `--tile`; the network's working memory grows
+#: with its square.
 DEFAULT_TILE = 768
-#: Cells beyond a tile that the network sees; half of it is discarded. What lies
-#: further away than that changes the kernels by less than bf16 rounds them.
+#: Cells beyond a tile that the network sees; half of it is discarded. The
+#: network that ships sees further; what that changes is lost in the noise that is left
+#: (tests/test_denoiser.py has the bound).
 _HALO = 32
 #: The noise that is left is told from every so many cells, each way.
 _EVERY = 4
@@ -33,7 +34,7 @@ class Frame:
 
     Attributes:
         samples: `(4, height, width)`, planes R, G1, G2, B, any dtype: uint16 as the
-            camera recorded them, a quarter of the memory of two-way floats.
+            camera recorded them, half the memory of floats.
         black, white: levels in units of `samples`, black for each plane.
     """
 

@@ -30,10 +30,9 @@ class LossConfig:
 
     Attributes:
         pixels: weight of the squared error [lambda 2].
-        gradients: weight of the absolute error of the gradients [lambda 1]. The
-            paper's terms count about alike at its noise levels with 1 and 1 on
-            sums over a patch; on means, as here, the squared error is far the
-            smaller number.
+        gradients: weight of the absolute error of the gradients [lambda 1]. Small,
+            because on means over a patch the squared error is far the smaller
+            number of the two.
         anneal: weight of the per-frame terms at the start [beta].
         decay: its factor per step [alpha].
         balanced: mean over patches of the logarithm of the loss. The noisiest,

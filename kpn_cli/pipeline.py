@@ -424,10 +424,7 @@ def _write(
     for number, (name, path) in enumerate(outputs.items()):
         on_stage(Stage("writing", number, len(outputs)))
         if name == "dng":
-            left = NoiseModel(
-                tuple(done.noise_left * s for s in noise.shot),
-                tuple(done.noise_left * o for o in noise.read),
-            )
+            left = noise.with_strength(done.noise_left**0.5)
             mosaic, black, white = dng.encode_planes(
                 done.planes, info.phase, info.height, info.width
             )
