@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import cv2
@@ -22,8 +22,8 @@ class Scene:
 
     Attributes:
         name: the photo's file name.
-        channels: `(3, height, width)` uint16, R, G, B, linear, 65535 = white. Each
-            sample is the mean of the 2x2 photo pixels from it to the lower right,
+        channels: `(3, height, width)` uint16 or float32, R, G, B, linear, 65535 =
+            white. Each sample is the mean of the 2x2 photo pixels from it to the lower right,
             so that a mosaic pixel of any sub-pixel shift is a single sample.
     """
 
@@ -40,6 +40,25 @@ class Scene:
         """In photo pixels."""
         return self.channels.shape[2]
 
+    def part(self, rows: slice, columns: slice) -> Scene:
+        """Cut a part out, in photo pixels; shares memory."""
+        return Scene(self.name, self.channels[:, rows, columns])
+
+    def fitted(self, height: int, width: int) -> Scene:
+        """The same in another size, enlarged or reduced."""
+        if (height, width) == (self.height, self.width):
+            return self
+        resized = [
+            cv2.resize(c, (width, height), interpolation=cv2.INTER_AREA) for c in self.channels
+        ]
+        return Scene(self.name, np.stack(resized))
+
+    def mixed(self, matrix: np.ndarray) -> Scene:
+        """The same in other primaries: `matrix`, `(3, 3)`, is applied to each sample's R, G, B."""
+        flat = self.channels.reshape(3, -1).astype(np.float32)
+        channels = matrix.astype(np.float32) @ flat
+        return Scene(self.name, channels.reshape(3, self.height, self.width))
+
     def planes(self, cell_to_photo: np.ndarray, rows: int, columns: int) -> np.ndarray:
         """Sample the planes R, G1, G2, B of a mosaic laid over the photo.
 
@@ -50,10 +69,10 @@ class Scene:
             rows, columns: size of the planes in cells.
 
         Returns:
-            `(4, rows, columns)` uint16; bilinear between photo pixels, mirrored
+            `(4, rows, columns)` of the channels' type; bilinear between photo pixels, mirrored
             beyond the photo's border.
         """
-        out = np.empty((4, rows, columns), np.uint16)
+        out = np.empty((4, rows, columns), self.channels.dtype)
         for plane, (channel, row, column) in enumerate(
             ((0, 0, 0), (1, 0, 0.5), (1, 0.5, 0), (2, 0.5, 0.5))
         ):
@@ -124,6 +143,31 @@ def find_photos(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
+def _usable(
+    paths: Sequence[Path],
+    at_least: int,
+    on_photo: Callable[[], None],
+    on_skip: Callable[[str], None],
+) -> Iterator[tuple[Path, Scene]]:
+    """Read the photos one by one; name and skip those that cannot be used."""
+    none = True
+    for path in find_photos(paths):
+        try:
+            scene = load_scene(path)
+        except KpnError as error:
+            on_skip(str(error))
+        else:
+            if min(scene.height, scene.width) < at_least:
+                size = f"{scene.width}x{scene.height}"
+                on_skip(f"{path}: {size} is too small; at least {at_least}x{at_least} is needed")
+            else:
+                none = False
+                yield path, scene
+        on_photo()
+    if none:
+        raise KpnError(f"no usable photo in {', '.join(map(str, paths))}")
+
+
 def load_scenes(
     paths: Sequence[Path],
     *,
@@ -139,19 +183,36 @@ def load_scenes(
     Raises:
         KpnError: if nothing is left.
     """
-    scenes = []
-    for path in find_photos(paths):
-        try:
-            scene = load_scene(path)
-        except KpnError as error:
-            on_skip(str(error))
-        else:
-            if min(scene.height, scene.width) < at_least:
-                size = f"{scene.width}x{scene.height}"
-                on_skip(f"{path}: {size} is too small; at least {at_least}x{at_least} is needed")
-            else:
-                scenes.append(scene)
-        on_photo()
-    if not scenes:
-        raise KpnError(f"no usable photo in {', '.join(map(str, paths))}")
-    return scenes
+    return [scene for _, scene in _usable(paths, at_least, on_photo, on_skip)]
+
+
+def readable_photos(
+    paths: Sequence[Path],
+    *,
+    at_least: int = 0,
+    on_photo: Callable[[], None] = lambda: None,
+    on_skip: Callable[[str], None] = lambda message: None,
+) -> list[Path]:
+    """Return the photos that `load_scenes` would read, without keeping them in memory.
+
+    Raises:
+        KpnError: if there is none.
+    """
+    return [path for path, _ in _usable(paths, at_least, on_photo, on_skip)]
+
+
+class PhotosOnDisk(Sequence[Scene]):
+    """Scenes that are read when they are asked for; the last few stay in memory.
+
+    For many photos of which each process takes few at a time.
+    """
+
+    def __init__(self, paths: Sequence[Path], keep: int = 8) -> None:
+        self._paths = list(paths)
+        self._load = lru_cache(keep)(load_scene)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: int) -> Scene:
+        return self._load(self._paths[index])

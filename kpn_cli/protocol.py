@@ -61,11 +61,38 @@ def draw_shifts(rng: np.random.Generator, frames: int) -> np.ndarray:
     return shifts
 
 
+def whole_size(scene: Scene) -> tuple[int, int]:
+    """Rows and columns of the cells that all of a photo but a margin makes."""
+    return (scene.height - 2 * _LARGE) // 4, (scene.width - 2 * _LARGE) // 4
+
+
+def whole_planes(scene: Scene, shifts: np.ndarray, angles: np.ndarray | None = None) -> np.ndarray:
+    """Photograph all of a photo but a margin.
+
+    Args:
+        scene: the photo.
+        shifts: of each frame in photo pixels, (x, y).
+        angles: by which each frame is turned about the middle, in radians; None for 0.
+
+    Returns:
+        `(frames, 4, rows, columns)` uint16, noiseless, 65535 = white.
+    """
+    rows, columns = whole_size(scene)
+    middle = np.array([columns - 1, rows - 1]) / 2
+    frames = []
+    for shift, angle in zip(
+        shifts, np.zeros(len(shifts)) if angles is None else angles, strict=True
+    ):
+        cos, sin = np.cos(angle), np.sin(angle)
+        matrix = 4 * np.array([[cos, -sin], [sin, cos]])
+        offset = _LARGE + shift + 4 * middle - matrix @ middle
+        frames.append(scene.planes(np.column_stack([matrix, offset]), rows, columns))
+    return np.stack(frames)
+
+
 def whole_scene(scene: Scene, shifts: np.ndarray, white: float) -> np.ndarray:
     """Photograph all of a photo but a margin: noiseless `(frames, 4, rows, columns)` float32."""
-    rows, columns = ((side - 2 * _LARGE) // 4 for side in (scene.height, scene.width))
-    maps = [np.array([[4, 0, _LARGE + x], [0, 4, _LARGE + y]], np.float64) for x, y in shifts]
-    return expose(np.stack([scene.planes(m, rows, columns) for m in maps]), white)
+    return expose(whole_planes(scene, shifts), white)
 
 
 def displayed(planes: np.ndarray, white: float) -> np.ndarray:

@@ -1,0 +1,160 @@
+"""What moves between the frames of a burst."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from pictures import scene
+
+from kpn_cli.motion import draw_object, draw_planes
+from kpn_cli.photos import scene_from_srgb
+from kpn_cli.synth_config import SynthConfig
+
+CONFIG = SynthConfig(cells=16)
+#: Nothing left to chance but the place in the photo.
+STILL = SynthConfig(
+    cells=16, full=1, static=1, partly=0, rough=0, turning=0, softer=0, moving=0, parallax=0,
+    torn=0, mixed=0, clipped=0, quantised=0, row_noise=0, hot_pixels=0, misjudged=0,
+)  # fmt: skip
+
+
+def test_on_a_tripod_all_frames_are_equal(scenes, rng):
+    for _ in range(5):
+        planes = draw_planes(scenes, rng, 8, STILL)
+        assert planes.shape == (8, 4, 16, 16)
+        assert planes.dtype == np.float32
+        assert 0 <= planes.min() <= planes.max() <= 1
+        assert (planes == planes[:1]).all()
+
+
+def test_in_hand_no_frame_equals_the_reference(scenes, rng):
+    config = dataclasses.replace(STILL, static=0, failed=0, off_by_one=0)
+    equal = [
+        (frame == planes[0]).all()
+        for planes in (draw_planes(scenes, rng, 8, config) for _ in range(5))
+        for frame in planes[1:]
+    ]
+    # A shift of zero photo pixels out of 5 x 5 is drawn now and then.
+    assert np.mean(equal) < 0.15
+
+
+def test_partly_aligned_bursts_have_both_kinds_of_frames(scenes, rng):
+    config = dataclasses.replace(STILL, static=0, partly=1, failed=0, off_by_one=0)
+    equal = [
+        (frame == planes[0]).all()
+        for planes in (draw_planes(scenes, rng, 8, config) for _ in range(10))
+        for frame in planes[1:]
+    ]
+    assert 0.3 < np.mean(equal) < 0.8
+
+
+def test_residual_shifts_keep_frames_alike_and_failures_do_not(scenes, rng):
+    def unlikeness(**changes):
+        config = dataclasses.replace(STILL, static=0, **changes)
+        bursts = [draw_planes(scenes, rng, 8, config) for _ in range(8)]
+        return np.mean([np.abs(burst[1:] - burst[:1]).mean() for burst in bursts])
+
+    close = unlikeness(failed=0, off_by_one=0)
+    assert close < 0.6 * unlikeness(failed=1, off_by_one=0)
+    assert close < 0.8 * unlikeness(failed=0, off_by_one=1)
+
+
+def test_patches_of_the_smallest_photo_do_not_leave_it(rng):
+    side = CONFIG.photo_pixels
+    smallest = [scene(0, side, side)]
+    for _ in range(20):
+        planes = draw_planes(smallest, rng, 2, dataclasses.replace(STILL, softer=0.5))
+        # Mirrored pictures repeat their rows or columns about the border.
+        assert len(np.unique(planes[0, 0], axis=0)) == 16
+        assert len(np.unique(planes[0, 0], axis=1).T) == 16
+
+
+def test_a_moving_object_changes_a_static_burst_in_places(scenes):
+    config = dataclasses.replace(STILL, moving=1)
+    shares = []
+    for seed in range(20):
+        planes = draw_planes(scenes, np.random.default_rng(seed), 8, config)
+        assert 0 <= planes.min() <= planes.max() <= 1
+        shares.append(np.mean(planes != planes[:1]))
+    assert 0.05 < np.mean(shares) < 0.8
+
+
+def test_a_near_layer_shifts_against_the_far_one_as_a_whole(scenes):
+    config = dataclasses.replace(STILL, parallax=1)
+    changed = 0
+    for seed in range(10):
+        planes = draw_planes(scenes, np.random.default_rng(seed), 8, config)
+        differs = (planes != planes[:1]).any((0, 1))
+        changed += 0.05 < differs.mean() < 0.98
+    assert changed >= 7  # the layer may fill the patch, or lie just beside it
+
+
+def test_what_an_object_shows_goes_along_with_it(rng):
+    """On a flat background, an object moved by whole cells is the same picture, shifted."""
+    flat = scene_from_srgb("flat", np.full((400, 400, 3), 10, np.uint8))
+    config = dataclasses.replace(STILL, cells=64, moving=1)
+    best = []
+    for seed in range(12):
+        planes = draw_planes([flat, scene(3, 400, 400)], np.random.default_rng(seed), 2, config)
+        background = np.median(planes)
+        if np.mean(planes == background) < 0.4:
+            continue  # the textured photo is the background
+        first, second = (frame[1] - background for frame in planes)
+        shifts = [(y, x) for y in range(-8, 9) for x in range(-8, 9)]
+        inner = (slice(10, -10), slice(10, -10))
+        errors = [np.abs(np.roll(first, s, (0, 1)) - second)[inner].mean() for s in shifts]
+        best.append(min(errors) / max(np.abs(first)[inner].mean(), 1e-6))
+    assert len(best) >= 3
+    assert np.median(best) < 0.4
+
+
+@pytest.mark.parametrize("size", [(16, 16), (12, 40)])
+def test_an_object_covers_some_of_every_size(size):
+    covered = []
+    for seed in range(20):
+        way, mask = draw_object(np.random.default_rng(seed), 3, size)
+        assert way.shape == (3, 2)
+        assert mask.shape == (3, 4, *size)
+        assert 0 <= mask.min() <= mask.max() <= 1
+        covered.append(mask.mean())
+    assert 0.02 < np.mean(covered) < 0.6
+
+
+def test_a_torn_frame_is_right_on_one_side_of_its_tear(scenes):
+    shaky = dataclasses.replace(STILL, static=0, failed=0, off_by_one=0)
+    partly_equal = 0
+    for seed in range(10):
+        torn, whole = (
+            draw_planes(scenes, np.random.default_rng(seed), 2, dataclasses.replace(shaky, torn=t))
+            for t in (1, 0)
+        )
+        assert np.array_equal(torn[0], whole[0])
+        partly_equal += 0 < np.mean(torn[1] == whole[1]) < 1
+    assert partly_equal >= 8  # else it was torn by no cells at all
+
+
+def test_other_colours_are_mixed_before_the_mosaic_is_sampled(scenes):
+    """White stays white, grey grey; a pure red photo shows in the other planes."""
+    red = scene_from_srgb("red", np.full((120, 120, 3), (255, 0, 0), np.uint8))
+    matrix = np.array([[0.7, 0.2, 0.1], [0.2, 0.7, 0.1], [0.1, 0.3, 0.6]])
+    planes = draw_planes([red], np.random.default_rng(0), 2, STILL, matrix)
+    for plane, expected in zip(planes[0], (0.7, 0.2, 0.2, 0.1), strict=True):
+        np.testing.assert_allclose(plane, expected, atol=1e-4)
+    grey = scene_from_srgb("grey", np.full((120, 120, 3), 128, np.uint8))
+    plain, mixed = (
+        draw_planes([grey], np.random.default_rng(0), 2, STILL, m) for m in (None, matrix)
+    )
+    np.testing.assert_allclose(mixed, plain, atol=1e-4)
+
+
+def test_mixing_nothing_changes_nothing(scenes):
+    """The part that is cut out for mixing holds all that the frames see, mirrored borders too."""
+    config = dataclasses.replace(CONFIG, torn=1, turning=1, failure=6.0)
+    for seed in range(20):
+        plain, same = (
+            draw_planes(scenes, np.random.default_rng(seed), 4, config, m)
+            for m in (None, np.eye(3))
+        )
+        np.testing.assert_allclose(same, plain, atol=1.5 / 65535)
