@@ -13,7 +13,7 @@ from . import tiles
 from .align import TILE, Aligner, shifted, stabilise
 from .device import autocast
 from .features import robust_weights, sigma_map
-from .merge import merge
+from .merge import restore
 from .network import KPN
 from .noise import NoiseModel
 
@@ -68,11 +68,12 @@ class Denoised:
     Attributes:
         planes: `(4, height, width)` float32, linear, 1.0 = white level.
         noise_left: the share of the reference's noise variance that is left, a
-            mean over the picture, if the noise of all samples is independent.
+            mean over the picture, if the noise of all samples is independent; None
+            where no kernels tell.
     """
 
     planes: np.ndarray
-    noise_left: float
+    noise_left: float | None
 
 
 def align_frames(
@@ -169,16 +170,17 @@ def denoise_frames(
 
     def process(rows: slice, columns: slice) -> np.ndarray:
         burst = aligned_part(frames, shifts, rows, columns)[None]
-        with torch.inference_mode():
-            with autocast(device, dtype):
-                kernels = network(burst, shot, read)
-            clean = merge(burst, kernels)[0]
-        some = kernels[..., ::_EVERY, ::_EVERY] / len(frames)
-        left.append((float(some.square().sum((1, 2)).mean()), some[0, 0, 0].numel()))
-        return clean.cpu().numpy()
+        with torch.inference_mode(), autocast(device, dtype):
+            clean, _, kernels = restore(network, burst, shot, read)
+        if kernels is not None:
+            some = kernels[..., ::_EVERY, ::_EVERY] / len(frames)
+            left.append((float(some.square().sum((1, 2)).mean()), some[0, 0, 0].numel()))
+        return clean[0].cpu().numpy()
 
     left: list[tuple[float, int]] = []
     out = tiles.blend(process, 4, *frames[0].size, **_cut(network, tile), on_tile=on_tile)
+    if not left:
+        return Denoised(out, None)
     means, numbers = zip(*left, strict=True)
     return Denoised(out, float(np.average(means, weights=numbers)))
 

@@ -65,7 +65,12 @@ def patch_loss(output: Tensor, target: Tensor, config: LossConfig) -> Tensor:
 
 
 def annealed_loss(
-    clean: Tensor, per_frame: Tensor, truth: Tensor, white: Tensor, config: LossConfig, step: int
+    clean: Tensor,
+    per_frame: Tensor | None,
+    truth: Tensor,
+    white: Tensor,
+    config: LossConfig,
+    step: int,
 ) -> Tensor:
     """Return the loss of a batch, a scalar.
 
@@ -74,7 +79,8 @@ def annealed_loss(
 
     Args:
         clean: `(batch, 4, height, width)`, the merged planes, linear.
-        per_frame: `(batch, count, 4, height, width)`, each frame under its kernels.
+        per_frame: `(batch, count, 4, height, width)`, each frame under its kernels;
+            None where there is no such thing, and no annealing then.
         truth: `(batch, 4, height, width)`, linear.
         white: `(batch,)`, the scene's white level; all is divided by it before
             the gamma curve.
@@ -84,7 +90,7 @@ def annealed_loss(
     target = srgb_curve(truth / scale)
     loss = patch_loss(srgb_curve(clean / scale), target, config)
     weight = config.anneal_weight(step)
-    if weight > 0:
+    if weight > 0 and per_frame is not None:
         each = patch_loss(srgb_curve(per_frame / scale[:, None]), target[:, None], config)
         loss = loss + weight * each.sum(1)
     return (loss + 1e-8).log().mean() if config.balanced else loss.mean()

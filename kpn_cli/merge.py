@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 #: Samples of a burst that are filtered together, so that they stay in the cache.
 _CACHED = 2**18
@@ -77,3 +78,33 @@ def merge(burst: Tensor, kernels: Tensor) -> Tensor:
     with Kernel Prediction Networks", CVPR 2018, equation 3).
     """
     return filter_frames(burst, kernels).mean(1)
+
+
+class Restored(NamedTuple):
+    """What a network makes of a burst.
+
+    Attributes:
+        clean: `(batch, planes, height, width)`.
+        per_frame: `(batch, count, planes, height, width)`, each frame under its
+            kernels; None from a network that writes pixels.
+        kernels: `(batch, count, K*K, height, width)`; None likewise.
+    """
+
+    clean: Tensor
+    per_frame: Tensor | None
+    kernels: Tensor | None
+
+
+def restore(network: nn.Module, burst: Tensor, shot: Tensor, read: Tensor) -> Restored:
+    """Run a network (`network.KPN`) on a burst and merge the frames under its kernels.
+
+    Args:
+        network: writes kernels, five dimensions, or pixels, four.
+        burst: `(batch, count, 4, height, width)`, linear, the reference first.
+        shot, read: `(batch, 4)` variance coefficients.
+    """
+    written = network(burst, shot, read)
+    if written.dim() == 4:
+        return Restored(written, None, None)
+    per_frame = filter_frames(burst, written)
+    return Restored(per_frame.mean(1), per_frame, written)

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from . import features
 from .errors import KpnError
 
+#: What a blind network is told, whatever the noise: the paper's gain 1 (S, O).
+_BLIND = (2.7e-3, 4.7e-5)
 _SLOPE = 0.1  # of the leaky ReLU: with plain ReLUs whole runs died at a rate of 1e-3
 
 
@@ -26,12 +28,17 @@ class KPNConfig:
         head: channels from which the kernels are written. The finest level is
             narrow because it costs most; so few channels alone could not tell
             frames * kernel^2 weights apart.
+        output: "kernels", or "pixels": the clean planes straight from the network,
+            the paper's "direct" ablation.
+        blind: the network is not told how noisy the burst is, another ablation.
     """
 
     frames: int = 8
     kernel: int = 5
     widths: tuple[int, ...] = (32, 96, 192, 256)
     head: int = 64
+    output: str = "kernels"
+    blind: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(int(width) for width in self.widths))
@@ -39,6 +46,8 @@ class KPNConfig:
             raise KpnError(f"{self}: needs frames >= 1 and an odd kernel >= 1")
         if not self.widths or min(*self.widths, self.head) < 1:
             raise KpnError(f"{self}: needs at least one level, of at least one channel")
+        if self.output not in ("kernels", "pixels"):
+            raise KpnError(f"{self}: writes kernels or pixels")
 
     @property
     def stride(self) -> int:
@@ -83,7 +92,8 @@ class KPN(nn.Module):
         )
         self.decode = nn.ModuleList(Block(fine) for fine, _ in steps)
         self.widen = nn.Conv2d(widths[0], config.head, 1)
-        taps = config.frames * config.kernel**2
+        pixels = config.output == "pixels"
+        taps = 4 if pixels else config.frames * config.kernel**2
         self.head_weight = nn.Parameter(torch.randn(taps, config.head) * 1e-3)
         self.head_bias = nn.Parameter(torch.zeros(taps))
 
@@ -97,14 +107,19 @@ class KPN(nn.Module):
 
         Returns:
             `(batch, count, K*K, height, width)` in float32; they sum to `count`
-            over frames and taps at every cell.
+            over frames and taps at every cell. With `config.output` "pixels": the
+            clean planes, `(batch, 4, height, width)`.
         """
+        if self.config.blind:
+            shot, read = (torch.full_like(shot, value) for value in _BLIND)
         count, (height, width) = burst.shape[1], burst.shape[-2:]
         shown, weights = features.prepare(burst, shot, read, self.config.frames)
         stride = self.config.stride
         shown = F.pad(shown, (0, -width % stride, 0, -height % stride), mode="replicate")
         x = self._unet(shown.contiguous(memory_format=torch.channels_last))
         x = x[..., :height, :width]
+        if self.config.output == "pixels":
+            return self._pixels(x, burst, weights, features.sigma_map(burst[:, 0], shot, read))
         kernels = self._corrections(x, count)
         # In place and behind autograd's back: the base is a constant, neither
         # backward reads the kernels, and a copy of them costs as much as the merge.
@@ -124,6 +139,13 @@ class KPN(nn.Module):
         ):
             x = block(up(x) + skip)
         return F.leaky_relu(self.widen(F.leaky_relu(x, _SLOPE)), _SLOPE)
+
+    def _pixels(self, x: Tensor, burst: Tensor, weights: Tensor, sigma: Tensor) -> Tensor:
+        """Clean planes: the robust mean and what is added to it, in sigmas."""
+        mean = (weights[:, :, None] * burst).sum(1) / weights.sum(1)[:, None]
+        with torch.autocast(x.device.type, enabled=False):
+            added = torch.einsum("bchw,pc->bphw", x.float(), self.head_weight)
+            return mean + sigma * (added + self.head_bias[:, None, None])
 
     def _corrections(self, x: Tensor, count: int) -> Tensor:
         """Corrections `(batch, count * K*K, height * width)` that sum to zero at every cell.

@@ -424,7 +424,8 @@ def _write(
     for number, (name, path) in enumerate(outputs.items()):
         on_stage(Stage("writing", number, len(outputs)))
         if name == "dng":
-            left = noise.with_strength(done.noise_left**0.5)
+            share = done.noise_left
+            left = None if share is None else noise.with_strength(share**0.5)
             mosaic, black, white = dng.encode_planes(
                 done.planes, info.phase, info.height, info.width
             )
