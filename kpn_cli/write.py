@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import KpnError
+
+_PREFIX = ".kpn-"
 
 _NO_SPACE = "Free some space, or choose another folder."
 _NO_RIGHT = "Choose a folder you may write to."
@@ -50,7 +53,7 @@ def atomic(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     # Short, so that a name near the limit of the file system still has a temporary one.
-    temporary = path.parent / f".kpn-{secrets.token_hex(6)}{path.suffix}"
+    temporary = path.parent / f"{_PREFIX}{secrets.token_hex(6)}{path.suffix}"
     try:
         # Not tempfile: its files are private (0600), and the rename would keep that.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
@@ -68,6 +71,26 @@ def atomic(path: Path | str) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder to fill; it becomes `path`, which is not there, at the end.
+
+    Raises:
+        KpnError: if it cannot be written.
+    """
+    temporary = path.parent / f"{_PREFIX}{secrets.token_hex(6)}"
+    try:
+        temporary.mkdir()
+        yield temporary
+        os.replace(temporary, path)
+        if os.name == "posix":
+            _flush(path.parent, os.O_RDONLY)
+    except OSError as error:
+        raise write_error(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder and its parents where they aren't there.
 
@@ -78,6 +101,13 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise write_error(folder, error) from None
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed program left half-written; for folders that one program owns."""
+    for path in folder.glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def write_error(path: Path, error: OSError) -> KpnError:

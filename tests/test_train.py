@@ -5,16 +5,22 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from kpn_cli import protocol, synth, train
+from kpn_cli import protocol, synth, train, validation
 from kpn_cli.errors import KpnError
 from kpn_cli.losses import LossConfig
 from kpn_cli.network import KPNConfig
-from kpn_cli.synth import SynthConfig
-from kpn_cli.train import Run, TrainConfig
+from kpn_cli.run import Run
+from kpn_cli.synth import Photos
+from kpn_cli.synth_config import SynthConfig
+from kpn_cli.train_config import VARIANTS, TrainConfig, with_variant
 from kpn_cli.weights import load_tensors, load_weights, save_weights
 
 #: Twelve steps of four patches; saved after 4, 8, 12, validated after 6 and 12.
@@ -55,11 +61,11 @@ def interrupt_at(monkeypatch, steps):
     """Let the training raise once when it draws the batch of each of `steps`."""
     draw, left = synth.draw_batch, set(steps)
 
-    def interrupting(scenes, seed, size, config):
+    def interrupting(scenes, seed, *rest):
         if seed[1] in left:
             left.remove(seed[1])
             raise Interrupted
-        return draw(scenes, seed, size, config)
+        return draw(scenes, seed, *rest)
 
     monkeypatch.setattr(synth, "draw_batch", interrupting)
     return left
@@ -69,7 +75,7 @@ def train_in_pieces(scenes, folder, config):
     """Call `train` until it comes to its end; return how often."""
     for calls in range(1, 20):
         try:
-            train.train(scenes, scenes, folder, config)
+            train.train(Photos(scenes), scenes, folder, config)
         except Interrupted:
             continue
         return calls
@@ -80,7 +86,7 @@ def train_in_pieces(scenes, folder, config):
 def whole(scenes, tmp_path_factory):
     """The folder of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("whole")
-    train.train(scenes, scenes, folder, CONFIG)
+    train.train(Photos(scenes), scenes, folder, CONFIG)
     return folder
 
 
@@ -109,7 +115,7 @@ def test_a_resumed_run_has_the_optimiser_of_the_interrupted_one(scenes, tmp_path
     """In memory too: the fused Adam takes moments as they lie, whatever their strides."""
     run = Run(tmp_path, CONFIG)
     for step in range(3):
-        run.train_step(synth.draw_batch(scenes, (0, step), 4, CONFIG.data))
+        run.train_step(synth.draw_batch(scenes, (0, step), range(4), CONFIG.data))
     run.save()
     resumed = Run(tmp_path, CONFIG)
     assert resumed.step == 3
@@ -126,7 +132,7 @@ def test_a_resumed_run_has_the_optimiser_of_the_interrupted_one(scenes, tmp_path
 
 def test_a_finished_run_is_not_touched_again(scenes, whole):
     before = {path.name: path.read_bytes() for path in whole.iterdir()}
-    train.train(scenes, scenes, whole, CONFIG)
+    train.train(Photos(scenes), scenes, whole, CONFIG)
     assert {path.name: path.read_bytes() for path in whole.iterdir()} == before
 
 
@@ -134,7 +140,7 @@ def test_a_finished_run_can_be_made_longer(scenes, whole, tmp_path):
     for path in whole.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     longer = dataclasses.replace(CONFIG, patches=56)
-    train.train(scenes, scenes, tmp_path, longer)
+    train.train(Photos(scenes), scenes, tmp_path, longer)
     assert log_of(tmp_path)[:-1] == log_of(whole)
     assert log_of(tmp_path)[-1]["patches"] == 56
 
@@ -151,7 +157,7 @@ def test_a_finished_run_can_be_made_longer(scenes, whole, tmp_path):
 def test_another_run_s_folder_is_refused_and_left_alone(scenes, whole, changes):
     before = {path.name: path.read_bytes() for path in whole.iterdir()}
     with pytest.raises(KpnError, match=f"holds a run with {next(iter(changes))}") as caught:
-        train.train(scenes, scenes, whole, dataclasses.replace(CONFIG, **changes))
+        train.train(Photos(scenes), scenes, whole, dataclasses.replace(CONFIG, **changes))
     assert str(whole) in str(caught.value)
     assert {path.name: path.read_bytes() for path in whole.iterdir()} == before
 
@@ -161,7 +167,7 @@ def test_a_damaged_checkpoint_is_refused_and_not_replaced(scenes, whole, tmp_pat
     damaged.write_bytes((whole / damaged.name).read_bytes()[:-100])
     size = damaged.stat().st_size
     with pytest.raises(KpnError, match=r"checkpoint\.safetensors: damaged"):
-        train.train(scenes, [], tmp_path, CONFIG)
+        train.train(Photos(scenes), [], tmp_path, CONFIG)
     assert damaged.stat().st_size == size
     assert [path.name for path in tmp_path.iterdir()] == [damaged.name]
 
@@ -170,7 +176,7 @@ def test_weights_in_the_place_of_the_checkpoint_are_refused(scenes, whole, tmp_p
     for name in ("last.safetensors", "best.safetensors"):
         (tmp_path / "checkpoint.safetensors").write_bytes((whole / name).read_bytes())
         with pytest.raises(KpnError, match=r"checkpoint\.safetensors"):
-            train.train(scenes, [], tmp_path, CONFIG)
+            train.train(Photos(scenes), [], tmp_path, CONFIG)
 
 
 def test_a_checkpoint_without_its_recipe_is_refused(tmp_path, tiny_network):
@@ -204,7 +210,7 @@ def test_a_run_leaves_weights_ready_for_use_and_says_how_they_were_made(whole):
 
 def test_the_log_and_the_progress_tell_the_same(scenes, tmp_path):
     told = []
-    best = train.train(scenes, scenes, tmp_path, CONFIG, on_progress=told.append)
+    best = train.train(Photos(scenes), scenes, tmp_path, CONFIG, on_progress=told.append)
     assert best == tmp_path / "best.safetensors"
     assert [progress.patches for progress in told] == [16, 24, 32, 48]
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
@@ -244,8 +250,8 @@ def test_only_a_better_table_replaces_the_best_weights(tmp_path):
 def test_validation_is_repeatable_and_leaves_the_network_in_training(scenes, tmp_path):
     run = Run(tmp_path, CONFIG)
     tables = [
-        train.validate(
-            run.network, train.validation_bursts(scenes, CONFIG.data), run.device, run.dtype
+        validation.validate(
+            run.network, validation.validation_bursts(scenes, CONFIG.data), run.device, run.dtype
         )
         for _ in range(2)
     ]
@@ -254,7 +260,7 @@ def test_validation_is_repeatable_and_leaves_the_network_in_training(scenes, tmp
 
 
 def test_validation_bursts_are_the_protocol_s(scenes):
-    sets = train.validation_bursts(scenes, CONFIG.data)
+    sets = validation.validation_bursts(scenes, CONFIG.data)
     for name, gains in sets.items():
         for gain, bursts in gains.items():
             assert len(bursts) == len(scenes)
@@ -270,7 +276,7 @@ def test_validation_bursts_are_the_protocol_s(scenes):
 
 def test_without_validation_photos_the_last_weights_are_the_result(scenes, tmp_path):
     short = dataclasses.replace(CONFIG, patches=4)
-    path = train.train(scenes, [], tmp_path, short)
+    path = train.train(Photos(scenes), [], tmp_path, short)
     assert path == tmp_path / "last.safetensors"
     assert load_weights(path)[1]["patches"] == 4
     assert not (tmp_path / "best.safetensors").exists()
@@ -280,7 +286,7 @@ def test_without_validation_photos_the_last_weights_are_the_result(scenes, tmp_p
 
 
 def test_the_loss_falls(scenes, tmp_path):
-    batch = synth.draw_batch(scenes, (0, 0), 4, dataclasses.replace(CONFIG.data, full=1))
+    batch = synth.draw_batch(scenes, (0, 0), range(4), dataclasses.replace(CONFIG.data, full=1))
     config = dataclasses.replace(CONFIG, patches=400, rate=0.1, loss=LossConfig(anneal=0))
     run = Run(tmp_path, config)
     losses = [float(run.train_step(batch)) for _ in range(40)]
@@ -290,7 +296,7 @@ def test_the_loss_falls(scenes, tmp_path):
 def test_the_shipped_average_follows_the_weights(scenes, tmp_path):
     run = Run(tmp_path, CONFIG)
     start = run.average.head_weight.clone()
-    batch = synth.draw_batch(scenes, (0, 0), 4, dataclasses.replace(CONFIG.data, full=1))
+    batch = synth.draw_batch(scenes, (0, 0), range(4), dataclasses.replace(CONFIG.data, full=1))
     for _ in range(10):
         run.train_step(batch)
     now = run.network.head_weight.detach()
@@ -303,15 +309,15 @@ def test_a_loss_that_is_no_number_stops_the_run_before_it_is_saved(
 ):
     draw = synth.draw_batch
 
-    def poisoned(scenes, seed, size, config):
-        batch = draw(scenes, seed, size, config)
+    def poisoned(scenes, seed, *rest):
+        batch = draw(scenes, seed, *rest)
         if seed[1] == 6:
             batch.burst.fill_(math.nan)
         return batch
 
     monkeypatch.setattr(synth, "draw_batch", poisoned)
     with pytest.raises(KpnError, match=r"loss is nan.*--lr"):
-        train.train(scenes, [], tmp_path, dataclasses.replace(CONFIG, validate_every=1000))
+        train.train(Photos(scenes), [], tmp_path, dataclasses.replace(CONFIG, validate_every=1000))
     assert load_tensors(tmp_path / "checkpoint.safetensors")[1]["recipe"]["patches"] == 16
 
 
@@ -388,3 +394,136 @@ def test_steps_are_counted_up_to_the_last_patch():
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(KpnError, match="training"):
         TrainConfig(**wrong)
+
+
+def test_a_constant_rate_stays():
+    config = TrainConfig(patches=160_000, batch=16, rate=1e-3, schedule="constant")
+    assert config.rate_at(0) == pytest.approx(1e-3 / 200)
+    assert {config.rate_at(step) for step in (200, 5000, 10_000, 10**6)} == {1e-3}
+
+
+def test_an_unknown_schedule_is_refused():
+    with pytest.raises(KpnError, match="cosine or constant"):
+        TrainConfig(schedule="linear")
+
+
+# --- ablations --------------------------------------------------------------
+
+
+def test_ablations_differ_from_the_network_in_what_they_are_about():
+    config = TrainConfig()
+    assert with_variant(config, "kpn") == config
+    direct, single, noanneal, blind = (with_variant(config, v) for v in VARIANTS[1:])
+    assert direct.network == dataclasses.replace(config.network, output="pixels")
+    assert single.network.frames == single.data.frames == 1
+    assert noanneal == dataclasses.replace(
+        config, loss=dataclasses.replace(config.loss, anneal=0.0)
+    )
+    assert blind.network == dataclasses.replace(config.network, blind=True)
+    for variant in (direct, single, noanneal, blind):
+        same = {"network": config.network, "data": config.data, "loss": config.loss}
+        assert dataclasses.replace(variant, **same) == config
+    with pytest.raises(KpnError, match="variant paper"):
+        with_variant(config, "paper")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_ablation_trains_is_saved_and_resumed(scenes, tmp_path, variant):
+    config = with_variant(dataclasses.replace(CONFIG, patches=8), variant)
+    train.train(Photos(scenes), scenes, tmp_path, config)
+    network, recipe = load_weights(tmp_path / "best.safetensors")
+    assert network.config == config.network
+    assert recipe["patches"] == 8
+    longer = dataclasses.replace(config, patches=12)
+    train.train(Photos(scenes), scenes, tmp_path, longer)
+    assert load_weights(tmp_path / "last.safetensors")[1]["patches"] == 12
+
+
+def test_the_folder_of_one_ablation_is_no_place_for_another(scenes, tmp_path):
+    short = dataclasses.replace(CONFIG, patches=4)
+    train.train(Photos(scenes), [], tmp_path, short)
+    with pytest.raises(KpnError, match="holds a run with network"):
+        train.train(Photos(scenes), [], tmp_path, with_variant(short, "blind"))
+
+
+# --- kill -9 ----------------------------------------------------------------
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+sys.path.insert(0, {tests!r})
+import test_train
+from pictures import scene
+from kpn_cli import train
+from kpn_cli.synth import Photos
+
+count, real = 0, os.replace
+
+def replace(*arguments):
+    global count
+    count += 1
+    if count == {when}:  # the new file is written, but not yet in its place
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(*arguments)
+
+os.replace = replace
+scenes = [scene(1, 120, 140), scene(2, 140, 120)]
+train.train(Photos(scenes), scenes, Path(sys.argv[1]), test_train.CONFIG)
+"""
+
+
+@pytest.mark.parametrize("when", [2, 4, 5, 8])
+def test_a_run_killed_while_it_writes_ends_with_the_bits_of_the_uninterrupted(
+    scenes, whole, tmp_path, when
+):
+    """The files of a report, in order: best, last, checkpoint; `when` counts them all."""
+    script = KILLED.format(tests=str(Path(__file__).parent), when=when)
+    killed = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert list(tmp_path.glob(".kpn-*"))
+    train.train(Photos(scenes), scenes, tmp_path, CONFIG)
+    (state, header), (expected, expected_header) = state_of(tmp_path), state_of(whole)
+    assert header == expected_header
+    same_tensors(state, expected)
+    assert log_of(tmp_path) == log_of(whole)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        path.name for path in whole.iterdir()
+    )
+
+
+def test_a_line_of_the_log_that_was_cut_short_is_dropped(scenes, whole, tmp_path):
+    for path in whole.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    with (tmp_path / "log.jsonl").open("a") as log:
+        log.write('{"patches": 64, "lo')
+    train.train(Photos(scenes), scenes, tmp_path, CONFIG)
+    assert log_of(tmp_path) == log_of(whole)
+
+
+# --- what else a run writes and how it draws --------------------------------
+
+
+def test_threads_that_draw_the_data_change_nothing(scenes, whole, tmp_path):
+    config = dataclasses.replace(CONFIG, workers=3)
+    train.train(Photos(scenes), scenes, tmp_path, config)
+    same_tensors(state_of(tmp_path)[0], state_of(whole)[0])
+
+
+def test_tensorboard_gets_curves_and_pictures(scenes, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train.train(Photos(scenes), scenes, tmp_path, CONFIG, board=True)
+    events = EventAccumulator(str(tmp_path / "tensorboard"), size_guidance={"images": 0})
+    events.Reload()
+    scalars = set(events.Tags()["scalars"])
+    assert {"train/loss", "train/rate", "psnr shifted/gain 1", "psnr static/gain 8"} <= scalars
+    assert [event.step for event in events.Scalars("train/loss")] == [16, 24, 32, 48]
+    assert set(events.Tags()["images"]) == {
+        f"{name}/{title}"
+        for name in ("shifted", "static")
+        for title in ("noisy, denoised, clean", "kernels")
+    }
+    kernels = events.Images("shifted/kernels")[-1]
+    assert (kernels.width, kernels.height) == (8 * 6 * 16, 5 * 16)

@@ -1,0 +1,82 @@
+"""Where a training step's time goes: python benchmarks/training.py PHOTOS [STEPS]."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from kpn_cli import synth
+from kpn_cli.device import autocast, keep_freed_memory
+from kpn_cli.losses import annealed_loss
+from kpn_cli.merge import filter_frames
+from kpn_cli.photos import load_scenes
+from kpn_cli.run import Run
+from kpn_cli.train_config import TrainConfig
+
+seconds: Counter[str] = Counter()
+
+
+@contextmanager
+def timed(name: str) -> Iterator[None]:
+    """Add the block's time to `seconds`."""
+    start = time.perf_counter()
+    yield
+    seconds[name] += time.perf_counter() - start
+
+
+def main(photos: str, steps: int = 40) -> None:
+    """Print patches a second and the share of each part, over full batches of 8 frames."""
+    keep_freed_memory()
+    config = TrainConfig()
+    scenes = load_scenes([Path(photos)], at_least=config.data.photo_pixels)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ThreadPoolExecutor(torch.get_num_threads()) as pool,
+    ):
+        run = Run(Path(folder), config)
+        step = number = 0
+        while number < steps:
+            step += 1
+            if synth.draw_count((0, step), config.data) < config.data.frames:
+                continue
+            if number == 5:  # warm
+                seconds.clear()
+            one_step(run, scenes, step, pool)
+            number += 1
+    total = sum(seconds.values())
+    print(f"{(steps - 5) * config.batch / total:.1f} patches/s, {torch.get_num_threads()} threads")
+    for name, value in seconds.most_common():
+        print(f"{name:10} {value / total:6.1%}")
+
+
+def one_step(run: Run, scenes: list, step: int, pool: ThreadPoolExecutor) -> None:
+    """What `Run.train_step` does, in its parts."""
+    config = run.config
+    with timed("data"):
+        batch = synth.draw_batch(scenes, (0, step), range(config.batch), config.data, pool.map)
+    with timed("network"), autocast(run.device, run.dtype):
+        kernels = run.network(batch.burst, batch.shot, batch.read)
+    with timed("merge"):
+        per_frame = filter_frames(batch.burst, kernels)
+    with timed("loss"):
+        loss = annealed_loss(
+            per_frame.mean(1), per_frame, batch.truth, batch.white, config.loss, step
+        )
+    with timed("backward"):
+        run.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+    with timed("optimiser"):
+        torch.nn.utils.clip_grad_norm_(run.network.parameters(), 1.0)
+        run.optimiser.step()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], *map(int, sys.argv[2:]))

@@ -1,0 +1,215 @@
+"""The state of a training run, and the folder that keeps it."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .device import autocast, pick_device, pick_precision
+from .errors import KpnError
+from .losses import annealed_loss
+from .merge import restore
+from .network import KPN
+from .synth import Batch
+from .train_config import TrainConfig
+from .validation import Table
+from .weights import (
+    config_from_header,
+    fill,
+    load_tensors,
+    load_weights,
+    save_tensors,
+    save_weights,
+)
+from .world import World, local_device
+from .write import atomic, make_folder, remove_leftovers, write_error
+
+_CLIP = 1.0  # norm of the gradient: one odd patch must not undo a thousand
+
+
+class Run:
+    """The state of a training run and the folder that keeps it.
+
+    The folder holds `checkpoint.safetensors` (everything needed to go on),
+    `last.safetensors` and `best.safetensors` (averaged weights, ready for use)
+    and `log.jsonl`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: TrainConfig,
+        init: Path | None = None,
+        world: World | None = None,
+    ) -> None:
+        self.folder, self.config, self.world = folder, config, world or World()
+        self.device = local_device(pick_device(config.device))
+        self.dtype = pick_precision(config.precision, self.device)
+        torch.manual_seed(config.seed)
+        if init is None:
+            network = KPN(config.network)
+        else:
+            network, _ = load_weights(init)
+            if network.config != config.network:
+                raise KpnError(
+                    f"{init}: is {network.config}, but this run is {config.network}; "
+                    "leave --variant out, or --init"
+                )
+        network = network.requires_grad_(True).train()
+        self.network = network.to(self.device, memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.network).requires_grad_(False)
+        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=config.rate, fused=True)
+        self.step = 0
+        self.best: float | None = None
+        if self.world.writes:
+            make_folder(folder)
+            remove_leftovers(folder)
+        self.world.wait()
+        if self.checkpoint.exists():
+            self._resume()
+        self.world.check_same(
+            self.step,
+            f"{folder}: not the same for all processes; choose a folder that all of them see",
+        )
+        if self.world.writes:
+            self._cut_log()
+        self.wrapped = self.world.wrapped(self.network, self.device)
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file from which the run goes on."""
+        return self.folder / "checkpoint.safetensors"
+
+    @property
+    def patches(self) -> int:
+        """Patches seen."""
+        return self.step * self.config.batch
+
+    def recipe(self) -> dict[str, object]:
+        """How these weights were made; goes into their header."""
+        return {"train": asdict(self.config), "patches": self.patches, "best": self.best}
+
+    def train_step(self, batch: Batch) -> Tensor:
+        """Take one step; return the loss, a scalar still on the device."""
+        config, step = self.config, self.step
+        for group in self.optimiser.param_groups:
+            group["lr"] = config.rate_at(step)
+        here = batch.to(self.device)
+        with autocast(self.device, self.dtype):
+            clean, per_frame, _ = restore(self.wrapped, here.burst, here.shot, here.read)
+        loss = annealed_loss(clean, per_frame, here.truth, here.white, config.loss, step)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP)
+        self.optimiser.step()
+        self.step += 1
+        self._update_average()
+        return loss.detach()
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        # Short at first, so that the random initial weights are soon forgotten.
+        decay = min(self.config.average, (1 + self.step) / (10 + self.step))
+        for mean, value in zip(self.average.parameters(), self.network.parameters(), strict=True):
+            mean.lerp_(value, 1 - decay)
+
+    def save(self) -> None:
+        """Write `last.safetensors` and the checkpoint.
+
+        The checkpoint comes last of all that a report writes: a run that is killed in
+        between goes on from the one before, and writes the same once more.
+        """
+        save_weights(self.folder / "last.safetensors", self.average, self.recipe())
+        state = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        state |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        for index, values in self.optimiser.state_dict()["state"].items():
+            state |= {f"optimiser.{index}.{k}": v for k, v in values.items()}
+        header = {"config": asdict(self.config.network), "recipe": self.recipe()}
+        save_tensors(self.checkpoint, state, header)
+
+    def save_best(self, table: Table) -> bool:
+        """Write `best.safetensors` if the mean of the table's figures is the highest so far."""
+        score = float(np.mean([figure for row in table.values() for figure in row.values()]))
+        if self.best is not None and score <= self.best:
+            return False
+        self.best = score
+        recipe = self.recipe() | {"validation": table}
+        save_weights(self.folder / "best.safetensors", self.average, recipe)
+        return True
+
+    def _resume(self) -> None:
+        state, header = load_tensors(self.checkpoint)
+        self._check_same_run(header)
+        parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimiser": {}}
+        for name, value in state.items():
+            part, _, rest = name.partition(".")
+            parts.setdefault(part, {})[rest] = value
+        fill(self.checkpoint, self.network, parts["network"])
+        fill(self.checkpoint, self.average, parts["average"])
+        optimiser: dict[int, dict[str, Tensor]] = {}
+        for name, value in parts["optimiser"].items():
+            index, _, key = name.partition(".")
+            optimiser.setdefault(int(index), {})[key] = value
+        self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": optimiser})
+        for weight, moments in self.optimiser.state.items():
+            # The fused Adam walks through memory whatever the strides: the moments,
+            # contiguous in the file, have to lie as their weights do (channels_last).
+            for key, value in moments.items():
+                if value.shape == weight.shape:
+                    moments[key] = torch.empty_like(weight).copy_(value)
+        self.step = int(header["recipe"]["patches"]) // self.config.batch
+        best = header["recipe"]["best"]
+        self.best = None if best is None else float(best)
+
+    def _check_same_run(self, header: dict[str, object]) -> None:
+        config_from_header(self.checkpoint, header)
+        recipe = header.get("recipe")
+        if not isinstance(recipe, dict) or not {"train", "patches", "best"} <= set(recipe):
+            raise KpnError(f"{self.checkpoint}: not of a training run; choose another folder")
+        before = recipe["train"]
+        now = json.loads(json.dumps(asdict(self.config)))
+        for settings in (before, now):
+            settings["loss"].pop("decay")  # the annealing's pace follows the length
+        for name in TrainConfig.FIXED:
+            if before[name] != now[name]:
+                raise KpnError(
+                    f"{self.folder}: holds a run with {name} = {before[name]}, not {now[name]}; "
+                    "give the same options to resume it, or another folder for a new run"
+                )
+
+    def log(self, line: dict[str, object]) -> None:
+        """Add a line to `log.jsonl`."""
+        try:
+            with open(self._log, "a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise write_error(self._log, error) from None
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "log.jsonl"
+
+    def _cut_log(self) -> None:
+        """Drop the lines that a killed run wrote after its last checkpoint."""
+        if not self._log.exists():
+            return
+        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        kept = [line for line in lines if _patches_of(line) <= self.patches]
+        if kept != lines:
+            with atomic(self._log) as temporary:
+                temporary.write_text("".join(kept), encoding="utf-8")
+
+
+def _patches_of(line: str) -> float:
+    """Patches seen when a line of the log was written; infinite where it was cut short."""
+    with suppress(ValueError, KeyError, TypeError):
+        return float(json.loads(line)["patches"])
+    return math.inf

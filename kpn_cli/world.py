@@ -1,0 +1,121 @@
+"""The processes that train together, started by PyTorch's own launcher (`torchrun`).
+
+Without a launcher it is a world of one, and all here costs nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from .errors import KpnError
+
+
+@dataclass(frozen=True)
+class World:
+    """Which of how many processes this is."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes files and reports: the first does."""
+        return self.rank == 0
+
+    def members(self, batch: int) -> range:
+        """Share of this process in a batch; the shares are equal, so that means add up.
+
+        Raises:
+            KpnError: if the batch cannot be shared out.
+        """
+        if batch % self.size:
+            raise KpnError(
+                f"training: a batch of {batch} cannot be shared by {self.size} processes; "
+                f"give a --batch that is a multiple of {self.size}"
+            )
+        share = batch // self.size
+        return range(self.rank * share, (self.rank + 1) * share)
+
+    def wrapped(self, network: nn.Module, device: torch.device) -> nn.Module:
+        """Return the network, its gradients averaged over the processes in backward."""
+        if self.size == 1:
+            return network
+        ids = [device.index] if device.type == "cuda" else None
+        return DistributedDataParallel(network, device_ids=ids)
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Return the mean of a tensor over the processes, on each of them."""
+        if self.size > 1:
+            value = value.clone()
+            dist.all_reduce(value)
+            value /= self.size
+        return value
+
+    def first_says(self, value: bool) -> bool:
+        """Return what the first process says: clocks differ, decisions must not."""
+        if self.size == 1:
+            return value
+        said = [value]
+        dist.broadcast_object_list(said)
+        return said[0]
+
+    def check_same(self, value: object, advice: str) -> None:
+        """Check that all processes have the same value.
+
+        Raises:
+            KpnError: with the advice, on each process, if they don't.
+        """
+        if self.size == 1:
+            return
+        values: list[object] = [None] * self.size
+        dist.all_gather_object(values, value)
+        if any(other != value for other in values):
+            raise KpnError(advice)
+
+    def wait(self) -> None:
+        """Wait until all processes have come here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+@contextmanager
+def world(device: torch.device) -> Iterator[World]:
+    """Join the processes that `torchrun` has started, for as long as the block lasts.
+
+    Raises:
+        KpnError: if they cannot find each other.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1 or dist.is_initialized():
+        yield World()
+        return
+    if device.type == "mps":
+        raise KpnError("training: torchrun needs --device cpu or cuda, not mps")
+    try:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise KpnError(
+            f"training: the processes cannot be joined ({reason}); see torchrun"
+        ) from None
+    try:
+        yield World(dist.get_rank(), size)
+    finally:
+        dist.destroy_process_group()
+
+
+def local_device(device: torch.device) -> torch.device:
+    """Return this process's own GPU where the device is one."""
+    if device.type != "cuda" or "LOCAL_RANK" not in os.environ:
+        return device
+    own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    torch.cuda.set_device(own)
+    return own
