@@ -24,6 +24,11 @@ _err = Console(stderr=True)
 _out = Console()
 
 
+def be_quiet() -> None:
+    """Show nothing from now on; for processes that are not the first."""
+    _err.quiet = _out.quiet = True
+
+
 def fail(message: str) -> NoReturn:
     """Show an error and exit with 1."""
     _err.print(f"kpn: {message}", markup=False, highlight=False, soft_wrap=True)
@@ -32,6 +37,8 @@ def fail(message: str) -> NoReturn:
 
 def print_path(path: Path) -> None:
     """Print a path on stdout, for other programs to take."""
+    if _out.quiet:
+        return
     # As bytes: a name need not be UTF-8.
     click.echo(os.fsencode(path))
 

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from . import bayer, protocol
+from . import protocol
 from .develop import to_srgb
-from .dng import DngTags, write_cfa_dng
-from .noise import NoiseModel
+from .handheld import Camera, write_frames, write_truth
 from .photos import Scene, scene_from_srgb
 from .write import atomic, make_folder
-
-#: Levels of the pretended camera: 14 bits, and a pedestal of three sigmas of the read
-#: noise at gain 8: clipped at zero, noisy shadows would be brighter than the truth.
-_BLACK, _WHITE = 4096, 16383
-_PHASE = "GRBG"
 
 
 def bundled_scene() -> Scene:
@@ -54,39 +47,11 @@ def write_burst(
     noise = protocol.noise_of_gain(gain)
     clean = protocol.whole_scene(scene, protocol.draw_shifts(rng, frames), white=1.0)
     make_folder(folder)
-    start = datetime(2026, 1, 1, 12, 0, 0)
-    paths = []
-    for number, planes in enumerate(clean):
-        path = folder / f"IMG_{number:04d}.dng"
-        captured = start + timedelta(milliseconds=50 * number)
-        tags = replace(_tags(noise), captured=captured)
-        write_cfa_dng(path, _quantise(noise.sample(planes, rng)), tags)
-        paths.append(path)
+    camera, start = Camera(), datetime(2026, 1, 1, 12, 0, 0)
+    paths = write_frames(folder, clean, noise, rng, camera, start, "demo")
     truth = folder.with_name(f"{folder.name}_truth.dng")
-    write_cfa_dng(truth, _quantise(clean[0]), replace(_tags(None), captured=start))
+    write_truth(truth, clean[0], camera, start, "demo")
     return paths, truth
-
-
-def _tags(noise: NoiseModel | None) -> DngTags:
-    return DngTags(
-        phase=_PHASE,
-        black=(_BLACK,) * 4,
-        white=_WHITE,
-        make="kpn",
-        model="demo",
-        as_shot_neutral=protocol.NEUTRAL,
-        noise=noise,
-        iso=3200,
-        exposure_time=1 / 30,
-        f_number=1.8,
-    )
-
-
-def _quantise(planes: np.ndarray) -> np.ndarray:
-    """Return the mosaic a camera would record, `(height, width)` uint16."""
-    _, rows, columns = planes.shape
-    numbers = np.rint(planes * (_WHITE - _BLACK) + _BLACK).clip(0, _WHITE).astype(np.uint16)
-    return bayer.unpack(numbers, _PHASE, 2 * rows, 2 * columns)
 
 
 def write_comparison(path: Path, pictures: Sequence[np.ndarray], zoom: int = 2) -> None:

@@ -387,7 +387,7 @@ def test_a_frame_of_another_exposure_is_named_and_nothing_is_written(burst, tmp_
     mosaic[::3, ::5] = 700
     dng.write_cfa_dng(odd, mosaic, replace(dng.tags_of(info), iso=100))
     result = kpn("denoise", *frames, odd, "-o", tmp_path / "out")
-    _one_line(result, "ODD.dng", "ISO 100", "3200")
+    _one_line(result, "ODD.dng", "ISO 100", "3450")
     assert not (tmp_path / "out").exists()
 
 
@@ -506,7 +506,7 @@ def test_info_tells_camera_levels_and_noise(burst):
     frames, _ = burst
     document = json.loads(kpn("info", frames[0], "--json").stdout)
     (row,) = document["files"]
-    assert (row["cfa"], row["white"], row["iso"]) == ("GRBG", 16383, 3200)
+    assert (row["cfa"], row["white"], row["iso"]) == ("GRBG", 16383, 3450)
     assert row["noise"]["source"] == "profile"
     assert "GRBG" in kpn("info", frames[0]).stdout
 

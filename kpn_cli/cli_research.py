@@ -1,0 +1,316 @@
+"""The commands for researchers: synth, train, eval."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import console
+from .cli_options import DEVICE, JSON, PHOTOS, PRECISION, WEIGHTS
+
+if TYPE_CHECKING:
+    from .synth import Source
+
+
+@click.command()
+@PHOTOS
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the data set; one that was begun there is gone on with.",
+)
+@click.option("--count", type=click.IntRange(1), default=100, show_default=True, help="Bursts.")
+@click.option(
+    "--frames", type=click.IntRange(1), default=8, show_default=True, help="Frames of a burst."
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["dng", "shards"]),
+    default="dng",
+    show_default=True,
+    help="Folders of DNG files with their truth, or tar files of training patches.",
+)
+@click.option(
+    "--gain",
+    type=click.Choice(["0", "1", "2", "4", "8", "random"]),
+    default="random",
+    show_default=True,
+    help="Noise level of the evaluation protocol, or any camera's at any ISO.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Fixes every byte."
+)
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
+def synth(
+    photos: tuple[Path, ...],
+    output: Path,
+    count: int,
+    frames: int,
+    form: str,
+    gain: str,
+    seed: int,
+    workers: int,
+) -> None:
+    """Make a data set of noisy bursts, with their truth, from ordinary photos."""
+    from . import dataset
+    from .photos import find_photos, readable_photos
+
+    config = dataset.DatasetConfig(count, frames, form, gain, seed)
+    with console.bar("photos", len(find_photos(photos))) as move:
+        usable = readable_photos(
+            photos, at_least=config.photo_pixels, on_photo=move, on_skip=console.note
+        )
+    with console.bar("writing", config.parts) as move:
+        dataset.write_dataset(usable, output, config, workers=workers, on_part=lambda path: move())
+    console.print_path(output)
+
+
+@click.command()
+@click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the run; a run that is there is resumed.",
+)
+@click.option("--val", type=click.Path(path_type=Path), help="Photos to validate on.")
+@click.option(
+    "--variant",
+    type=click.Choice(["kpn", "direct", "single", "noanneal", "blind"]),
+    default="kpn",
+    show_default=True,
+    help="The network, or an ablation: pixels instead of kernels, one frame, "
+    "no annealing, no noise estimate.",
+)
+@click.option(
+    "--patches",
+    type=click.IntRange(1),
+    default=500_000,
+    show_default=True,
+    help="Length of the run, which the rate's cosine and the annealing follow.",
+)
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0, min_open=True),
+    help="Stop after so long, wherever the run is; the same command goes on from there.",
+)
+@click.option(
+    "--batch",
+    type=click.IntRange(1),
+    default=16,
+    show_default=True,
+    help="Patches a step, of all processes together.",
+)
+@click.option(
+    "--lr",
+    type=click.FloatRange(0, min_open=True),
+    default=1e-3,
+    show_default=True,
+    help="Adam's rate at its highest.",
+)
+@click.option(
+    "--schedule",
+    type=click.Choice(["cosine", "constant"]),
+    default="cosine",
+    show_default=True,
+    help="The rate falls, or stays.",
+)
+@click.option("--anneal", type=click.FloatRange(0), help="Weight of the per-frame terms [beta].")
+@click.option("--decay", type=click.FloatRange(0, 1), help="Its factor per step [alpha].")
+@click.option("--balanced/--plain", default=True, show_default=True, help="Log loss, or paper's.")
+@click.option(
+    "--init",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help='Start from weights; "shipped" for the ones that come with kpn.',
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of data and weights."
+)
+@click.option("--workers", type=click.IntRange(0), help="Threads that draw the data.")
+@click.option("--tensorboard", is_flag=True, help="Write TensorBoard's files too.")
+@DEVICE
+@PRECISION
+def train(
+    data: tuple[Path, ...],
+    output: Path,
+    val: Path | None,
+    variant: str,
+    patches: int,
+    minutes: float | None,
+    batch: int,
+    lr: float,
+    schedule: str,
+    anneal: float | None,
+    decay: float | None,
+    balanced: bool,
+    init: Path | None,
+    seed: int,
+    workers: int | None,
+    tensorboard: bool,
+    device: str,
+    precision: str,
+) -> None:
+    """Train a network on bursts; resumes the run in OUTPUT.
+
+    DATA are ordinary photos (files or folders), from which bursts are made on the fly,
+    or the tar files of kpn synth --format shards. Under PyTorch's launcher, several
+    processes train together: torchrun --nproc-per-node 2 -m kpn_cli train ...
+    """
+    from . import train as training
+    from .train_config import TrainConfig, loss_for, with_network, with_variant
+    from .weights import default_weights, load_weights
+
+    if int(os.environ.get("RANK", "0")):
+        console.be_quiet()  # the first process speaks for all
+    config = TrainConfig(
+        patches=patches,
+        batch=batch,
+        rate=lr,
+        schedule=schedule,
+        seed=seed,
+        workers=workers,
+        device=device,
+        precision=precision,
+        loss=loss_for(patches, batch, anneal, decay, balanced),
+    )
+    if init is not None:
+        init = default_weights() if str(init) == "shipped" else init
+        config = with_network(config, load_weights(init)[0].config)
+    config = with_variant(config, variant)
+    source = _source(data, config.data.photo_pixels)
+    val_scenes = _load((val,), config.data.photo_pixels) if val else []
+    with console.bar("training", patches) as move:
+
+        def show(progress: training.Progress) -> None:
+            move(completed=progress.patches, description=f"training, loss {progress.loss:.3f}")
+            console.note(console.progress_line(progress))
+
+        best = training.train(
+            source,
+            val_scenes,
+            output,
+            config,
+            init=init,
+            minutes=minutes,
+            board=tensorboard,
+            on_progress=show,
+        )
+    console.print_path(best)
+
+
+def _source(paths: tuple[Path, ...], at_least: int) -> Source:
+    from .shards import Shards, find_shards
+    from .synth import Photos
+
+    found = find_shards(paths)
+    return Shards(found) if found else Photos(_load(paths, at_least))
+
+
+def _load(paths: tuple[Path, ...], at_least: int) -> list[Any]:
+    from .photos import find_photos, load_scenes
+
+    with console.bar("photos", len(find_photos(paths))) as move:
+        return load_scenes(paths, at_least=at_least, on_photo=move, on_skip=console.note)
+
+
+@click.command(name="eval")
+@PHOTOS
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for eval.json and eval.md.",
+)
+@click.option("--gains", default="0,1,2,4,8", show_default=True, help="Noise levels.")
+@click.option(
+    "--frames", type=click.IntRange(1), default=8, show_default=True, help="Frames of a burst."
+)
+@click.option(
+    "--baselines",
+    default="reference,mean,aligned-mean",
+    show_default=True,
+    help="What to compare with.",
+)
+@click.option(
+    "--noise-scale",
+    type=click.FloatRange(0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="The sigma that the network is told, over the true one.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of shifts and noise."
+)
+@WEIGHTS
+@DEVICE
+@PRECISION
+@JSON
+def evaluate(
+    photos: tuple[Path, ...],
+    output: Path | None,
+    gains: str,
+    frames: int,
+    baselines: str,
+    noise_scale: float,
+    seed: int,
+    weights: Path | None,
+    device: str,
+    precision: str,
+    as_json: bool,
+) -> None:
+    """Measure a network against baselines, on hand-held and on static bursts."""
+    from . import evaluate as evaluation
+    from . import protocol
+    from .device import pick_device, pick_precision
+    from .weights import load_weights
+
+    levels = _integers("--gains", gains)
+    network, recipe = load_weights(weights)
+    where = pick_device(device)
+    scenes = _load(photos, 256)
+    sets = {}
+    with console.bar("evaluating", len(evaluation.SETS) * len(levels) * len(scenes)) as move:
+        for name in evaluation.SETS:
+            sets[name] = evaluation.evaluate(
+                network.to(where),
+                scenes,
+                gains=levels,
+                frames=frames,
+                baselines=[part for part in baselines.split(",") if part],
+                static=name == "static",
+                seed=seed,
+                dtype=pick_precision(precision, where),
+                noise_scale=noise_scale,
+                on_burst=move,
+            )
+    document = {
+        "protocol": protocol.NAME,
+        "photos": [scene.name for scene in scenes],
+        "frames": frames,
+        "seed": seed,
+        "noise_scale": noise_scale,
+        "patches": recipe.get("patches"),
+        "gains": sets["shifted"],
+        "static": sets["static"],
+    }
+    if output:
+        evaluation.save(output, document, evaluation.markdown(sets))
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+    else:
+        click.echo(evaluation.markdown(sets))
+
+
+def _integers(option: str, text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"{option} {text}: give numbers, such as 0,1,4") from None

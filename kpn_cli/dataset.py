@@ -1,0 +1,234 @@
+"""Data sets of synthetic bursts: `kpn synth`. Burst n is a pure function of (seed, n)."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import tifffile
+import torch
+
+from . import bayer, protocol, shards
+from .dng import encode_planes
+from .errors import KpnError
+from .handheld import Camera, draw_handheld, write_frames
+from .noise import NoiseModel
+from .photos import PhotosOnDisk, Scene
+from .sensor import draw_noise, undo_white_balance
+from .synth import draw_patch
+from .synth_config import SynthConfig
+from .write import atomic, atomic_folder, make_folder, remove_leftovers
+
+FORMATS = ("dng", "shards")
+RANDOM_GAIN = "random"
+GAINS = (*map(str, protocol.GAINS), RANDOM_GAIN)
+
+_SETTINGS = "dataset.json"
+_SHARD = 128  # bursts of a tar file
+_START = datetime(2026, 1, 1, 12, 0, 0)
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    """A data set.
+
+    Attributes:
+        count: number of bursts.
+        frames: of each.
+        format: "dng", folders of whole photos as a camera writes them, or "shards",
+            tar files of training patches.
+        gain: of `protocol.GAINS`, as text, or "random": any camera at any ISO.
+        seed: fixes every byte, together with the photos.
+    """
+
+    count: int = 100
+    frames: int = 8
+    format: str = "dng"
+    gain: str = RANDOM_GAIN
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.format not in FORMATS:
+            raise KpnError(f"--format {self.format}: choose {' or '.join(FORMATS)}")
+        if self.gain not in GAINS:
+            raise KpnError(f"--gain {self.gain}: choose among {', '.join(GAINS)}")
+        if self.count < 1 or self.frames < 1:
+            raise KpnError("a data set needs at least one burst of at least one frame")
+
+    @property
+    def photo_pixels(self) -> int:
+        """Smallest side of a photo that can be used."""
+        return SynthConfig().photo_pixels
+
+    @property
+    def parts(self) -> int:
+        """Number of folders or tar files."""
+        return self.count if self.format == "dng" else -(-self.count // _SHARD)
+
+    def part(self, folder: Path, number: int) -> Path:
+        """Where a part of the data set lies."""
+        if self.format == "dng":
+            return folder / f"burst_{number:05d}"
+        # A last shard that is not full has its own name: a longer set replaces it.
+        size = min(self.count - number * _SHARD, _SHARD)
+        rest = "" if size == _SHARD else f"-of-{size}"
+        return folder / f"shard-{number:05d}{rest}.tar"
+
+    def noise(self, rng: np.random.Generator) -> NoiseModel:
+        """Return the noise of a burst."""
+        if self.gain == RANDOM_GAIN:
+            return draw_noise(rng, SynthConfig())
+        return protocol.noise_of_gain(int(self.gain))
+
+
+def write_dataset(
+    photos: Sequence[Path],
+    folder: Path,
+    config: DatasetConfig,
+    *,
+    workers: int = 1,
+    on_part: Callable[[Path], None] = lambda path: None,
+) -> list[Path]:
+    """Write a data set; parts that are there already are kept.
+
+    Args:
+        photos: readable photos of `config.photo_pixels` and more each way.
+        folder: where to. A set begun there with other settings is refused; only a
+            larger count is another part of the same set.
+        config: what to write.
+        workers: processes that work on it. The bytes don't depend on it.
+        on_part: called with each part, written or found.
+
+    Returns:
+        The parts' paths.
+
+    Raises:
+        KpnError: if the folder holds another data set, or cannot be written.
+    """
+    make_folder(folder)
+    _claim(folder, photos, config)
+    remove_leftovers(folder)
+    parts = [config.part(folder, number) for number in range(config.parts)]
+    missing = []
+    for number, path in enumerate(parts):
+        if path.exists():
+            on_part(path)
+        else:
+            missing.append(number)
+    for path in _written(photos, folder, config, missing, workers):
+        on_part(path)
+    return parts
+
+
+def _claim(folder: Path, photos: Sequence[Path], config: DatasetConfig) -> None:
+    """Write down what the folder holds; refuse it if it holds something else."""
+    settings = {k: v for k, v in asdict(config).items() if k != "count"}
+    settings["photos"] = [path.name for path in photos]
+    path = folder / _SETTINGS
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        before = settings
+    except (OSError, ValueError):
+        raise KpnError(f"{path}: damaged; remove it, or choose another folder") from None
+    if before != settings:
+        other = [key for key in settings if before.get(key) != settings[key]]
+        raise KpnError(
+            f"{folder}: holds a data set with other {', '.join(other)}; "
+            "give the same to go on with it, or another folder"
+        )
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+
+
+def _written(
+    photos: Sequence[Path], folder: Path, config: DatasetConfig, numbers: list[int], workers: int
+) -> Iterator[Path]:
+    """Write parts, in this process or in others; yield each when it is there."""
+    if workers < 2 or len(numbers) < 2:
+        scenes = PhotosOnDisk(photos)
+        for number in numbers:
+            yield _write_part(scenes, folder, config, number)
+        return
+    # Spawned, not forked: torch and OpenCV have threads that do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _start_worker, (list(photos),)) as pool:
+        waiting = {pool.submit(_work, folder, config, number) for number in numbers}
+        try:
+            while waiting:
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+_scenes: PhotosOnDisk  # of a worker process
+
+
+def _start_worker(photos: list[Path]) -> None:
+    global _scenes
+    torch.set_num_threads(1)
+    _scenes = PhotosOnDisk(photos)
+
+
+def _work(folder: Path, config: DatasetConfig, number: int) -> Path:
+    return _write_part(_scenes, folder, config, number)
+
+
+def _write_part(scenes: Sequence[Scene], folder: Path, config: DatasetConfig, number: int) -> Path:
+    path = config.part(folder, number)
+    if config.format == "dng":
+        with atomic_folder(path) as temporary:
+            _write_burst(scenes, temporary, config, number)
+    else:
+        first = number * _SHARD
+        numbers = range(first, min(first + _SHARD, config.count))
+        shards.write_shard(path, ((n, _draw(scenes, config, n)) for n in numbers))
+    return path
+
+
+def _draw(scenes: Sequence[Scene], config: DatasetConfig, number: int) -> shards.Patch:
+    data = SynthConfig(frames=config.frames)
+    if config.gain != RANDOM_GAIN:
+        level = float(np.log10(config.noise(np.random.default_rng(0)).shot[0]))
+        data = replace(data, shot_range=(level, level), misjudged=0)
+    rng = np.random.default_rng((config.seed, number))
+    return draw_patch(scenes, rng, config.frames, data)
+
+
+def _write_burst(scenes: Sequence[Scene], folder: Path, config: DatasetConfig, number: int) -> None:
+    """Write frames, truth and what is known about them into an empty folder."""
+    rng = np.random.default_rng((config.seed, number))
+    planes = draw_handheld(scenes, number % len(scenes), rng, config.frames)
+    red, blue = rng.uniform(1.2, 2.4, 2)
+    white_level = 10 ** rng.uniform(-1, 0)
+    clean = undo_white_balance(planes, red, blue) * np.float32(white_level)
+    noise = config.noise(rng)
+    camera = Camera(
+        phase=bayer.PHASES[rng.integers(len(bayer.PHASES))],
+        bits=int(rng.integers(12, 15)),
+        neutral=(1 / red, 1.0, 1 / blue),
+    )
+    start = _START + timedelta(minutes=number)
+    write_frames(folder, clean, noise, rng, camera, start, "synth")
+    height, width = 2 * clean.shape[2], 2 * clean.shape[3]
+    mosaic, black, white = encode_planes(clean[0], camera.phase, height, width)
+    about = {
+        "photo": scenes[number % len(scenes)].name,
+        "cfa": camera.phase,
+        "black": black,
+        "white": white,
+        "white_level": white_level,
+        "shot": noise.shot[0],
+        "read": noise.read[0],
+    }
+    tifffile.imwrite(folder / "truth.tif", mosaic, metadata=None, software=False)
+    text = json.dumps(about, indent=1) + "\n"
+    (folder / "truth.json").write_text(text, encoding="utf-8")
