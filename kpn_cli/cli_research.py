@@ -134,6 +134,13 @@ def synth(
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of data and weights."
 )
+@click.option(
+    "--validate-every",
+    type=click.IntRange(1),
+    default=10_000,
+    show_default=True,
+    help="Patches between validations.",
+)
 @click.option("--workers", type=click.IntRange(0), help="Threads that draw the data.")
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard's files too.")
 @DEVICE
@@ -153,6 +160,7 @@ def train(
     balanced: bool,
     init: Path | None,
     seed: int,
+    validate_every: int,
     workers: int | None,
     tensorboard: bool,
     device: str,
@@ -176,6 +184,7 @@ def train(
         rate=lr,
         schedule=schedule,
         seed=seed,
+        validate_every=validate_every,
         workers=workers,
         device=device,
         precision=precision,

@@ -77,10 +77,20 @@ def _photograph(
     if colours is not None:
         scene, maps = _part_seen(scene, maps, config)
         scene = scene.mixed(colours)
-    frames = np.stack([scene.planes(m, config.cells, config.cells) for m in maps])
+    frames = _sampled(scene, maps, config.cells)
     for frame in np.flatnonzero(torn & shifts.any()):
         _tear(rng, frames[frame], scene, maps[frame], config)
     return frames.astype(np.float32) * np.float32(1 / 65535)
+
+
+def _sampled(scene: Scene, maps: np.ndarray, cells: int) -> np.ndarray:
+    """Sample every map; equal ones, of a tripod's frames, once."""
+    done: dict[bytes, np.ndarray] = {}
+    for matrix in maps:
+        key = matrix.tobytes()
+        if key not in done:
+            done[key] = scene.planes(matrix, cells, cells)
+    return np.stack([done[matrix.tobytes()] for matrix in maps])
 
 
 def _part_seen(scene: Scene, maps: np.ndarray, config: SynthConfig) -> tuple[Scene, np.ndarray]:

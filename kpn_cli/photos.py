@@ -73,20 +73,61 @@ class Scene:
             beyond the photo's border.
         """
         out = np.empty((4, rows, columns), self.channels.dtype)
+        whole = _is_whole(cell_to_photo)
+        (xx, xy, x), (yx, yy, y) = cell_to_photo.tolist()
         for plane, (channel, row, column) in enumerate(
             ((0, 0, 0), (1, 0, 0.5), (1, 0.5, 0), (2, 0.5, 0.5))
         ):
-            matrix = cell_to_photo.astype(np.float64).copy()
-            matrix[:, 2] += matrix[:, :2] @ (column, row)
+            here = (xx, xy, x + xx * column + xy * row), (yx, yy, y + yx * column + yy * row)
+            picture = self.channels[channel]
+            every = _whole_steps(picture, here, rows, columns) if whole else None
+            if every is not None:
+                out[plane] = every
+                continue
             cv2.warpAffine(
-                self.channels[channel],
-                matrix,
+                picture,
+                np.array(here),
                 (columns, rows),
                 dst=out[plane],
                 flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
                 borderMode=cv2.BORDER_REFLECT_101,
             )
         return out
+
+
+def _is_whole(matrix: np.ndarray) -> bool:
+    """Whether a map leads every plane's samples to photo pixels, unturned."""
+    (xx, xy, x), (yx, yy, y) = matrix.tolist()
+    straight = (xy == yx == 0) != (xx == yy == 0)
+    return straight and not (x % 1 or y % 1 or (xx + xy) % 2 or (yx + yy) % 2)
+
+
+def _whole_steps(
+    picture: np.ndarray,
+    matrix: tuple[tuple[float, float, float], ...],
+    rows: int,
+    columns: int,
+) -> np.ndarray | None:
+    """The samples of a whole map as a view, a fifth of the time; None beyond the border."""
+    (xx, xy, x), (yx, yy, y) = matrix
+    swapped = xx == 0
+    down, right = (yx, xy) if swapped else (yy, xx)
+    high, wide = (columns, rows) if swapped else (rows, columns)
+    vertical = _steps(y, down, high, picture.shape[0])
+    horizontal = _steps(x, right, wide, picture.shape[1])
+    if vertical is None or horizontal is None:
+        return None
+    view = picture[vertical, horizontal]
+    return view.T if swapped else view
+
+
+def _steps(start: float, step: float, number: int, length: int) -> slice | None:
+    """The slice of `number` samples from `start`, unless it leaves [0, length)."""
+    last = start + step * (number - 1)
+    if not 0 <= min(start, last) <= max(start, last) < length:
+        return None
+    stop = last + step
+    return slice(int(start), int(stop) if stop >= 0 else None, int(step))
 
 
 @cache

@@ -57,7 +57,7 @@ class SynthConfig:
     softer: float = 0.25
     moving: float = 0.12
     parallax: float = 0.06
-    mixed: float = 0.5
+    mixed: float = 0.3
     shot_range: tuple[float, float] = (-6.0, -1.3)
     noisy: float = 0.5
     noisy_from: float = -2.6

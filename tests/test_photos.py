@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pictures import photo
+from pictures import photo, scene
 
 from kpn_cli.errors import KpnError
 from kpn_cli.photos import find_photos, load_scene, load_scenes, scene_from_srgb
@@ -180,3 +180,21 @@ def test_nothing_usable_is_an_error(tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"no photo")
     with pytest.raises(KpnError, match="no usable photo"):
         load_scenes([tmp_path])
+
+
+@given(
+    st.sampled_from([4, -4, 2, -2]),
+    st.sampled_from([4, -4, 6, 3]),
+    st.booleans(),
+    st.integers(-3, 60),
+    st.integers(-3, 60),
+)
+def test_samples_on_photo_pixels_are_those_of_the_general_way(along, across, swapped, x, y):
+    """Stepping through memory gives what OpenCV's warp gives, inside and across the border."""
+    one = scene(1, 60, 70)
+    linear = [[0, across], [along, 0]] if swapped else [[along, 0], [0, across]]
+    matrix = np.column_stack([np.array(linear, float), (x, y)])
+    exact = one.planes(matrix, 7, 9)
+    nudged = matrix.copy()
+    nudged[0, 2] += 1e-9  # no longer whole: the general way, at the same place
+    np.testing.assert_array_equal(exact, one.planes(nudged, 7, 9))
