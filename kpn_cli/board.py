@@ -30,7 +30,7 @@ class Board:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise KpnError(
-                "--tensorboard: the package is not installed; pip install 'kpn[train]'"
+                "--tensorboard: the package is not installed; pip install 'kpn[research]'"
             ) from None
         self._writer = SummaryWriter(str(folder / "tensorboard"))
 

@@ -246,7 +246,7 @@ def _load(paths: tuple[Path, ...], at_least: int) -> list[Any]:
     "--baselines",
     default="reference,mean,aligned-mean",
     show_default=True,
-    help="What to compare with.",
+    help="What to compare with; also nlm and wavelets, which take seconds a burst.",
 )
 @click.option(
     "--noise-scale",

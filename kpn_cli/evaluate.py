@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import denoiser, protocol
+from . import classical, denoiser, protocol
 from .denoiser import Frame
 from .errors import KpnError
 from .network import KPN
@@ -18,7 +18,9 @@ from .noise import NoiseModel
 from .photos import Scene
 from .write import atomic, make_folder
 
-BASELINES = ("reference", "mean", "aligned-mean")
+#: The last two are classical denoisers of the reference frame; they take seconds a burst.
+BASELINES = ("reference", "mean", "aligned-mean", "nlm", "wavelets")
+USUAL_BASELINES = BASELINES[:3]
 #: How frames move: as the protocol says, or not at all.
 SETS = ("shifted", "static")
 
@@ -62,7 +64,7 @@ def evaluate(
     *,
     gains: Sequence[int],
     frames: int,
-    baselines: Sequence[str] = BASELINES,
+    baselines: Sequence[str] = USUAL_BASELINES,
     static: bool = False,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
@@ -75,7 +77,7 @@ def evaluate(
         network: on its device.
         scenes: photos, at least 128 photo pixels each way.
         gains: of `protocol.GAINS`.
-        frames: per burst, 1 to what the network takes.
+        frames: per burst; a network that takes fewer gets the first ones.
         baselines: of `BASELINES`.
         static: a tripod instead of the protocol's shifts.
         seed: of shifts and noise.
@@ -89,7 +91,7 @@ def evaluate(
     Raises:
         KpnError: for a gain, baseline or number of frames that there is not.
     """
-    _check(network, gains, frames, baselines)
+    _check(gains, baselines)
     table = {}
     for gain in gains:
         figures: dict[str, list[tuple[float, float]]] = {}
@@ -109,15 +111,13 @@ def evaluate(
     return table
 
 
-def _check(network: KPN, gains: Sequence[int], frames: int, baselines: Sequence[str]) -> None:
+def _check(gains: Sequence[int], baselines: Sequence[str]) -> None:
     for gain in gains:
         if gain not in protocol.GAINS:
             raise KpnError(f"--gains {gain}: choose among {', '.join(map(str, protocol.GAINS))}")
     for name in baselines:
         if name not in BASELINES:
             raise KpnError(f"--baselines {name}: choose among {', '.join(BASELINES)}")
-    if not 1 <= frames <= network.config.frames:
-        raise KpnError(f"--frames {frames}: this network takes 1 to {network.config.frames}")
 
 
 def _methods(
@@ -131,7 +131,9 @@ def _methods(
     frames = [Frame(torch.from_numpy(planes).to(device)) for planes in test.burst]
     shifts = denoiser.align_frames(frames, test.noise)
     told = test.noise.with_strength(noise_scale)
-    yield "kpn", denoiser.denoise_frames(network, frames, shifts, told, dtype=dtype).planes
+    few = slice(network.config.frames)
+    done = denoiser.denoise_frames(network, frames[few], shifts[few], told, dtype=dtype)
+    yield "kpn", done.planes
     if "reference" in baselines:
         yield "reference", test.burst[0]
     if "mean" in baselines:
@@ -140,6 +142,10 @@ def _methods(
         rows, columns = (slice(0, side) for side in frames[0].size)
         aligned = denoiser.aligned_part(frames, shifts, rows, columns)
         yield "aligned-mean", aligned.mean(0).cpu().numpy()
+    if "nlm" in baselines:
+        yield "nlm", classical.non_local_means(test.burst[0], test.noise)
+    if "wavelets" in baselines:
+        yield "wavelets", classical.wavelets(test.burst[0], test.noise)
 
 
 def markdown(sets: dict[str, dict[str, dict[str, dict[str, float]]]]) -> str:

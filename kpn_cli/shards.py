@@ -64,7 +64,7 @@ def write_shard(path: Path, patches: Iterable[tuple[int, Patch]]) -> None:
         from webdataset import TarWriter
     except ImportError:
         raise KpnError(
-            "--format shards: webdataset is not installed; pip install 'kpn[train]'"
+            "--format shards: webdataset is not installed; pip install 'kpn[research]'"
         ) from None
     with (
         atomic(path) as temporary,

@@ -20,7 +20,8 @@ ORDER = [
     *("burst", "denoiser", "pipeline"),
     *("photos", "protocol", "synth_config", "motion", "sensor", "synth", "shards"),
     *("handheld", "dataset"),
-    *("losses", "train_config", "validation", "world", "run", "board", "train", "evaluate"),
+    *("losses", "train_config", "validation", "world", "run", "board", "train"),
+    *("classical", "evaluate"),
     *("demo", "console", "cli_options", "cli_research", "cli", "__main__"),
 ]
 
