@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -192,7 +193,8 @@ def train(
     )
     if init is not None:
         init = default_weights() if str(init) == "shipped" else init
-        config = with_network(config, load_weights(init)[0].config)
+        shape = load_weights(init)[0].config
+        config = with_network(config, replace(shape, wide=shape.output == "kernels"))
     config = with_variant(config, variant)
     source = _source(data, config.data.photo_pixels)
     val_scenes = _load((val,), config.data.photo_pixels) if val else []

@@ -9,6 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+#: Distance between the taps of the wide kernel, in cells: the first kernels have made
+#: neighbours closer than that alike.
+WIDE = 3
 #: Samples of a burst that are filtered together, so that they stay in the cache.
 _CACHED = 2**18
 
@@ -18,11 +21,11 @@ class _FilterFrames(torch.autograd.Function):
 
     Written by hand because autograd would keep 25 shifted copies of the burst:
     forward adds one tap at a time into the result, backward needs nothing but
-    the frames. Both take the burst in pieces that stay inside the cache.
+    frames and kernels. Both take the burst in pieces that stay inside the cache.
     """
 
     @staticmethod
-    def forward(ctx, padded: Tensor, kernels: Tensor) -> Tensor:
+    def forward(ctx, padded: Tensor, kernels: Tensor, dilation: int) -> Tensor:
         batch, count, taps, height, width = kernels.shape
         side = round(taps**0.5)
         out = padded.new_zeros(batch, count, padded.shape[2], height, width)
@@ -31,53 +34,69 @@ class _FilterFrames(torch.autograd.Function):
             some = out[b, :, :, top : top + step]
             rows = some.shape[2]
             for tap in range(taps):
-                row, column = divmod(tap, side)
+                row, column = (dilation * i for i in divmod(tap, side))
                 window = padded[b, :, :, top + row : top + row + rows, column : column + width]
                 some.addcmul_(window, kernels[b, :, tap, None, top : top + rows])
-        ctx.save_for_backward(padded)
-        ctx.side = side
+        # The kernels are kept only where backward needs them: they are large.
+        ctx.save_for_backward(padded, *([kernels] if ctx.needs_input_grad[0] else []))
+        ctx.side, ctx.dilation = side, dilation
         return out
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[None, Tensor]:
-        (padded,) = ctx.saved_tensors
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, Tensor, None]:
+        padded, *kernels = ctx.saved_tensors
         batch, count, planes, height, width = gradient.shape
         out = gradient.new_empty(batch, count, ctx.side, ctx.side, height, width)
         # (batch, count, planes, side, side, height, width): a view, every shift of every plane
         windows = padded.unfold(3, height, 1).unfold(4, width, 1)
+        windows = windows[:, :, :, :: ctx.dilation, :: ctx.dilation]
         for b in range(batch):
             for n in range(count):
                 torch.mul(windows[b, n, 0], gradient[b, n, 0], out=out[b, n])
                 for plane in range(1, planes):
                     out[b, n].addcmul_(windows[b, n, plane], gradient[b, n, plane])
-        return None, out.flatten(2, 3)
+        back = None
+        if kernels:
+            back = torch.zeros_like(padded)
+            for b, tap in product(range(batch), range(ctx.side**2)):
+                row, column = (ctx.dilation * i for i in divmod(tap, ctx.side))
+                window = back[b, :, :, row : row + height, column : column + width]
+                window.addcmul_(gradient[b], kernels[0][b, :, tap, None])
+        return back, out.flatten(2, 3), None
 
 
-def filter_frames(burst: Tensor, kernels: Tensor) -> Tensor:
+def filter_frames(burst: Tensor, kernels: Tensor, dilation: int = 1) -> Tensor:
     """Return each frame filtered with its own per-pixel kernels.
 
     Beyond its border a frame is continued by its border sample.
 
     Args:
-        burst: `(batch, count, planes, height, width)`, linear. Not differentiated.
+        burst: `(batch, count, planes, height, width)`, linear.
         kernels: `(batch, count, K*K, height, width)`, K odd; shared by the planes.
+        dilation: distance between neighbouring taps, in cells.
 
     Returns:
         `(batch, count, planes, height, width)`.
     """
-    reach = round(kernels.shape[2] ** 0.5) // 2
+    reach = round(kernels.shape[2] ** 0.5) // 2 * dilation
     padded = F.pad(burst.flatten(1, 2), (reach,) * 4, mode="replicate")
     padded = padded.unflatten(1, burst.shape[1:3])
-    return _FilterFrames.apply(padded, kernels)
+    return _FilterFrames.apply(padded, kernels, dilation)
 
 
 def merge(burst: Tensor, kernels: Tensor) -> Tensor:
     """Return the clean planes, `(batch, planes, height, width)`.
 
     `Y(p) = 1/N sum_i <f_i(p), V_p(X_i)>` (Mildenhall et al., "Burst Denoising
-    with Kernel Prediction Networks", CVPR 2018, equation 3).
+    with Kernel Prediction Networks", CVPR 2018, equation 3). 25 taps of 8 frames reach
+    no further than that, however noisy the burst is; a kernel more than there are frames
+    is a wide one, which filters Y once more with taps `WIDE` cells apart.
+
+    Args:
+        burst: `(batch, count, planes, height, width)`, linear.
+        kernels: `(batch, count or count + 1, K*K, height, width)`.
     """
-    return filter_frames(burst, kernels).mean(1)
+    return _merged(burst, kernels).clean
 
 
 class Restored(NamedTuple):
@@ -87,12 +106,22 @@ class Restored(NamedTuple):
         clean: `(batch, planes, height, width)`.
         per_frame: `(batch, count, planes, height, width)`, each frame under its
             kernels; None from a network that writes pixels.
-        kernels: `(batch, count, K*K, height, width)`; None likewise.
+        kernels: `(batch, count, K*K, height, width)`, and with a wide kernel
+            `count + 1` of them; None likewise.
     """
 
     clean: Tensor
     per_frame: Tensor | None
     kernels: Tensor | None
+
+
+def _merged(burst: Tensor, kernels: Tensor) -> Restored:
+    count = burst.shape[1]
+    per_frame = filter_frames(burst, kernels[:, :count])
+    clean = per_frame.mean(1)
+    if kernels.shape[1] > count:
+        clean = filter_frames(clean[:, None], kernels[:, count:], WIDE)[:, 0]
+    return Restored(clean, per_frame, kernels)
 
 
 def restore(network: nn.Module, burst: Tensor, shot: Tensor, read: Tensor) -> Restored:
@@ -106,5 +135,4 @@ def restore(network: nn.Module, burst: Tensor, shot: Tensor, read: Tensor) -> Re
     written = network(burst, shot, read)
     if written.dim() == 4:
         return Restored(written, None, None)
-    per_frame = filter_frames(burst, written)
-    return Restored(per_frame.mean(1), per_frame, written)
+    return _merged(burst, written)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -30,6 +30,8 @@ class KPNConfig:
             frames * kernel^2 weights apart.
         output: "kernels", or "pixels": the clean planes straight from the network,
             the paper's "direct" ablation.
+        wide: whether there is one more kernel, wide apart, for the merged picture
+            (`merge.merge`): what noisy bursts need.
         blind: the network is not told how noisy the burst is, another ablation.
     """
 
@@ -38,6 +40,7 @@ class KPNConfig:
     widths: tuple[int, ...] = (32, 96, 192, 256)
     head: int = 64
     output: str = "kernels"
+    wide: bool = True
     blind: bool = False
 
     def __post_init__(self) -> None:
@@ -93,7 +96,7 @@ class KPN(nn.Module):
         self.decode = nn.ModuleList(Block(fine) for fine, _ in steps)
         self.widen = nn.Conv2d(widths[0], config.head, 1)
         pixels = config.output == "pixels"
-        taps = 4 if pixels else config.frames * config.kernel**2
+        taps = 4 if pixels else (config.frames + config.wide) * config.kernel**2
         self.head_weight = nn.Parameter(torch.randn(taps, config.head) * 1e-3)
         self.head_bias = nn.Parameter(torch.zeros(taps))
 
@@ -107,8 +110,9 @@ class KPN(nn.Module):
 
         Returns:
             `(batch, count, K*K, height, width)` in float32; they sum to `count`
-            over frames and taps at every cell. With `config.output` "pixels": the
-            clean planes, `(batch, 4, height, width)`.
+            over frames and taps at every cell. With `config.wide`, one more, which
+            sums to 1. With `config.output` "pixels": the clean planes,
+            `(batch, 4, height, width)`.
         """
         if self.config.blind:
             shot, read = (torch.full_like(shot, value) for value in _BLIND)
@@ -125,8 +129,11 @@ class KPN(nn.Module):
         # backward reads the kernels, and a copy of them costs as much as the merge.
         base = weights * (count / weights.sum(1, keepdim=True))
         centre = self.config.kernel**2 // 2
-        kernels.detach().unflatten(1, (count, -1))[:, :, centre].add_(base.flatten(2))
-        return kernels.view(len(burst), count, -1, height, width)
+        kernels = kernels.unflatten(1, (-1, self.config.kernel**2))
+        constant = kernels.detach()[:, :, centre]
+        constant[:, :count].add_(base.flatten(2))
+        constant[:, count:].add_(1)
+        return kernels.unflatten(3, (height, width))
 
     def _unet(self, x: Tensor) -> Tensor:
         x = self.stem(x)
@@ -148,15 +155,21 @@ class KPN(nn.Module):
             return mean + sigma * (added + self.head_bias[:, None, None])
 
     def _corrections(self, x: Tensor, count: int) -> Tensor:
-        """Corrections `(batch, count * K*K, height * width)` that sum to zero at every cell.
+        """Corrections to the kernels, `(batch, taps, height * width)`.
 
-        The projection is linear, so it is done on the weights, once, and not on
+        They sum to zero at every cell, over all frames, and over the wide kernel. The
+        projection is linear, so it is done on the weights, once, and not on
         the pixels. In float32: in bf16 the rounding of 200 weights would leave
         their sum off by a thousandth, which shows as noise in clean pictures.
         """
-        taps = count * self.config.kernel**2
-        weight = self.head_weight[:taps] - self.head_weight[:taps].mean(0)
-        bias = self.head_bias[:taps] - self.head_bias[:taps].mean()
+        side = self.config.kernel**2
+        parts = [slice(0, count * side)]
+        if self.config.wide:
+            parts.append(slice(self.config.frames * side, None))
+        weights = [self.head_weight[part] for part in parts]
+        biases = [self.head_bias[part] for part in parts]
+        weight = torch.cat([part - part.mean(0) for part in weights])
+        bias = torch.cat([part - part.mean() for part in biases])
         batch, channels, height, width = x.shape
         with torch.autocast(x.device.type, enabled=False):
             cells = x.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
@@ -165,3 +178,20 @@ class KPN(nn.Module):
                 weight.expand(batch, -1, -1),
                 cells.float().transpose(1, 2),
             )
+
+
+def widened(network: KPN) -> KPN:
+    """Return the network with a wide kernel that does nothing yet; itself if it has one."""
+    config = network.config
+    if config.wide or config.output == "pixels":
+        return network
+    wider = KPN(replace(config, wide=True)).to(memory_format=torch.channels_last)
+    taps = len(network.head_weight)
+    with torch.no_grad():
+        for name, value in network.state_dict().items():
+            target = wider.state_dict()[name]
+            if name.startswith("head_"):
+                target[taps:] = 0
+                target = target[:taps]
+            target.copy_(value)
+    return wider

@@ -17,7 +17,7 @@ from .device import autocast, pick_device, pick_precision
 from .errors import KpnError
 from .losses import annealed_loss
 from .merge import restore
-from .network import KPN
+from .network import KPN, widened
 from .synth import Batch
 from .train_config import TrainConfig
 from .validation import Table
@@ -58,6 +58,8 @@ class Run:
             network = KPN(config.network)
         else:
             network, _ = load_weights(init)
+            if config.network.wide:
+                network = widened(network)
             if network.config != config.network:
                 raise KpnError(
                     f"{init}: is {network.config}, but this run is {config.network}; "

@@ -77,7 +77,7 @@ def config_from_header(path: Path, header: Mapping[str, object]) -> KPNConfig:
     if not isinstance(config, dict) or set(config) - known:
         raise KpnError(f"{path}: written by another version of kpn (network {config}); update kpn")
     try:
-        return KPNConfig(**config)
+        return KPNConfig(**{"wide": False} | config)  # files from before there was one
     except (TypeError, ValueError):
         raise KpnError(f"{path}: damaged header (network {config}); choose another file") from None
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kpn_cli.merge import filter_frames, merge
+from kpn_cli.merge import WIDE, filter_frames, merge
 
 
 def example(batch=2, count=3, channels=4, side=3, height=5, width=6, seed=0, dtype=torch.float64):
@@ -18,7 +18,7 @@ def example(batch=2, count=3, channels=4, side=3, height=5, width=6, seed=0, dty
     return burst, kernels
 
 
-def by_loop(burst, kernels):
+def by_loop(burst, kernels, dilation=1):
     """Sample by sample; differentiable by autograd."""
     batch, count, channels, height, width = burst.shape
     side = round(kernels.shape[2] ** 0.5)
@@ -28,8 +28,8 @@ def by_loop(burst, kernels):
     ).tolist():
         total = 0
         for tap in range(side**2):
-            row = min(max(y + tap // side - side // 2, 0), height - 1)
-            column = min(max(x + tap % side - side // 2, 0), width - 1)
+            row = min(max(y + dilation * (tap // side - side // 2), 0), height - 1)
+            column = min(max(x + dilation * (tap % side - side // 2), 0), width - 1)
             total = total + kernels[b, n, tap, y, x] * burst[b, n, plane, row, column]
         out.append(total)
     return torch.stack(out).view(burst.shape)
@@ -42,21 +42,34 @@ def by_loop(burst, kernels):
     side=st.sampled_from([1, 3, 5]),
     height=st.integers(1, 5),
     width=st.integers(1, 5),
+    dilation=st.integers(1, 3),
 )
-def test_filtering_equals_the_loop_for_any_shape(batch, count, channels, side, height, width):
+def test_filtering_equals_the_loop_for_any_shape(
+    batch, count, channels, side, height, width, dilation
+):
     burst, kernels = example(batch, count, channels, side, height, width)
-    torch.testing.assert_close(filter_frames(burst, kernels), by_loop(burst, kernels))
+    ours = filter_frames(burst, kernels, dilation)
+    torch.testing.assert_close(ours, by_loop(burst, kernels, dilation))
 
 
-def test_the_gradient_equals_that_of_the_loop():
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_the_gradients_equal_those_of_the_loop(dilation):
     burst, kernels = example(side=3)
     towards = torch.randn_like(burst)
     gradients = []
     for function in (filter_frames, by_loop):
-        leaf = kernels.clone().requires_grad_()
-        (function(burst, leaf) * towards).sum().backward()
-        gradients.append(leaf.grad)
+        leaves = [tensor.clone().requires_grad_() for tensor in (burst, kernels)]
+        (function(*leaves, dilation) * towards).sum().backward()
+        gradients.append([leaf.grad for leaf in leaves])
     torch.testing.assert_close(*gradients)
+
+
+def test_a_kernel_more_than_frames_filters_the_merged_picture_widely():
+    burst, kernels = example(count=4, side=3)
+    frames, kernels = burst[:, :3], kernels
+    mean = by_loop(frames, kernels[:, :3]).mean(1, keepdim=True)
+    expected = by_loop(mean, kernels[:, 3:], WIDE)[:, 0]
+    torch.testing.assert_close(merge(frames, kernels), expected)
 
 
 def test_the_gradient_passes_torch_s_own_check():

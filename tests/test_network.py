@@ -13,7 +13,7 @@ from pictures import planes
 
 from kpn_cli import features
 from kpn_cli.errors import KpnError
-from kpn_cli.merge import filter_frames, merge
+from kpn_cli.merge import merge
 from kpn_cli.network import KPN, KPNConfig
 from kpn_cli.noise import NoiseModel
 
@@ -27,7 +27,13 @@ def burst_of(count, height=12, width=14, seed=0):
 
 
 def sums(kernels):
-    return kernels.sum((1, 2))
+    """Sums of the frames' kernels, and of the wide one."""
+    return kernels[:, :-1].sum((1, 2)), kernels[:, -1].sum(1)
+
+
+def assert_sums(kernels, count):
+    for found, expected in zip(sums(kernels), (count, 1), strict=True):
+        torch.testing.assert_close(found, torch.full_like(found, float(expected)))
 
 
 # --- the sum of the kernels -------------------------------------------------
@@ -39,9 +45,9 @@ def test_kernels_sum_to_the_number_of_frames_at_every_cell(tiny_network, count, 
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype != torch.float32):
         kernels = tiny_network(burst_of(count), SHOT, READ)
     assert kernels.dtype == torch.float32
-    assert kernels.shape == (1, count, 25, 12, 14)
+    assert kernels.shape == (1, count + 1, 25, 12, 14)
     assert float(kernels.std()) > 0.05  # they are not the trivial ones
-    torch.testing.assert_close(sums(kernels), torch.full((1, 12, 14), float(count)))
+    assert_sums(kernels, count)
 
 
 @settings(max_examples=25)
@@ -51,8 +57,8 @@ def test_any_size_will_do(height, width, count):
     network = KPN(KPNConfig(frames=3, kernel=3, widths=(4, 4, 4), head=4)).eval()
     with torch.no_grad():
         kernels = network(burst_of(count, height, width), SHOT, READ)
-    assert kernels.shape == (1, count, 9, height, width)
-    torch.testing.assert_close(sums(kernels), torch.full((1, height, width), float(count)))
+    assert kernels.shape == (1, count + 1, 9, height, width)
+    assert_sums(kernels, count)
 
 
 @pytest.mark.parametrize("count", [1, 2, 8])
@@ -152,20 +158,21 @@ def test_gradients_reach_every_parameter(tiny_network):
 def test_adding_the_base_in_place_does_not_disturb_the_gradient(tiny_network):
     """The kernels are linear in the head's bias, so its gradient is known exactly."""
     burst = burst_of(2)
-    towards = torch.randn(1, 2, 25, 12, 14)
+    towards = torch.randn(1, 3, 25, 12, 14)
     (tiny_network(burst, SHOT, READ) * towards).sum().backward()
-    total = towards.sum((0, 3, 4)).flatten()
-    expected = torch.zeros(8 * 25)
-    expected[: 2 * 25] = total - total.mean()  # of taps that are there; projected
+    total = towards.sum((0, 3, 4))
+    expected = torch.zeros(9 * 25)
+    expected[: 2 * 25] = (total[:2] - total[:2].mean()).flatten()  # of taps that are there
+    expected[8 * 25 :] = total[2] - total[2].mean()  # of the wide kernel
     torch.testing.assert_close(tiny_network.head_bias.grad, expected, rtol=1e-4, atol=1e-3)
 
 
 def test_the_gradient_of_the_merged_picture_agrees_with_finite_differences(tiny_network):
     burst, step = burst_of(3), 0.05
-    towards = torch.randn(1, 3, 4, 12, 14)
+    towards = torch.randn(1, 4, 12, 14)
 
     def value():
-        return (filter_frames(burst, tiny_network(burst, SHOT, READ)) * towards).sum()
+        return (merge(burst, tiny_network(burst, SHOT, READ)) * towards).sum()
 
     value().backward()
     weight = tiny_network.head_weight
@@ -209,4 +216,4 @@ def test_each_level_doubles_the_stride(widths, stride):
     config = KPNConfig(frames=2, kernel=3, widths=widths, head=4)
     assert config.stride == stride
     with torch.no_grad():
-        assert KPN(config)(burst_of(2, 5, 7), SHOT, READ).shape == (1, 2, 9, 5, 7)
+        assert KPN(config)(burst_of(2, 5, 7), SHOT, READ).shape == (1, 3, 9, 5, 7)

@@ -16,7 +16,8 @@ import torch
 from kpn_cli import protocol, synth, train, validation
 from kpn_cli.errors import KpnError
 from kpn_cli.losses import LossConfig
-from kpn_cli.network import KPNConfig
+from kpn_cli.merge import restore
+from kpn_cli.network import KPN, KPNConfig
 from kpn_cli.run import Run
 from kpn_cli.synth import Photos
 from kpn_cli.synth_config import SynthConfig
@@ -329,6 +330,24 @@ def test_a_run_begins_with_the_weights_it_is_given(whole, tmp_path):
     assert run.step == 0
 
 
+def test_weights_without_a_wide_kernel_get_one_that_does_nothing_yet(scenes, tmp_path):
+    torch.manual_seed(1)
+    plain = KPN(dataclasses.replace(CONFIG.network, wide=False))
+    with torch.no_grad():
+        plain.head_weight.mul_(100)
+    save_weights(tmp_path / "plain.safetensors", plain, {})
+    run = Run(tmp_path / "run", CONFIG, tmp_path / "plain.safetensors")
+    burst = synth.draw_batch(scenes, (0, 0), range(2), CONFIG.data)
+    with torch.no_grad():
+        before, after = (
+            restore(network, burst.burst, burst.shot, burst.read).clean
+            for network in (plain, run.network)
+        )
+    torch.testing.assert_close(after, before)
+    run.train_step(burst)
+    assert run.network.head_weight[-25:].any()  # it has begun to learn
+
+
 def test_weights_of_another_shape_cannot_begin_a_run(whole, tmp_path):
     config = dataclasses.replace(CONFIG, network=KPNConfig(widths=(8,), head=8))
     with pytest.raises(KpnError, match=r"last\.safetensors: is KPNConfig"):
@@ -414,7 +433,7 @@ def test_ablations_differ_from_the_network_in_what_they_are_about():
     config = TrainConfig()
     assert with_variant(config, "kpn") == config
     direct, single, noanneal, blind = (with_variant(config, v) for v in VARIANTS[1:])
-    assert direct.network == dataclasses.replace(config.network, output="pixels")
+    assert direct.network == dataclasses.replace(config.network, output="pixels", wide=False)
     assert single.network.frames == single.data.frames == 1
     assert noanneal == dataclasses.replace(
         config, loss=dataclasses.replace(config.loss, anneal=0.0)
@@ -526,4 +545,4 @@ def test_tensorboard_gets_curves_and_pictures(scenes, tmp_path):
         for title in ("noisy, denoised, clean", "kernels")
     }
     kernels = events.Images("shifted/kernels")[-1]
-    assert (kernels.width, kernels.height) == (8 * 6 * 16, 5 * 16)
+    assert (kernels.width, kernels.height) == (9 * 6 * 16, 5 * 16)

@@ -244,7 +244,8 @@ def test_a_folder_that_is_not_there_is_an_error_for_the_user(tmp_path, tiny_netw
 
 
 def test_the_defaults_of_the_shape_are_those_of_the_class(path):
-    """A file written before a key existed reads as the default."""
-    save_weights(path, KPN(KPNConfig(widths=(8, 8), head=8)), {})
+    """A file written before a key existed reads as the default; there was no wide kernel."""
+    before = KPNConfig(widths=(8, 8), head=8, wide=False)
+    save_weights(path, KPN(before), {})
     rewrite(path, config='{"widths": [8, 8], "head": 8}')
-    assert load_weights(path)[0].config == KPNConfig(widths=(8, 8), head=8)
+    assert load_weights(path)[0].config == before
