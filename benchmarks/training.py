@@ -16,7 +16,7 @@ import torch
 from kpn_cli import synth
 from kpn_cli.device import autocast, keep_freed_memory
 from kpn_cli.losses import annealed_loss
-from kpn_cli.merge import filter_frames
+from kpn_cli.merge import restore
 from kpn_cli.photos import load_scenes
 from kpn_cli.run import Run
 from kpn_cli.train_config import TrainConfig
@@ -35,7 +35,7 @@ def timed(name: str) -> Iterator[None]:
 def main(photos: str, steps: int = 40) -> None:
     """Print patches a second and the share of each part, over full batches of 8 frames."""
     keep_freed_memory()
-    config = TrainConfig()
+    config = TrainConfig(device="cpu")
     scenes = load_scenes([Path(photos)], at_least=config.data.photo_pixels)
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -62,13 +62,11 @@ def one_step(run: Run, scenes: list, step: int, pool: ThreadPoolExecutor) -> Non
     config = run.config
     with timed("data"):
         batch = synth.draw_batch(scenes, (0, step), range(config.batch), config.data, pool.map)
-    with timed("network"), autocast(run.device, run.dtype):
-        kernels = run.network(batch.burst, batch.shot, batch.read)
-    with timed("merge"):
-        per_frame = filter_frames(batch.burst, kernels)
+    with timed("forward"), autocast(run.device, run.dtype):
+        done = restore(run.network, batch.burst, batch.shot, batch.read)
     with timed("loss"):
         loss = annealed_loss(
-            per_frame.mean(1), per_frame, batch.truth, batch.white, config.loss, step
+            done.clean, done.per_frame, batch.truth, batch.white, config.loss, step
         )
     with timed("backward"):
         run.optimiser.zero_grad(set_to_none=True)
@@ -76,6 +74,7 @@ def one_step(run: Run, scenes: list, step: int, pool: ThreadPoolExecutor) -> Non
     with timed("optimiser"):
         torch.nn.utils.clip_grad_norm_(run.network.parameters(), 1.0)
         run.optimiser.step()
+        run.update_average()
 
 
 if __name__ == "__main__":

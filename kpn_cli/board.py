@@ -11,7 +11,7 @@ import torch
 from .device import autocast
 from .errors import KpnError
 from .merge import restore
-from .protocol import displayed
+from .protocol import NEUTRAL, displayed
 from .synth import Batch
 
 if TYPE_CHECKING:
@@ -71,8 +71,9 @@ def _pictures(run: Run, burst: Batch) -> dict[str, np.ndarray]:
 
 
 def _shown(planes: np.ndarray, white: float) -> np.ndarray:
-    """Half-size picture of planes, white-balanced by the brightest of each."""
-    picture = displayed(planes, white)
+    """Half-size picture of planes; the validation bursts' white balance is the protocol's."""
+    neutral = np.array([NEUTRAL[0], 1, 1, NEUTRAL[2]], np.float32)[:, None, None]
+    picture = displayed(planes / neutral, white)
     rgb = np.stack([picture[0], picture[1:3].mean(0), picture[3]], -1)
     return np.round(255 * rgb).astype(np.uint8).repeat(_ZOOM, 0).repeat(_ZOOM, 1)
 

@@ -177,8 +177,10 @@ def train(
     from .train_config import TrainConfig, loss_for, with_network, with_variant
     from .weights import default_weights, load_weights
 
-    if int(os.environ.get("RANK", "0")):
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and int(os.environ.get("RANK", "0")):
         console.be_quiet()  # the first process speaks for all
+    if anneal and variant in ("noanneal", "direct"):
+        raise click.UsageError(f"--variant {variant} has no annealing; leave --anneal out")
     config = TrainConfig(
         patches=patches,
         batch=batch,

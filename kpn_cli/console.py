@@ -25,12 +25,13 @@ _out = Console()
 
 
 def be_quiet() -> None:
-    """Show nothing from now on; for processes that are not the first."""
+    """Show nothing but errors from now on; for processes that are not the first."""
     _err.quiet = _out.quiet = True
 
 
 def fail(message: str) -> NoReturn:
     """Show an error and exit with 1."""
+    _err.quiet = False
     _err.print(f"kpn: {message}", markup=False, highlight=False, soft_wrap=True)
     sys.exit(1)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from dataclasses import asdict, dataclass, replace
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -19,8 +20,8 @@ from .dng import encode_planes
 from .errors import KpnError
 from .handheld import Camera, draw_handheld, write_frames
 from .noise import NoiseModel
-from .photos import PhotosOnDisk, Scene
-from .sensor import draw_noise, undo_white_balance
+from .photos import DATASET_MARK, PhotosOnDisk, Scene
+from .sensor import Patch, add_faults, draw_colours, draw_noise, told, undo_white_balance
 from .synth import draw_patch
 from .synth_config import SynthConfig
 from .write import atomic, atomic_folder, make_folder, remove_leftovers
@@ -29,8 +30,9 @@ FORMATS = ("dng", "shards")
 RANDOM_GAIN = "random"
 GAINS = (*map(str, protocol.GAINS), RANDOM_GAIN)
 
-_SETTINGS = "dataset.json"
+_REST = "-of-"
 _SHARD = 128  # bursts of a tar file
+_PHOTOS_A_SHARD = 16  # that they are made of: reading a photo takes as long as ten bursts
 _START = datetime(2026, 1, 1, 12, 0, 0)
 
 
@@ -77,14 +79,19 @@ class DatasetConfig:
             return folder / f"burst_{number:05d}"
         # A last shard that is not full has its own name: a longer set replaces it.
         size = min(self.count - number * _SHARD, _SHARD)
-        rest = "" if size == _SHARD else f"-of-{size}"
+        rest = "" if size == _SHARD else f"{_REST}{size}"
         return folder / f"shard-{number:05d}{rest}.tar"
 
-    def noise(self, rng: np.random.Generator) -> NoiseModel:
-        """Return the noise of a burst."""
-        if self.gain == RANDOM_GAIN:
-            return draw_noise(rng, SynthConfig())
-        return protocol.noise_of_gain(int(self.gain))
+    @property
+    def noise(self) -> NoiseModel | None:
+        """The noise of all bursts; None where each has its own."""
+        return None if self.gain == RANDOM_GAIN else protocol.noise_of_gain(int(self.gain))
+
+    @property
+    def data(self) -> SynthConfig:
+        """What the bursts are like. With a gain of the protocol, they are said to have it."""
+        misjudged = SynthConfig.misjudged if self.gain == RANDOM_GAIN else 0
+        return SynthConfig(frames=self.frames, misjudged=misjudged)
 
 
 def write_dataset(
@@ -123,25 +130,33 @@ def write_dataset(
             missing.append(number)
     for path in _written(photos, folder, config, missing, workers):
         on_part(path)
+    for shorter in set(folder.glob(f"shard-*{_REST}*.tar")) - set(parts):
+        shorter.unlink()  # the same bursts are in a longer one now
     return parts
 
 
 def _claim(folder: Path, photos: Sequence[Path], config: DatasetConfig) -> None:
     """Write down what the folder holds; refuse it if it holds something else."""
-    settings = {k: v for k, v in asdict(config).items() if k != "count"}
-    settings["photos"] = [path.name for path in photos]
-    path = folder / _SETTINGS
+    settings = asdict(config)
+    settings["photos"] = [[path.name, path.stat().st_size] for path in photos]
+    path = folder / DATASET_MARK
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
+        largest = int(before["count"])
     except FileNotFoundError:
-        before = settings
-    except (OSError, ValueError):
+        before, largest = settings, 0
+    except (OSError, ValueError, KeyError, TypeError):
         raise KpnError(f"{path}: damaged; remove it, or choose another folder") from None
-    if before != settings:
-        other = [key for key in settings if before.get(key) != settings[key]]
+    other = [key for key in settings if key != "count" and before.get(key) != settings[key]]
+    if other:
         raise KpnError(
             f"{folder}: holds a data set with other {', '.join(other)}; "
             "give the same to go on with it, or another folder"
+        )
+    if largest > config.count:
+        raise KpnError(
+            f"{folder}: holds {largest} bursts, more than --count {config.count}; "
+            "choose another folder"
         )
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
@@ -152,19 +167,20 @@ def _written(
 ) -> Iterator[Path]:
     """Write parts, in this process or in others; yield each when it is there."""
     if workers < 2 or len(numbers) < 2:
-        scenes = PhotosOnDisk(photos)
+        scenes = PhotosOnDisk(photos, _PHOTOS_A_SHARD)
         for number in numbers:
             yield _write_part(scenes, folder, config, number)
         return
     # Spawned, not forked: torch and OpenCV have threads that do not survive a fork.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _start_worker, (list(photos),)) as pool:
-        waiting = {pool.submit(_work, folder, config, number) for number in numbers}
         try:
-            while waiting:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
+            futures = [pool.submit(_work, folder, config, number) for number in numbers]
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool:
+            raise KpnError("a worker was killed, perhaps for want of memory; the same command "
+                           "goes on, with fewer --workers") from None  # fmt: skip
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -175,7 +191,7 @@ _scenes: PhotosOnDisk  # of a worker process
 def _start_worker(photos: list[Path]) -> None:
     global _scenes
     torch.set_num_threads(1)
-    _scenes = PhotosOnDisk(photos)
+    _scenes = PhotosOnDisk(photos, _PHOTOS_A_SHARD)
 
 
 def _work(folder: Path, config: DatasetConfig, number: int) -> Path:
@@ -188,36 +204,37 @@ def _write_part(scenes: Sequence[Scene], folder: Path, config: DatasetConfig, nu
         with atomic_folder(path) as temporary:
             _write_burst(scenes, temporary, config, number)
     else:
+        chosen = np.random.default_rng((config.seed, number, 1)).permutation(len(scenes))
+        some = [scenes[int(n)] for n in chosen[:_PHOTOS_A_SHARD]]
         first = number * _SHARD
         numbers = range(first, min(first + _SHARD, config.count))
-        shards.write_shard(path, ((n, _draw(scenes, config, n)) for n in numbers))
+        shards.write_shard(path, ((n, _draw(some, config, n)) for n in numbers))
     return path
 
 
-def _draw(scenes: Sequence[Scene], config: DatasetConfig, number: int) -> shards.Patch:
-    data = SynthConfig(frames=config.frames)
-    if config.gain != RANDOM_GAIN:
-        level = float(np.log10(config.noise(np.random.default_rng(0)).shot[0]))
-        data = replace(data, shot_range=(level, level), misjudged=0)
+def _draw(scenes: Sequence[Scene], config: DatasetConfig, number: int) -> Patch:
     rng = np.random.default_rng((config.seed, number))
-    return draw_patch(scenes, rng, config.frames, data)
+    return draw_patch(scenes, rng, config.frames, config.data, config.noise)
 
 
 def _write_burst(scenes: Sequence[Scene], folder: Path, config: DatasetConfig, number: int) -> None:
     """Write frames, truth and what is known about them into an empty folder."""
     rng = np.random.default_rng((config.seed, number))
-    planes = draw_handheld(scenes, number % len(scenes), rng, config.frames)
+    colours = draw_colours(rng, config.data)
+    planes = draw_handheld(scenes, number % len(scenes), rng, config.frames, colours)
     red, blue = rng.uniform(1.2, 2.4, 2)
     white_level = 10 ** rng.uniform(-1, 0)
     clean = undo_white_balance(planes, red, blue) * np.float32(white_level)
-    noise = config.noise(rng)
+    noise = config.noise or draw_noise(rng, config.data)
+    burst = noise.sample(clean, rng)
+    add_faults(rng, burst, noise, config.data, aligned=False)
     camera = Camera(
         phase=bayer.PHASES[rng.integers(len(bayer.PHASES))],
-        bits=int(rng.integers(12, 15)),
+        bits=int(rng.integers(10, 15)),
         neutral=(1 / red, 1.0, 1 / blue),
     )
     start = _START + timedelta(minutes=number)
-    write_frames(folder, clean, noise, rng, camera, start, "synth")
+    write_frames(folder, burst, told(rng, noise, config.data), camera, start, "synth")
     height, width = 2 * clean.shape[2], 2 * clean.shape[3]
     mosaic, black, white = encode_planes(clean[0], camera.phase, height, width)
     about = {
@@ -227,7 +244,7 @@ def _write_burst(scenes: Sequence[Scene], folder: Path, config: DatasetConfig, n
         "white": white,
         "white_level": white_level,
         "shot": noise.shot[0],
-        "read": noise.read[0],
+        "read": noise.read[0] + camera.rounding,
     }
     tifffile.imwrite(folder / "truth.tif", mosaic, metadata=None, software=False)
     text = json.dumps(about, indent=1) + "\n"

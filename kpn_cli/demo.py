@@ -48,7 +48,7 @@ def write_burst(
     clean = protocol.whole_scene(scene, protocol.draw_shifts(rng, frames), white=1.0)
     make_folder(folder)
     camera, start = Camera(), datetime(2026, 1, 1, 12, 0, 0)
-    paths = write_frames(folder, clean, noise, rng, camera, start, "demo")
+    paths = write_frames(folder, noise.sample(clean, rng), noise, camera, start, "demo")
     truth = folder.with_name(f"{folder.name}_truth.dng")
     write_truth(truth, clean[0], camera, start, "demo")
     return paths, truth

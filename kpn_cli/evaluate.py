@@ -89,7 +89,7 @@ def evaluate(
         `{gain: {method: {"psnr": ..., "ssim": ...}}}`, gains as text, "kpn" first.
 
     Raises:
-        KpnError: for a gain, baseline or number of frames that there is not.
+        KpnError: for a gain or baseline that there is not.
     """
     _check(gains, baselines)
     table = {}

@@ -13,45 +13,54 @@ from . import bayer, protocol
 from .dng import DngTags, write_cfa_dng
 from .motion import draw_object
 from .noise import NoiseModel
-from .photos import Scene
+from .photos import PIXELS_PER_CELL, Scene
 
 _TRIPOD = 0.15  # chance
 _TURNING, _DEGREES = 0.3, 0.2  # chance, and the most
 _MOVING = 0.25  # chance
-_PHOTO_PIXELS_PER_CELL = 4
 
 
 def draw_handheld(
-    scenes: Sequence[Scene], number: int, rng: np.random.Generator, count: int
+    scenes: Sequence[Scene],
+    number: int,
+    rng: np.random.Generator,
+    count: int,
+    colours: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the noiseless frames of a whole photo.
 
-    A tripod now and then; else the protocol's shifts (`protocol.draw_shifts`), small
-    turns, and sometimes an object that moves by itself.
+    A tripod now and then; else the protocol's shifts (`protocol.draw_shifts`) and small
+    turns, or an object that moves by itself.
 
     Args:
         scenes: photos; `scenes[number]` is the one taken, another lends the object.
         number: which.
         rng: where all chances come from.
         count: number of frames, the reference first.
+        colours: `(3, 3)`, from the photos' to the camera's colours; None for equal ones.
 
     Returns:
         `(count, 4, rows, columns)` float32 in [0, 1], linear with the photo's white
         balance, of all the photo but a margin.
     """
-    scene = scenes[number]
+
+    def photograph(which: int, shifts: np.ndarray) -> np.ndarray:
+        scene = scenes[which].fitted(scenes[number].height, scenes[number].width)
+        scene = scene if colours is None else scene.mixed(colours)
+        return protocol.whole_planes(scene, shifts, angles).astype(np.float32) / 65535
+
     shifts = protocol.draw_shifts(rng, count) * (rng.random() >= _TRIPOD)
     angles = np.zeros(count)
-    if shifts.any() and rng.random() < _TURNING:
+    moving = rng.random() < _MOVING
+    if shifts.any() and not moving and rng.random() < _TURNING:
         angles[1:] = np.radians(rng.uniform(-_DEGREES, _DEGREES, count - 1))
-    frames = protocol.whole_planes(scene, shifts, angles).astype(np.float32) / 65535
-    if rng.random() < _MOVING:
-        size = protocol.whole_size(scene)
-        way, mask = draw_object(rng, count, size)
-        steps = np.round(way[:, ::-1] * _PHOTO_PIXELS_PER_CELL).astype(int)
-        other = scenes[int(rng.integers(len(scenes)))].fitted(scene.height, scene.width)
-        layer = protocol.whole_planes(other, shifts - steps, angles).astype(np.float32) / 65535
-        frames += mask * (layer - frames)
+    frames = photograph(number, shifts)
+    if moving:
+        size = protocol.whole_size(scenes[number])
+        camera = shifts[:, ::-1] / PIXELS_PER_CELL
+        way, mask = draw_object(rng, size, np.arange(count), camera)
+        steps = np.round(way[:, ::-1] * PIXELS_PER_CELL).astype(int)
+        frames += mask * (photograph(int(rng.integers(len(scenes))), shifts - steps) - frames)
     return frames
 
 
@@ -76,11 +85,16 @@ class Camera:
 
     @property
     def black(self) -> int:
-        """Black level in DN: three sigmas of the read noise at the protocol's gain 8.
+        """Black level in DN: four sigmas of the read noise at the protocol's gain 8.
 
         Clipped at zero, noisy shadows would be brighter than the truth.
         """
         return 2 ** (self.bits - 2)
+
+    @property
+    def rounding(self) -> float:
+        """Variance that rounding to whole DN adds, of linear planes."""
+        return 1 / (12 * (self.white - self.black) ** 2)
 
     def record(self, planes: np.ndarray) -> np.ndarray:
         """Return the mosaic of linear planes, `(height, width)` uint16: rounded and clipped."""
@@ -111,9 +125,8 @@ class Camera:
 
 def write_frames(
     folder: Path,
-    clean: np.ndarray,
+    burst: np.ndarray,
     noise: NoiseModel,
-    rng: np.random.Generator,
     camera: Camera,
     start: datetime,
     model: str,
@@ -122,9 +135,8 @@ def write_frames(
 
     Args:
         folder: where to; it is there.
-        clean: `(frames, 4, rows, columns)`, linear, noiseless.
-        noise: that is added.
-        rng: of the noise.
+        burst: `(frames, 4, rows, columns)`, linear, noisy.
+        noise: what the files say of it; what rounding adds is added.
         camera: that takes it.
         start: time of the first frame; the others follow at 20 frames a second.
         model: the camera's name.
@@ -132,12 +144,12 @@ def write_frames(
     Returns:
         The files' paths.
     """
+    said = NoiseModel(noise.shot, tuple(read + camera.rounding for read in noise.read))
     paths = []
-    for number, planes in enumerate(clean):
+    for number, planes in enumerate(burst):
         path = folder / f"IMG_{number:04d}.dng"
         captured = start + timedelta(milliseconds=50 * number)
-        mosaic = camera.record(noise.sample(planes, rng))
-        write_cfa_dng(path, mosaic, camera.tags(noise, captured, model))
+        write_cfa_dng(path, camera.record(planes), camera.tags(said, captured, model))
         paths.append(path)
     return paths
 

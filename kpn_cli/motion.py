@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from .photos import Scene
-from .synth_config import PHOTO_PIXELS_PER_CELL, SynthConfig
+from .photos import PIXELS_PER_CELL, Scene
+from .synth_config import SynthConfig
 
 
 def draw_shifts(rng: np.random.Generator, count: int, config: SynthConfig) -> np.ndarray:
@@ -37,24 +38,31 @@ def draw_shifts(rng: np.random.Generator, count: int, config: SynthConfig) -> np
 
 
 def _whole_pixels(shifts: np.ndarray) -> np.ndarray:
-    return np.round(shifts * PHOTO_PIXELS_PER_CELL) / PHOTO_PIXELS_PER_CELL
+    return np.round(shifts * PIXELS_PER_CELL) / PIXELS_PER_CELL
+
+
+def draw_angles(rng: np.random.Generator, shifts: np.ndarray, config: SynthConfig) -> np.ndarray:
+    """Turn of each frame in radians, `(count,)`: none for frames that are exactly aligned."""
+    turning = rng.random() < config.turning
+    angles = np.radians(rng.uniform(-0.5, 0.5, len(shifts))) * turning
+    return angles * shifts.any(1)
 
 
 def _draw_maps(
-    rng: np.random.Generator, scene: Scene, shifts: np.ndarray, config: SynthConfig
+    rng: np.random.Generator,
+    scene: Scene,
+    shifts: np.ndarray,
+    angles: np.ndarray,
+    config: SynthConfig,
 ) -> np.ndarray:
     """Affine maps `(count, 2, 3)` from cells to photo pixels, about a random place."""
     flip = np.diag(rng.choice((-1.0, 1.0), 2))
     zoom = rng.uniform(0.6, 1.0) if rng.random() < config.softer else 1.0
-    linear = PHOTO_PIXELS_PER_CELL * zoom * (flip if rng.random() < 0.5 else flip[::-1])
+    linear = PIXELS_PER_CELL * zoom * (flip if rng.random() < 0.5 else flip[::-1])
     reach = config.photo_pixels / 2
     centre = np.array([rng.uniform(reach, side - reach) for side in (scene.width, scene.height)])
     centre = np.round(centre)
     middle = (config.cells - 1) / 2
-    # A tripod does not turn either.
-    turning = rng.random() < config.turning and shifts.any()
-    angles = np.radians(rng.uniform(-0.5, 0.5, len(shifts))) * turning
-    angles[0] = 0
     cos, sin = np.cos(angles), np.sin(angles)
     # A turn about a far point is, within a patch, a shift (drawn above) and a turn about it.
     matrices = linear @ np.stack([cos, -sin, sin, cos], -1).reshape(-1, 2, 2)
@@ -66,12 +74,13 @@ def _photograph(
     scenes: Sequence[Scene],
     rng: np.random.Generator,
     shifts: np.ndarray,
+    angles: np.ndarray,
     config: SynthConfig,
     colours: np.ndarray | None,
 ) -> np.ndarray:
     """Frames of a random part of a random photo, `(count, 4, cells, cells)` float32 in [0, 1]."""
     scene = scenes[int(rng.integers(len(scenes)))]
-    maps = _draw_maps(rng, scene, shifts, config)
+    maps = _draw_maps(rng, scene, shifts, angles, config)
     torn = rng.random(len(shifts)) < config.torn
     torn[0] = False
     if colours is not None:
@@ -99,7 +108,7 @@ def _part_seen(scene: Scene, maps: np.ndarray, config: SynthConfig) -> tuple[Sce
     corners = np.array([[0, 0, 1], [side, 0, 1], [0, side, 1], [side, side, 1]]).T
     seen = (maps @ corners).transpose(1, 0, 2).reshape(2, -1)
     # A torn part looks further.
-    margin = PHOTO_PIXELS_PER_CELL * (config.failure if config.torn else 0) + 2
+    margin = PIXELS_PER_CELL * (config.failure if config.torn else 0) + 2
     size = np.array([scene.width, scene.height])
     # Beyond the photo it is mirrored: as much as is seen has to stay, or it would mirror earlier.
     low = np.clip(np.floor(seen.min(1) - margin), 0, size - 1).astype(int)
@@ -140,17 +149,25 @@ def _places(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw_object(
-    rng: np.random.Generator, count: int, size: tuple[int, int]
+    rng: np.random.Generator, size: tuple[int, int], when: np.ndarray, camera: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """An ellipse that moves steadily, appears or vanishes: its way (y, x) and its mask.
+    """Return an ellipse that moves steadily, appears or vanishes: its way and its mask.
 
-    Returns `(count, 2)` in cells and `(count, 4, *size)` float32 in [0, 1].
+    Args:
+        rng: where all chances come from.
+        size: rows and columns of the frames, in cells.
+        when: `(count,)`, the frames' times in frames.
+        camera: `(count, 2)`, the frames' shifts (y, x) in cells: the object moves over
+            the scene, the scene over the frame.
+
+    Returns:
+        The way over the scene, `(count, 2)` (y, x) in cells, and the object's share in each
+        sample, `(count, 4, *size)` float32 in [0, 1].
     """
     rows, columns = _places(*size)
     speed = rng.uniform(-6, 6, 2) if rng.random() < 0.5 else rng.uniform(-1, 1, 2)
-    when = rng.permutation(count) - rng.integers(count)
     way = _whole_pixels(when[:, None] * speed)
-    middle = (rng.uniform(0.15, 0.85, 2) * size + way).astype(np.float32)
+    middle = (rng.uniform(0.15, 0.85, 2) * size + way - camera).astype(np.float32)
     radii = rng.uniform(3, max(0.4 * min(size), 3), 2)
     angle = rng.uniform(0, np.pi)
     y = rows - middle[:, 0, None, None, None]
@@ -159,23 +176,26 @@ def draw_object(
     distance = ((cos * x + sin * y) / radii[0]) ** 2 + ((cos * y - sin * x) / radii[1]) ** 2
     mask = np.clip((1 - distance) * np.float32(radii.min() / 2) + 0.5, 0, 1)
     if rng.random() < 0.3:  # appears or vanishes
-        mask[rng.random(count) < 0.5] = 0
+        mask[rng.random(len(when)) < 0.5] = 0
     return way, mask.astype(np.float32)
 
 
 def _draw_near_layer(
-    rng: np.random.Generator, count: int, size: tuple[int, int]
+    rng: np.random.Generator, size: tuple[int, int], camera: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """A near layer on one side of an edge, which shifts against the far one: way and mask."""
     rows, columns = _places(*size)
     angle = rng.uniform(0, 2 * np.pi)
     middle = rng.uniform(0.2, 0.8, 2) * size
     heading = rng.uniform(0, 2 * np.pi)
-    steps = rng.uniform(-3, 3, count)
+    # Aligned to the far layer, frames say nothing of how far the camera went; on a tripod,
+    # it went nowhere.
+    steps = rng.uniform(-3, 3, len(camera)) * camera.any()
     steps[0] = 0
     way = _whole_pixels(steps[:, None] * (np.sin(heading), np.cos(heading)))
-    y = rows - (middle[0] + way[:, 0, None, None, None])
-    x = columns - (middle[1] + way[:, 1, None, None, None])
+    place = middle + way - camera
+    y = rows - place[:, 0, None, None, None]
+    x = columns - place[:, 1, None, None, None]
     mask = np.clip(np.sin(angle) * y + np.cos(angle) * x + 0.5, 0, 1)
     return way, mask.astype(np.float32)
 
@@ -199,13 +219,19 @@ def draw_planes(
     Returns:
         `(count, 4, cells, cells)` float32 in [0, 1], linear with the photo's white balance.
     """
-    burst = _photograph(scenes, rng, draw_shifts(rng, count, config), config, colours)
+    shifts = draw_shifts(rng, count, config)
+    angles = draw_angles(rng, shifts, config)
+    burst = _photograph(scenes, rng, shifts, angles, config, colours)
     chance = rng.random()
     if chance >= config.moving + config.parallax:
         return burst
-    draw = draw_object if chance < config.moving else _draw_near_layer
-    way, mask = draw(rng, count, (config.cells, config.cells))
+    size = (config.cells, config.cells)
+    if chance < config.moving:
+        when = rng.permutation(count) - rng.integers(count)  # the reference may be any frame
+        way, mask = draw_object(rng, size, when, shifts)
+    else:
+        way, mask = _draw_near_layer(rng, size, shifts)
     # What the layer shows goes along with its outline.
-    layer = _photograph(scenes, rng, draw_shifts(rng, count, config) - way, config, colours)
+    layer = _photograph(scenes, rng, shifts - way, angles, replace(config, torn=0), colours)
     burst += mask * (layer - burst)
     return burst

@@ -16,6 +16,12 @@ from .srgb import srgb_decode
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"})
 
 
+#: A cell of the mosaic is so many photo pixels wide: area averaging hides JPEG's blocks.
+PIXELS_PER_CELL = 4
+#: Marks a folder that `kpn synth` made; what lies in it is no photo.
+DATASET_MARK = "dataset.json"
+
+
 @dataclass(frozen=True)
 class Scene:
     """A photo in linear light, ready to be photographed again by a smaller sensor.
@@ -172,8 +178,7 @@ def find_photos(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         try:
             if path.is_dir():
-                below = (p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
-                found.extend(sorted(p for p in below if p.is_file()))
+                found.extend(_photos_below(path))
             else:
                 path.stat()
                 found.append(path)
@@ -182,6 +187,12 @@ def find_photos(paths: Sequence[Path]) -> list[Path]:
     if not found:
         raise KpnError(f"no photos in {', '.join(map(str, paths))}; give JPEG, PNG or TIFF files")
     return found
+
+
+def _photos_below(folder: Path) -> list[Path]:
+    made = {mark.parent for mark in folder.rglob(DATASET_MARK)}
+    below = (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    return sorted(p for p in below if made.isdisjoint(p.parents))
 
 
 def _usable(

@@ -10,7 +10,7 @@ import numpy as np
 from skimage.metrics import structural_similarity
 
 from .noise import NoiseModel
-from .photos import Scene
+from .photos import PIXELS_PER_CELL, Scene
 from .srgb import srgb_encode
 
 #: Names the protocol in results; changes whenever figures stop being comparable.
@@ -63,7 +63,9 @@ def draw_shifts(rng: np.random.Generator, frames: int) -> np.ndarray:
 
 def whole_size(scene: Scene) -> tuple[int, int]:
     """Rows and columns of the cells that all of a photo but a margin makes."""
-    return (scene.height - 2 * _LARGE) // 4, (scene.width - 2 * _LARGE) // 4
+    return (scene.height - 2 * _LARGE) // PIXELS_PER_CELL, (
+        scene.width - 2 * _LARGE
+    ) // PIXELS_PER_CELL
 
 
 def whole_planes(scene: Scene, shifts: np.ndarray, angles: np.ndarray | None = None) -> np.ndarray:
@@ -75,7 +77,7 @@ def whole_planes(scene: Scene, shifts: np.ndarray, angles: np.ndarray | None = N
         angles: by which each frame is turned about the middle, in radians; None for 0.
 
     Returns:
-        `(frames, 4, rows, columns)` uint16, noiseless, 65535 = white.
+        `(frames, 4, rows, columns)` of the scene's type, noiseless, 65535 = white.
     """
     rows, columns = whole_size(scene)
     middle = np.array([columns - 1, rows - 1]) / 2
@@ -84,8 +86,8 @@ def whole_planes(scene: Scene, shifts: np.ndarray, angles: np.ndarray | None = N
         shifts, np.zeros(len(shifts)) if angles is None else angles, strict=True
     ):
         cos, sin = np.cos(angle), np.sin(angle)
-        matrix = 4 * np.array([[cos, -sin], [sin, cos]])
-        offset = _LARGE + shift + 4 * middle - matrix @ middle
+        matrix = PIXELS_PER_CELL * np.array([[cos, -sin], [sin, cos]])
+        offset = _LARGE + shift + PIXELS_PER_CELL * middle - matrix @ middle
         frames.append(scene.planes(np.column_stack([matrix, offset]), rows, columns))
     return np.stack(frames)
 

@@ -7,6 +7,7 @@ import json
 import math
 from contextlib import suppress
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -49,15 +50,18 @@ class Run:
         config: TrainConfig,
         init: Path | None = None,
         world: World | None = None,
+        data: str = "",
     ) -> None:
         self.folder, self.config, self.world = folder, config, world or World()
+        self.data, self.init = data, None
         self.device = local_device(pick_device(config.device))
         self.dtype = pick_precision(config.precision, self.device)
         torch.manual_seed(config.seed)
-        if init is None:
+        if init is None or self.checkpoint.exists():
             network = KPN(config.network)
         else:
             network, _ = load_weights(init)
+            self.init = {"name": init.name, "sha256": sha256(init.read_bytes()).hexdigest()}
             if config.network.wide:
                 network = widened(network)
             if network.config != config.network:
@@ -78,8 +82,8 @@ class Run:
         if self.checkpoint.exists():
             self._resume()
         self.world.check_same(
-            self.step,
-            f"{folder}: not the same for all processes; choose a folder that all of them see",
+            [self.step, data],
+            f"{folder}: processes see different runs or data; give folders that all of them see",
         )
         if self.world.writes:
             self._cut_log()
@@ -97,7 +101,13 @@ class Run:
 
     def recipe(self) -> dict[str, object]:
         """How these weights were made; goes into their header."""
-        return {"train": asdict(self.config), "patches": self.patches, "best": self.best}
+        return {
+            "train": asdict(self.config),
+            "init": self.init,
+            "data": self.data,
+            "patches": self.patches,
+            "best": self.best,
+        }
 
     def train_step(self, batch: Batch) -> Tensor:
         """Take one step; return the loss, a scalar still on the device."""
@@ -110,14 +120,16 @@ class Run:
         loss = annealed_loss(clean, per_frame, here.truth, here.white, config.loss, step)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP)
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP)
         self.optimiser.step()
         self.step += 1
-        self._update_average()
-        return loss.detach()
+        self.update_average()
+        # A gradient that is no number spoils the weights, though the loss was fine: it shows.
+        return loss.detach() + 0 * norm.detach()
 
     @torch.no_grad()
-    def _update_average(self) -> None:
+    def update_average(self) -> None:
+        """Let the averaged weights, which are the ones that ship, follow by a step."""
         # Short at first, so that the random initial weights are soon forgotten.
         decay = min(self.config.average, (1 + self.step) / (10 + self.step))
         for mean, value in zip(self.average.parameters(), self.network.parameters(), strict=True):
@@ -140,7 +152,7 @@ class Run:
     def save_best(self, table: Table) -> bool:
         """Write `best.safetensors` if the mean of the table's figures is the highest so far."""
         score = float(np.mean([figure for row in table.values() for figure in row.values()]))
-        if self.best is not None and score <= self.best:
+        if not score > (-math.inf if self.best is None else self.best):  # nor a NaN
             return False
         self.best = score
         recipe = self.recipe() | {"validation": table}
@@ -160,6 +172,7 @@ class Run:
         for name, value in parts["optimiser"].items():
             index, _, key = name.partition(".")
             optimiser.setdefault(int(index), {})[key] = value
+        self._check_moments(optimiser)
         self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": optimiser})
         for weight, moments in self.optimiser.state.items():
             # The fused Adam walks through memory whatever the strides: the moments,
@@ -167,25 +180,40 @@ class Run:
             for key, value in moments.items():
                 if value.shape == weight.shape:
                     moments[key] = torch.empty_like(weight).copy_(value)
-        self.step = int(header["recipe"]["patches"]) // self.config.batch
-        best = header["recipe"]["best"]
-        self.best = None if best is None else float(best)
+        recipe = header["recipe"]
+        self.step = int(recipe["patches"]) // self.config.batch
+        self.best = None if recipe["best"] is None else float(recipe["best"])
+        self.init = recipe.get("init")
+
+    def _check_moments(self, optimiser: dict[int, dict[str, Tensor]]) -> None:
+        for index, weight in enumerate(self.network.parameters()):
+            shapes = {key: tuple(value.shape) for key, value in optimiser.get(index, {}).items()}
+            whole = tuple(weight.shape)
+            if shapes != {"step": (), "exp_avg": whole, "exp_avg_sq": whole}:
+                raise KpnError(f"{self.checkpoint}: damaged (optimiser); choose another folder")
 
     def _check_same_run(self, header: dict[str, object]) -> None:
         config_from_header(self.checkpoint, header)
         recipe = header.get("recipe")
         if not isinstance(recipe, dict) or not {"train", "patches", "best"} <= set(recipe):
             raise KpnError(f"{self.checkpoint}: not of a training run; choose another folder")
-        before = recipe["train"]
-        now = json.loads(json.dumps(asdict(self.config)))
-        for settings in (before, now):
-            settings["loss"].pop("decay")  # the annealing's pace follows the length
-        for name in TrainConfig.FIXED:
-            if before[name] != now[name]:
-                raise KpnError(
-                    f"{self.folder}: holds a run with {name} = {before[name]}, not {now[name]}; "
-                    "give the same options to resume it, or another folder for a new run"
-                )
+        before, now = recipe["train"], json.loads(json.dumps(asdict(self.config)))
+        try:
+            for settings in (before, now):
+                settings["loss"].pop("decay")  # the annealing's pace follows the length
+            other = [name for name in TrainConfig.FIXED if before[name] != now[name]]
+        except (TypeError, KeyError, AttributeError):
+            raise KpnError(f"{self.checkpoint}: damaged; choose another folder") from None
+        if self.data and recipe.get("data", self.data) != self.data:
+            raise KpnError(
+                f"{self.folder}: holds a run on other photos; give the same ones to resume it, "
+                "or another folder (and --init) to go on with others"
+            )
+        for name in other:
+            raise KpnError(
+                f"{self.folder}: holds a run with {name} = {before[name]}, not {now[name]}; "
+                "give the same options to resume it, or another folder for a new run"
+            )
 
     def log(self, line: dict[str, object]) -> None:
         """Add a line to `log.jsonl`."""
@@ -200,11 +228,20 @@ class Run:
         return self.folder / "log.jsonl"
 
     def _cut_log(self) -> None:
-        """Drop the lines that a killed run wrote after its last checkpoint."""
+        """Drop the lines that a killed run wrote after its last checkpoint.
+
+        Raises:
+            KpnError: if there is a run's log, but its checkpoint has gone.
+        """
         if not self._log.exists():
             return
         lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
         kept = [line for line in lines if _patches_of(line) <= self.patches]
+        if self.step == 0 and len(lines) > 1:  # one line alone: killed before the first
+            raise KpnError(
+                f"{self.folder}: holds a run's log and weights, but not its checkpoint; "
+                "choose another folder, and --init to go on from its weights"
+            )
         if kept != lines:
             with atomic(self._log) as temporary:
                 temporary.write_text("".join(kept), encoding="utf-8")

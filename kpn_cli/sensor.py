@@ -105,20 +105,54 @@ def _add_row_noise(rng: np.random.Generator, burst: np.ndarray, noise: NoiseMode
         burst[:, plane] += offsets[:, :, plane // 2, None]
 
 
-def _add_hot_pixels(rng: np.random.Generator, burst: np.ndarray) -> None:
+def _add_hot_pixels(rng: np.random.Generator, burst: np.ndarray, aligned: bool) -> None:
     """Let some pixels of the sensor glow; behind the aligner they lie elsewhere in each frame."""
     count, _, rows, columns = burst.shape
     number = rng.poisson(10 ** rng.uniform(-5, -3.3) * 4 * rows * columns)
     plane, row, column = (rng.integers(0, n, number) for n in (4, rows, columns))
     glow = (10 ** rng.uniform(-1.7, 0, number)).astype(np.float32)
-    ways = rng.integers(-8, 9, (count, 2)) if rng.random() < 0.5 else np.zeros((count, 2), int)
+    ways = rng.integers(-8, 9, (count, 2)) * (aligned and rng.random() < 0.5)
     for frame, (down, right) in enumerate(ways):
         y, x = row + down, column + right
         inside = (y >= 0) & (y < rows) & (x >= 0) & (x < columns)
         burst[frame, plane[inside], y[inside], x[inside]] += glow[inside]
 
 
-def expose(planes: np.ndarray, rng: np.random.Generator, config: SynthConfig) -> Patch:
+def add_faults(
+    rng: np.random.Generator,
+    burst: np.ndarray,
+    noise: NoiseModel,
+    config: SynthConfig,
+    aligned: bool = True,
+) -> None:
+    """Add, now and then, row noise and hot pixels to `(count, 4, rows, columns)`, in place.
+
+    Args:
+        rng: where all chances come from.
+        burst: linear planes.
+        noise: of the burst; row noise is a fraction of its read noise.
+        config: the chances.
+        aligned: whether frames have been aligned, so that what stays on the sensor moves.
+    """
+    if rng.random() < config.row_noise:
+        _add_row_noise(rng, burst, noise)
+    if rng.random() < config.hot_pixels:
+        _add_hot_pixels(rng, burst, aligned)
+
+
+def told(rng: np.random.Generator, noise: NoiseModel, config: SynthConfig) -> NoiseModel:
+    """Return what is said of the noise: the truth, or now and then something like it."""
+    if rng.random() < config.misjudged:
+        return noise.with_strength(_MISJUDGED ** rng.uniform(-1, 1))
+    return noise
+
+
+def expose(
+    planes: np.ndarray,
+    rng: np.random.Generator,
+    config: SynthConfig,
+    noise: NoiseModel | None = None,
+) -> Patch:
     """Photograph a noiseless patch.
 
     In this order: white balance undone, white level of the scene log-uniform in
@@ -128,16 +162,14 @@ def expose(planes: np.ndarray, rng: np.random.Generator, config: SynthConfig) ->
         planes: `(count, 4, height, width)` in [0, 1], the reference first; left as they are.
         rng: where all chances come from.
         config: what bursts are like.
+        noise: to add; None for a random one.
     """
     white = 10 ** rng.uniform(-1, 0)
     clean = undo_white_balance(planes, *rng.uniform(1.2, 2.4, 2))
     clean *= np.float32(white)
-    noise = draw_noise(rng, config)
+    noise = noise or draw_noise(rng, config)
     burst = _with_noise(rng, clean, noise)
-    if rng.random() < config.row_noise:
-        _add_row_noise(rng, burst, noise)
-    if rng.random() < config.hot_pixels:
-        _add_hot_pixels(rng, burst)
+    add_faults(rng, burst, noise, config)
     if rng.random() < config.clipped:
         np.minimum(burst, 1, out=burst)
     if rng.random() < config.quantised:
@@ -145,6 +177,4 @@ def expose(planes: np.ndarray, rng: np.random.Generator, config: SynthConfig) ->
         burst *= levels
         np.rint(burst, out=burst)
         burst /= levels
-    if rng.random() < config.misjudged:
-        noise = noise.with_strength(_MISJUDGED ** rng.uniform(-1, 1))
-    return Patch(burst, clean[0].copy(), noise, white)
+    return Patch(burst, clean[0].copy(), told(rng, noise, config), white)

@@ -12,6 +12,7 @@ import json
 import tarfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -88,10 +89,21 @@ class _Place:
 
 
 def find_shards(paths: Sequence[Path]) -> list[Path]:
-    """Return the tar files among `paths` and directly inside folders; none if there are none."""
+    """Return the tar files among `paths` and directly inside folders; none if there are none.
+
+    Raises:
+        KpnError: if some of the paths are shards and others are not.
+    """
     found: list[Path] = []
+    others: list[Path] = []
     for path in paths:
-        found += sorted(path.glob("*.tar")) if path.is_dir() else [path] * (path.suffix == ".tar")
+        # Hidden files are half-written ones.
+        inside = [p for p in path.glob("*.tar") if not p.name.startswith(".")]
+        inside = inside if path.is_dir() else [path] * (path.suffix == ".tar")
+        found += sorted(inside)
+        others += [] if inside else [path]
+    if found and others:
+        raise KpnError(f"{others[0]}: no shards; give shards or photos, not both")
     return found
 
 
@@ -109,6 +121,10 @@ class Shards:
             self._samples += _index(path)
         if not self._samples:
             raise KpnError(f"{', '.join(map(str, paths))}: no bursts; make some with kpn synth")
+
+        parts = [(place.path.name, place.offset, place.size) for s in self._samples
+                 for place in s.values()]  # fmt: skip
+        self.digest = sha256(json.dumps(parts).encode()).hexdigest()
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -129,7 +145,9 @@ class Shards:
             white = float(about["white_level"])
             if burst.ndim != 4 or burst.shape[1:] != truth.shape or len(truth) != 4:
                 raise ValueError(f"shapes {burst.shape} and {truth.shape}")
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            if not 0 < white <= 1:
+                raise ValueError(f"white level {white}")
+        except (OSError, ArithmeticError, ValueError, KeyError, TypeError, MemoryError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise KpnError(f"{where}: damaged burst ({reason}); make the file again") from None
         return Patch(burst, truth, noise, white)
@@ -149,6 +167,11 @@ class Shards:
 
         def draw(member: int) -> Patch:
             patch = self[int(patch_rng(seed, member).integers(len(self)))]
+            if patch.truth.shape[1:] != (config.cells, config.cells):
+                raise KpnError(
+                    f"the shards hold patches of {patch.truth.shape[1:]} cells, this run needs "
+                    f"{config.cells}; make them again with this version of kpn synth"
+                )
             if len(patch.burst) < count:
                 raise KpnError(
                     f"the shards hold bursts of {len(patch.burst)} frames, this run needs {count}; "

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .motion import draw_planes
+from .noise import NoiseModel
 from .photos import Scene
 from .sensor import Patch, draw_colours, expose
 from .synth_config import SynthConfig
@@ -59,7 +62,13 @@ Map = Callable[..., Iterable[Patch]]
 
 
 class Source(Protocol):
-    """Where batches come from."""
+    """Where batches come from.
+
+    Attributes:
+        digest: stands for the data: a run is resumed on the same only.
+    """
+
+    digest: str
 
     def draw(
         self, seed: Sequence[int], members: Iterable[int], config: SynthConfig, each: Map = map
@@ -73,6 +82,15 @@ class Photos:
 
     scenes: Sequence[Scene]
 
+    @property
+    def digest(self) -> str:
+        """Stands for the photos: their names, sizes and a few samples of each."""
+        parts = [
+            [s.name, s.channels.shape, s.channels[:, ::97, ::89].sum(dtype=np.int64).item()]
+            for s in self.scenes
+        ]
+        return sha256(json.dumps(parts).encode()).hexdigest()
+
     def draw(
         self, seed: Sequence[int], members: Iterable[int], config: SynthConfig, each: Map = map
     ) -> Batch:
@@ -81,11 +99,15 @@ class Photos:
 
 
 def draw_patch(
-    scenes: Sequence[Scene], rng: np.random.Generator, count: int, config: SynthConfig
+    scenes: Sequence[Scene],
+    rng: np.random.Generator,
+    count: int,
+    config: SynthConfig,
+    noise: NoiseModel | None = None,
 ) -> Patch:
-    """Return a random training burst of `count` frames."""
+    """Return a random training burst of `count` frames, with random noise or the given one."""
     planes = draw_planes(scenes, rng, count, config, draw_colours(rng, config))
-    return expose(planes, rng, config)
+    return expose(planes, rng, config, noise)
 
 
 def draw_count(seed: Sequence[int], config: SynthConfig) -> int:

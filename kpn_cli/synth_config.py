@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .errors import KpnError
-
-#: A cell of the mosaic is so many photo pixels wide: area averaging hides JPEG's blocks.
-PHOTO_PIXELS_PER_CELL = 4
+from .photos import PIXELS_PER_CELL
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,7 @@ class SynthConfig:
         frames: the most frames of a burst.
         full: chance that a batch has all frames; else 1 to frames - 1 of them.
         static: chance of a tripod: all frames exactly aligned.
-        partly: chance that each frame is exactly aligned with chance 1/2.
+        partly: chance that each frame is exactly aligned, unturned too, with chance 1/2.
         rough: chance that residuals are within 1.5 cells instead of 0.5.
         turning: chance of rotation, up to half a degree about a far point.
         off_by_one, failed: chance, for each frame, of a shift of one cell more, or
@@ -31,7 +29,7 @@ class SynthConfig:
             goes wrong tile by tile.
         softer: chance of a photo enlarged by up to 1/0.6, soft as pixels of real raws are.
         moving: chance of an object that moves by itself.
-        parallax: chance of a near layer that moves along with the camera.
+        parallax: chance of a near layer that shifts against the far one; not on a tripod.
         mixed: chance of a camera whose primaries are not the photo's.
         shot_range: log10 of the range of S: from cameras at base ISO to a little above
             the protocol's gain 8.
@@ -74,4 +72,4 @@ class SynthConfig:
     @property
     def photo_pixels(self) -> int:
         """Smallest side of a photo that patches can be cut from."""
-        return PHOTO_PIXELS_PER_CELL * (self.cells + 4)
+        return PIXELS_PER_CELL * (self.cells + 4)

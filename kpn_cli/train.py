@@ -83,10 +83,10 @@ def train(
     keep_freed_memory()
     device = local_device(pick_device(config.device))
     with world(device) as processes:
-        run = Run(folder, config, init, processes)
+        run = Run(folder, config, init, processes, source.digest)
         with closing(Board(folder)) if board and processes.writes else nullcontext() as pictures:
-            sets = validation_bursts(val_scenes, config.data) if val_scenes else {}
-            for progress in _steps(run, source, sets, minutes):
+            sets = validation_bursts(val_scenes if processes.writes else [], config.data)
+            for progress in _steps(run, source, sets if val_scenes else None, minutes):
                 if not processes.writes:
                     continue
                 run.log(asdict(progress) | {"rate": config.rate_at(run.step)})
@@ -100,9 +100,12 @@ def train(
 
 
 def _steps(
-    run: Run, source: Source, sets: dict[str, dict[int, list[Batch]]], minutes: float | None
+    run: Run,
+    source: Source,
+    sets: dict[str, dict[int, list[Batch]]] | None,
+    minutes: float | None,
 ) -> Iterator[Progress]:
-    """Train; yield a report each time one is due."""
+    """Train; yield a report each time one is due. The first process has the validation sets."""
     config, processes = run.config, run.world
     deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
     losses: list[Tensor] = []
@@ -112,7 +115,7 @@ def _steps(
         over = run.step >= config.steps
         if minutes is not None:
             over = processes.first_says(over or time.monotonic() >= deadline)
-        validating = bool(sets) and (over or _crossed(run, config.validate_every))
+        validating = sets is not None and (over or _crossed(run, config.validate_every))
         if over or validating or _crossed(run, config.save_every):
             loss = float(processes.mean(torch.stack(losses).mean()))
             if not math.isfinite(loss):

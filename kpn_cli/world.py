@@ -94,7 +94,10 @@ def world(device: torch.device) -> Iterator[World]:
         KpnError: if they cannot find each other.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1 or dist.is_initialized():
+    if dist.is_initialized():  # by the program that calls this
+        yield World(dist.get_rank(), dist.get_world_size())
+        return
+    if size == 1:
         yield World()
         return
     if device.type == "mps":
@@ -108,6 +111,10 @@ def world(device: torch.device) -> Iterator[World]:
         ) from None
     try:
         yield World(dist.get_rank(), size)
+    except RuntimeError as error:
+        if "peer" not in str(error) and not isinstance(error, dist.DistError):
+            raise
+        raise KpnError("training: another process has stopped; its own message says why") from None
     finally:
         dist.destroy_process_group()
 
@@ -116,6 +123,12 @@ def local_device(device: torch.device) -> torch.device:
     """Return this process's own GPU where the device is one."""
     if device.type != "cuda" or "LOCAL_RANK" not in os.environ:
         return device
-    own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    number = int(os.environ["LOCAL_RANK"])
+    if number >= torch.cuda.device_count():
+        raise KpnError(
+            f"training: there are {torch.cuda.device_count()} GPUs; "
+            "start no more processes than that on a machine"
+        )
+    own = torch.device("cuda", number)
     torch.cuda.set_device(own)
     return own

@@ -17,7 +17,9 @@ from kpn_cli.burst import find_raws
 from kpn_cli.cli import main
 from kpn_cli.dataset import DatasetConfig, write_dataset
 from kpn_cli.errors import KpnError
+from kpn_cli.photos import find_photos
 from kpn_cli.raw import read_info, read_planes
+from kpn_cli.shards import Shards, find_shards
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +58,10 @@ def test_the_same_seed_gives_the_same_bytes(data, photos, tmp_path):
     assert content(tmp_path) == content(folder)
 
 
-def test_workers_give_the_same_bytes(photos, tmp_path):
-    config = DatasetConfig(count=3, frames=2, seed=7)
+@pytest.mark.parametrize("form", ["dng", "shards"])
+def test_workers_give_the_same_bytes(photos, tmp_path, monkeypatch, form):
+    # More parts than one of shards: 128 bursts each are too many here.
+    config = DatasetConfig(count=3 if form == "dng" else 130, frames=1, format=form, seed=7)
     for workers in (1, 2):
         write_dataset(photos, tmp_path / str(workers), config, workers=workers)
     assert content(tmp_path / "1") == content(tmp_path / "2")
@@ -91,11 +95,26 @@ def test_an_interrupted_set_is_completed_and_what_is_there_is_kept(data, photos,
     assert first.stat().st_mtime_ns == stamp
 
 
-def test_a_longer_set_begins_with_the_shorter_one(photos, tmp_path):
+@pytest.mark.parametrize("form", ["dng", "shards"])
+def test_a_longer_set_begins_with_the_shorter_one(photos, tmp_path, form):
     for count in (2, 3):
-        write_dataset(photos, tmp_path / "grown", DatasetConfig(count, 2, seed=1))
-    write_dataset(photos, tmp_path / "whole", DatasetConfig(3, 2, seed=1))
+        write_dataset(photos, tmp_path / "grown", DatasetConfig(count, 2, form, seed=1))
+    write_dataset(photos, tmp_path / "whole", DatasetConfig(3, 2, form, seed=1))
     assert content(tmp_path / "grown") == content(tmp_path / "whole")
+    with pytest.raises(KpnError, match="holds 3 bursts, more than --count 2"):
+        write_dataset(photos, tmp_path / "grown", DatasetConfig(2, 2, form, seed=1))
+
+
+def test_a_gain_is_the_protocol_s_in_shards_too(photos, tmp_path):
+    write_dataset(photos, tmp_path, DatasetConfig(4, 1, "shards", gain="8"))
+    for patch in Shards(find_shards([tmp_path])):
+        assert patch.noise == protocol.noise_of_gain(8)
+
+
+def test_what_a_set_holds_is_no_photo(photos, tmp_path):
+    write_dataset(photos, tmp_path / "set", DatasetConfig(1, 1))
+    (tmp_path / "photo.png").write_bytes(photos[0].read_bytes())
+    assert find_photos([tmp_path]) == [tmp_path / "photo.png"]
 
 
 def test_a_folder_with_another_set_is_refused_and_left_alone(data, photos):
@@ -115,8 +134,9 @@ def test_frames_look_like_a_camera_s(photos, tmp_path):
         infos = [read_info(path) for path in find_raws([part])]
         assert [info.path.name for info in infos] == [f"IMG_000{n}.dng" for n in range(3)]
         assert infos[0].captured < infos[1].captured < infos[2].captured
-        profile = infos[0].noise_profile
-        assert profile.shot == pytest.approx(protocol.noise_of_gain(2).shot)
+        profile, noise = infos[0].noise_profile, protocol.noise_of_gain(2)
+        assert profile.shot == pytest.approx(noise.shot)
+        assert profile.read == pytest.approx(noise.read, rel=1e-2)
         phases.add(infos[0].phase)
         about = json.loads((part / "truth.json").read_text())
         assert about["cfa"] == infos[0].phase
@@ -191,7 +211,8 @@ def test_impossible_settings_are_refused(wrong):
         DatasetConfig(**wrong)
 
 
-def test_a_damaged_description_of_the_set_is_refused(photos, tmp_path):
-    (tmp_path / "dataset.json").write_text("{")
+@pytest.mark.parametrize("damaged", ["{", "[]", '{"count": "x"}'])
+def test_a_damaged_description_of_the_set_is_refused(photos, tmp_path, damaged):
+    (tmp_path / "dataset.json").write_text(damaged)
     with pytest.raises(KpnError, match=r"dataset\.json: damaged"):
         write_dataset(photos, tmp_path, DatasetConfig(1, 1))

@@ -125,7 +125,15 @@ def test_an_empty_or_foreign_tar_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"shot": [1e-3]}, {"shot": "x"}, {"black": None}, {"white_level": "much"}, {"read": [-1] * 4}],
+    [
+        {"shot": [1e-3]},
+        {"shot": "x"},
+        {"black": None},
+        {"white_level": "much"},
+        {"read": [-1] * 4},
+        {"white_level": 0},
+        {"black": 1, "white": 1},
+    ],
 )
 def test_damaged_descriptions_are_errors(scenes, tmp_path, changes):
     sample = encode(patches(scenes, 1)[0])
@@ -157,3 +165,18 @@ def _add(tar, name, content):
     info = tarfile.TarInfo(name)
     info.size = len(content)
     tar.addfile(info, io.BytesIO(content))
+
+
+def test_half_written_shards_are_no_shards(shard):
+    (shard.parent / ".kpn-0123.tar").write_bytes(shard.read_bytes()[:5000])
+    assert shards.find_shards([shard.parent]) == [shard]
+
+
+def test_shards_and_photos_are_not_mixed(shard):
+    with pytest.raises(KpnError, match=r"photo\.jpg: no shards"):
+        shards.find_shards([shard, shard.parent / "photo.jpg"])
+
+
+def test_shards_of_other_patches_are_refused(shard):
+    with pytest.raises(KpnError, match="this run needs 32"):
+        Shards([shard]).draw((0, 0), range(1), SynthConfig(cells=32))

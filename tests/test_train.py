@@ -8,6 +8,7 @@ import math
 import signal
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from kpn_cli.run import Run
 from kpn_cli.synth import Photos
 from kpn_cli.synth_config import SynthConfig
 from kpn_cli.train_config import VARIANTS, TrainConfig, with_variant
-from kpn_cli.weights import load_tensors, load_weights, save_weights
+from kpn_cli.weights import load_tensors, load_weights, save_tensors, save_weights
 
 #: Twelve steps of four patches; saved after 4, 8, 12, validated after 6 and 12.
 CONFIG = TrainConfig(
@@ -237,6 +238,74 @@ def test_the_best_weights_are_those_with_the_highest_mean_figure(whole):
     _, recipe = load_weights(whole / "best.safetensors")
     assert recipe["validation"] == tables[means.index(max(means))]
     assert recipe["best"] == pytest.approx(max(means))
+
+
+def test_a_table_that_is_no_number_is_never_the_best(tmp_path):
+    run = Run(tmp_path, CONFIG)
+    assert not run.save_best({"shifted": {"0": math.nan}})
+    assert run.save_best({"shifted": {"0": 30.0}})
+    assert not run.save_best({"shifted": {"0": math.nan}})
+    assert not run.save_best({"shifted": {"0": 1.0}})
+
+
+def test_a_gradient_that_is_no_number_shows_in_the_loss(scenes, tmp_path):
+    run = Run(tmp_path, CONFIG)
+    run.network.stem.weight.register_hook(lambda gradient: gradient * math.inf)
+    batch = synth.draw_batch(scenes, (0, 0), range(2), CONFIG.data)
+    assert not torch.isfinite(run.train_step(batch))
+
+
+def test_a_run_without_its_checkpoint_is_not_begun_again(scenes, whole, tmp_path):
+    for path in whole.iterdir():
+        if path.name != "checkpoint.safetensors":
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(KpnError, match="not its checkpoint"):
+        train.train(Photos(scenes), scenes, tmp_path, CONFIG)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_run_goes_on_with_its_own_photos_only(scenes, whole):
+    with pytest.raises(KpnError, match="on other photos"):
+        train.train(Photos(scenes[:1]), scenes, whole, CONFIG)
+
+
+def test_the_recipe_names_what_a_run_began_with_and_on_what(scenes, whole, tmp_path):
+    init = tmp_path / "first.safetensors"
+    init.write_bytes((whole / "last.safetensors").read_bytes())
+    short = dataclasses.replace(CONFIG, patches=4)
+    train.train(Photos(scenes), [], tmp_path / "run", short, init=init)
+    recipe = load_weights(tmp_path / "run" / "last.safetensors")[1]
+    assert recipe["init"]["name"] == "first.safetensors"
+    assert recipe["init"]["sha256"] == sha256(init.read_bytes()).hexdigest()
+    assert recipe["data"] == Photos(scenes).digest
+    init.unlink()  # not needed to go on
+    longer = dataclasses.replace(CONFIG, patches=8)
+    train.train(Photos(scenes), [], tmp_path / "run", longer, init=init)
+    again = load_weights(tmp_path / "run" / "last.safetensors")[1]
+    assert again["init"] == recipe["init"]
+
+
+@pytest.mark.parametrize("recipe", [{"train": None}, {"train": {}}, {"train": {"loss": 1}}])
+def test_a_checkpoint_with_a_damaged_recipe_is_refused(whole, tmp_path, recipe):
+    state, header = state_of(whole)
+    header["recipe"] |= recipe
+    save_tensors(tmp_path / "checkpoint.safetensors", state, header)
+    with pytest.raises(KpnError, match=r"checkpoint\.safetensors: damaged"):
+        Run(tmp_path, CONFIG)
+
+
+@pytest.mark.parametrize("change", ["missing", "shape"])
+def test_a_checkpoint_with_a_damaged_optimiser_is_refused(whole, tmp_path, change):
+    state, header = state_of(whole)
+    name = "optimiser.3.exp_avg"
+    if change == "missing":
+        del state[name]
+    else:
+        state[name] = torch.zeros(7)
+    save_tensors(tmp_path / "checkpoint.safetensors", state, header)
+    with pytest.raises(KpnError, match="optimiser"):
+        Run(tmp_path, CONFIG)
 
 
 def test_only_a_better_table_replaces_the_best_weights(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -100,3 +101,55 @@ def test_a_world_of_one_changes_nothing():
     alone.wait()
     network = torch.nn.Linear(1, 1)
     assert alone.wrapped(network, torch.device("cpu")) is network
+
+
+FAILING = """
+import sys, torch
+from kpn_cli.errors import KpnError
+from kpn_cli.world import world
+try:
+    with world(torch.device("cpu")) as processes:
+        assert processes.first_says(processes.writes)
+        processes.check_same("alike", "not alike")
+        if processes.rank == 1:
+            raise KpnError("the disk of the second process is on fire")
+        for _ in range(100):
+            processes.mean(torch.ones(1))
+except KpnError as error:
+    sys.exit(f"rank {processes.rank}: {error}")
+"""
+
+
+def test_when_one_process_fails_the_others_say_so_without_a_traceback(tmp_path):
+    script = tmp_path / "failing.py"
+    script.write_text(FAILING)
+    command = [TORCHRUN, "--standalone", "--nproc-per-node", "2", script]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=250)
+    assert run.returncode != 0
+    assert "rank 1: the disk of the second process is on fire" in run.stderr
+    # The launcher may end the first one before it has noticed.
+    said = [line for line in run.stderr.splitlines() if line.startswith("rank 0")]
+    assert said in ([], ["rank 0: training: another process has stopped; its own message says why"])
+    assert 'failing.py", line' not in run.stderr
+
+
+def test_processes_that_see_different_runs_are_told(tmp_path):
+    script = tmp_path / "different.py"
+    script.write_text(
+        "import torch\nfrom kpn_cli.world import world\n"
+        "with world(torch.device('cpu')) as processes:\n"
+        "    try: processes.check_same(processes.rank, 'not alike')\n"
+        "    except Exception as error: print(type(error).__name__, error)\n"
+    )
+    command = [TORCHRUN, "--standalone", "--nproc-per-node", "2", script]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=250, check=True)
+    assert run.stdout.splitlines() == ["KpnError not alike"] * 2
+
+
+def test_other_processes_show_their_errors_and_nothing_else(tmp_path):
+    command = [sys.executable, "-m", "kpn_cli", "train", tmp_path / "none", "-o", tmp_path / "run"]
+    for environment in ({"RANK": "1", "WORLD_SIZE": "2"}, {"RANK": "1"}, {}):
+        run = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
+        assert run.returncode == 1
+        assert run.stderr.startswith("kpn: ")
+        assert "cannot be read" in run.stderr
