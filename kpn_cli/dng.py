@@ -5,6 +5,7 @@ Tags and their meaning: DNG specification 1.4.0.0 (Adobe, 2012); Exif 2.3 (CIPA 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 
 from . import __version__, tiff
 from .bayer import plane_order, unpack
+from .dng_pictures import mosaic_ifd, preview_ifd, thumbnail_ifd
 from .errors import KpnError
 from .noise import NoiseModel
 from .write import atomic
@@ -38,6 +40,12 @@ _XYZ_TO_SRGB = (
 )
 
 _D65 = 21  # CalibrationIlluminant1, numbered as Exif's LightSource
+
+#: NoiseProfile came with DNG 1.3, the newest of the tags that every DNG of ours has.
+VERSION = (1, 3, 0, 0)
+#: The oldest reader that gets the picture right; what came later, it may ignore. In version
+#: 1.0, lossless JPEG wrote 16 needless bits with a difference of 2^15.
+BACKWARD_VERSION = (1, 1, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -134,33 +142,55 @@ def tags_of(
     )
 
 
-def write_cfa_dng(path: Path | str, mosaic: np.ndarray, tags: DngTags) -> None:
+def write_cfa_dng(
+    path: Path | str,
+    mosaic: np.ndarray,
+    tags: DngTags,
+    *,
+    preview: np.ndarray | None = None,
+    compression: str = "none",
+) -> None:
     """Write a Bayer mosaic as a DNG. The same input gives the same bytes.
-
-    Uncompressed: DNG 1.4 allows Deflate for floats and 32-bit integers only, and the lossless
-    JPEG at hand (imagecodecs: predictor 6 across colours, which not every reader takes) saves
-    15 % of a clean 16-bit mosaic.
 
     Args:
         path: the file to create or replace, atomically.
         mosaic: `(height, width)` uint16, in DN, at least 2x2; odd sizes are fine.
         tags: what it means.
+        preview: `(rows, columns, 3)` uint8, sRGB, turned as the mosaic is. With one, the
+            layout is the specification's: thumbnail in IFD 0, mosaic and preview in SubIFDs;
+            without, the mosaic is in IFD 0 itself, so no preview can disagree with it.
+        compression: of `dng_pictures.COMPRESSIONS`.
 
     Raises:
         KpnError: if the mosaic or the levels cannot be a DNG, or the disk refuses the file.
     """
-    _check(path, mosaic, tags)
-    pixels = np.ascontiguousarray(mosaic, "<u2")
-    # The IFD's length does not depend on the strip's offset: encode once to learn it.
-    offset = len(tiff.HEADER) + len(tiff.encode_ifd(_image_tags(mosaic, tags, 0)))
-    ifd = tiff.encode_ifd(_image_tags(mosaic, tags, offset))
+    check_mosaic(path, mosaic, tags)
+    picture = (*mosaic_ifd(mosaic, compression), *cfa_tags(tags))
+    camera = (*camera_tags(tags), tiff.ifd_tag(34665, exif_tags(tags)))
+    if preview is None:
+        ifd = tiff.merge(picture, camera)
+    else:
+        pictures = tiff.ifd_tag(330, picture, preview_ifd(preview))
+        ifd = tiff.merge(thumbnail_ifd(preview), camera, (pictures,))
+    write_tree(path, [ifd])
+
+
+def write_tree(path: Path | str, ifds: Sequence[tiff.Ifd], order: str = "<") -> None:
+    """Write a TIFF tree to a file, atomically.
+
+    Raises:
+        KpnError: if the disk refuses the file, or it would exceed 4 GB.
+    """
     with atomic(path) as temporary, temporary.open("wb") as stream:
-        stream.write(tiff.HEADER)
-        stream.write(ifd)
-        stream.write(pixels.data)
+        tiff.write(stream, ifds, order)
 
 
-def _check(path: Path | str, mosaic: np.ndarray, tags: DngTags) -> None:
+def check_mosaic(path: Path | str, mosaic: np.ndarray, tags: DngTags) -> None:
+    """Refuse what can't be written.
+
+    Raises:
+        KpnError: for a mosaic of another kind, or levels outside of 16 bits.
+    """
     if mosaic.dtype != np.uint16 or mosaic.ndim != 2 or min(mosaic.shape) < 2:
         raise KpnError(
             f"{path}: a mosaic is (height, width) uint16 of at least 2x2, "
@@ -173,35 +203,14 @@ def _check(path: Path | str, mosaic: np.ndarray, tags: DngTags) -> None:
         )
 
 
-def _image_tags(mosaic: np.ndarray, tags: DngTags, offset: int) -> list[tiff.Tag]:
-    """IFD 0: the raw picture itself, so no preview can disagree with it."""
-    height, width = mosaic.shape
-    return [
-        tiff.long_tag(254, 0),  # NewSubfileType: the main picture
-        tiff.long_tag(256, width),
-        tiff.long_tag(257, height),
-        tiff.integer_tag(258, 16),  # BitsPerSample
-        tiff.integer_tag(259, 1),  # Compression: none
-        tiff.integer_tag(262, 32803),  # PhotometricInterpretation: CFA
-        tiff.long_tag(273, offset),  # StripOffsets
-        tiff.integer_tag(274, tags.orientation),
-        tiff.integer_tag(277, 1),  # SamplesPerPixel
-        tiff.long_tag(278, height),  # RowsPerStrip
-        tiff.long_tag(279, mosaic.nbytes),  # StripByteCounts
-        tiff.integer_tag(284, 1),  # PlanarConfiguration
-        *_cfa_tags(tags),
-        *_camera_tags(tags),
-        tiff.ifd_tag(34665, _exif_tags(tags)),
-    ]
-
-
-def _cfa_tags(tags: DngTags) -> list[tiff.Tag]:
+def cfa_tags(tags: DngTags) -> list[tiff.Tag]:
+    """Return what the numbers of the mosaic mean: filters, levels, noise."""
     order = plane_order(tags.phase)
     black = [tags.black[plane] for plane in order]
     black_tag = tiff.rational_tag
     if all(float(level).is_integer() for level in black):
         black, black_tag = [int(level) for level in black], tiff.integer_tag
-    return [
+    result = [
         tiff.integer_tag(33421, 2, 2),  # CFARepeatPatternDim
         tiff.byte_tag(33422, bytes(_CFA_COLOUR[plane] for plane in order)),  # CFAPattern
         tiff.byte_tag(50710, bytes((0, 1, 2))),  # CFAPlaneColor: red, green, blue
@@ -210,9 +219,13 @@ def _cfa_tags(tags: DngTags) -> list[tiff.Tag]:
         black_tag(50714, *black),  # BlackLevel
         tiff.integer_tag(50717, round(tags.white)),  # WhiteLevel
     ]
+    if tags.noise:
+        result.append(tiff.double_tag(51041, *_noise_profile(tags.noise)))  # NoiseProfile
+    return result
 
 
-def _camera_tags(tags: DngTags) -> list[tiff.Tag]:
+def camera_tags(tags: DngTags) -> list[tiff.Tag]:
+    """Return what IFD 0 says of camera, colour and file."""
     # DNG demands both, and some editors refuse a file without: a camera without a name
     # gets ours, one without a matrix sRGB's, which is also what LibRaw assumes.
     unique = tags.unique_camera_model or _full_name(tags.make, tags.model) or "kpn"
@@ -220,10 +233,10 @@ def _camera_tags(tags: DngTags) -> list[tiff.Tag]:
     result = [
         tiff.ascii_tag(271, tags.make),
         tiff.ascii_tag(272, tags.model),
+        tiff.integer_tag(274, tags.orientation),
         tiff.ascii_tag(305, tags.software),
-        tiff.byte_tag(50706, bytes((1, 4, 0, 0))),  # DNGVersion
-        # Oldest reader that gets the picture right; what came later, it may ignore.
-        tiff.byte_tag(50707, bytes((1, 1, 0, 0))),  # DNGBackwardVersion
+        tiff.byte_tag(50706, bytes(VERSION)),  # DNGVersion
+        tiff.byte_tag(50707, bytes(BACKWARD_VERSION)),  # DNGBackwardVersion
         tiff.ascii_tag(50708, unique),  # UniqueCameraModel
         tiff.signed_rational_tag(50721, *matrix.ravel()),  # ColorMatrix1
         tiff.rational_tag(50728, *tags.as_shot_neutral),  # AsShotNeutral
@@ -235,8 +248,6 @@ def _camera_tags(tags: DngTags) -> list[tiff.Tag]:
         # BYTE holds UTF-8, as DNG allows here; names are not always ASCII.
         name = tags.original_raw_file_name.encode("utf-8", "replace") + b"\0"
         result.append(tiff.byte_tag(50827, name))  # OriginalRawFileName
-    if tags.noise:
-        result.append(tiff.double_tag(51041, *_noise_profile(tags.noise)))  # NoiseProfile
     return result
 
 
@@ -248,7 +259,8 @@ def _full_name(make: str, model: str) -> str:
     return f"{make} {model}".strip()
 
 
-def _exif_tags(tags: DngTags) -> list[tiff.Tag]:
+def exif_tags(tags: DngTags) -> list[tiff.Tag]:
+    """Return the Exif directory: the exposure."""
     result = [tiff.undefined_tag(36864, b"0230")]  # ExifVersion
     for code, value in (
         (33434, tags.exposure_time),

@@ -74,7 +74,7 @@ PHOTOMETRIC_LINEAR_RAW = 34892
 Ifd = dict[int, "str | tuple[float, ...]"]
 
 #: TIFF, Panasonic RW2, Olympus ORF (two of them): the number after the byte order.
-_MAGIC = {42, 0x55, 0x4F52, 0x5352}
+MAGIC = {42, 0x55, 0x4F52, 0x5352}
 
 _MAX_IFDS = 32
 _MAX_ENTRIES = 1024
@@ -142,7 +142,7 @@ def read_metadata(path: Path) -> Metadata:
     with open(path, "rb") as file:
         size = file.seek(0, 2)
         ifds = _read_tree(file, 0, size) or [
-            ifd for base in _exif_blocks(file) for ifd in _read_tree(file, base, size)
+            ifd for base in exif_blocks(file) for ifd in _read_tree(file, base, size)
         ]
     main: Ifd = {}
     # The sort keeps file order otherwise, so previews come last and hide nothing.
@@ -168,7 +168,7 @@ def _picture(ifds: list[Ifd]) -> Ifd:
     return max(candidates, key=rank, default={})
 
 
-def _exif_blocks(file: BinaryIO) -> list[int]:
+def exif_blocks(file: BinaryIO) -> list[int]:
     """Offsets of the TIFF trees in a file that isn't one: Exif of a preview, CR3's boxes."""
     file.seek(0)
     head = file.read(_MAX_SEARCH_BYTES)
@@ -184,7 +184,7 @@ def _read_tree(file: BinaryIO, base: int, size: int) -> list[Ifd]:
     if order is None or len(header) < 8:
         return []
     magic, first = struct.unpack(order + "HI", header[2:])
-    if magic not in _MAGIC:
+    if magic not in MAGIC:
         return []
     ifds: list[Ifd] = []
     pending, seen = [first], {0}

@@ -1,58 +1,238 @@
-"""A TIFF tree to bytes: tags, nested IFDs, one strip of pixels.
+"""A TIFF tree to bytes: tags, nested IFDs, pieces of pictures.
 
 tifffile writes no nested IFD such as Exif's, and a DNG without one loses its
 exposure data in most editors. Numbers of types and tags: TIFF 6.0 (Adobe, 1992),
-sections 2 and 8. Little endian. The same tags give the same bytes.
+sections 2 and 8. The same tags give the same bytes.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import BinaryIO
+
+import numpy as np
+
+from .errors import KpnError
 
 _BYTE, _ASCII, _SHORT, _LONG, _RATIONAL, _UNDEFINED, _SRATIONAL, _DOUBLE = 1, 2, 3, 4, 5, 7, 10, 12
 
-#: Bytes before the first IFD: byte order, 42, offset of the IFD.
-HEADER = struct.pack("<2sHL", b"II", 42, 8)
+#: The numbers that a value of each type consists of: bytes of one, how many. What bytes mean
+#: that a tag calls UNDEFINED is not known, so they are never turned.
+NUMBERS = {1: (1, 1), 2: (1, 1), 3: (2, 1), 4: (4, 1), 5: (4, 2), 6: (1, 1), 7: (1, 1), 8: (2, 1),
+           9: (4, 1), 10: (4, 2), 11: (4, 1), 12: (8, 1), 13: (4, 1)}  # fmt: skip
+
+#: The number after the byte order.
+TIFF = 42
 
 #: Largest denominator of a rational: keeps 1/60 s as 1/60, and six digits of anything.
 _DENOMINATOR = 1_000_000
 
+_HEADER_BYTES = 8
+_LARGEST = (1 << 32) - 1
+
 
 @dataclass(frozen=True)
 class Tag:
-    """One entry of an IFD: its number, TIFF type, count of values, and their bytes.
+    """One entry of an IFD.
 
-    `data` is a tuple of tags where the entry points to a nested IFD.
+    Attributes:
+        code: its number.
+        kind: TIFF type of its values.
+        count: how many of them there are.
+        data: their bytes, little-endian; `Ifds` or `Pieces` where the entry points to these.
+        at: where in the file the value should lie if it can; None for anywhere.
     """
 
     code: int
     kind: int
     count: int
-    data: bytes | tuple[Tag, ...]
+    data: bytes | Ifds | Pieces
+    at: int | None = None
 
 
-def encode_ifd(tags: Sequence[Tag], start: int = len(HEADER)) -> bytes:
-    """Return the bytes of an IFD, its values and its nested IFDs, to stand at offset `start`.
+Ifd = tuple[Tag, ...]
 
-    The length depends on the tags' sizes only, not on `start` or on their values.
+
+@dataclass(frozen=True)
+class Ifds:
+    """Directories that a tag points to."""
+
+    ifds: tuple[Ifd, ...]
+
+    def __len__(self) -> int:
+        return len(self.ifds)
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Bytes that a tag points to: strips and tiles of a picture."""
+
+    pieces: tuple[bytes | memoryview, ...]
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+
+def write(stream: BinaryIO, ifds: Sequence[Ifd], order: str = "<", magic: int = TIFF) -> None:
+    """Write a TIFF file: directories first, then their pieces.
+
+    Args:
+        stream: where to, from its beginning.
+        ifds: the chain of main directories, at least one.
+        order: "<" or ">": little- or big-endian.
+        magic: the number after the byte order.
+
+    Raises:
+        KpnError: if the file would be longer than the 4 GB that TIFF's offsets reach.
     """
-    values_start = start + 2 + 12 * len(tags) + 4
-    entries, values = bytearray(), bytearray()
-    for tag in sorted(tags, key=lambda tag: tag.code):
-        offset = values_start + len(values)
-        if isinstance(tag.data, tuple):
-            values += encode_ifd(tag.data, offset)
-            field = struct.pack("<L", offset)
-        elif len(tag.data) > 4:
-            values += tag.data + bytes(len(tag.data) % 2)  # offsets are even
-            field = struct.pack("<L", offset)
+    end = 0
+    for at, data in sorted(_blocks(ifds, order, magic), key=lambda block: block[0]):
+        stream.write(bytes(at - end))
+        stream.write(data)
+        end = at + len(data)
+
+
+def encode(ifds: Sequence[Ifd], order: str = "<", magic: int = TIFF) -> bytes:
+    """Return the bytes of a TIFF file; see `write`."""
+    result = bytearray()
+    for at, data in sorted(_blocks(ifds, order, magic), key=lambda block: block[0]):
+        result += bytes(at - len(result)) + data
+    return bytes(result)
+
+
+def swapped(data: bytes, kind: int) -> bytes:
+    """Return values of a type in the other byte order."""
+    size, _ = NUMBERS[kind]
+    return data if size == 1 else np.frombuffer(data, f"<u{size}").byteswap().tobytes()
+
+
+# --- layout ---------------------------------------------------------------------------
+
+
+def _blocks(ifds: Sequence[Ifd], order: str, magic: int) -> list[tuple[int, bytes | memoryview]]:
+    """Return offset and bytes of everything in the file."""
+    # Where pieces lie is known only behind all directories, whose size doesn't depend on it.
+    trial = _Layout(order, _pinned(ifds))
+    trial.place_chain(ifds)
+    pieces = [(trial.place(len(piece)), memoryview(piece).cast("B")) for piece in _pieces_of(ifds)]
+    layout = _Layout(order, _pinned(ifds), iter([at for at, _ in pieces]))
+    first = layout.place_chain(ifds)
+    if max(at + len(data) for at, data in (*layout.blocks, *pieces)) > _LARGEST:
+        raise KpnError("the picture is larger than the 4 GB that a TIFF or DNG can hold")
+    mark = b"II" if order == "<" else b"MM"
+    header = mark + struct.pack(order + "HL", magic, first)
+    return [(0, header), *layout.blocks, *((at, piece) for at, piece in pieces if len(piece))]
+
+
+class _Layout:
+    """Gives everything its place, the first gap that is large enough."""
+
+    def __init__(
+        self, order: str, pinned: dict[int, int], pieces: Iterator[int] | None = None
+    ) -> None:
+        """`pinned`: offset -> size of the values whose place is given."""
+        self.order = order
+        self.blocks: list[tuple[int, bytes | memoryview]] = []
+        self._pieces = pieces
+        self._pinned = pinned
+        starts = [_HEADER_BYTES, *(_even(at + size) for at, size in sorted(pinned.items()))]
+        self._gaps = [list(gap) for gap in zip(starts, (*sorted(pinned), _LARGEST), strict=True)]
+
+    def place(self, size: int) -> int:
+        """Return where so many bytes go; TIFF wants even offsets."""
+        for gap in self._gaps:
+            if gap[0] + size <= gap[1]:
+                at = gap[0]
+                gap[0] = _even(at + size)
+                return at
+        raise KpnError("the picture is larger than the 4 GB that a TIFF or DNG can hold")
+
+    def place_chain(self, ifds: Sequence[Ifd]) -> int:
+        """Place directories, each of which says where the next is; return where the first is."""
+        places = [self.place(_table_bytes(ifd)) for ifd in ifds]
+        for ifd, at, following in zip(ifds, places, (*places[1:], 0), strict=True):
+            self._fill(ifd, at, following)
+        return places[0]
+
+    def _fill(self, ifd: Ifd, at: int, following: int) -> None:
+        fields = [self._field(tag) for tag in sorted(ifd, key=lambda tag: tag.code)]
+        count = struct.pack(self.order + "H", len(ifd))
+        table = count + b"".join(fields) + struct.pack(self.order + "L", following)
+        self.blocks.append((at, table))
+
+    def _field(self, tag: Tag) -> bytes:
+        data = self._value(tag)
+        if len(data) > 4:
+            if tag.at is not None and self._pinned.get(tag.at) == len(data):
+                at = tag.at
+                del self._pinned[at]  # a second one of that place goes elsewhere
+            else:
+                at = self.place(len(data))
+            self.blocks.append((at, data))
+            data = struct.pack(self.order + "L", at)
+        head = struct.pack(self.order + "HHL", tag.code, tag.kind, tag.count)
+        return head + data.ljust(4, b"\0")
+
+    def _value(self, tag: Tag) -> bytes:
+        if isinstance(tag.data, bytes):
+            return tag.data if self.order == "<" else swapped(tag.data, tag.kind)
+        if isinstance(tag.data, Ifds):
+            offsets = []
+            for ifd in tag.data.ifds:
+                offsets.append(self.place(_table_bytes(ifd)))
+                self._fill(ifd, offsets[-1], 0)
         else:
-            field = tag.data.ljust(4, b"\0")
-        entries += struct.pack("<HHL4s", tag.code, tag.kind, tag.count, field)
-    return struct.pack("<H", len(tags)) + bytes(entries) + bytes(4) + bytes(values)
+            offsets = [0 if self._pieces is None else next(self._pieces) for _ in tag.data.pieces]
+        return struct.pack(f"{self.order}{len(offsets)}L", *offsets)
+
+
+def _table_bytes(ifd: Ifd) -> int:
+    return 2 + 12 * len(ifd) + 4
+
+
+def _even(offset: int) -> int:
+    return offset + offset % 2
+
+
+def _walk(ifds: Sequence[Ifd]) -> Iterator[Tag]:
+    """All tags in the order of writing: a directory's are sorted, nested ones come inside."""
+    for ifd in ifds:
+        for tag in sorted(ifd, key=lambda tag: tag.code):
+            if isinstance(tag.data, Ifds):
+                yield from _walk(tag.data.ifds)
+            yield tag
+
+
+def _pieces_of(ifds: Sequence[Ifd]) -> Iterator[bytes | memoryview]:
+    for tag in _walk(ifds):
+        if isinstance(tag.data, Pieces):
+            yield from tag.data.pieces
+
+
+def _pinned(ifds: Sequence[Ifd]) -> dict[int, int]:
+    """Return offset -> size of the values whose wish for a place can be granted.
+
+    Not behind everything else, which would leave a hole, nor over one another.
+    """
+    everything = sum(len(piece) for piece in _pieces_of(ifds))
+    granted: dict[int, int] = {}
+    end = _HEADER_BYTES
+    wishes = {
+        tag.at: len(tag.data)
+        for tag in _walk(ifds)
+        if tag.at is not None and isinstance(tag.data, bytes) and len(tag.data) > 4
+    }
+    for at, size in sorted(wishes.items()):
+        if end <= at <= everything and at + size < _LARGEST:
+            granted[at] = size
+            end = _even(at + size)
+    return granted
+
+
+# --- tags -----------------------------------------------------------------------------
 
 
 def ascii_tag(code: int, text: str) -> Tag:
@@ -78,7 +258,7 @@ def integer_tag(code: int, *values: int) -> Tag:
 
 
 def long_tag(code: int, *values: int) -> Tag:
-    """Unsigned 32-bit integers: the same size for every value, as offsets need."""
+    """Unsigned 32-bit integers."""
     return Tag(code, _LONG, len(values), struct.pack(f"<{len(values)}L", *values))
 
 
@@ -97,9 +277,19 @@ def double_tag(code: int, *values: float) -> Tag:
     return Tag(code, _DOUBLE, len(values), struct.pack(f"<{len(values)}d", *values))
 
 
-def ifd_tag(code: int, tags: Sequence[Tag]) -> Tag:
-    """A pointer to a nested IFD of these tags."""
-    return Tag(code, _LONG, 1, tuple(tags))
+def ifd_tag(code: int, *ifds: Sequence[Tag]) -> Tag:
+    """A pointer to nested IFDs of these tags."""
+    return Tag(code, _LONG, len(ifds), Ifds(tuple(tuple(ifd) for ifd in ifds)))
+
+
+def pieces_tag(code: int, pieces: Sequence[bytes | memoryview]) -> Tag:
+    """Where strips or tiles lie."""
+    return Tag(code, _LONG, len(pieces), Pieces(tuple(pieces)))
+
+
+def merge(*groups: Sequence[Tag], keep: Callable[[Tag], bool] = lambda tag: True) -> Ifd:
+    """Return one directory of all groups' tags; of the same tag the last group's counts."""
+    return tuple({tag.code: tag for group in groups for tag in group if keep(tag)}.values())
 
 
 def _fractions(values: Sequence[float], layout: str, largest: int) -> bytes:

@@ -1,0 +1,156 @@
+"""The pictures in a DNG: mosaic, preview and thumbnail, each as the tags of a directory.
+
+DNG specification 1.4, chapters 2 and 3 (compression, previews); TIFF 6.0, sections 15
+(tiles), 20 (colour) and 21 (YCbCr); TIFF Technical Note 2 (JPEG).
+"""
+
+from __future__ import annotations
+
+import io
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from . import ljpeg, tiff
+from .tiff import Ifd
+
+#: How a mosaic is stored: name -> Compression (tag 259).
+COMPRESSIONS = {"lossless": 7, "none": 1}
+
+#: Long sides in pixels: the preview fills a screen, the thumbnail is what file browsers show.
+PREVIEW_SIDE = 2048
+THUMBNAIL_SIDE = 256
+
+#: Side of a tile, about. Readers decode tiles in parallel; smaller ones cost more tables.
+_TILE = 512
+#: TIFF 6.0 wants tiles of whole multiples of this.
+_TILE_STEP = 16
+
+_SRGB = 2  # PreviewColorSpace
+
+
+def mosaic_ifd(mosaic: np.ndarray, compression: str = "none") -> Ifd:
+    """Return the directory of a raw mosaic: its size and pixels, not their meaning.
+
+    Args:
+        mosaic: `(height, width)` uint16.
+        compression: of `COMPRESSIONS`; "lossless" is lossless JPEG in tiles.
+    """
+    height, width = mosaic.shape
+    return (
+        tiff.long_tag(254, 0),  # NewSubfileType: the main picture
+        tiff.long_tag(256, width),
+        tiff.long_tag(257, height),
+        tiff.integer_tag(258, 16),  # BitsPerSample
+        tiff.integer_tag(259, COMPRESSIONS[compression]),
+        tiff.integer_tag(262, 32803),  # PhotometricInterpretation: CFA
+        tiff.integer_tag(277, 1),  # SamplesPerPixel
+        tiff.integer_tag(284, 1),  # PlanarConfiguration
+        *(_tiles(mosaic) if compression == "lossless" else _strip(mosaic.astype("<u2"))),
+    )
+
+
+def preview_ifd(rgb: np.ndarray) -> Ifd:
+    """Return the directory of a preview: a JPEG, so marked as one (DNG 1.4, p. 19).
+
+    Args:
+        rgb: `(rows, columns, 3)` uint8, sRGB, turned as the mosaic is; reduced to `PREVIEW_SIDE`.
+    """
+    rgb = _reduced(rgb, PREVIEW_SIDE)
+    file = io.BytesIO()
+    # 4:2:0, which is what the two tags below say.
+    Image.fromarray(rgb).save(file, "JPEG", quality=90, subsampling="4:2:0", optimize=True)
+    rows, columns, _ = rgb.shape
+    return (
+        tiff.long_tag(254, 1),  # NewSubfileType: a reduced picture
+        tiff.long_tag(256, columns),
+        tiff.long_tag(257, rows),
+        tiff.integer_tag(258, 8, 8, 8),  # BitsPerSample
+        tiff.integer_tag(259, 7),  # Compression: JPEG
+        tiff.integer_tag(262, 6),  # PhotometricInterpretation: YCbCr
+        tiff.pieces_tag(273, [file.getvalue()]),  # StripOffsets
+        tiff.integer_tag(277, 3),  # SamplesPerPixel
+        tiff.long_tag(278, rows),  # RowsPerStrip
+        tiff.long_tag(279, len(file.getvalue())),  # StripByteCounts
+        tiff.integer_tag(284, 1),  # PlanarConfiguration
+        tiff.integer_tag(530, 2, 2),  # YCbCrSubSampling
+        tiff.integer_tag(531, 1),  # YCbCrPositioning: centred, as JFIF has it
+        tiff.rational_tag(532, 0, 255, 128, 255, 128, 255),  # ReferenceBlackWhite: full range
+        tiff.long_tag(50970, _SRGB),  # PreviewColorSpace
+    )
+
+
+def thumbnail_ifd(rgb: np.ndarray) -> Ifd:
+    """Return the directory of an uncompressed thumbnail, as IFD 0 has it.
+
+    Args:
+        rgb: `(rows, columns, 3)` uint8, sRGB, turned as the mosaic is; reduced to
+            `THUMBNAIL_SIDE`.
+    """
+    rgb = _reduced(rgb, THUMBNAIL_SIDE)
+    rows, columns, _ = rgb.shape
+    return (
+        tiff.long_tag(254, 1),  # NewSubfileType: a reduced picture
+        tiff.long_tag(256, columns),
+        tiff.long_tag(257, rows),
+        tiff.integer_tag(258, 8, 8, 8),  # BitsPerSample
+        tiff.integer_tag(259, 1),  # Compression: none
+        tiff.integer_tag(262, 2),  # PhotometricInterpretation: RGB
+        tiff.integer_tag(277, 3),  # SamplesPerPixel
+        tiff.integer_tag(284, 1),  # PlanarConfiguration
+        *_strip(rgb),
+        tiff.long_tag(50970, _SRGB),  # PreviewColorSpace
+    )
+
+
+def _reduced(rgb: np.ndarray, side: int) -> np.ndarray:
+    rows, columns, _ = rgb.shape
+    factor = side / max(rows, columns)
+    if factor >= 1:
+        return np.ascontiguousarray(rgb)
+    size = max(1, round(columns * factor)), max(1, round(rows * factor))
+    return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+
+
+def _strip(pixels: np.ndarray) -> Ifd:
+    """One strip, uncompressed."""
+    pixels = np.ascontiguousarray(pixels)
+    return (
+        tiff.pieces_tag(273, [pixels.data]),  # StripOffsets
+        tiff.long_tag(278, len(pixels)),  # RowsPerStrip
+        tiff.long_tag(279, pixels.nbytes),  # StripByteCounts
+    )
+
+
+def _tiles(mosaic: np.ndarray) -> Ifd:
+    """Tiles of lossless JPEG; those that reach over the edge repeat its last cells."""
+    height, width = (_tile_side(side) for side in mosaic.shape)
+    rows, columns = (
+        _repeated(side, -(-side // tile) * tile)
+        for side, tile in zip(mosaic.shape, (height, width), strict=True)
+    )
+    padded = mosaic[np.ix_(rows, columns)]
+    tiles = [
+        ljpeg.encode(padded[top : top + height, left : left + width])
+        for top in range(0, len(rows), height)
+        for left in range(0, len(columns), width)
+    ]
+    return (
+        tiff.long_tag(322, width),  # TileWidth
+        tiff.long_tag(323, height),  # TileLength
+        tiff.pieces_tag(324, tiles),  # TileOffsets
+        tiff.long_tag(325, *map(len, tiles)),  # TileByteCounts
+    )
+
+
+def _repeated(side: int, whole: int) -> np.ndarray:
+    """Indices 0 to `side`, then the last two again and again: a cell, which costs no bits."""
+    index = np.arange(whole)
+    return np.where(index < side, index, side - 2 + (index - side) % 2)
+
+
+def _tile_side(side: int) -> int:
+    """About `_TILE`, and such that little reaches over the edge."""
+    count = max(1, round(side / _TILE))
+    return -(-side // (count * _TILE_STEP)) * _TILE_STEP
