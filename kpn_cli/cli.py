@@ -108,6 +108,13 @@ def _parse_formats(context: click.Context, option: click.Parameter, text: str) -
     help="Side of a tile in pixels; smaller needs less memory.",
 )
 @WEIGHTS
+@click.option(
+    "--compression",
+    type=click.Choice(["lossless", "none"]),
+    default="lossless",
+    show_default=True,
+    help="Of the DNG: lossless JPEG, or none.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace finished outputs instead of keeping them.")
 @JSON
 def denoise(
@@ -121,6 +128,7 @@ def denoise(
     precision: str,
     tile: int,
     weights: Path | None,
+    compression: str,
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -132,7 +140,17 @@ def denoise(
     from . import pipeline
 
     options = pipeline.Options(
-        output, formats, reference, strength, noise, device, precision, tile, weights, overwrite
+        output,
+        formats,
+        reference,
+        strength,
+        noise,
+        device,
+        precision,
+        tile,
+        weights,
+        overwrite,
+        compression,
     )
     try:
         with console.bar("", None) as move:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rawpy
@@ -39,9 +39,29 @@ def develop(info: RawInfo, planes: np.ndarray, *, linear: bool) -> np.ndarray:
     Raises:
         KpnError: if LibRaw no longer reads the file, or it is not the one `info` describes.
     """
-    mosaic, black, white = encode_planes(planes, info.phase, info.height, info.width)
-    rgb = _postprocess(info, mosaic, black, white)
+    rgb = _postprocess(info, planes)
     return rgb if linear else to_srgb(rgb)
+
+
+def preview(info: RawInfo, planes: np.ndarray) -> np.ndarray:
+    """Return a picture of planes to judge them by, a pixel for a cell, in a tenth of the time.
+
+    Args:
+        info, planes: as in `develop`.
+
+    Returns:
+        `(rows, columns, 3)` uint8, sRGB, half the mosaic's size and not rotated.
+
+    Raises:
+        KpnError: as `develop`.
+    """
+    rgb = _postprocess(info, planes, half_size=True, user_flip=0)
+    return to_eight_bits(to_srgb(rgb))
+
+
+def to_eight_bits(rgb: np.ndarray) -> np.ndarray:
+    """Return 8 bits of 16, rounded to nearest, any shape."""
+    return ((rgb.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 
 
 def to_srgb(linear: np.ndarray) -> np.ndarray:
@@ -89,9 +109,8 @@ def write_jpeg(path: Path | str, rgb: np.ndarray) -> None:
     Raises:
         KpnError: if the disk refuses the file.
     """
-    eight_bits = ((rgb.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
     with atomic(path) as temporary:
-        Image.fromarray(eight_bits).save(
+        Image.fromarray(to_eight_bits(rgb)).save(
             temporary,
             "JPEG",
             quality=95,
@@ -100,7 +119,8 @@ def write_jpeg(path: Path | str, rgb: np.ndarray) -> None:
         )
 
 
-def _postprocess(info: RawInfo, mosaic: np.ndarray, black: int, white: int) -> np.ndarray:
+def _postprocess(info: RawInfo, planes: np.ndarray, **options: Any) -> np.ndarray:
+    mosaic, black, white = encode_planes(planes, info.phase, info.height, info.width)
     try:
         with open(info.path, "rb") as file, rawpy.imread(file) as raw:
             sizes = raw.sizes
@@ -113,7 +133,7 @@ def _postprocess(info: RawInfo, mosaic: np.ndarray, black: int, white: int) -> n
             top, left = info.origin
             visible = raw.raw_image[top : top + info.height, left : left + info.width]
             visible[:] = mosaic
-            return raw.postprocess(_parameters(info, black, white))
+            return raw.postprocess(_parameters(info, black, white, **options))
     except (rawpy.LibRawError, OSError) as error:
         raise KpnError(
             f"{info.path}: LibRaw cannot develop it: {_reason(error)}. "
@@ -127,7 +147,7 @@ def _reason(error: Exception) -> str:
     return message.decode("utf-8", "replace") if isinstance(message, bytes) else str(error)
 
 
-def _parameters(info: RawInfo, black: int, white: int) -> rawpy.Params:
+def _parameters(info: RawInfo, black: int, white: int, **options: Any) -> rawpy.Params:
     red, green, blue = info.white_balance
     return rawpy.Params(
         # On clean mosaics of photos/val, 1.0 dB above AHD (35.0 against 34.0), at the same speed.
@@ -146,4 +166,5 @@ def _parameters(info: RawInfo, black: int, white: int) -> rawpy.Params:
         output_color=rawpy.ColorSpace.sRGB,
         output_bps=16,
         gamma=(1, 1),
+        **options,
     )

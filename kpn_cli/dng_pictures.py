@@ -30,12 +30,13 @@ _TILE_STEP = 16
 _SRGB = 2  # PreviewColorSpace
 
 
-def mosaic_ifd(mosaic: np.ndarray, compression: str = "none") -> Ifd:
+def mosaic_ifd(mosaic: np.ndarray, compression: str = "none", order: str = "<") -> Ifd:
     """Return the directory of a raw mosaic: its size and pixels, not their meaning.
 
     Args:
         mosaic: `(height, width)` uint16.
         compression: of `COMPRESSIONS`; "lossless" is lossless JPEG in tiles.
+        order: "<" or ">", the byte order of the file.
     """
     height, width = mosaic.shape
     return (
@@ -47,7 +48,7 @@ def mosaic_ifd(mosaic: np.ndarray, compression: str = "none") -> Ifd:
         tiff.integer_tag(262, 32803),  # PhotometricInterpretation: CFA
         tiff.integer_tag(277, 1),  # SamplesPerPixel
         tiff.integer_tag(284, 1),  # PlanarConfiguration
-        *(_tiles(mosaic) if compression == "lossless" else _strip(mosaic.astype("<u2"))),
+        *(_tiles(mosaic) if compression == "lossless" else _strip(mosaic.astype(order + "u2"))),
     )
 
 

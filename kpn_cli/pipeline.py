@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from . import bayer, burst, denoiser, develop, dng, noise_estimate
+from . import bayer, burst, denoiser, develop, dng_result, noise_estimate
 from .denoiser import Denoised, Frame
 from .device import keep_freed_memory, pick_device, pick_precision
+from .dng_pictures import COMPRESSIONS
 from .errors import KpnError
 from .network import KPN
 from .noise import NoiseModel, typical_read
@@ -48,6 +52,7 @@ class Options:
         tile: side of a tile in sensor pixels.
         weights: a weight file; None for the network that ships.
         overwrite: replace finished outputs instead of keeping them.
+        compression: of the DNG's mosaic, of `COMPRESSIONS`.
     """
 
     output: Path = Path("denoised")
@@ -60,6 +65,7 @@ class Options:
     tile: int = denoiser.DEFAULT_TILE
     weights: Path | None = None
     overwrite: bool = False
+    compression: str = "lossless"
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.formats if name not in SUFFIXES]
@@ -67,6 +73,10 @@ class Options:
             raise KpnError(f"--format {','.join(unknown)}: choose among {', '.join(SUFFIXES)}")
         if not 0 <= self.strength <= 4:
             raise KpnError(f"--strength {self.strength:g}: give a number from 0 to 4")
+        if self.compression not in COMPRESSIONS:
+            raise KpnError(
+                f"--compression {self.compression}: choose among {', '.join(COMPRESSIONS)}"
+            )
         if self.tile < 64:
             raise KpnError(f"--tile {self.tile}: give at least 64 pixels")
 
@@ -185,7 +195,7 @@ def denoise(
     clock.stop("measure noise")
     done = _run_network(engine, aligned, noise.model, options, on_stage)
     clock.stop("denoise")
-    _write(info, done, noise.model, missing, on_stage)
+    _write(info, done, noise.model, missing, options.compression, on_stage)
     clock.stop("write")
     return Result(
         info.path,
@@ -410,11 +420,24 @@ def _run_network(
     return done
 
 
+def _now() -> datetime:
+    """The time of modification; SOURCE_DATE_EPOCH where the same bytes are wanted every day.
+
+    See https://reproducible-builds.org/specs/source-date-epoch/
+    """
+    seconds = os.environ.get("SOURCE_DATE_EPOCH", "")
+    if seconds.isdecimal():
+        with suppress(ValueError, OverflowError, OSError):
+            return datetime.fromtimestamp(int(seconds), timezone.utc)
+    return datetime.now().astimezone()
+
+
 def _write(
     info: RawInfo,
     done: Denoised,
     noise: NoiseModel,
     outputs: dict[str, Path],
+    compression: str,
     on_stage: Callable[[Stage], None],
 ) -> None:
     """Write all formats of a burst; one development serves all that need it."""
@@ -426,11 +449,15 @@ def _write(
         if name == "dng":
             share = done.noise_left
             left = None if share is None else noise.with_strength(share**0.5)
-            mosaic, black, white = dng.encode_planes(
-                done.planes, info.phase, info.height, info.width
+            dng_result.write_result(
+                path,
+                info,
+                done.planes,
+                noise=left,
+                preview=develop.preview(info, done.planes),
+                compression=compression,
+                modified=_now(),
             )
-            tags = dng.tags_of(info, black=black, white=white, noise=left)
-            dng.write_cfa_dng(path, mosaic, tags)
         elif name == "linear":
             develop.write_tiff(path, rgb, linear=True)
         elif name == "srgb":

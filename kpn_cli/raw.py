@@ -147,6 +147,17 @@ def read_mosaic(info: RawInfo) -> np.ndarray:
     return mosaic
 
 
+def read_frame(info: RawInfo) -> np.ndarray:
+    """Return the whole frame with its masked borders, `(rows, columns)` uint16 in DN.
+
+    Raises:
+        KpnError: if the file has gone or is damaged.
+    """
+    check_file(info.path)
+    with _decoded(info.path, info.path.stat().st_size) as raw:
+        return raw.raw_image.copy()
+
+
 def read_planes(info: RawInfo) -> np.ndarray:
     """Return the planes R, G1, G2, B of a file, black subtracted, sensor white at 1.
 

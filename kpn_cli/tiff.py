@@ -284,7 +284,9 @@ def ifd_tag(code: int, *ifds: Sequence[Tag]) -> Tag:
 
 def pieces_tag(code: int, pieces: Sequence[bytes | memoryview]) -> Tag:
     """Where strips or tiles lie."""
-    return Tag(code, _LONG, len(pieces), Pieces(tuple(pieces)))
+    # As bytes: the length of an array's memoryview is its rows.
+    data = tuple(memoryview(piece).cast("B") for piece in pieces)
+    return Tag(code, _LONG, len(pieces), Pieces(data))
 
 
 def merge(*groups: Sequence[Tag], keep: Callable[[Tag], bool] = lambda tag: True) -> Ifd:

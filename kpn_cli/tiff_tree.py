@@ -24,6 +24,7 @@ from .tiff import NUMBERS, Ifd, Ifds, Pieces, Tag, encode, swapped
 _POINTERS = {330, 34665, 34853, 40965}
 _IFD_TYPE = 13
 _UNSIGNED = {1, 3, 4, 13}
+_RATIONAL = 5
 
 #: Tags that point to pieces of a picture -> those that say how long they are.
 _PIECES = {273: 279, 324: 325, 513: 514}
@@ -86,6 +87,15 @@ def numbers(tag: Tag) -> tuple[int, ...]:
 def integers(ifd: Ifd, code: int) -> tuple[int, ...]:
     """Return the unsigned integers of a directory's tag; () where absent."""
     return next((numbers(tag) for tag in ifd if tag.code == code), ())
+
+
+def fractions(ifd: Ifd, code: int) -> tuple[float, ...]:
+    """Return the numbers >= 0 of a directory's tag; () where absent or one is none."""
+    for tag in ifd:
+        if tag.code == code and tag.kind == _RATIONAL and isinstance(tag.data, bytes):
+            parts = np.frombuffer(tag.data, "<u4").astype(float)
+            return tuple((parts[::2] / parts[1::2]).tolist()) if parts[1::2].all() else ()
+    return tuple(float(value) for value in integers(ifd, code))
 
 
 @dataclass

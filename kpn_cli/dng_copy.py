@@ -1,0 +1,164 @@
+"""The tags of a source that its denoised DNG keeps, and where they belong.
+
+All of them, except what describes pixels that are there no more. Numbers and meaning: DNG
+specification 1.4, chapters 4 and 5; those above 51180 are of 1.5 to 1.7.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from . import opcodes
+from .metadata import PHOTOMETRIC_CFA
+from .tiff import Ifd, Ifds, Tag
+from .tiff_tree import Tree, integers
+
+SUB_IFDS, EXIF, GPS = 330, 34665, 34853
+_OPCODE_LIST_1 = 51008
+
+#: How the pixels of a directory are stored.
+_STORAGE = {
+    *(254, 255, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 280, 281, 284, 288, 289),
+    *(317, 322, 323, 324, 325, 338, 339, 340, 341, 347, 512, 513, 514, 515, 517, 518, 519),
+    *(520, 521, 529, 530, 531, 532),
+    *(50974, 50975),  # SubTileBlockSize, RowInterleaveFactor
+    *(52547, 52553, 52554, 52555),  # ColumnInterleaveFactor, JPEG XL's distance, effort, speed
+}
+
+#: Who rendered the preview, how and when; RawToPreviewGain.
+_PREVIEW = {*range(50966, 50972), 51112}
+
+#: Checksums and identities of the pixels: RawDataUniqueID, RawImageDigest, NewRawImageDigest.
+_IDENTITY = {50781, 50972, 51111}
+
+#: The levels of the mosaic, which are ours, LinearizationTable and the black levels' deltas
+#: included; and its noise.
+LEVELS = {50712, 50713, 50714, 50715, 50716, 50717, 51041}
+
+#: What belongs to the directory of the mosaic, where it isn't IFD 0 itself.
+_OF_THE_MOSAIC = LEVELS | {
+    *(33421, 33422),  # CFARepeatPatternDim, CFAPattern
+    *(50710, 50711),  # CFAPlaneColor, CFALayout
+    *(50718, 50719, 50720, 51125),  # DefaultScale, DefaultCropOrigin and Size, DefaultUserCrop
+    *(50733, 50737, 50738, 50780),  # BayerGreenSplit, ChromaBlurRadius, AntiAliasStrength,
+    # BestQualityScale
+    *(50829, 50830),  # ActiveArea, MaskedAreas
+    *(51008, 51009, 51022),  # OpcodeList1, 2, 3
+    52525,  # ProfileGainTableMap
+}
+
+#: NewSubfileType of renderings of the mosaic: itself, previews, enhanced by Adobe's converter.
+_RENDERINGS = {0, 1, 16, 0x10001}
+
+#: What is worth taking from the IFD 0 of another raw format: description, artist, XMP,
+#: copyright, IPTC, and what Windows writes. The rest is about its own pictures.
+_OF_ANY_PHOTO = {270, 315, 700, 33432, 33723, *range(40091, 40096)}
+
+#: Where these lie in the file is kept: MakerNote, DNGPrivateData. They hold offsets that
+#: only their maker knows, and many of them count from the beginning of the file.
+_PLACED = {37500, 50740}
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is kept of a DNG.
+
+    Attributes:
+        order: the file's byte order, in which the makers' notes are, too.
+        main: tags for IFD 0, Exif and GPS inside.
+        mosaic: tags for the mosaic's directory.
+        others: whole directories: masks and depth maps.
+        size: height and width of the whole frame, in sensor pixels.
+        white: WhiteLevel (tag 50717) or its default; DN.
+    """
+
+    order: str
+    main: Ifd
+    mosaic: Ifd
+    others: tuple[Ifd, ...]
+    size: tuple[int, int]
+    white: int
+
+
+def is_kept_whole(ifd: Ifd) -> bool:
+    """Whether a directory's picture is no rendering of the mosaic, so that it stays as it is."""
+    kind = integers(ifd, 254)
+    return bool(kind) and kind[0] not in _RENDERINGS
+
+
+def kept_of_dng(tree: Tree) -> Kept | None:
+    """Return what to keep of a DNG's tree; None where it has no Bayer mosaic."""
+    top = tree.ifds[0]
+    nested = [ifd for parent in tree.ifds for ifd in _nested(parent, SUB_IFDS)]
+    candidates = [ifd for ifd in (*tree.ifds, *nested) if _is_mosaic(ifd)]
+    if not candidates:
+        return None
+    mosaic = max(candidates, key=_area)
+    main = [tag for tag in top if tag.code not in _STORAGE | _PREVIEW | _IDENTITY | {SUB_IFDS}]
+    if mosaic is top:
+        moved = [tag for tag in main if tag.code in _OF_THE_MOSAIC]
+        main = [tag for tag in main if tag.code not in _OF_THE_MOSAIC]
+    else:
+        moved = [tag for tag in mosaic if tag.code not in _STORAGE | _IDENTITY | {SUB_IFDS}]
+        main = [tag for tag in main if tag.code not in LEVELS]
+    others = tuple(_free(ifd) for ifd in (*tree.ifds[1:], *nested) if is_kept_whole(ifd))
+    bits = (integers(mosaic, 258) or (16,))[0]
+    return Kept(
+        order=tree.order,
+        main=_free(tuple(main)),
+        mosaic=_free(tuple(filter(None, map(_still_true, moved)))),
+        others=others,
+        size=(integers(mosaic, 257)[0], integers(mosaic, 256)[0]),
+        white=(integers(mosaic, 50717) or ((1 << min(bits, 16)) - 1,))[0],
+    )
+
+
+def kept_of_any_raw(tree: Tree | None) -> tuple[Ifd, Ifd, Ifd]:
+    """Return what to keep of another raw format: tags for IFD 0, Exif, GPS."""
+    if tree is None:
+        return (), (), ()
+    main = tuple(tag for tag in tree.ifds[0] if tag.code in _OF_ANY_PHOTO)
+    exif = next((ifd for parent in tree.ifds for ifd in _nested(parent, EXIF)), None)
+    if exif is None:  # Canon's CR3 has Exif in a tree of its own
+        exif = next((ifd for ifd in tree.ifds[1:] if integers(ifd, 34855)), ())
+    gps = next((ifd for parent in tree.ifds for ifd in _nested(parent, GPS)), ())
+    return _free(main), _free(exif), _free(gps)
+
+
+def _nested(ifd: Ifd, code: int) -> tuple[Ifd, ...]:
+    return tuple(
+        nested
+        for tag in ifd
+        if tag.code == code and isinstance(tag.data, Ifds)
+        for nested in tag.data.ifds
+    )
+
+
+def _is_mosaic(ifd: Ifd) -> bool:
+    sized = integers(ifd, 256) and integers(ifd, 257)
+    return integers(ifd, 262) == (PHOTOMETRIC_CFA,) and bool(sized)
+
+
+def _area(ifd: Ifd) -> tuple[bool, int]:
+    return integers(ifd, 254) in ((), (0,)), integers(ifd, 256)[0] * integers(ifd, 257)[0]
+
+
+def _still_true(tag: Tag) -> Tag | None:
+    """A tag of the mosaic under our levels; None if nothing of it is left."""
+    if tag.code in LEVELS:
+        return None
+    if tag.code == _OPCODE_LIST_1 and isinstance(tag.data, bytes):
+        data = opcodes.without_levels(tag.data)
+        return Tag(tag.code, tag.kind, len(data), data) if data else None
+    return tag
+
+
+def _free(ifd: Ifd) -> Ifd:
+    """Let everything move in the file that can."""
+    return tuple(_moved(tag) for tag in ifd)
+
+
+def _moved(tag: Tag) -> Tag:
+    at = tag.at if tag.code in _PLACED else None
+    data = Ifds(tuple(map(_free, tag.data.ifds))) if isinstance(tag.data, Ifds) else tag.data
+    return Tag(tag.code, tag.kind, tag.count, data, at)

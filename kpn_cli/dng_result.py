@@ -1,0 +1,247 @@
+"""Clean planes -> the DNG that takes the place of the frame they came from.
+
+From a DNG, everything is kept but what denoising changes; the frame has the size it had,
+its masked borders included, so that all places in all tags stay true. From other raw formats
+a DNG is made anew, with their Exif in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from . import bayer, dng, tiff
+from .dng_copy import (
+    EXIF,
+    GPS,
+    LEVELS,
+    SUB_IFDS,
+    Kept,
+    is_kept_whole,
+    kept_of_any_raw,
+    kept_of_dng,
+)
+from .dng_pictures import mosaic_ifd, preview_ifd, thumbnail_ifd
+from .noise import NoiseModel
+from .raw import RawInfo, read_frame
+from .tiff import Ifd, Ifds, Tag
+from .tiff_tree import Tree, fractions, integers, read_tree
+
+_CFA_PLANE_COLOR, _ACTIVE_AREA, _CROP_ORIGIN, _CROP_SIZE = 50710, 50829, 50719, 50720
+#: Exif's fraction of a second and zone of DateTime, IFD 0's time of modification.
+_SUB_SEC_TIME, _OFFSET_TIME = 37520, 36880
+_SOFTWARE, _DATE_TIME = 305, 306
+_DNG_VERSION, _DNG_BACKWARD_VERSION = 50706, 50707
+
+#: Written where a source has none: Orientation, UniqueCameraModel, OriginalRawFileName.
+_WHERE_MISSING = {274, 50708, 50827}
+
+
+def write_result(
+    path: Path | str,
+    info: RawInfo,
+    planes: np.ndarray,
+    *,
+    noise: NoiseModel | None = None,
+    preview: np.ndarray | None = None,
+    compression: str = "lossless",
+    modified: datetime | None = None,
+) -> None:
+    """Write clean planes as a DNG.
+
+    Args:
+        path: the file to create or replace, atomically.
+        info: the frame in whose place it comes; its file is read again.
+        planes: `(4, cell_rows, cell_columns)` float, R, G1, G2, B; 0 is black, 1 is white.
+        noise: what is left in the planes.
+        preview: `(rows, columns, 3)` uint8, sRGB, of the visible area, not rotated; None for
+            grey, if nobody looks.
+        compression: of `dng_pictures.COMPRESSIONS`.
+        modified: time of modification, with its zone; None to leave it out.
+
+    Raises:
+        KpnError: if the disk refuses the file, or the source can't be read any more.
+    """
+    if preview is None:
+        preview = np.full((16, 16, 3), 128, np.uint8)
+    tree = read_tree(info.path, is_kept_whole)
+    is_dng = tree is not None and bool(integers(tree.ifds[0], _DNG_VERSION))
+    kept = kept_of_dng(tree) if is_dng else None
+    white = kept.white if kept is not None and kept.white > max(info.black) else info.white
+    gains = _gains(info, white)
+    visible, black, level = dng.encode_planes(
+        planes * gains[:, None, None], info.phase, info.height, info.width
+    )
+    tags = dng.tags_of(info, black=black, white=level, noise=noise and _scaled(noise, gains))
+    frame = visible if kept is None else _whole_frame(info, visible, kept.size, white)
+    if kept is None or frame is None:
+        dng.check_mosaic(path, visible, tags)
+        order = "<" if tree is None else tree.order
+        ifd = _new_dng(tree, order, visible, tags, preview, compression, modified)
+        dng.write_tree(path, [ifd], order)
+        return
+    dng.check_mosaic(path, frame, tags)
+    preview = _cropped(preview, kept.mosaic, info)
+    ifd = _copied_dng(kept, frame, tags, preview, compression, modified)
+    dng.write_tree(path, [ifd], kept.order)
+
+
+# --- levels ---------------------------------------------------------------------------
+
+
+def _gains(info: RawInfo, white: float) -> np.ndarray:
+    """Return what the planes R, G1, G2, B are multiplied by: `(4,)` float32.
+
+    kpn divides each plane by its own white minus black; DNG divides all of them by the same,
+    WhiteLevel minus the highest BlackLevel (chapter 5, "Mapping Raw Values"), and LibRaw may
+    know a lower white than the tag says. Undone, the file develops as its source did.
+    """
+    black = np.asarray(info.black)
+    return ((info.white - black) / (white - black.max())).astype(np.float32)
+
+
+def _scaled(noise: NoiseModel, gains: np.ndarray) -> NoiseModel:
+    """Return the noise of planes times gains."""
+    return NoiseModel(
+        tuple(float(g * s) for g, s in zip(gains, noise.shot, strict=True)),
+        tuple(float(g * g * o) for g, o in zip(gains, noise.read, strict=True)),
+    )
+
+
+def _whole_frame(
+    info: RawInfo, visible: np.ndarray, size: tuple[int, int], white: float
+) -> np.ndarray | None:
+    """Return the frame with its masked borders as the source has them, in our levels.
+
+    Args:
+        visible: `(height, width)` uint16, the clean mosaic.
+        size: height and width of the frame as the tags say.
+        white: level in DN that becomes ours.
+
+    Returns:
+        `size` uint16; None where LibRaw's frame isn't that of the tags.
+    """
+    if visible.shape == size:
+        return visible
+    source = read_frame(info)
+    if source.shape != size:
+        return None
+    step = (dng.OUTPUT_WHITE - dng.OUTPUT_BLACK) / (white - max(info.black))
+    top, left = info.origin
+    frame = np.empty(size, np.uint16)
+    for pixel, plane in enumerate(bayer.plane_order(info.phase)):
+        part = (slice((top + pixel // 2) % 2, None, 2), slice((left + pixel % 2) % 2, None, 2))
+        ours = (source[part] - info.black[plane]) * step + dng.OUTPUT_BLACK
+        frame[part] = np.clip(np.rint(ours), 0, dng.OUTPUT_WHITE)
+    frame[top : top + info.height, left : left + info.width] = visible
+    return frame
+
+
+# --- directories ----------------------------------------------------------------------
+
+
+def _copied_dng(
+    kept: Kept,
+    frame: np.ndarray,
+    tags: dng.DngTags,
+    preview: np.ndarray,
+    compression: str,
+    modified: datetime | None,
+) -> Ifd:
+    """Return IFD 0 of a DNG that takes over a DNG's tags."""
+    meaning = dng.cfa_tags(replace(tags, noise=_by_plane(tags.noise, kept.mosaic)))
+    levels = [tag for tag in meaning if tag.code in LEVELS]
+    mosaic = tiff.merge(meaning, kept.mosaic, mosaic_ifd(frame, compression, kept.order), levels)
+    pictures = tiff.ifd_tag(SUB_IFDS, mosaic, preview_ifd(preview), *kept.others)
+    version = integers(kept.main, _DNG_VERSION)
+    oldest = integers(kept.main, _DNG_BACKWARD_VERSION) or (*version[:2], 0, 0)
+    missing = [tag for tag in dng.camera_tags(tags) if tag.code in _WHERE_MISSING]
+    return tiff.merge(
+        missing,
+        [_exif_of_copy(tag, modified) for tag in kept.main],
+        thumbnail_ifd(preview),
+        _of_this_file(tags, modified),
+        [
+            tiff.byte_tag(_DNG_VERSION, bytes(max(version, dng.VERSION))),
+            tiff.byte_tag(_DNG_BACKWARD_VERSION, bytes(max(oldest, dng.BACKWARD_VERSION))),
+            pictures,
+        ],
+    )
+
+
+def _new_dng(
+    tree: Tree | None,
+    order: str,
+    mosaic: np.ndarray,
+    tags: dng.DngTags,
+    preview: np.ndarray,
+    compression: str,
+    modified: datetime | None,
+) -> Ifd:
+    """Return IFD 0 of a DNG made of another raw format."""
+    main, exif, gps = kept_of_any_raw(tree)
+    exif = tiff.merge(dng.exif_tags(tags), exif)
+    picture = (*mosaic_ifd(mosaic, compression, order), *dng.cfa_tags(tags))
+    return tiff.merge(
+        main,
+        dng.camera_tags(tags),
+        thumbnail_ifd(preview),
+        _of_this_file(tags, modified),
+        [
+            _exif_of_copy(tiff.ifd_tag(EXIF, exif), modified),
+            tiff.ifd_tag(SUB_IFDS, picture, preview_ifd(preview)),
+            *([tiff.ifd_tag(GPS, gps)] if gps else []),
+        ],
+    )
+
+
+def _of_this_file(tags: dng.DngTags, modified: datetime | None) -> list[Tag]:
+    result = [tiff.ascii_tag(_SOFTWARE, tags.software)]
+    if modified:
+        result.append(tiff.ascii_tag(_DATE_TIME, f"{modified:%Y:%m:%d %H:%M:%S}"))
+    return result
+
+
+def _exif_of_copy(tag: Tag, modified: datetime | None) -> Tag:
+    """Bring what Exif says of the time of modification up to date; other tags stay."""
+    if tag.code != EXIF or not isinstance(tag.data, Ifds) or modified is None:
+        return tag
+    zone = f"{modified:%z}"
+    news = [tiff.ascii_tag(_OFFSET_TIME, f"{zone[:3]}:{zone[3:5]}")] if zone else []
+    stale = {_SUB_SEC_TIME, _OFFSET_TIME}
+    ifds = ([t for t in ifd if t.code not in stale] + news for ifd in tag.data.ifds)
+    return tiff.ifd_tag(EXIF, *ifds)
+
+
+def _by_plane(noise: NoiseModel | None, mosaic: Ifd) -> NoiseModel | None:
+    """Return the noise with red and blue in the places that CFAPlaneColor gives them."""
+    colours = integers(mosaic, _CFA_PLANE_COLOR)
+    if noise is None or sorted(colours) != [0, 1, 2]:
+        return noise
+    planes = [((0,), (1, 2), (3,))[colour] for colour in colours]
+    order = [planes[0][0], planes[1][0], planes[1][-1], planes[2][0]]
+    return NoiseModel(
+        tuple(noise.shot[plane] for plane in order), tuple(noise.read[plane] for plane in order)
+    )
+
+
+def _cropped(preview: np.ndarray, mosaic: Ifd, info: RawInfo) -> np.ndarray:
+    """Return the part of the visible area's picture that the default crop shows."""
+    origin, size = fractions(mosaic, _CROP_ORIGIN), fractions(mosaic, _CROP_SIZE)
+    if len(size) != 2 or len(origin) != 2:
+        return preview
+    area = integers(mosaic, _ACTIVE_AREA) or (0, 0)
+    # Columns first: the crop is so given, and counts from the active area's origin.
+    starts = [area[1] - info.origin[1] + origin[0], area[0] - info.origin[0] + origin[1]]
+    rows, columns, _ = preview.shape
+    (left, right), (top, bottom) = (
+        (round(start * ours / all_), round((start + length) * ours / all_))
+        for start, length, ours, all_ in zip(
+            starts, size, (columns, rows), (info.width, info.height), strict=True
+        )
+    )
+    part = preview[max(top, 0) : bottom, max(left, 0) : right]
+    return part if part.size else preview
