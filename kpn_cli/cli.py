@@ -111,6 +111,7 @@ def _parse_formats(context: click.Context, option: click.Parameter, text: str) -
 @click.option(
     "--compression",
     type=click.Choice(["lossless", "none"]),
+    metavar="lossless|none",
     default="lossless",
     show_default=True,
     help="Of the DNG: lossless JPEG, or none.",

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rawpy
-import tifffile
-from PIL import Image
 
-from . import __version__
 from .dng import encode_planes
 from .errors import KpnError
-from .icc import rgb_profile
+from .rendering import to_eight_bits
 from .srgb import srgb_encode
-from .write import atomic
 
 if TYPE_CHECKING:
     from .raw import RawInfo
+
+#: Long side in sensor pixels of a mosaic whose preview needs no more than a pixel for a cell.
+_ENOUGH_CELLS = 3000
 
 
 def develop(info: RawInfo, planes: np.ndarray, *, linear: bool) -> np.ndarray:
@@ -44,24 +42,21 @@ def develop(info: RawInfo, planes: np.ndarray, *, linear: bool) -> np.ndarray:
 
 
 def preview(info: RawInfo, planes: np.ndarray) -> np.ndarray:
-    """Return a picture of planes to judge them by, a pixel for a cell, in a tenth of the time.
+    """Return a picture of planes to judge them by, not rotated.
 
     Args:
         info, planes: as in `develop`.
 
     Returns:
-        `(rows, columns, 3)` uint8, sRGB, half the mosaic's size and not rotated.
+        `(rows, columns, 3)` uint8, sRGB; a pixel for a cell where that is large enough, in a
+        tenth of the time.
 
     Raises:
         KpnError: as `develop`.
     """
-    rgb = _postprocess(info, planes, half_size=True, user_flip=0)
+    half = max(info.height, info.width) >= _ENOUGH_CELLS
+    rgb = _postprocess(info, planes, half_size=half, user_flip=0)
     return to_eight_bits(to_srgb(rgb))
-
-
-def to_eight_bits(rgb: np.ndarray) -> np.ndarray:
-    """Return 8 bits of 16, rounded to nearest, any shape."""
-    return ((rgb.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 
 
 def to_srgb(linear: np.ndarray) -> np.ndarray:
@@ -71,52 +66,6 @@ def to_srgb(linear: np.ndarray) -> np.ndarray:
     """
     table = np.rint(65535 * srgb_encode(np.arange(65536) / 65535)).astype(np.uint16)
     return table[linear]
-
-
-def write_tiff(path: Path | str, rgb: np.ndarray, *, linear: bool) -> None:
-    """Write a 16-bit RGB TIFF with its ICC profile. The same input gives the same bytes.
-
-    Args:
-        path: the file to create or replace, atomically.
-        rgb: `(rows, columns, 3)` uint16.
-        linear: whether `rgb` is linear light rather than sRGB.
-
-    Raises:
-        KpnError: if the disk refuses the file.
-    """
-    with atomic(path) as temporary:
-        tifffile.imwrite(
-            temporary,
-            rgb,
-            photometric="rgb",
-            compression="adobe_deflate",
-            # Behind the predictor, level 1 is twice as fast as 6 and no larger.
-            compressionargs={"level": 1},
-            predictor=True,
-            iccprofile=rgb_profile(linear=linear),
-            software=f"kpn {__version__}",
-            metadata=None,
-        )
-
-
-def write_jpeg(path: Path | str, rgb: np.ndarray) -> None:
-    """Write an 8-bit sRGB JPEG of good quality with its ICC profile.
-
-    Args:
-        path: the file to create or replace, atomically.
-        rgb: `(rows, columns, 3)` uint16, sRGB.
-
-    Raises:
-        KpnError: if the disk refuses the file.
-    """
-    with atomic(path) as temporary:
-        Image.fromarray(to_eight_bits(rgb)).save(
-            temporary,
-            "JPEG",
-            quality=95,
-            subsampling=0,
-            icc_profile=rgb_profile(linear=False),
-        )
 
 
 def _postprocess(info: RawInfo, planes: np.ndarray, **options: Any) -> np.ndarray:

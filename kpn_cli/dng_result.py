@@ -36,6 +36,8 @@ _SUB_SEC_TIME, _OFFSET_TIME = 37520, 36880
 _SOFTWARE, _DATE_TIME = 305, 306
 _DNG_VERSION, _DNG_BACKWARD_VERSION = 50706, 50707
 
+_CFA_PATTERN = {33421, 33422}  # CFARepeatPatternDim, CFAPattern
+
 #: Written where a source has none: Orientation, UniqueCameraModel, OriginalRawFileName.
 _WHERE_MISSING = {274, 50708, 50827}
 
@@ -154,7 +156,8 @@ def _copied_dng(
     """Return IFD 0 of a DNG that takes over a DNG's tags."""
     meaning = dng.cfa_tags(replace(tags, noise=_by_plane(tags.noise, kept.mosaic)))
     levels = [tag for tag in meaning if tag.code in LEVELS]
-    mosaic = tiff.merge(meaning, kept.mosaic, mosaic_ifd(frame, compression, kept.order), levels)
+    filters = [tag for tag in meaning if tag.code in _CFA_PATTERN]
+    mosaic = tiff.merge(filters, kept.mosaic, mosaic_ifd(frame, compression, kept.order), levels)
     pictures = tiff.ifd_tag(SUB_IFDS, mosaic, preview_ifd(preview), *kept.others)
     version = integers(kept.main, _DNG_VERSION)
     oldest = integers(kept.main, _DNG_BACKWARD_VERSION) or (*version[:2], 0, 0)

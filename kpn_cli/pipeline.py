@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import bayer, burst, denoiser, develop, dng_result, noise_estimate
+from . import bayer, burst, denoiser, develop, dng_result, noise_estimate, rendering
 from .denoiser import Denoised, Frame
 from .device import keep_freed_memory, pick_device, pick_precision
 from .dng_pictures import COMPRESSIONS
@@ -441,9 +441,9 @@ def _write(
     on_stage: Callable[[Stage], None],
 ) -> None:
     """Write all formats of a burst; one development serves all that need it."""
-    rgb = None
+    linear, now = None, _now()
     if set(outputs) - {"dng"}:
-        rgb = develop.develop(info, done.planes, linear=True)
+        linear = develop.develop(info, done.planes, linear=True)
     for number, (name, path) in enumerate(outputs.items()):
         on_stage(Stage("writing", number, len(outputs)))
         if name == "dng":
@@ -456,11 +456,12 @@ def _write(
                 noise=left,
                 preview=develop.preview(info, done.planes),
                 compression=compression,
-                modified=_now(),
+                modified=now,
             )
-        elif name == "linear":
-            develop.write_tiff(path, rgb, linear=True)
-        elif name == "srgb":
-            develop.write_tiff(path, develop.to_srgb(rgb), linear=False)
+            continue
+        rgb = linear if name == "linear" else develop.to_srgb(linear)
+        tags = rendering.photo_tags(info, rgb, linear=name == "linear", modified=now)
+        if name == "jpeg":
+            rendering.write_jpeg(path, rgb, tags)
         else:
-            develop.write_jpeg(path, develop.to_srgb(rgb))
+            rendering.write_tiff(path, rgb, linear=name == "linear", tags=tags)

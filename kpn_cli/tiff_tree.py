@@ -18,6 +18,7 @@ from typing import BinaryIO
 import numpy as np
 
 from .metadata import MAGIC, exif_blocks
+from .raw_checks import refuse
 from .tiff import NUMBERS, Ifd, Ifds, Pieces, Tag, encode, swapped
 
 #: Tags that point to directories: SubIFDs, Exif, GPS, Interoperability.
@@ -62,8 +63,15 @@ def read_tree(path: Path, wanted: Callable[[Ifd], bool] = lambda ifd: False) -> 
             point to those of the others are left out.
 
     Raises:
-        OSError: if the file can't be read.
+        KpnError: if the file can't be read.
     """
+    try:
+        return _read_tree(path, wanted)
+    except OSError as error:
+        refuse(path, f"cannot be read ({error.strerror})", "check the file and its permissions")
+
+
+def _read_tree(path: Path, wanted: Callable[[Ifd], bool]) -> Tree | None:
     with open(path, "rb") as file:
         size = file.seek(0, 2)
         tree = _Reader(file, 0, size, size, wanted).tree(MAGIC)

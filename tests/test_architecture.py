@@ -16,7 +16,7 @@ ORDER = [
     *("errors", "bayer", "noise", "noise_estimate", "metadata", "exif", "raw_checks", "raw"),
     *("align", "tiles"),
     *("srgb", "icc", "write", "tiff", "tiff_tree", "ljpeg"),
-    *("dng_pictures", "dng", "opcodes", "dng_copy", "dng_result", "develop"),
+    *("dng_pictures", "dng", "opcodes", "dng_copy", "dng_result", "rendering", "develop"),
     *("features", "network", "merge", "device", "weights"),
     *("burst", "denoiser", "pipeline"),
     *("photos", "protocol", "synth_config", "motion", "sensor", "synth", "shards"),

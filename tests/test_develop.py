@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from kpn_cli.bayer import PHASES, pack, unpack
-from kpn_cli.develop import develop, to_srgb, write_tiff
+from kpn_cli.develop import develop, to_srgb
 from kpn_cli.dng import DngTags, encode_planes, write_cfa_dng
 from kpn_cli.errors import KpnError
 from kpn_cli.icc import rgb_profile
+from kpn_cli.rendering import write_tiff
 from kpn_cli.srgb import srgb_decode, srgb_encode
 
 RAW = Path(__file__).parents[2] / "shared" / "raw"

@@ -1,0 +1,171 @@
+"""TIFF and JPEG of a developed picture, with the Exif and colour profile they can hold.
+
+TIFF 6.0 sections 14 (predictor) and Adobe's Deflate; Exif 2.32 for the tags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+from PIL import Image
+
+from . import __version__, dng, tiff
+from .dng_copy import EXIF, GPS, kept_of_any_raw
+from .icc import rgb_profile
+from .raw import RawInfo
+from .tiff import Ifd, Ifds, Tag
+from .tiff_tree import read_tree
+from .write import atomic
+
+#: Exif tags that are about the raw file: MakerNote, ComponentsConfiguration,
+#: CompressedBitsPerPixel, ColorSpace, PixelXDimension, PixelYDimension, Interoperability, and
+#: fraction and zone of the time of modification.
+_OF_THE_RAW = {37500, 37121, 37122, 40961, 40962, 40963, 40965, 37520, 36880}
+_XMP, _LENS_INFO, _LENS_SPECIFICATION = 700, 50736, 42034
+_SRGB, _UNCALIBRATED = 1, 65535  # ColorSpace
+
+#: A segment of a JPEG has 16 bits for its length.
+_MAX_JPEG_EXIF = 65000
+_LONG_VALUE = 512
+#: Bytes of a strip before compression: TIFF 6.0 says "about 8K", of the disks of its time.
+_STRIP_BYTES = 1 << 18
+
+
+def photo_tags(
+    info: RawInfo, rgb: np.ndarray, *, linear: bool, modified: datetime | None = None
+) -> Ifd:
+    """Return what a rendering says of the photo: camera, exposure, lens, place, time.
+
+    Args:
+        info: the raw frame; its file is read again.
+        rgb: `(rows, columns, 3)`, upright: the tags say so.
+        linear: whether it is linear light rather than sRGB.
+        modified: time of modification; None to leave it out.
+
+    Raises:
+        KpnError: if the file can't be read.
+    """
+    tree = read_tree(info.path)
+    main, exif, gps = kept_of_any_raw(tree)
+    rows, columns, _ = rgb.shape
+    lens = [
+        Tag(_LENS_SPECIFICATION, tag.kind, tag.count, tag.data)
+        for tag in (tree.ifds[0] if tree is not None else ())
+        if tag.code == _LENS_INFO
+    ]
+    exif = tiff.merge(
+        lens,
+        dng.exif_tags(dng.tags_of(info)),
+        [tag for tag in exif if tag.code not in _OF_THE_RAW],
+        [
+            tiff.integer_tag(40961, _UNCALIBRATED if linear else _SRGB),
+            tiff.integer_tag(40962, columns),
+            tiff.integer_tag(40963, rows),
+        ],
+    )
+    return tiff.merge(
+        # A raw's XMP tells editors how to develop it, which is done.
+        [tag for tag in main if tag.code != _XMP],
+        [
+            tiff.ascii_tag(271, info.make),
+            tiff.ascii_tag(272, info.model),
+            tiff.integer_tag(274, 1),  # Orientation: as it lies
+            tiff.ascii_tag(305, f"kpn {__version__}"),  # Software
+            tiff.ifd_tag(EXIF, exif),
+            *([tiff.ascii_tag(306, f"{modified:%Y:%m:%d %H:%M:%S}")] if modified else []),
+            *([tiff.ifd_tag(GPS, gps)] if gps else []),
+        ],
+    )
+
+
+def write_tiff(
+    path: Path | str, rgb: np.ndarray, *, linear: bool, tags: Sequence[Tag] = ()
+) -> None:
+    """Write a 16-bit RGB TIFF with its ICC profile. The same input gives the same bytes.
+
+    Args:
+        path: the file to create or replace, atomically.
+        rgb: `(rows, columns, 3)` uint16.
+        linear: whether `rgb` is linear light rather than sRGB.
+        tags: what else to say, as from `photo_tags`.
+
+    Raises:
+        KpnError: if the disk refuses the file.
+    """
+    rows, columns, _ = rgb.shape
+    step = max(1, _STRIP_BYTES // (6 * columns))
+    with ThreadPoolExecutor() as pool:
+        strips = list(pool.map(_deflated, (rgb[top : top + step] for top in range(0, rows, step))))
+    picture = (
+        tiff.long_tag(256, columns),
+        tiff.long_tag(257, rows),
+        tiff.integer_tag(258, 16, 16, 16),  # BitsPerSample
+        tiff.integer_tag(259, 8),  # Compression: Deflate
+        tiff.integer_tag(262, 2),  # PhotometricInterpretation: RGB
+        tiff.pieces_tag(273, strips),  # StripOffsets
+        tiff.integer_tag(277, 3),  # SamplesPerPixel
+        tiff.long_tag(278, step),  # RowsPerStrip
+        tiff.long_tag(279, *map(len, strips)),  # StripByteCounts
+        tiff.rational_tag(282, 300),  # XResolution, which TIFF demands
+        tiff.rational_tag(283, 300),  # YResolution
+        tiff.integer_tag(284, 1),  # PlanarConfiguration
+        tiff.integer_tag(296, 2),  # ResolutionUnit: inch
+        tiff.ascii_tag(305, f"kpn {__version__}"),  # Software
+        tiff.integer_tag(317, 2),  # Predictor: horizontal differences
+        tiff.undefined_tag(34675, rgb_profile(linear=linear)),  # InterColorProfile
+    )
+    dng.write_tree(path, [tiff.merge(picture, tags)])
+
+
+def write_jpeg(path: Path | str, rgb: np.ndarray, tags: Sequence[Tag] = ()) -> None:
+    """Write an 8-bit sRGB JPEG of good quality with its ICC profile.
+
+    Args:
+        path: the file to create or replace, atomically.
+        rgb: `(rows, columns, 3)` uint16, sRGB.
+        tags: what else to say, as from `photo_tags`; long ones are left out where all of them
+            are more than a JPEG can hold.
+
+    Raises:
+        KpnError: if the disk refuses the file.
+    """
+    exif = tiff.encode([tuple(tags)]) if tags else b""
+    if len(exif) > _MAX_JPEG_EXIF:
+        exif = tiff.encode([_short(tuple(tags))])
+    with atomic(path) as temporary:
+        Image.fromarray(to_eight_bits(rgb)).save(
+            temporary,
+            "JPEG",
+            quality=95,
+            subsampling=0,
+            icc_profile=rgb_profile(linear=False),
+            exif=b"Exif\0\0" + exif if exif and len(exif) <= _MAX_JPEG_EXIF else b"",
+        )
+
+
+def _short(ifd: Ifd) -> Ifd:
+    """Leave out texts and notes of more than `_LONG_VALUE` bytes."""
+    nested = (
+        Tag(tag.code, tag.kind, tag.count, Ifds(tuple(map(_short, tag.data.ifds))))
+        if isinstance(tag.data, Ifds)
+        else tag
+        for tag in ifd
+    )
+    return tuple(tag for tag in nested if len(tag.data) <= _LONG_VALUE)
+
+
+def to_eight_bits(rgb: np.ndarray) -> np.ndarray:
+    """Return 8 bits of 16, rounded to nearest, any shape."""
+    return ((rgb.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+
+
+def _deflated(part: np.ndarray) -> bytes:
+    steps = part.astype("<u2")
+    steps[:, 1:] -= part[:, :-1]
+    # Behind the predictor, level 1 is twice as fast as 6 and no larger.
+    return imagecodecs.zlib_encode(steps, level=1)

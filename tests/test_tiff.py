@@ -1,0 +1,110 @@
+"""Every TIFF tree we write is read back whole, wherever its parts had to go."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
+from trees import contents, trees
+
+from kpn_cli import tiff
+from kpn_cli.tiff_tree import read_tree
+
+orders = pytest.mark.parametrize("order", ["<", ">"])
+
+
+@given(tree=trees(), order=st.sampled_from("<>"))
+def test_a_tree_reads_back_as_it_was_written(tmp_path_factory, tree, order):
+    path = tmp_path_factory.getbasetemp() / "tree.tif"
+    path.write_bytes(tiff.encode(tree, order))
+    found = read_tree(path, lambda ifd: True)
+    assert found.order == order
+    assert contents(found.ifds) == contents(tree)
+
+
+@given(tree=trees(), order=st.sampled_from("<>"))
+def test_writing_to_a_stream_and_to_bytes_is_the_same_every_time(tree, order):
+    stream = io.BytesIO()
+    tiff.write(stream, tree, order)
+    assert stream.getvalue() == tiff.encode(tree, order) == tiff.encode(tree, order)
+
+
+@orders
+def test_tifffile_reads_values_of_every_type(tmp_path, order):
+    tags = (
+        *(tiff.long_tag(code, 1) for code in (256, 257, 277, 278)),
+        tiff.integer_tag(258, 8),
+        tiff.integer_tag(262, 1),
+        tiff.pieces_tag(273, [b"\x2a"]),
+        tiff.long_tag(279, 1),
+        tiff.ascii_tag(271, "maker"),
+        tiff.integer_tag(65001, 1, 2, 3),
+        tiff.integer_tag(65002, 1, 70000),
+        tiff.rational_tag(65003, 0.5, 3),
+        tiff.signed_rational_tag(65004, -0.25),
+        tiff.double_tag(65005, 1e-9, -2.5),
+        tiff.byte_tag(65006, b"\1\2\3\4\5"),
+    )
+    (tmp_path / "a.tif").write_bytes(tiff.encode([tags], order))
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        assert file.byteorder == order
+        found = {tag.code: tag.value for tag in file.pages[0].tags}
+        assert file.pages[0].asarray() == 42
+    assert found[271] == "maker"
+    assert found[65001] == (1, 2, 3)
+    assert found[65002] == (1, 70000)
+    assert found[65003] == (1, 2, 3, 1)
+    assert found[65004] == (-1, 4)
+    assert found[65005] == (1e-9, -2.5)
+    assert found[65006] == b"\1\2\3\4\5"
+
+
+@pytest.mark.parametrize("at", [8, 100, 1234, 40_000])
+def test_a_note_that_must_stay_is_where_it_was_and_the_rest_goes_around_it(tmp_path, at):
+    note = tiff.Tag(37500, 7, 600, bytes(range(200)) * 3, at)
+    pieces = [bytes([n]) * 1000 for n in range(80)]
+    tags = (tiff.ascii_tag(271, "maker" * 20), note, tiff.pieces_tag(324, pieces),
+            tiff.long_tag(325, *map(len, pieces)))  # fmt: skip
+    data = tiff.encode([tags])
+    assert data[at : at + 600] == note.data
+    assert len(data) < 83_000  # no hole larger than a piece
+    (tmp_path / "a.tif").write_bytes(data)
+    assert contents(read_tree(tmp_path / "a.tif", lambda ifd: True).ifds) == contents([tags])
+
+
+def test_a_note_that_was_behind_everything_moves_rather_than_leave_a_hole():
+    note = tiff.Tag(37500, 7, 600, bytes(600), 1 << 30)
+    assert len(tiff.encode([(note,)])) < 1000
+
+
+def test_notes_that_were_in_one_place_both_survive(tmp_path):
+    notes = (tiff.Tag(37500, 7, 60, b"a" * 60, 500), tiff.Tag(50740, 1, 80, b"b" * 80, 520))
+    more = tiff.pieces_tag(324, [bytes(5000)]), tiff.long_tag(325, 5000)
+    (tmp_path / "a.tif").write_bytes(tiff.encode([(*notes, *more)]))
+    found = read_tree(tmp_path / "a.tif", lambda ifd: True)
+    assert contents(found.ifds) == contents([(*notes, *more)])
+
+
+def test_values_begin_at_even_offsets(tmp_path):
+    tags = tuple(tiff.ascii_tag(code, "x" * (code - 64990)) for code in range(65000, 65009))
+    (tmp_path / "a.tif").write_bytes(tiff.encode([tags]))
+    assert all(tag.at % 2 == 0 for tag in read_tree(tmp_path / "a.tif").ifds[0])
+
+
+def test_the_last_group_wins_and_names_each_tag_once():
+    first, second = [tiff.ascii_tag(271, "a"), tiff.ascii_tag(272, "b")], [tiff.ascii_tag(271, "c")]
+    merged = {tag.code: tag.data for tag in tiff.merge(first, second)}
+    assert merged == {271: b"c\0", 272: b"b\0"}
+
+
+@pytest.mark.parametrize("kind", tiff.NUMBERS)
+def test_swapping_twice_changes_nothing_and_once_turns_each_number(kind):
+    size, each = tiff.NUMBERS[kind]
+    data = bytes(range(3 * size * each))
+    assert tiff.swapped(tiff.swapped(data, kind), kind) == data
+    turned = np.frombuffer(tiff.swapped(data, kind), f">u{size}")
+    np.testing.assert_array_equal(turned, np.frombuffer(data, f"<u{size}"))
