@@ -35,10 +35,13 @@ def mosaic_ifd(mosaic: np.ndarray, compression: str = "none", order: str = "<") 
 
     Args:
         mosaic: `(height, width)` uint16.
-        compression: of `COMPRESSIONS`; "lossless" is lossless JPEG in tiles.
+        compression: of `COMPRESSIONS`; "lossless" is lossless JPEG in tiles, where the mosaic
+            is as wide as one.
         order: "<" or ">", the byte order of the file.
     """
     height, width = mosaic.shape
+    if width < _TILE_STEP:
+        compression = "none"
     return (
         tiff.long_tag(254, 0),  # NewSubfileType: the main picture
         tiff.long_tag(256, width),
@@ -154,4 +157,6 @@ def _repeated(side: int, whole: int) -> np.ndarray:
 def _tile_side(side: int) -> int:
     """About `_TILE`, and such that little reaches over the edge."""
     count = max(1, round(side / _TILE))
+    # LibRaw reads no tile that is wider than the whole mosaic.
+    count += count == 1 and side % _TILE_STEP > 0
     return -(-side // (count * _TILE_STEP)) * _TILE_STEP

@@ -73,12 +73,13 @@ def write_result(
     is_dng = tree is not None and bool(integers(tree.ifds[0], _DNG_VERSION))
     kept = kept_of_dng(tree) if is_dng else None
     white = kept.white if kept is not None and kept.white > max(info.black) else info.white
-    gains = _gains(info, white)
-    visible, black, level = dng.encode_planes(
-        planes * gains[:, None, None], info.phase, info.height, info.width
+    step, black = _levels(info, white)
+    visible, _, level = dng.encode_planes(
+        _at_levels(planes, info, step, black), info.phase, info.height, info.width
     )
-    tags = dng.tags_of(info, black=black, white=level, noise=noise and _scaled(noise, gains))
-    frame = visible if kept is None else _whole_frame(info, visible, kept.size, white)
+    left = noise and _scaled(noise, (info.white - np.asarray(info.black)) * step / (level - black))
+    tags = dng.tags_of(info, black=tuple(black), white=level, noise=left)
+    frame = visible if kept is None else _whole_frame(info, visible, kept.size, step, black)
     if kept is None or frame is None:
         dng.check_mosaic(path, visible, tags)
         order = "<" if tree is None else tree.order
@@ -94,15 +95,31 @@ def write_result(
 # --- levels ---------------------------------------------------------------------------
 
 
-def _gains(info: RawInfo, white: float) -> np.ndarray:
-    """Return what the planes R, G1, G2, B are multiplied by: `(4,)` float32.
+def _levels(info: RawInfo, white: float) -> tuple[float, np.ndarray]:
+    """Return how many of our steps a DN of the source becomes, and our black levels, `(4,)`.
 
-    kpn divides each plane by its own white minus black; DNG divides all of them by the same,
-    WhiteLevel minus the highest BlackLevel (chapter 5, "Mapping Raw Values"), and LibRaw may
-    know a lower white than the tag says. Undone, the file develops as its source did.
+    The source's numbers are only stretched and shifted, so black levels that differ keep
+    their distances. Readers divide by white minus each channel's black, or minus the highest
+    (DNG chapter 5), or minus the lowest (LibRaw): thus all of them develop what they did.
+
+    Args:
+        info: the source.
+        white: the source's WhiteLevel in DN, which LibRaw may have lowered for `info.white`.
     """
-    black = np.asarray(info.black)
-    return ((info.white - black) / (white - black.max())).astype(np.float32)
+    source = np.asarray(info.black)
+    step = (dng.OUTPUT_WHITE - dng.OUTPUT_BLACK) / (white - source.max())
+    black = dng.OUTPUT_BLACK + (source - source.max()) * step
+    return step, np.rint(np.maximum(black, dng.OUTPUT_BLACK / 2))
+
+
+def _at_levels(planes: np.ndarray, info: RawInfo, step: float, black: np.ndarray) -> np.ndarray:
+    """Return planes whose 0 and 1 are `dng.OUTPUT_BLACK` and `OUTPUT_WHITE`, as float32."""
+    span = dng.OUTPUT_WHITE - dng.OUTPUT_BLACK
+    gain = (info.white - np.asarray(info.black)) * step / span
+    offset = (black - dng.OUTPUT_BLACK) / span
+    result = planes * gain.astype(np.float32)[:, None, None]
+    result += offset.astype(np.float32)[:, None, None]
+    return result
 
 
 def _scaled(noise: NoiseModel, gains: np.ndarray) -> NoiseModel:
@@ -114,14 +131,14 @@ def _scaled(noise: NoiseModel, gains: np.ndarray) -> NoiseModel:
 
 
 def _whole_frame(
-    info: RawInfo, visible: np.ndarray, size: tuple[int, int], white: float
+    info: RawInfo, visible: np.ndarray, size: tuple[int, int], step: float, black: np.ndarray
 ) -> np.ndarray | None:
     """Return the frame with its masked borders as the source has them, in our levels.
 
     Args:
         visible: `(height, width)` uint16, the clean mosaic.
         size: height and width of the frame as the tags say.
-        white: level in DN that becomes ours.
+        step, black: of `_levels`.
 
     Returns:
         `size` uint16; None where LibRaw's frame isn't that of the tags.
@@ -131,12 +148,11 @@ def _whole_frame(
     source = read_frame(info)
     if source.shape != size:
         return None
-    step = (dng.OUTPUT_WHITE - dng.OUTPUT_BLACK) / (white - max(info.black))
     top, left = info.origin
     frame = np.empty(size, np.uint16)
     for pixel, plane in enumerate(bayer.plane_order(info.phase)):
         part = (slice((top + pixel // 2) % 2, None, 2), slice((left + pixel % 2) % 2, None, 2))
-        ours = (source[part] - info.black[plane]) * step + dng.OUTPUT_BLACK
+        ours = (source[part] - np.float32(info.black[plane])) * np.float32(step) + black[plane]
         frame[part] = np.clip(np.rint(ours), 0, dng.OUTPUT_WHITE)
     frame[top : top + info.height, left : left + info.width] = visible
     return frame

@@ -11,7 +11,10 @@ from kpn_cli.tiff import Ifds, Pieces, Tag
 def contents(ifds):
     """Tags in order, without places in the file."""
     return [
-        [(tag.code, tag.kind, tag.count, _content(tag)) for tag in sorted(ifd, key=lambda t: t.code)]
+        [
+            (tag.code, tag.kind, tag.count, _content(tag))
+            for tag in sorted(ifd, key=lambda t: t.code)
+        ]
         for ifd in ifds
     ]
 
