@@ -101,7 +101,7 @@ def read_info(path: str | Path) -> RawInfo:
         top, left, height, width = _visible_area(raw, metadata)
         phase = _phase(path, raw, top, left)
         black = _black_levels(raw, metadata, phase, top, left)
-        white = _white_level(raw)
+        white = _white_level(raw, metadata)
         if not white > max(black):
             refuse(
                 path, f"white level {white:g} isn't above black level {max(black):g}",
@@ -295,15 +295,16 @@ def _black_levels(
     return tuple(by_plane[plane] for plane in range(4))
 
 
-def _white_level(raw: rawpy.RawPy) -> float:
+def _white_level(raw: rawpy.RawPy, metadata: Metadata) -> float:
     """Return the lowest channel's saturation in DN.
 
     LibRaw's level (of a DNG: WhiteLevel, tag 50717) may be what the file's numbers can
     hold; where the maker says per channel up to where they are linear, that counts,
-    unless it can't be meant.
+    unless it can't be meant. Not in a DNG: by the camera's name alone, LibRaw makes up
+    such levels for numbers that have been scaled since.
     """
     white = float(raw.white_level)
-    linear = raw.camera_white_level_per_channel or ()
+    linear = () if metadata.is_dng else raw.camera_white_level_per_channel or ()
     return min([white, *(float(level) for level in linear if white / 2 <= level <= white)])
 
 

@@ -1,0 +1,176 @@
+"""Raw files with everything in them: a DNG of many directories, a NEF as TIFF/EP has it."""
+
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from kpn_cli import tiff
+from kpn_cli.tiff import Ifd, Tag
+
+BLACK, WHITE = 512, 16000
+COLOUR = {"R": 0, "G": 1, "B": 2}
+MAKER_NOTE = b"Maker\0" + bytes(range(250)) * 4
+NOTE_AT = 6000
+MASK = bytes(range(64))
+#: XYZ -> camera, of a camera like sRGB.
+MATRIX = (3.2406, -1.5372, -0.4986, -0.9689, 1.8758, 0.0415, 0.0557, -0.2040, 1.0570)
+
+
+def opcode(number: int, data: bytes = b"") -> bytes:
+    """One opcode of DNG 1.3, optional; without parameters given, of no effect."""
+    data = data or _IDLE.get(number, bytes(8))
+    return struct.pack(">LBBBBLL", number, 1, 3, 0, 0, 1, len(data)) + data
+
+
+_IDLE = {
+    # WarpRectilinear: planes, for each of them radial and tangential terms; the centre.
+    1: struct.pack(">L8d", 1, 1, 0, 0, 0, 0, 0, 0.5, 0.5),
+    4: struct.pack(">LL", 0, 1),  # FixBadPixelsConstant: those that are 0; Bayer phase
+    5: struct.pack(">LLL", 1, 0, 0),  # FixBadPixelsList: no points, no rectangles
+    # GainMap: area, planes, pitches; points, spacing, origin; map planes, a gain.
+    9: struct.pack(">10L4dLf", 0, 0, 150, 200, 0, 1, 1, 1, 1, 1, 1, 1, 0, 0, 1, 1),
+}
+
+
+def opcode_list(*opcodes: bytes) -> bytes:
+    return struct.pack(">L", len(opcodes)) + b"".join(opcodes)
+
+
+def scene(height: int, width: int) -> np.ndarray:
+    """A smooth scene in DN with a little noise, different in each block."""
+    y, x = np.mgrid[:height, :width]
+    signal = 0.05 + 0.5 * (0.5 + 0.5 * np.sin(x / 23 + y / 31))
+    noise = np.random.default_rng(0).normal(0, 0.003, signal.shape)
+    return np.rint(BLACK + (WHITE - BLACK) * (signal + noise)).astype(np.uint16)
+
+
+def rich_dng(path: Path, mosaic: np.ndarray, order: str = "<", orientation: int = 6) -> tuple:
+    """Write a DNG as an editor's converter does; return its directories: IFD 0, mosaic, mask.
+
+    Thumbnail in IFD 0, mosaic with a masked border of 8 columns and 6 rows in a SubIFD, then a
+    preview and a transparency mask; Exif with a MakerNote, GPS, XMP, profiles, opcodes.
+    """
+    height, width = mosaic.shape
+    mosaic = mosaic.copy()
+    mosaic[:6] = mosaic[:, :8] = BLACK
+    exif = (
+        tiff.undefined_tag(36864, b"0231"),
+        tiff.rational_tag(33434, 1 / 125),
+        tiff.rational_tag(33437, 2.8),
+        tiff.integer_tag(34855, 3200),
+        tiff.ascii_tag(36867, "2024:01:02 03:04:05"),
+        tiff.ascii_tag(36880, "+09:00"),
+        tiff.ascii_tag(37520, "77"),
+        tiff.ascii_tag(42036, "Lens 50mm f/1.8"),
+        Tag(37500, 7, len(MAKER_NOTE), MAKER_NOTE, NOTE_AT),
+        tiff.ifd_tag(40965, (tiff.ascii_tag(1, "R98"),)),
+    )
+    gps = (tiff.byte_tag(0, bytes((2, 3, 0, 0))), tiff.rational_tag(2, 48, 51, 29.5))
+    profile = tiff.encode(
+        [(tiff.ascii_tag(50936, "Vivid"), tiff.signed_rational_tag(50721, *MATRIX))], order, 0x4352
+    )
+    raw = (
+        *_picture(0, 32803, width, height, 1, mosaic.astype(order + "u2").tobytes(), 16),
+        tiff.integer_tag(33421, 2, 2),
+        tiff.byte_tag(33422, bytes((1, 0, 2, 1))),  # GRBG, from the active area's corner
+        tiff.byte_tag(50710, bytes((0, 1, 2))),
+        tiff.integer_tag(50713, 1, 1),
+        tiff.rational_tag(50714, BLACK),
+        tiff.integer_tag(50717, WHITE),
+        tiff.rational_tag(50718, 1, 1),
+        tiff.rational_tag(50719, 10, 4),
+        tiff.rational_tag(50720, width - 8 - 20, height - 6 - 8),
+        tiff.long_tag(50829, 6, 8, height, width),
+        tiff.long_tag(50830, 0, 0, height, 8),  # MaskedAreas
+        tiff.undefined_tag(51008, opcode_list(opcode(4), opcode(5))),
+        tiff.undefined_tag(51009, opcode_list(opcode(9))),
+        tiff.undefined_tag(51022, opcode_list(opcode(1))),
+        tiff.double_tag(51041, *(1e-3, 1e-6) * 3),
+    )
+    preview = io.BytesIO()
+    Image.new("RGB", (80, 60), "red").save(preview, "JPEG")
+    mask = _picture(4, 34892, 8, 8, 1, MASK, 8)
+    main = (
+        *_picture(1, 2, 16, 12, 3, bytes(16 * 12 * 3), 8),
+        tiff.ascii_tag(270, "a title"),
+        tiff.ascii_tag(271, "Maker"),
+        tiff.ascii_tag(272, "Model 1"),
+        tiff.integer_tag(274, orientation),
+        tiff.ascii_tag(305, "Firmware 1.0"),
+        tiff.ascii_tag(306, "2024:01:02 03:04:06"),
+        tiff.ascii_tag(315, "An artist"),
+        tiff.byte_tag(700, b"<x:xmpmeta/>"),
+        tiff.ascii_tag(33432, "(c) someone"),
+        tiff.ifd_tag(330, raw, _picture(1, 6, 80, 60, 3, preview.getvalue(), 8, 7), mask),
+        tiff.ifd_tag(34665, exif),
+        tiff.ifd_tag(34853, gps),
+        tiff.byte_tag(50706, bytes((1, 4, 0, 0))),
+        tiff.byte_tag(50707, bytes((1, 3, 0, 0))),
+        tiff.ascii_tag(50708, "Maker Model 1"),
+        tiff.signed_rational_tag(50721, *MATRIX),
+        tiff.signed_rational_tag(50730, 0.35),  # BaselineExposure
+        tiff.rational_tag(50728, 0.5, 1, 0.625),
+        tiff.rational_tag(50736, 50, 50, 1.8, 1.8),  # LensInfo
+        tiff.byte_tag(50740, b"Private\0" + bytes(90)),
+        tiff.integer_tag(50778, 21),
+        tiff.byte_tag(50781, bytes(16)),  # RawDataUniqueID
+        tiff.byte_tag(50827, b"original.raw\0"),
+        tiff.pieces_tag(50933, [profile]),  # ExtraCameraProfiles
+        tiff.ascii_tag(50936, "Standard"),
+        tiff.byte_tag(50966, b"Editor\0"),  # PreviewApplicationName
+        tiff.long_tag(50970, 2),
+        tiff.byte_tag(51111, bytes(range(16))),  # NewRawImageDigest
+    )
+    path.write_bytes(tiff.encode([main], order))
+    return main, raw, mask
+
+
+def nef(path: Path, mosaic: np.ndarray) -> Path:
+    """Write an uncompressed NEF: TIFF/EP, for which LibRaw knows black 600 and the colours."""
+    height, width = mosaic.shape
+    exif = (
+        tiff.rational_tag(33434, 1 / 125),
+        tiff.rational_tag(33437, 2.8),
+        tiff.integer_tag(34855, 3200),
+        tiff.ascii_tag(36867, "2024:01:02 03:04:05"),
+        tiff.rational_tag(37386, 50),
+        tiff.ascii_tag(42036, "Lens 50mm f/1.8"),
+        Tag(37500, 7, len(MAKER_NOTE), MAKER_NOTE, NOTE_AT),
+    )
+    main = (
+        *_picture(0, 32803, width, height, 1, mosaic.astype("<u2").tobytes(), 16),
+        tiff.ascii_tag(271, "NIKON CORPORATION"),
+        tiff.ascii_tag(272, "NIKON D750"),
+        tiff.integer_tag(274, 8),
+        tiff.ascii_tag(315, "An artist"),
+        tiff.integer_tag(33421, 2, 2),
+        tiff.byte_tag(33422, bytes((0, 1, 1, 2))),
+        tiff.ifd_tag(34665, exif),
+        tiff.ifd_tag(34853, (tiff.rational_tag(2, 48, 51, 29.5),)),
+    )
+    path.write_bytes(tiff.encode([main]))
+    return path
+
+
+def _picture(
+    kind: int, photometric: int, width: int, height: int, samples: int, data: bytes, bits: int,
+    compression: int = 1,
+) -> Ifd:  # fmt: skip
+    return (
+        tiff.long_tag(254, kind),
+        tiff.long_tag(256, width),
+        tiff.long_tag(257, height),
+        tiff.integer_tag(258, *[bits] * samples),
+        tiff.integer_tag(259, compression),
+        tiff.integer_tag(262, photometric),
+        tiff.pieces_tag(273, [data]),
+        tiff.integer_tag(277, samples),
+        tiff.long_tag(278, height),
+        tiff.long_tag(279, len(data)),
+        tiff.integer_tag(284, 1),
+    )

@@ -1,0 +1,496 @@
+"""The denoised DNG is the source with other pixels: nothing else is lost, moved or recoloured."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import subprocess
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import exifread
+import numpy as np
+import pytest
+import rawpy
+import tifffile
+from dng_factory import write_dng
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from raw_files import BLACK, MAKER_NOTE, NOTE_AT, WHITE, nef, opcode, opcode_list, rich_dng, scene
+from trees import contents
+
+from kpn_cli import opcodes
+from kpn_cli.bayer import PHASES
+from kpn_cli.develop import develop, preview
+from kpn_cli.dng import OUTPUT_BLACK, OUTPUT_WHITE
+from kpn_cli.dng_copy import kept_of_dng
+from kpn_cli.dng_result import write_result
+from kpn_cli.errors import KpnError
+from kpn_cli.noise import NoiseModel
+from kpn_cli.raw import read_info, read_planes
+from kpn_cli.tiff import Ifds, Pieces
+from kpn_cli.tiff_tree import read_tree
+
+SHARED = Path(__file__).parents[2] / "shared" / "raw"
+REAL = ["single/canon-kiss-x4.dng", "single/blackmagic-pocket-linearization-table.dng",
+        "pi-static/frame_00.dng"]  # fmt: skip
+
+
+def needs(program: str):
+    return pytest.mark.skipif(shutil.which(program) is None, reason=f"needs {program}")
+
+
+NOISE = NoiseModel((1e-4, 2e-4, 2e-4, 3e-4), (1e-7, 2e-7, 2e-7, 3e-7))
+NOW = datetime(2025, 6, 7, 8, 9, 10, tzinfo=timezone(timedelta(hours=2)))
+
+#: What denoising changes, wherever it is; tags of the storage of pixels, which a directory
+#: may have for other pixels than before, included.
+STORAGE = {254, 256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 322, 323, 324, 325, 330, 339}
+LEVELS = {50712, 50713, 50714, 50717, 51041}
+FILE = {305, 306, 36880, 37520, 50706, 50707}  # Software, modification, DNG versions
+PREVIEWS = {50966, 50970}
+IDENTITY = {50781, 51111}
+CHANGED = STORAGE | LEVELS | FILE | PREVIEWS | IDENTITY
+NEW = {50708, 50827, 274}  # where missing
+
+
+def identity(source: Path, output: Path, **options) -> Path:
+    """Write the planes of a frame as its own result: the identity for a network."""
+    info = read_info(source)
+    planes = read_planes(info)
+    options = {"noise": NOISE, "preview": preview(info, planes), "modified": NOW} | options
+    write_result(output, info, planes, **options)
+    return output
+
+
+@pytest.fixture(scope="module", params=REAL)
+def real(request, tmp_path_factory) -> tuple[Path, Path]:
+    """A real frame and its identity."""
+    if not SHARED.is_dir():
+        pytest.skip("needs ../shared/raw")
+    folder = tmp_path_factory.mktemp("real")
+    return SHARED / request.param, identity(SHARED / request.param, folder / "b.dng")
+
+
+def linear_samples(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The whole frame above black and over LibRaw's range, and the frame in DN."""
+    with rawpy.imread(str(path)) as raw:
+        frame = raw.raw_image.copy()
+        black = np.array(raw.black_level_per_channel)[raw.raw_colors]
+        return (frame - black.astype(float)) / (raw.white_level - black.max()), frame
+
+
+def rendered(path: Path, **options) -> np.ndarray:
+    options = {
+        "use_camera_wb": True, "no_auto_bright": True, "adjust_maximum_thr": 0, "output_bps": 16,
+        "gamma": (1, 1), "demosaic_algorithm": rawpy.DemosaicAlgorithm.LINEAR,
+    } | options  # fmt: skip
+    with rawpy.imread(str(path)) as raw:
+        return raw.postprocess(**options)
+
+
+def blocks(rgb: np.ndarray, size: int = 64) -> np.ndarray:
+    rows, columns = rgb.shape[0] // size, rgb.shape[1] // size
+    cut = rgb[: rows * size, : columns * size].astype(np.float64)
+    return cut.reshape(rows, size, columns, size, 3).mean(axis=(1, 3))
+
+
+def assert_alike(ours: np.ndarray, theirs: np.ndarray, dark: float = 0.0) -> None:
+    """Means of channels and of blocks of 64 pixels agree within 1 %; below `dark`, absolutely."""
+    assert ours.shape == theirs.shape
+    top = np.iinfo(ours.dtype).max
+    np.testing.assert_allclose(ours.mean((0, 1)), theirs.mean((0, 1)), rtol=0.01)
+    np.testing.assert_allclose(blocks(ours), blocks(theirs), rtol=0.01, atol=0.01 * dark * top)
+
+
+# --- pixels ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("compression", ["lossless", "none"])
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize(
+    "area", [None, (6, 8, 137, 205), (7, 8, 140, 205), (6, 5, 139, 204), (7, 5, 139, 210)]
+)
+def test_identity_keeps_the_mosaic_to_a_step_for_any_phase_and_active_area(
+    tmp_path, phase, area, compression
+):
+    source = write_dng(
+        tmp_path / "a.dng", scene(141, 211), phase=phase, active_area=area,
+        black=(BLACK,), white=WHITE,
+    )  # fmt: skip
+    output = identity(source, tmp_path / "b.dng", compression=compression)
+    before, after = read_info(source), read_info(output)
+    assert (after.phase, after.origin, after.height, after.width) == (
+        before.phase, before.origin, before.height, before.width)  # fmt: skip
+    step = 1 / (OUTPUT_WHITE - OUTPUT_BLACK)
+    assert np.abs(read_planes(after) - read_planes(before)).max() <= step
+    # The masked border, too.
+    assert np.abs(linear_samples(output)[0] - linear_samples(source)[0]).max() <= step
+
+
+def test_black_levels_that_differ_keep_their_distances(tmp_path):
+    black = (520.25, 512, 490.5, 530)
+    source = write_dng(
+        tmp_path / "a.dng", scene(141, 211), black=black, black_repeat=(2, 2), white=WHITE,
+        active_area=(6, 8, 137, 205),
+    )  # fmt: skip
+    output = identity(source, tmp_path / "b.dng")
+    before, after = read_info(source), read_info(output)
+    scale = (OUTPUT_WHITE - OUTPUT_BLACK) / (WHITE - max(black))
+    np.testing.assert_allclose(np.diff(after.black), np.diff(before.black) * scale, atol=1)
+    step = 1 / (OUTPUT_WHITE - OUTPUT_BLACK)
+    assert np.abs(read_planes(after) - read_planes(before)).max() <= 1.01 * step
+
+
+def test_a_linearization_table_is_applied_and_then_gone(tmp_path):
+    table = np.rint(BLACK + (WHITE - BLACK) * np.linspace(0, 1, 256) ** 2).astype(int)
+    mosaic = np.random.default_rng(0).integers(10, 250, (96, 128)).astype(np.uint16)
+    source = write_dng(tmp_path / "a.dng", mosaic, linearization=table, black=(BLACK,), white=WHITE)
+    output = identity(source, tmp_path / "b.dng")
+    expected = (table[mosaic] - BLACK) / (WHITE - BLACK)
+    step = 1 / (OUTPUT_WHITE - OUTPUT_BLACK)
+    assert np.abs(linear_samples(output)[0] - expected).max() <= step
+    assert 50712 not in {tag.code for tag in kept_of_dng(read_tree(output)).mosaic}
+
+
+def test_shadows_below_black_survive(tmp_path, rng):
+    mosaic = np.rint(rng.normal(BLACK, 20, (96, 128))).astype(np.uint16)
+    source = write_dng(tmp_path / "a.dng", mosaic, black=(BLACK,), white=WHITE)
+    linear, frame = linear_samples(identity(source, tmp_path / "b.dng"))
+    assert frame.min() > 0
+    step = 1 / (OUTPUT_WHITE - OUTPUT_BLACK)
+    assert linear.mean() == pytest.approx((mosaic.mean() - BLACK) / (WHITE - BLACK), abs=step)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("compression", ["lossless", "none"])
+def test_both_byte_orders_hold_the_same_pixels(tmp_path, order, compression):
+    rich_dng(tmp_path / "a.dng", scene(160, 208), order)
+    output = identity(tmp_path / "a.dng", tmp_path / "b.dng", compression=compression)
+    step = 1 / (OUTPUT_WHITE - OUTPUT_BLACK)
+    before, _ = linear_samples(tmp_path / "a.dng")
+    assert np.abs(linear_samples(output)[0] - before).max() <= step
+
+
+def test_the_noise_profile_says_what_is_left_in_the_mosaics_own_range(tmp_path):
+    rich_dng(tmp_path / "a.dng", scene(160, 208))
+    info = read_info(identity(tmp_path / "a.dng", tmp_path / "b.dng"))
+    np.testing.assert_allclose(info.noise_profile.shot, NOISE.shot, rtol=1e-6)
+    np.testing.assert_allclose(info.noise_profile.read, NOISE.read, rtol=1e-6)
+
+
+# --- development ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_libraw_develops_the_result_like_the_source_in_all_orientations(tmp_path, orientation):
+    rich_dng(tmp_path / "a.dng", scene(160, 264), orientation=orientation)
+    output = identity(tmp_path / "a.dng", tmp_path / "b.dng")
+    assert_alike(rendered(output), rendered(tmp_path / "a.dng"))
+    info = read_info(output)
+    assert info.orientation == orientation
+    planes = read_planes(info)
+    linear = develop(info, planes, linear=True)
+    assert_alike(linear, rendered(output, demosaic_algorithm=rawpy.DemosaicAlgorithm.DHT))
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_libraw_develops_all_phases_with_odd_areas_like_the_source(tmp_path, phase):
+    source = write_dng(
+        tmp_path / "a.dng", scene(161, 221), phase=phase, active_area=(7, 5, 160, 218),
+        black=(520, 512, 500, 530), black_repeat=(2, 2), white=WHITE,
+    )  # fmt: skip
+    output = identity(source, tmp_path / "b.dng")
+    # LibRaw doesn't move a 2x2 black pattern with an odd area, in neither of them: 0.2 %.
+    assert_alike(rendered(output), rendered(source), dark=0.1)
+
+
+def test_libraw_develops_real_results_like_their_sources(real):
+    source, output = real
+    assert_alike(rendered(output), rendered(source), dark=0.02)
+
+
+# --- tags -----------------------------------------------------------------------------
+
+
+def tags_of(ifd, skip=frozenset()):
+    """Code -> type, count and content."""
+    (listed,) = contents([ifd])
+    return {code: rest for code, *rest in listed if code not in skip}
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_every_tag_is_kept_but_what_denoising_changes(tmp_path, order):
+    main, raw, mask = rich_dng(tmp_path / "a.dng", scene(160, 208), order)
+    tree = read_tree(identity(tmp_path / "a.dng", tmp_path / "b.dng"), lambda ifd: True)
+    assert tree.order == order
+    (top,) = tree.ifds
+    nested = {tag.code: tag.data.ifds for tag in top if isinstance(tag.data, Ifds)}
+    skip = CHANGED | {34665}
+    assert tags_of(top, skip) == tags_of(main, skip)
+    (exif,) = (tag.data.ifds[0] for tag in main if tag.code == 34665)
+    assert tags_of(nested[34665][0], FILE) == tags_of(exif, FILE)
+    new_raw, _, new_mask = nested[330]
+    skip = CHANGED | {51008}
+    assert tags_of(new_raw, skip) == tags_of(raw, skip)
+    assert tags_of(new_mask) == tags_of(mask)
+    assert not (IDENTITY | {50966}) & {tag.code for tag in top}
+
+
+def test_every_tag_of_real_files_is_kept_but_what_denoising_changes(real):
+    before, after = (_flat(read_tree(path).ifds) for path in real)
+    assert before <= after
+    assert {code for code, *_ in after - before} <= NEW
+
+
+def _flat(ifds):
+    """(code, type, count, bytes) of all tags that don't change, whatever directory has them."""
+    tags = (tag for tag in _all_tags(ifds) if not isinstance(tag.data, Ifds))
+    skip = CHANGED | {530, 531, 532}  # of the preview
+    return {(tag.code, tag.kind, tag.count, tag.data) for tag in tags if tag.code not in skip}
+
+
+def test_exifread_finds_the_exposure_where_it_was(tmp_path):
+    rich_dng(tmp_path / "a.dng", scene(160, 208))
+    output = identity(tmp_path / "a.dng", tmp_path / "b.dng")
+    with output.open("rb") as file:
+        exif = {name: str(value) for name, value in exifread.process_file(file).items()}
+    assert exif["EXIF ExposureTime"] == "1/125"
+    assert exif["EXIF ISOSpeedRatings"] == "3200"
+    assert exif["EXIF LensModel"] == "Lens 50mm f/1.8"
+    assert exif["Image Software"].startswith("kpn ")
+    assert exif["Image DateTime"] == "2025:06:07 08:09:10"
+    assert exif["EXIF OffsetTime"] == "+02:00"
+    assert exif["EXIF DateTimeOriginal"] == "2024:01:02 03:04:05"
+    assert "EXIF SubSecTime" not in exif
+    assert exif["GPS GPSLatitude"] == "[48, 51, 59/2]"
+
+
+def test_the_maker_note_stays_at_its_place_since_it_may_hold_offsets(tmp_path):
+    rich_dng(tmp_path / "a.dng", scene(160, 208))
+    assert (tmp_path / "a.dng").read_bytes()[NOTE_AT:].startswith(MAKER_NOTE)
+    output = identity(tmp_path / "a.dng", tmp_path / "b.dng")
+    assert output.read_bytes()[NOTE_AT:].startswith(MAKER_NOTE)
+
+
+def test_versions_are_those_of_the_content(tmp_path):
+    rich_dng(tmp_path / "a.dng", scene(160, 208))
+    new, old = tmp_path / "b.dng", tmp_path / "c.dng"
+    tags = {tag.code: tag.data for tag in read_tree(identity(tmp_path / "a.dng", new)).ifds[0]}
+    assert (tags[50706], tags[50707]) == (bytes((1, 4, 0, 0)), bytes((1, 3, 0, 0)))
+    write_dng(old, scene(64, 80), black=(BLACK,), white=WHITE)
+    data = old.read_bytes()
+    old.write_bytes(data.replace(bytes((0x12, 0xC6, 1, 0, 4, 0, 0, 0, 1, 4)),
+                                 bytes((0x12, 0xC6, 1, 0, 4, 0, 0, 0, 1, 0))))  # fmt: skip
+    tags = {tag.code: tag.data for tag in read_tree(identity(old, new)).ifds[0]}
+    assert (tags[50706], tags[50707]) == (bytes((1, 3, 0, 0)), bytes((1, 1, 0, 0)))
+    assert tags[50827] == b"c.dng\0"
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path):
+    rich_dng(tmp_path / "a.dng", scene(160, 208))
+    first, second = (identity(tmp_path / "a.dng", tmp_path / name) for name in ("b", "c"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_source_that_went_away_is_named_and_leaves_no_file(tmp_path):
+    rich_dng(tmp_path / "a.dng", scene(160, 208))
+    info = read_info(tmp_path / "a.dng")
+    planes = read_planes(info)
+    (tmp_path / "a.dng").unlink()
+    with pytest.raises(KpnError, match=r"a\.dng: cannot be read"):
+        write_result(tmp_path / "b.dng", info, planes)
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- opcodes --------------------------------------------------------------------------
+
+
+def test_opcodes_that_calculate_with_the_files_numbers_go_those_of_places_stay(tmp_path):
+    rich_dng(tmp_path / "a.dng", scene(160, 208))
+    tree = read_tree(identity(tmp_path / "a.dng", tmp_path / "b.dng"))
+    tags = {tag.code: tag.data for tag in kept_of_dng(tree).mosaic}
+    assert tags[51008] == opcode_list(opcode(5))
+    assert tags[51009] == opcode_list(opcode(9))
+    assert tags[51022] == opcode_list(opcode(1))
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.binary(max_size=30)), max_size=6))
+def test_the_list_that_is_left_holds_the_same_opcodes_in_the_same_order(listed):
+    kept = [opcode(number, data) for number, data in listed if number in (1, 2, 5, 6, 14)]
+    before = opcode_list(*(opcode(number, data) for number, data in listed))
+    assert opcodes.without_levels(before) == (opcode_list(*kept) if kept else b"")
+
+
+@given(st.binary(max_size=200))
+def test_a_damaged_list_is_dropped_or_cut_but_never_trouble(data):
+    result = opcodes.without_levels(data)
+    assert len(result) <= len(data)
+
+
+# --- pictures -------------------------------------------------------------------------
+
+
+def test_previews_are_of_the_result_in_the_crop_and_not_rotated(tmp_path):
+    rich_dng(tmp_path / "a.dng", scene(166, 218), orientation=6)
+    info = read_info(tmp_path / "a.dng")
+    planes = np.broadcast_to(
+        np.array((0.1, 0.2, 0.2, 0.125), np.float32)[:, None, None], (4, 81, 106)
+    )
+    output = tmp_path / "b.dng"
+    write_result(output, info, planes, preview=preview(info, planes))
+    with tifffile.TiffFile(output) as file:
+        top = file.pages[0]
+        raw, shown = top.pages[0], top.pages[1]
+        thumbnail, picture = top.asarray(), shown.asarray()
+        tags = {tag.code: tag.value for tag in shown.tags}
+    assert raw.photometric == 32803
+    assert (tags[254], tags[259], tags[262], tags[50970]) == (1, 7, 6, 2)
+    # 190 x 152 of the visible 210 x 160, as wide as the sensor, not as the upright photo.
+    assert picture.shape == (152, 190, 3)
+    assert thumbnail.shape == (152, 190, 3)
+    grey = 255 * (1.055 * 0.2 ** (1 / 2.4) - 0.055)
+    assert np.abs(picture.astype(float) - grey).max() < 3
+    assert np.abs(thumbnail.astype(float) - grey).max() < 3
+
+
+def test_a_thumbnail_is_small_and_the_preview_large_enough_to_judge_by(tmp_path):
+    source = write_dng(tmp_path / "a.dng", scene(1500, 3000), black=(BLACK,), white=WHITE)
+    output = identity(source, tmp_path / "b.dng")
+    with tifffile.TiffFile(output) as file:
+        assert file.pages[0].shape == (128, 256, 3)
+        assert file.pages[0].pages[1].shape == (750, 1500, 3)
+    with rawpy.imread(str(output)) as raw:
+        shown = Image.open(io.BytesIO(raw.extract_thumb().data))
+    assert shown.size == (1500, 750)
+
+
+# --- other raw formats ----------------------------------------------------------------
+
+
+def test_a_nef_becomes_a_dng_with_all_that_is_known(tmp_path):
+    source = nef(tmp_path / "a.nef", scene(160, 264))
+    output = identity(source, tmp_path / "b.dng")
+    before, after = read_info(source), read_info(output)
+    for name in ("make", "model", "phase", "height", "width", "iso", "exposure_time", "f_number",
+                 "focal_length", "captured", "orientation"):  # fmt: skip
+        assert getattr(after, name) == getattr(before, name), name
+    np.testing.assert_allclose(after.color_matrix, before.color_matrix, atol=1e-6)
+    np.testing.assert_allclose(after.white_balance, before.white_balance, rtol=1e-5)
+    step = 1 / (OUTPUT_WHITE - OUTPUT_BLACK)
+    assert np.abs(read_planes(after) - read_planes(before)).max() <= step
+    with output.open("rb") as file:
+        exif = {name: str(value) for name, value in exifread.process_file(file).items()}
+    assert exif["EXIF LensModel"] == "Lens 50mm f/1.8"
+    assert exif["Image Artist"] == "An artist"
+    assert exif["GPS GPSLatitude"] == "[48, 51, 59/2]"
+    assert output.read_bytes()[NOTE_AT:].startswith(MAKER_NOTE)
+    # Of daylight, and up to where LibRaw says the D750 is linear, as kpn has them.
+    told = {"user_wb": [*before.white_balance, 1.0], "use_camera_wb": False}
+    reach = round(before.white - before.black[0])
+    assert_alike(rendered(output), rendered(source, user_sat=reach, **told))
+
+
+# --- damaged trees --------------------------------------------------------------------
+
+
+def test_damaged_trees_are_read_within_bounds_and_what_is_read_can_be_written(tmp_path, rng):
+    rich_dng(tmp_path / "a.dng", scene(32, 48), ">")
+    whole = np.frombuffer((tmp_path / "a.dng").read_bytes(), np.uint8)
+    for _ in range(400):
+        data = whole.copy()
+        # Mostly among the directories, which come first.
+        places = rng.integers(0, rng.choice([200, 1500, len(data)]), rng.integers(1, 12))
+        data[places] = rng.choice([0, 1, 2, 0x7F, 0xFF, *rng.integers(0, 256, 3)], len(places))
+        _read_and_write(tmp_path / "b.dng", data[: rng.integers(8, len(data))].tobytes())
+
+
+@given(st.binary(max_size=300), st.sampled_from([b"II*\0", b"MM\0*"]))
+def test_noise_behind_a_header_is_read_within_bounds(tmp_path_factory, noise, header):
+    path = tmp_path_factory.getbasetemp() / "noise.dng"
+    _read_and_write(path, header + noise)
+
+
+def _read_and_write(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+    tree = read_tree(path, lambda ifd: True)
+    if tree is None:
+        return
+    found = list(_all_tags(tree.ifds))
+    read = sum(len(part) for tag in found for part in _parts(tag))
+    assert read <= 2 * len(data)  # profiles are written anew, with a header and directory
+    kept_of_dng(tree)
+
+
+def _parts(tag):
+    if isinstance(tag.data, Pieces):
+        return tag.data.pieces
+    return [tag.data] if isinstance(tag.data, bytes) and tag.count > 4 else []
+
+
+def _all_tags(ifds):
+    for ifd in ifds:
+        for tag in ifd:
+            yield tag
+            if isinstance(tag.data, Ifds):
+                yield from _all_tags(tag.data.ifds)
+
+
+# --- other programs -------------------------------------------------------------------
+
+
+def run(*command) -> str:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, timeout=120,
+        env=environment, check=False,
+    )  # fmt: skip
+    return done.stdout + done.stderr
+
+
+def exiftool_warnings(path: Path) -> set[str]:
+    lines = run("exiftool", "-validate", "-warning", "-error", "-a", "-s3", path).splitlines()
+    return {line for line in lines if "Warning" not in line and line != "OK"}
+
+
+@needs("exiftool")
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_exiftool_finds_nothing_new_to_warn_about(tmp_path, order):
+    rich_dng(tmp_path / "a.dng", scene(160, 208), order)
+    output = identity(tmp_path / "a.dng", tmp_path / "b.dng")
+    assert exiftool_warnings(output) <= exiftool_warnings(tmp_path / "a.dng")
+
+
+@needs("exiftool")
+def test_exiftool_finds_nothing_new_to_warn_about_in_real_files(real):
+    source, output = real
+    assert exiftool_warnings(output) <= exiftool_warnings(source)
+
+
+@needs("exiftool")
+def test_exiftool_finds_nothing_to_warn_about_in_a_dng_from_a_nef(tmp_path):
+    output = identity(nef(tmp_path / "a.nef", scene(160, 264)), tmp_path / "b.dng")
+    assert exiftool_warnings(output) <= exiftool_warnings(tmp_path / "a.nef")
+
+
+@needs("darktable-cli")
+def test_darktable_develops_the_result_like_the_source(tmp_path):
+    rich_dng(tmp_path / "a.dng", scene(406, 606), orientation=6)
+    identity(tmp_path / "a.dng", tmp_path / "b.dng")
+    run("darktable-cli", tmp_path, tmp_path, "--out-ext", ".tif", "--icc-type", "LIN_REC709",
+        "--core", "--configdir", tmp_path / "config", "--library", ":memory:",
+        "--disable-opencl", "--conf", "plugins/imageio/format/tiff/bpp=16")  # fmt: skip
+    assert_alike(*(tifffile.imread(tmp_path / f"{name}.tif") for name in "ba"))
+
+
+@needs("rawtherapee-cli")
+def test_rawtherapee_develops_the_result_like_the_source(tmp_path):
+    rich_dng(tmp_path / "a.dng", scene(406, 606), orientation=6)
+    identity(tmp_path / "a.dng", tmp_path / "b.dng")
+    (tmp_path / "neutral.pp3").write_text("[Version]\nAppVersion=5.9\nVersion=349\n")
+    for name in ("a", "b"):
+        run("rawtherapee-cli", "-Y", "-b16", "-t", "-p", tmp_path / "neutral.pp3",
+            "-o", tmp_path / f"{name}.tif", "-c", tmp_path / f"{name}.dng")  # fmt: skip
+    assert_alike(*(tifffile.imread(tmp_path / f"{name}.tif") for name in "ba"))
