@@ -460,7 +460,9 @@ def _write(
             )
             continue
         rgb = linear if name == "linear" else develop.to_srgb(linear)
-        tags = rendering.photo_tags(info, rgb, linear=name == "linear", modified=now)
+        tags = rendering.photo_tags(
+            info, rgb, linear=name == "linear", jpeg=name == "jpeg", modified=now
+        )
         if name == "jpeg":
             rendering.write_jpeg(path, rgb, tags)
         else:

@@ -29,6 +29,9 @@ _OF_THE_RAW = {37500, 37121, 37122, 40961, 40962, 40963, 40965, 37520, 36880}
 _XMP, _LENS_INFO, _LENS_SPECIFICATION = 700, 50736, 42034
 _SRGB, _UNCALIBRATED = 1, 65535  # ColorSpace
 
+#: XResolution, YResolution, ResolutionUnit (inch), which TIFF and Exif demand.
+_RESOLUTION = (tiff.rational_tag(282, 300), tiff.rational_tag(283, 300), tiff.integer_tag(296, 2))
+
 #: A segment of a JPEG has 16 bits for its length.
 _MAX_JPEG_EXIF = 65000
 _LONG_VALUE = 512
@@ -37,7 +40,12 @@ _STRIP_BYTES = 1 << 18
 
 
 def photo_tags(
-    info: RawInfo, rgb: np.ndarray, *, linear: bool, modified: datetime | None = None
+    info: RawInfo,
+    rgb: np.ndarray,
+    *,
+    linear: bool,
+    jpeg: bool = False,
+    modified: datetime | None = None,
 ) -> Ifd:
     """Return what a rendering says of the photo: camera, exposure, lens, place, time.
 
@@ -45,6 +53,7 @@ def photo_tags(
         info: the raw frame; its file is read again.
         rgb: `(rows, columns, 3)`, upright: the tags say so.
         linear: whether it is linear light rather than sRGB.
+        jpeg: whether the tags are for a JPEG, whose pixels Exif describes otherwise.
         modified: time of modification; None to leave it out.
 
     Raises:
@@ -52,7 +61,6 @@ def photo_tags(
     """
     tree = read_tree(info.path)
     main, exif, gps = kept_of_any_raw(tree)
-    rows, columns, _ = rgb.shape
     lens = [
         Tag(_LENS_SPECIFICATION, tag.kind, tag.count, tag.data)
         for tag in (tree.ifds[0] if tree is not None else ())
@@ -60,13 +68,11 @@ def photo_tags(
     ]
     exif = tiff.merge(
         lens,
+        [tiff.undefined_tag(40960, b"0100")],  # FlashpixVersion, which Exif demands
         dng.exif_tags(dng.tags_of(info)),
         [tag for tag in exif if tag.code not in _OF_THE_RAW],
-        [
-            tiff.integer_tag(40961, _UNCALIBRATED if linear else _SRGB),
-            tiff.integer_tag(40962, columns),
-            tiff.integer_tag(40963, rows),
-        ],
+        [tiff.integer_tag(40961, _UNCALIBRATED if linear else _SRGB)],  # ColorSpace
+        _jpeg_exif(rgb) if jpeg else [],
     )
     return tiff.merge(
         # A raw's XMP tells editors how to develop it, which is done.
@@ -77,6 +83,7 @@ def photo_tags(
             tiff.integer_tag(274, 1),  # Orientation: as it lies
             tiff.ascii_tag(305, f"kpn {__version__}"),  # Software
             tiff.ifd_tag(EXIF, exif),
+            *(_RESOLUTION if not jpeg else (*_RESOLUTION, tiff.integer_tag(531, 1))),
             *([tiff.ascii_tag(306, f"{modified:%Y:%m:%d %H:%M:%S}")] if modified else []),
             *([tiff.ifd_tag(GPS, gps)] if gps else []),
         ],
@@ -111,10 +118,8 @@ def write_tiff(
         tiff.integer_tag(277, 3),  # SamplesPerPixel
         tiff.long_tag(278, step),  # RowsPerStrip
         tiff.long_tag(279, *map(len, strips)),  # StripByteCounts
-        tiff.rational_tag(282, 300),  # XResolution, which TIFF demands
-        tiff.rational_tag(283, 300),  # YResolution
         tiff.integer_tag(284, 1),  # PlanarConfiguration
-        tiff.integer_tag(296, 2),  # ResolutionUnit: inch
+        *_RESOLUTION,
         tiff.ascii_tag(305, f"kpn {__version__}"),  # Software
         tiff.integer_tag(317, 2),  # Predictor: horizontal differences
         tiff.undefined_tag(34675, rgb_profile(linear=linear)),  # InterColorProfile
@@ -146,6 +151,16 @@ def write_jpeg(path: Path | str, rgb: np.ndarray, tags: Sequence[Tag] = ()) -> N
             icc_profile=rgb_profile(linear=False),
             exif=b"Exif\0\0" + exif if exif and len(exif) <= _MAX_JPEG_EXIF else b"",
         )
+
+
+def _jpeg_exif(rgb: np.ndarray) -> list[Tag]:
+    """What only a JPEG's Exif has: components Y, Cb, Cr, and the size."""
+    rows, columns, _ = rgb.shape
+    return [
+        tiff.undefined_tag(37121, bytes((1, 2, 3, 0))),
+        tiff.integer_tag(40962, columns),
+        tiff.integer_tag(40963, rows),
+    ]
 
 
 def _short(ifd: Ifd) -> Ifd:

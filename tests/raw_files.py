@@ -151,7 +151,9 @@ def nef(path: Path, mosaic: np.ndarray) -> Path:
         tiff.integer_tag(33421, 2, 2),
         tiff.byte_tag(33422, bytes((0, 1, 1, 2))),
         tiff.ifd_tag(34665, exif),
-        tiff.ifd_tag(34853, (tiff.rational_tag(2, 48, 51, 29.5),)),
+        tiff.ifd_tag(
+            34853, (tiff.byte_tag(0, bytes((2, 3, 0, 0))), tiff.rational_tag(2, 48, 51, 29.5))
+        ),
     )
     path.write_bytes(tiff.encode([main]))
     return path

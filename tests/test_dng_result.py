@@ -399,12 +399,32 @@ def test_a_nef_becomes_a_dng_with_all_that_is_known(tmp_path):
 def test_damaged_trees_are_read_within_bounds_and_what_is_read_can_be_written(tmp_path, rng):
     rich_dng(tmp_path / "a.dng", scene(32, 48), ">")
     whole = np.frombuffer((tmp_path / "a.dng").read_bytes(), np.uint8)
-    for _ in range(400):
+    for _ in range(200):
         data = whole.copy()
         # Mostly among the directories, which come first.
         places = rng.integers(0, rng.choice([200, 1500, len(data)]), rng.integers(1, 12))
         data[places] = rng.choice([0, 1, 2, 0x7F, 0xFF, *rng.integers(0, 256, 3)], len(places))
         _read_and_write(tmp_path / "b.dng", data[: rng.integers(8, len(data))].tobytes())
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_damaged_source_is_refused_or_written_and_read_again(tmp_path, rng, order):
+    rich_dng(tmp_path / "a.dng", scene(60, 80), order)
+    whole = np.frombuffer((tmp_path / "a.dng").read_bytes(), np.uint8)
+    written = 0
+    for _ in range(25):
+        data = whole.copy()
+        data[rng.integers(8, rng.choice([700, 1700, 3000]), 3)] = rng.choice([0, 1, 255], 3)
+        (tmp_path / "b.dng").write_bytes(data.tobytes())
+        try:
+            info = read_info(tmp_path / "b.dng")
+            planes = read_planes(info)
+        except KpnError:
+            continue
+        write_result(tmp_path / "c.dng", info, planes)
+        assert read_planes(read_info(tmp_path / "c.dng")).shape == planes.shape
+        written += 1
+    assert written > 8
 
 
 @given(st.binary(max_size=300), st.sampled_from([b"II*\0", b"MM\0*"]))

@@ -414,3 +414,10 @@ def test_real_files_cut_short_are_refused(tmp_path, name, keep):
     path = tmp_path / name
     path.write_bytes(data[: int(keep * len(data))])
     assert "too early" in refusal(path)
+
+
+def test_white_of_a_dng_is_what_it_says_even_if_libraw_knows_the_camera(tmp_path):
+    # By the name alone, LibRaw says that a D750 is linear up to 61247 of 65535.
+    camera = [(271, 2, 0, "NIKON CORPORATION", True), (272, 2, 0, "NIKON D750", True)]
+    path = write_dng(tmp_path / "a.dng", noise_mosaic(), white=65535, extra=camera)
+    assert read_info(path).white == 65535
