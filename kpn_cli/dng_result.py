@@ -46,9 +46,9 @@ def write_result(
     path: Path | str,
     info: RawInfo,
     planes: np.ndarray,
+    preview: np.ndarray,
     *,
     noise: NoiseModel | None = None,
-    preview: np.ndarray | None = None,
     compression: str = "lossless",
     modified: datetime | None = None,
 ) -> None:
@@ -58,17 +58,14 @@ def write_result(
         path: the file to create or replace, atomically.
         info: the frame in whose place it comes; its file is read again.
         planes: `(4, cell_rows, cell_columns)` float, R, G1, G2, B; 0 is black, 1 is white.
+        preview: `(rows, columns, 3)` uint8, sRGB, of the visible area, not rotated.
         noise: what is left in the planes.
-        preview: `(rows, columns, 3)` uint8, sRGB, of the visible area, not rotated; None for
-            grey, if nobody looks.
         compression: of `dng_pictures.COMPRESSIONS`.
         modified: time of modification, with its zone; None to leave it out.
 
     Raises:
         KpnError: if the disk refuses the file, or the source can't be read any more.
     """
-    if preview is None:
-        preview = np.full((16, 16, 3), 128, np.uint8)
     tree = read_tree(info.path, is_kept_whole)
     is_dng = tree is not None and bool(integers(tree.ifds[0], _DNG_VERSION))
     kept = kept_of_dng(tree) if is_dng else None
@@ -80,7 +77,7 @@ def write_result(
     left = noise and _scaled(noise, (info.white - np.asarray(info.black)) * step / (level - black))
     tags = dng.tags_of(info, black=tuple(black), white=level, noise=left)
     frame = visible if kept is None else _whole_frame(info, visible, kept.size, step, black)
-    if kept is None or frame is None:
+    if kept is None or frame is None:  # no DNG, or places in its tags that can't be trusted
         dng.check_mosaic(path, visible, tags)
         order = "<" if tree is None else tree.order
         ifd = _new_dng(tree, order, visible, tags, preview, compression, modified)

@@ -453,8 +453,8 @@ def _write(
                 path,
                 info,
                 done.planes,
+                develop.preview(info, done.planes),
                 noise=left,
-                preview=develop.preview(info, done.planes),
                 compression=compression,
                 modified=now,
             )

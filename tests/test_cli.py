@@ -205,6 +205,19 @@ def test_strength_zero_keeps_the_reference(burst, weights, tmp_path):
     np.testing.assert_allclose(out, read_planes(read_info(frames[3])), rtol=0, atol=1e-5)
 
 
+def test_compression_changes_the_size_of_the_dng_and_no_sample_of_it(burst, weights, tmp_path):
+    frames, _ = burst
+    found = []
+    for how in ("lossless", "none"):
+        out = tmp_path / how
+        run = kpn("denoise", frames[0], "-o", out, "--weights", weights, "--format", "dng",
+                  "--compression", how)  # fmt: skip
+        assert run.exit_code == 0, run.output
+        found.append(out / "IMG_0000_kpn.dng")
+    assert found[0].stat().st_size < found[1].stat().st_size
+    np.testing.assert_array_equal(*(read_planes(read_info(path)) for path in found))
+
+
 def test_of_more_than_eight_frames_the_one_that_does_not_belong_is_left_out(weights, tmp_path):
     frames, _ = demo.write_burst(scene(6, 260, 260), tmp_path / "in", frames=9)
     stranger, _ = demo.write_burst(scene(7, 260, 260), tmp_path / "other", frames=1)

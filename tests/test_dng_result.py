@@ -43,6 +43,7 @@ def needs(program: str):
 
 
 NOISE = NoiseModel((1e-4, 2e-4, 2e-4, 3e-4), (1e-7, 2e-7, 2e-7, 3e-7))
+GREY = np.full((16, 16, 3), 128, np.uint8)
 NOW = datetime(2025, 6, 7, 8, 9, 10, tzinfo=timezone(timedelta(hours=2)))
 
 #: What denoising changes, wherever it is; tags of the storage of pixels, which a directory
@@ -60,8 +61,8 @@ def identity(source: Path, output: Path, **options) -> Path:
     """Write the planes of a frame as its own result: the identity for a network."""
     info = read_info(source)
     planes = read_planes(info)
-    options = {"noise": NOISE, "preview": preview(info, planes), "modified": NOW} | options
-    write_result(output, info, planes, **options)
+    options = {"noise": NOISE, "modified": NOW} | options
+    write_result(output, info, planes, preview(info, planes), **options)
     return output
 
 
@@ -301,7 +302,7 @@ def test_a_source_that_went_away_is_named_and_leaves_no_file(tmp_path):
     planes = read_planes(info)
     (tmp_path / "a.dng").unlink()
     with pytest.raises(KpnError, match=r"a\.dng: cannot be read"):
-        write_result(tmp_path / "b.dng", info, planes)
+        write_result(tmp_path / "b.dng", info, planes, GREY)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -340,7 +341,7 @@ def test_previews_are_of_the_result_in_the_crop_and_not_rotated(tmp_path):
         np.array((0.1, 0.2, 0.2, 0.125), np.float32)[:, None, None], (4, 81, 106)
     )
     output = tmp_path / "b.dng"
-    write_result(output, info, planes, preview=preview(info, planes))
+    write_result(output, info, planes, preview(info, planes))
     with tifffile.TiffFile(output) as file:
         top = file.pages[0]
         raw, shown = top.pages[0], top.pages[1]
@@ -421,7 +422,7 @@ def test_a_damaged_source_is_refused_or_written_and_read_again(tmp_path, rng, or
             planes = read_planes(info)
         except KpnError:
             continue
-        write_result(tmp_path / "c.dng", info, planes)
+        write_result(tmp_path / "c.dng", info, planes, GREY)
         assert read_planes(read_info(tmp_path / "c.dng")).shape == planes.shape
         written += 1
     assert written > 8
