@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from . import opcodes
 from .metadata import PHOTOMETRIC_CFA
-from .tiff import Ifd, Ifds, Tag
+from .tiff import Ifd, Ifds, Tag, merge
 from .tiff_tree import Tree, integers
 
 SUB_IFDS, EXIF, GPS = 330, 34665, 34853
@@ -118,9 +118,10 @@ def kept_of_any_raw(tree: Tree | None) -> tuple[Ifd, Ifd, Ifd]:
     if tree is None:
         return (), (), ()
     main = tuple(tag for tag in tree.ifds[0] if tag.code in _OF_ANY_PHOTO)
-    exif = next((ifd for parent in tree.ifds for ifd in _nested(parent, EXIF)), None)
-    if exif is None:  # Canon's CR3 has Exif in a tree of its own
-        exif = next((ifd for ifd in tree.ifds[1:] if integers(ifd, 34855)), ())
+    found = [ifd for parent in tree.ifds for ifd in _nested(parent, EXIF)]
+    if not found:  # Canon's CR3 has Exif in a tree of its own
+        found = [ifd for ifd in tree.ifds[1:] if integers(ifd, 34855)]
+    exif = merge(*reversed(found))
     gps = next((ifd for parent in tree.ifds for ifd in _nested(parent, GPS)), ())
     return _free(main), _free(exif), _free(gps)
 

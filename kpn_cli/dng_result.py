@@ -172,8 +172,8 @@ def _copied_dng(
     filters = [tag for tag in meaning if tag.code in _CFA_PATTERN]
     mosaic = tiff.merge(filters, kept.mosaic, mosaic_ifd(frame, compression, kept.order), levels)
     pictures = tiff.ifd_tag(SUB_IFDS, mosaic, preview_ifd(preview), *kept.others)
-    version = integers(kept.main, _DNG_VERSION)
-    oldest = integers(kept.main, _DNG_BACKWARD_VERSION) or (*version[:2], 0, 0)
+    version = _version(kept.main, _DNG_VERSION, dng.VERSION)
+    oldest = _version(kept.main, _DNG_BACKWARD_VERSION, (*version[:2], 0, 0))
     missing = [tag for tag in dng.camera_tags(tags) if tag.code in _WHERE_MISSING]
     return tiff.merge(
         missing,
@@ -186,6 +186,12 @@ def _copied_dng(
             pictures,
         ],
     )
+
+
+def _version(ifd: Ifd, code: int, default: tuple[int, ...]) -> tuple[int, ...]:
+    """Return four numbers of a byte each; the default where the tag has others."""
+    numbers = integers(ifd, code)
+    return numbers if len(numbers) == 4 and max(numbers) < 256 else default
 
 
 def _new_dng(

@@ -75,14 +75,21 @@ def _read_tree(path: Path, wanted: Callable[[Ifd], bool]) -> Tree | None:
     with open(path, "rb") as file:
         size = file.seek(0, 2)
         tree = _Reader(file, 0, size, size, wanted).tree(MAGIC)
-        if tree is not None:
+        if tree is not None and not _is_panasonic(file):
             return tree
         readers = [_Reader(file, base, size, size, wanted) for base in exif_blocks(file)]
-        trees = [tree for tree in (reader.tree(MAGIC) for reader in readers) if tree is not None]
+        found = [tree, *(reader.tree(MAGIC) for reader in readers)]
+    trees = [tree for tree in found if tree is not None]
     if not trees:
         return None
     # A CR3 has IFD 0 and Exif in two trees.
     return Tree(trees[0].order, tuple(ifd for tree in trees for ifd in tree.ifds))
+
+
+def _is_panasonic(file: BinaryIO) -> bool:
+    """Whether it is an RW2, whose preview has the Exif that its own directories haven't."""
+    file.seek(0)
+    return file.read(4) == b"IIU\0"
 
 
 def numbers(tag: Tag) -> tuple[int, ...]:
