@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,6 +74,7 @@ def synth(
         )
     with console.bar("writing", config.parts) as move:
         dataset.write_dataset(usable, output, config, workers=workers, on_part=lambda path: move())
+    console.note(f"{config.count} bursts are in {output}")
     console.print_path(output)
 
 
@@ -124,8 +129,16 @@ def synth(
     show_default=True,
     help="The rate falls, or stays.",
 )
-@click.option("--anneal", type=click.FloatRange(0), help="Weight of the per-frame terms [beta].")
-@click.option("--decay", type=click.FloatRange(0, 1), help="Its factor per step [alpha].")
+@click.option(
+    "--anneal",
+    type=click.FloatRange(0),
+    help="Weight of the per-frame terms [beta].  [default: 0.1]",
+)
+@click.option(
+    "--decay",
+    type=click.FloatRange(0, 1),
+    help="Its factor per step [alpha]; by default they end after a twentieth of the run.",
+)
 @click.option("--balanced/--plain", default=True, show_default=True, help="Log loss, or paper's.")
 @click.option(
     "--init",
@@ -200,7 +213,17 @@ def train(
     config = with_variant(config, variant)
     source = _source(data, config.data.photo_pixels)
     val_scenes = _load((val,), config.data.photo_pixels) if val else []
-    with console.bar("training", patches) as move:
+    if val_scenes:
+        console.note(
+            "PSNR in dB at gains 0 / 1 / 2 / 4 / 8, on patches of the validation photos: "
+            "frames within half a cell (shifted), or exactly aligned (static)"
+        )
+    with console.bar("training", patches) as move, _interrupts() as interrupted:
+
+        def begin(seen: int) -> None:
+            move(completed=seen)
+            if seen:
+                console.note(f"{output}: at {seen} of {patches} patches")
 
         def show(progress: training.Progress) -> None:
             move(completed=progress.patches, description=f"training, loss {progress.loss:.3f}")
@@ -214,9 +237,33 @@ def train(
             init=init,
             minutes=minutes,
             board=tensorboard,
+            should_stop=interrupted,
+            on_start=begin,
+            on_step=lambda seen: move(completed=seen),
             on_progress=show,
         )
+        if interrupted():
+            console.note(f"interrupted and saved; the same command goes on from {output}")
+            sys.exit(130)
     console.print_path(best)
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C or SIGTERM has come; a second one ends the program at once."""
+    came: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        came.append(number)
+        signal.signal(number, previous[number])
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    previous = {number: signal.signal(number, note) for number in numbers}
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _source(paths: tuple[Path, ...], at_least: int) -> Source:

@@ -106,7 +106,7 @@ def show_result(result: Result) -> None:
         note(f"{result.reference.name}: outputs are there already; --overwrite makes them again")
         return
     noise = result.noise
-    note(f"reference   {result.reference.name}, {len(result.frames)} frames used")
+    note(f"reference   {result.reference.name}, {_frames(len(result.frames))} used")
     for path in result.unused:
         note(f"unused      {path.name}")
     for path, share in zip(result.frames, result.agreement, strict=True):
@@ -119,6 +119,10 @@ def show_result(result: Result) -> None:
     note(f"time        {result.seconds:.1f} s on {result.device}")
     for path in result.outputs.values():
         print_path(path)
+
+
+def _frames(number: int) -> str:
+    return f"{number} frame" + "s" * (number != 1)
 
 
 _SOURCES = {

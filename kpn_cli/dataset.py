@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -24,7 +26,7 @@ from .photos import DATASET_MARK, PhotosOnDisk, Scene
 from .sensor import Patch, add_faults, draw_colours, draw_noise, told, undo_white_balance
 from .synth import draw_patch
 from .synth_config import SynthConfig
-from .write import atomic, atomic_folder, make_folder, remove_leftovers
+from .write import atomic, atomic_folder, make_folder, remove_leftovers, sole_user
 
 FORMATS = ("dng", "shards")
 RANDOM_GAIN = "random"
@@ -119,6 +121,18 @@ def write_dataset(
         KpnError: if the folder holds another data set, or cannot be written.
     """
     make_folder(folder)
+    with sole_user(folder):
+        return _complete(photos, folder, config, workers, on_part)
+
+
+def _complete(
+    photos: Sequence[Path],
+    folder: Path,
+    config: DatasetConfig,
+    workers: int,
+    on_part: Callable[[Path], None],
+) -> list[Path]:
+    """Write what is missing."""
     _claim(folder, photos, config)
     remove_leftovers(folder)
     parts = [config.part(folder, number) for number in range(config.parts)]
@@ -190,8 +204,17 @@ _scenes: PhotosOnDisk  # of a worker process
 
 def _start_worker(photos: list[Path]) -> None:
     global _scenes
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     _scenes = PhotosOnDisk(photos, _PHOTOS_A_SHARD)
+
+
+def _end_with_parent() -> None:
+    """End this worker when the process that started it is killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(folder: Path, config: DatasetConfig, number: int) -> Path:

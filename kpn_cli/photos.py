@@ -190,6 +190,11 @@ def find_photos(paths: Sequence[Path]) -> list[Path]:
 
 
 def _photos_below(folder: Path) -> list[Path]:
+    if any((place / DATASET_MARK).exists() for place in (folder, *folder.absolute().parents)):
+        raise KpnError(
+            f"{folder}: a data set of kpn synth, whose bursts are no photos; "
+            "training takes photos, or sets made with --format shards"
+        )
     made = {mark.parent for mark in folder.rglob(DATASET_MARK)}
     below = (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     return sorted(p for p in below if made.isdisjoint(p.parents))

@@ -160,7 +160,14 @@ class Run:
         return True
 
     def _resume(self) -> None:
-        state, header = load_tensors(self.checkpoint)
+        try:
+            state, header = load_tensors(self.checkpoint)
+        except KpnError as error:
+            reason = str(error).rpartition(";")[0]
+            raise KpnError(
+                f"{reason}; in another folder, --init {self.folder / 'last.safetensors'} "
+                "goes on from its weights"
+            ) from None
         self._check_same_run(header)
         parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimiser": {}}
         for name, value in state.items():
@@ -209,9 +216,10 @@ class Run:
                 f"{self.folder}: holds a run on other photos; give the same ones to resume it, "
                 "or another folder (and --init) to go on with others"
             )
-        for name in other:
+        if other:
+            said = [line for name in other for line in _differences(name, before[name], now[name])]
             raise KpnError(
-                f"{self.folder}: holds a run with {name} = {before[name]}, not {now[name]}; "
+                f"{self.folder}: holds a run with {', '.join(said)}; "
                 "give the same options to resume it, or another folder for a new run"
             )
 
@@ -245,6 +253,14 @@ class Run:
         if kept != lines:
             with atomic(self._log) as temporary:
                 temporary.write_text("".join(kept), encoding="utf-8")
+
+
+def _differences(name: str, before: object, now: object) -> list[str]:
+    """Say what differs, setting by setting."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+        return [s for key in keys for s in _differences(key, before.get(key), now.get(key))]
+    return [f"{name} {before}, not {now}"]
 
 
 def _patches_of(line: str) -> float:

@@ -28,6 +28,7 @@ from .synth import Batch, Source
 from .train_config import TrainConfig
 from .validation import Table, validate, validation_bursts
 from .world import World, local_device, world
+from .write import make_folder, sole_user
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,9 @@ def train(
     init: Path | None = None,
     minutes: float | None = None,
     board: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
+    on_start: Callable[[int], None] = lambda patches: None,
+    on_step: Callable[[int], None] = lambda patches: None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Path:
     """Train until `config.patches` are seen, or `minutes` have passed; resume what is in `folder`.
@@ -71,6 +75,9 @@ def train(
         init: weights to begin with.
         minutes: when to stop, wherever the run is then.
         board: whether to write TensorBoard's files.
+        should_stop: asked after each step; the run is then saved and over for now.
+        on_start: called with the number of patches seen in earlier calls.
+        on_step: called with the number of patches seen.
         on_progress: called with each report.
 
     Returns:
@@ -82,11 +89,20 @@ def train(
     """
     keep_freed_memory()
     device = local_device(pick_device(config.device))
-    with world(device) as processes:
+    make_folder(folder)
+    first = int(os.environ.get("RANK", "0")) == 0
+    with world(device) as processes, sole_user(folder) if first else nullcontext():
         run = Run(folder, config, init, processes, source.digest)
         with closing(Board(folder)) if board and processes.writes else nullcontext() as pictures:
             sets = validation_bursts(val_scenes if processes.writes else [], config.data)
-            for progress in _steps(run, source, sets if val_scenes else None, minutes):
+            on_start(run.patches)
+            deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
+
+            def over() -> bool:
+                on_step(run.patches)
+                return should_stop() or time.monotonic() >= deadline
+
+            for progress in _steps(run, source, sets if val_scenes else None, over):
                 if not processes.writes:
                     continue
                 run.log(asdict(progress) | {"rate": config.rate_at(run.step)})
@@ -103,18 +119,15 @@ def _steps(
     run: Run,
     source: Source,
     sets: dict[str, dict[int, list[Batch]]] | None,
-    minutes: float | None,
+    stop: Callable[[], bool],
 ) -> Iterator[Progress]:
     """Train; yield a report each time one is due. The first process has the validation sets."""
     config, processes = run.config, run.world
-    deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
     losses: list[Tensor] = []
     since = time.monotonic()
     for batch in _batches(run, source):
         losses.append(run.train_step(batch))
-        over = run.step >= config.steps
-        if minutes is not None:
-            over = processes.first_says(over or time.monotonic() >= deadline)
+        over = processes.first_says(stop()) or run.step >= config.steps
         validating = sets is not None and (over or _crossed(run, config.validate_every))
         if over or validating or _crossed(run, config.save_every):
             loss = float(processes.mean(torch.stack(losses).mean()))

@@ -120,6 +120,8 @@ def load_weights(path: Path | None = None) -> tuple[KPN, dict[str, object]]:
     """
     path = path or default_weights()
     tensors, header = load_tensors(path)
+    if any(name.startswith("optimiser.") for name in tensors):
+        raise KpnError(f"{path}: a training run's checkpoint; take last.safetensors beside it")
     network = _outline(path, config_from_header(path, header))
     fill(path, network, {name: value.float() for name, value in tensors.items()}, assign=True)
     network = network.to(memory_format=torch.channels_last).eval().requires_grad_(False)

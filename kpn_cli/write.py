@@ -12,6 +12,11 @@ from pathlib import Path
 
 from .errors import KpnError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 _PREFIX = ".kpn-"
 
 _NO_SPACE = "Free some space, or choose another folder."
@@ -87,6 +92,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             _flush(path.parent, os.O_RDONLY)
     except OSError as error:
         raise write_error(path, error) from error
+    except KpnError as error:  # of a file inside, which the user knows by another name
+        raise KpnError(str(error).replace(str(temporary), str(path))) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -101,6 +108,33 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise write_error(folder, error) from None
+
+
+@contextmanager
+def sole_user(folder: Path) -> Iterator[None]:
+    """Keep other processes of kpn out of a folder, which is there, while the block lasts.
+
+    Without effect where the system or the file system has no such locks.
+
+    Raises:
+        KpnError: if another is at work there.
+    """
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise KpnError(
+                f"{folder}: another kpn is at work there; wait for it, or choose another folder"
+            ) from None
+        except OSError:  # some network file systems
+            pass
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -115,6 +118,24 @@ def test_what_a_set_holds_is_no_photo(photos, tmp_path):
     write_dataset(photos, tmp_path / "set", DatasetConfig(1, 1))
     (tmp_path / "photo.png").write_bytes(photos[0].read_bytes())
     assert find_photos([tmp_path]) == [tmp_path / "photo.png"]
+    for inside in (tmp_path / "set", tmp_path / "set" / "burst_00000"):
+        with pytest.raises(KpnError, match="bursts are no photos"):
+            find_photos([inside])
+
+
+def test_workers_end_with_the_process_that_started_them(photos, tmp_path):
+    """Killed, it cannot tell them."""
+    command = [
+        Path(sys.executable).with_name("kpn"), "synth", *photos, "-o", tmp_path,
+        "--count", "10000", "--workers", "2",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    while not list(tmp_path.glob("burst_*")):
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.kill()
+    # They hold the other end of the pipe: it closes when the last of them has ended.
+    assert process.communicate(timeout=60)[0] == b""
 
 
 def test_a_folder_with_another_set_is_refused_and_left_alone(data, photos):

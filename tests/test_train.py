@@ -8,11 +8,14 @@ import math
 import signal
 import subprocess
 import sys
+import time
 from hashlib import sha256
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
+from pictures import photo
 
 from kpn_cli import protocol, synth, train, validation
 from kpn_cli.errors import KpnError
@@ -24,6 +27,7 @@ from kpn_cli.synth import Photos
 from kpn_cli.synth_config import SynthConfig
 from kpn_cli.train_config import VARIANTS, TrainConfig, with_variant
 from kpn_cli.weights import load_tensors, load_weights, save_tensors, save_weights
+from kpn_cli.write import sole_user
 
 #: Twelve steps of four patches; saved after 4, 8, 12, validated after 6 and 12.
 CONFIG = TrainConfig(
@@ -148,17 +152,17 @@ def test_a_finished_run_can_be_made_longer(scenes, whole, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "said"),
     [
-        {"seed": 1},
-        {"batch": 8},
-        {"network": KPNConfig(widths=(8, 8), head=4)},
-        {"data": SynthConfig(cells=16, static=0.5)},
+        ({"seed": 1}, "seed 0, not 1"),
+        ({"batch": 8}, "batch 4, not 8"),
+        ({"network": KPNConfig(widths=(8, 8), head=4)}, "head 8, not 4"),
+        ({"data": SynthConfig(cells=16, static=0.5)}, r"static 0\.15, not 0\.5"),
     ],
 )
-def test_another_run_s_folder_is_refused_and_left_alone(scenes, whole, changes):
+def test_another_run_s_folder_is_refused_and_left_alone(scenes, whole, changes, said):
     before = {path.name: path.read_bytes() for path in whole.iterdir()}
-    with pytest.raises(KpnError, match=f"holds a run with {next(iter(changes))}") as caught:
+    with pytest.raises(KpnError, match=f"holds a run with {said};") as caught:
         train.train(Photos(scenes), scenes, whole, dataclasses.replace(CONFIG, **changes))
     assert str(whole) in str(caught.value)
     assert {path.name: path.read_bytes() for path in whole.iterdir()} == before
@@ -188,7 +192,7 @@ def test_a_checkpoint_without_its_recipe_is_refused(tmp_path, tiny_network):
 
 
 def test_a_checkpoint_is_no_weight_file(whole):
-    with pytest.raises(KpnError, match="does not fit"):
+    with pytest.raises(KpnError, match=r"checkpoint; take last\.safetensors"):
         load_weights(whole / "checkpoint.safetensors")
 
 
@@ -530,8 +534,50 @@ def test_every_ablation_trains_is_saved_and_resumed(scenes, tmp_path, variant):
 def test_the_folder_of_one_ablation_is_no_place_for_another(scenes, tmp_path):
     short = dataclasses.replace(CONFIG, patches=4)
     train.train(Photos(scenes), [], tmp_path, short)
-    with pytest.raises(KpnError, match="holds a run with network"):
+    with pytest.raises(KpnError, match="holds a run with blind False, not True"):
         train.train(Photos(scenes), [], tmp_path, with_variant(short, "blind"))
+
+
+# --- stopping ---------------------------------------------------------------
+
+
+def test_a_run_that_is_asked_to_stop_is_saved_and_goes_on_to_the_same_end(scenes, whole, tmp_path):
+    seen, begun = [], []
+    train.train(
+        Photos(scenes), [], tmp_path, CONFIG,
+        should_stop=lambda: len(seen) >= 5, on_step=seen.append, on_start=begun.append,
+    )  # fmt: skip
+    assert seen == [4, 8, 12, 16, 20]
+    assert state_of(tmp_path)[1]["recipe"]["patches"] == 20
+    train.train(Photos(scenes), [], tmp_path, CONFIG, on_start=begun.append)
+    assert begun == [0, 20]
+    same_tensors(state_of(tmp_path)[0], state_of(whole)[0])
+
+
+def test_ctrl_c_saves_the_run(scenes, tmp_path):
+    """Through the installed program."""
+    for number in range(2):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), photo(number, 280, 300))
+    run = tmp_path / "run"
+    command = [
+        Path(sys.executable).with_name("kpn"), "train", tmp_path, "-o", run,
+        "--device", "cpu", "--precision", "fp32", "--batch", "1", "--variant", "single",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not run.exists() and process.poll() is None:
+        time.sleep(0.1)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "the same command goes on" in said
+    assert load_weights(run / "last.safetensors")[1]["patches"] > 0
+
+
+def test_two_runs_in_one_folder_are_one_too_many(scenes, tmp_path):
+    with sole_user(tmp_path), pytest.raises(KpnError, match="another kpn is at work"):
+        train.train(Photos(scenes), [], tmp_path, CONFIG)
+    assert not list(tmp_path.iterdir())
 
 
 # --- kill -9 ----------------------------------------------------------------
