@@ -89,7 +89,7 @@ def _photograph(
     frames = _sampled(scene, maps, config.cells)
     for frame in np.flatnonzero(torn & shifts.any()):
         _tear(rng, frames[frame], scene, maps[frame], config)
-    return frames.astype(np.float32) * np.float32(1 / 65535)
+    return np.multiply(frames, np.float32(1 / 65535), dtype=np.float32)
 
 
 def _sampled(scene: Scene, maps: np.ndarray, cells: int) -> np.ndarray:
