@@ -18,6 +18,9 @@ from . import console
 from .cli_options import DEVICE, JSON, PHOTOS, PRECISION, WEIGHTS
 
 if TYPE_CHECKING:
+    import torch
+
+    from .network import KPN
     from .synth import Source
 
 
@@ -300,6 +303,11 @@ def _load(paths: tuple[Path, ...], at_least: int) -> list[Any]:
     help="What to compare with; also nlm and wavelets, which take seconds a burst.",
 )
 @click.option(
+    "--scenes",
+    is_flag=True,
+    help="Instead: scenes that go wrong in the field, against one frame.",
+)
+@click.option(
     "--noise-scale",
     type=click.FloatRange(0, min_open=True),
     default=1.0,
@@ -319,6 +327,7 @@ def evaluate(
     gains: str,
     frames: int,
     baselines: str,
+    scenes: bool,
     noise_scale: float,
     seed: int,
     weights: Path | None,
@@ -335,13 +344,17 @@ def evaluate(
     levels = _integers("--gains", gains)
     network, recipe = load_weights(weights)
     where = pick_device(device)
-    scenes = _load(photos, 256)
+    network = network.to(where)
+    if scenes:
+        _try_scenes(network, photos, output, seed, pick_precision(precision, where), as_json)
+        return
+    loaded = _load(photos, 256)
     sets = {}
-    with console.bar("evaluating", len(evaluation.SETS) * len(levels) * len(scenes)) as move:
+    with console.bar("evaluating", len(evaluation.SETS) * len(levels) * len(loaded)) as move:
         for name in evaluation.SETS:
             sets[name] = evaluation.evaluate(
-                network.to(where),
-                scenes,
+                network,
+                loaded,
                 gains=levels,
                 frames=frames,
                 baselines=[part for part in baselines.split(",") if part],
@@ -353,7 +366,7 @@ def evaluate(
             )
     document = {
         "protocol": protocol.NAME,
-        "photos": [scene.name for scene in scenes],
+        "photos": [scene.name for scene in loaded],
         "frames": frames,
         "seed": seed,
         "noise_scale": noise_scale,
@@ -367,6 +380,27 @@ def evaluate(
         click.echo(json.dumps(document, indent=2))
     else:
         click.echo(evaluation.markdown(sets))
+
+
+def _try_scenes(
+    network: KPN,
+    photos: tuple[Path, ...],
+    output: Path | None,
+    seed: int,
+    dtype: torch.dtype,
+    as_json: bool,
+) -> None:
+    from . import battery, evaluate
+
+    loaded = _load(photos, battery.PHOTO_PIXELS)
+    total = len(battery.SCENES) * len(battery.LEVELS) * len(loaded)
+    with console.bar("evaluating", total) as move:
+        table = battery.run(network, loaded, seed=seed, dtype=dtype, on_burst=move)
+    text = battery.markdown(table)
+    document = {"photos": [scene.name for scene in loaded], "seed": seed, "scenes": table}
+    if output:
+        evaluate.save(output, document, text, "scenes")
+    click.echo(json.dumps(document, indent=2) if as_json else text)
 
 
 def _integers(option: str, text: str) -> list[int]:

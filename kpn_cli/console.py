@@ -81,7 +81,7 @@ def burst_json(result: Result) -> dict[str, Any]:
     return {
         "reference": str(result.reference),
         "frames": [str(path) for path in result.frames],
-        "unused": [str(path) for path in result.unused],
+        "dropped": {str(path): why for path, why in result.dropped.items()},
         "outputs": {name: str(path) for name, path in result.outputs.items()},
         "noise": noise
         and {
@@ -93,6 +93,8 @@ def burst_json(result: Result) -> dict[str, Any]:
         "noise_left": result.noise_left,
         "shifts": result.shifts,
         "agreement": result.agreement,
+        "exposure": result.exposure,
+        "fallen_back": result.fallen_back,
         "device": result.device,
         "seconds": result.seconds,
         "timings": result.timings,
@@ -107,11 +109,13 @@ def show_result(result: Result) -> None:
         return
     noise = result.noise
     note(f"reference   {result.reference.name}, {_frames(len(result.frames))} used")
-    for path in result.unused:
-        note(f"unused      {path.name}")
-    for path, share in zip(result.frames, result.agreement, strict=True):
-        if share < 0.3:
-            note(f"note        {path.name} agrees with the reference on only {share:.0%}")
+    for path, why in result.dropped.items():
+        note(f"dropped     {path.name}: {why}")
+    for path, exposure in zip(result.frames, result.exposure, strict=True):
+        if abs(exposure - 1) > 0.02:
+            note(f"note        {path.name} is {exposure:.3f} times as bright; matched")
+    if result.fallen_back > 0.02:
+        note(f"note        {result.fallen_back:.0%} of the picture is left to the reference")
     shot, read = (f"{sum(values) / 4:.3g}" for values in (noise.model.shot, noise.model.read))
     note(f"noise       S={shot} O={read}, {_SOURCES[noise.source]}")
     if noise.warning:

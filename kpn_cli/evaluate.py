@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import classical, denoiser, protocol
-from .denoiser import Frame
+from . import classical, denoiser, lineup, protocol
 from .errors import KpnError
+from .frame import Frame
 from .network import KPN
 from .noise import NoiseModel
 from .photos import Scene
@@ -129,10 +129,8 @@ def _methods(
 ) -> Iterator[tuple[str, np.ndarray]]:
     device = next(network.parameters()).device
     frames = [Frame(torch.from_numpy(planes).to(device)) for planes in test.burst]
-    shifts = denoiser.align_frames(frames, test.noise)
-    told = test.noise.with_strength(noise_scale)
-    few = slice(network.config.frames)
-    done = denoiser.denoise_frames(network, frames[few], shifts[few], told, dtype=dtype)
+    few = frames if network.config.frames > 1 else frames[:1]
+    done, _ = denoiser.denoise_burst(network, few, test.noise, strength=noise_scale, dtype=dtype)
     yield "kpn", done.planes
     if "reference" in baselines:
         yield "reference", test.burst[0]
@@ -140,7 +138,8 @@ def _methods(
         yield "mean", test.burst.mean(0)
     if "aligned-mean" in baselines:
         rows, columns = (slice(0, side) for side in frames[0].size)
-        aligned = denoiser.aligned_part(frames, shifts, rows, columns)
+        shifts = lineup.align_frames(frames, test.noise)
+        aligned = lineup.aligned_part(frames, shifts, rows, columns)
         yield "aligned-mean", aligned.mean(0).cpu().numpy()
     if "nlm" in baselines:
         yield "nlm", classical.non_local_means(test.burst[0], test.noise)
@@ -166,9 +165,10 @@ def markdown(sets: dict[str, dict[str, dict[str, dict[str, float]]]]) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def save(folder: Path, document: dict[str, object], text: str) -> None:
-    """Write `eval.json` and `eval.md` into a folder."""
+def save(folder: Path, document: dict[str, object], text: str, name: str = "eval") -> None:
+    """Write NAME.json and NAME.md into a folder."""
     make_folder(folder)
-    for name, content in (("eval.json", json.dumps(document, indent=2) + "\n"), ("eval.md", text)):
-        with atomic(folder / name) as temporary:
+    whole = json.dumps(document, indent=2) + "\n"
+    for path, content in ((folder / f"{name}.json", whole), (folder / f"{name}.md", text)):
+        with atomic(path) as temporary:
             temporary.write_text(content, encoding="utf-8")

@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import bayer, burst, denoiser, develop, dng_result, noise_estimate, rendering
-from .denoiser import Denoised, Frame
+from . import bayer, burst, denoiser, develop, dng_result, lineup, noise_estimate, rendering
+from .denoiser import Denoised
 from .device import keep_freed_memory, pick_device, pick_precision
 from .dng_pictures import COMPRESSIONS
 from .errors import KpnError
+from .frame import Frame
 from .network import KPN
 from .noise import NoiseModel, typical_read
 from .raw import RawInfo, read_info, read_mosaic
@@ -103,12 +104,14 @@ class Result:
     Attributes:
         reference: the reference frame's file.
         frames: the files used, the reference first.
-        unused: files of the burst that agreed least, where there are too many.
+        dropped: files of the burst that are not used -> why.
         outputs: format -> file.
         noise: model and source; None if skipped.
         shifts: median shift of each used frame, (row, column) in sensor pixels.
         agreement: of each used frame with the reference, 0 to 1.
+        exposure: brightness of each used frame over the reference's, before it was matched.
         noise_left: share of the noise variance that is left.
+        fallen_back: share of the picture that is the reference's (`guard.guarded`).
         device: where the network ran.
         seconds: from the first file to the last.
         timings: seconds by stage.
@@ -118,10 +121,12 @@ class Result:
     reference: Path
     frames: list[Path]
     outputs: dict[str, Path]
-    unused: list[Path] = field(default_factory=list)
+    dropped: dict[Path, str] = field(default_factory=dict)
     noise: NoiseReport | None = None
     shifts: list[tuple[int, int]] = field(default_factory=list)
     agreement: list[float] = field(default_factory=list)
+    exposure: list[float] = field(default_factory=list)
+    fallen_back: float = 0.0
     noise_left: float | None = None
     device: str = ""
     seconds: float = 0.0
@@ -189,7 +194,7 @@ def denoise(
     clock.stop("load network")
     order = [first, *(n for n in range(len(infos)) if n != first)]
     frames = [_frame(infos[n], mosaics[n]).to(engine.device) for n in order]
-    aligned = _align(frames, files, _first_guess(info, frames[0], options), engine, on_stage)
+    aligned = _align(frames, files, _first_guess(info, frames[0], options), on_stage)
     clock.stop("align")
     noise = choose_noise(info, aligned, options.noise)
     clock.stop("measure noise")
@@ -201,11 +206,13 @@ def denoise(
         info.path,
         aligned.files,
         outputs,
-        unused=[path for path in files if path not in aligned.files],
+        dropped=aligned.dropped,
         noise=noise,
         shifts=[_median_shift(shift) for shift in aligned.shifts],
         agreement=[round(value, 3) for value in aligned.agreement],
+        exposure=[round(value, 4) for value in aligned.exposure],
         noise_left=done.noise_left,
+        fallen_back=round(done.fallen_back, 5),
         device=str(engine.device),
         seconds=round(sum(clock.timings.values()), 3),
         timings={name: round(seconds, 3) for name, seconds in clock.timings.items()},
@@ -276,6 +283,8 @@ class Aligned:
     frames: list[Frame]
     shifts: list[Tensor]
     agreement: list[float]
+    exposure: list[float]
+    dropped: dict[Path, str]
 
 
 def _linear(frame: Frame) -> np.ndarray:
@@ -299,10 +308,9 @@ def _align(
     frames: Sequence[Frame],
     files: Sequence[Path],
     noise: NoiseModel,
-    engine: Engine,
     on_stage: Callable[[Stage], None],
 ) -> Aligned:
-    """Align all frames; keep those that agree best where the network takes fewer."""
+    """Line up the frames with the reference."""
     count = 0
 
     def step() -> None:
@@ -310,11 +318,15 @@ def _align(
         count += 1
         on_stage(Stage("aligning", count, len(frames) - 1))
 
-    shifts = denoiser.align_frames(frames, noise, step)
-    agreement = denoiser.agreement(frames, shifts, noise)
-    others = sorted(range(1, len(frames)), key=lambda n: -agreement[n])
-    kept = [0, *sorted(others[: engine.network.config.frames - 1])]
-    return Aligned(*([list_[n] for n in kept] for list_ in (files, frames, shifts, agreement)))
+    found = lineup.line_up(frames, noise, step)
+    return Aligned(
+        [files[n] for n in found.used],
+        found.frames,
+        found.shifts,
+        found.agreement,
+        found.exposure,
+        {files[n]: why for n, why in found.dropped.items()},
+    )
 
 
 def choose_noise(info: RawInfo, aligned: Aligned, given: NoiseModel | None) -> NoiseReport:
@@ -348,7 +360,7 @@ def _measure(aligned: Aligned) -> NoiseModel:
         return noise_estimate.measure_frame(reference)
     rows, columns = (slice(0, side) for side in aligned.frames[0].size)
     others = (
-        denoiser.aligned_part([frame], [shift], rows, columns)[0].cpu().numpy()
+        lineup.aligned_part([frame], [shift], rows, columns)[0].cpu().numpy()
         for frame, shift in zip(aligned.frames[1:], aligned.shifts[1:], strict=True)
     )
     return noise_estimate.measure_burst(reference, others)
@@ -405,7 +417,8 @@ def _run_network(
             engine.network,
             aligned.frames,
             aligned.shifts,
-            noise.with_strength(options.strength),
+            noise,
+            strength=options.strength,
             dtype=engine.dtype,
             tile=options.tile,
             on_tile=step,

@@ -18,11 +18,11 @@ ORDER = [
     *("srgb", "icc", "write", "tiff", "tiff_tree", "ljpeg"),
     *("dng_pictures", "dng", "opcodes", "dng_copy", "dng_result", "rendering", "develop"),
     *("features", "network", "merge", "device", "weights"),
-    *("burst", "denoiser", "pipeline"),
+    *("burst", "frame", "lineup", "guard", "denoiser", "pipeline"),
     *("photos", "protocol", "synth_config", "motion", "sensor", "synth", "shards"),
     *("handheld", "dataset"),
     *("losses", "train_config", "validation", "world", "run", "board", "train"),
-    *("classical", "evaluate"),
+    *("classical", "evaluate", "battery"),
     *("demo", "console", "cli_options", "cli_research", "cli", "__main__"),
 ]
 

@@ -218,15 +218,19 @@ def test_compression_changes_the_size_of_the_dng_and_no_sample_of_it(burst, weig
     np.testing.assert_array_equal(*(read_planes(read_info(path)) for path in found))
 
 
-def test_of_more_than_eight_frames_the_one_that_does_not_belong_is_left_out(weights, tmp_path):
-    frames, _ = demo.write_burst(scene(6, 260, 260), tmp_path / "in", frames=9)
+def test_of_many_frames_the_one_that_does_not_belong_is_left_out(weights, tmp_path):
+    frames, _ = demo.write_burst(scene(6, 260, 260), tmp_path / "in", frames=11)
     stranger, _ = demo.write_burst(scene(7, 260, 260), tmp_path / "other", frames=1)
-    frames[4].write_bytes(stranger[0].read_bytes())
+    planes = read_planes(read_info(stranger[0]))[:, ::-1]
+    info = read_info(frames[4])
+    mosaic, black, white = dng.encode_planes(planes, info.phase, info.height, info.width)
+    dng.write_cfa_dng(frames[4], mosaic, dng.tags_of(info, black=black, white=white))
     run = kpn("denoise", *frames, "-o", tmp_path, "--weights", weights, "--json",
               "--reference", "first")  # fmt: skip
     (result,) = json.loads(run.stdout)["bursts"]
-    assert len(result["frames"]) == 8
-    assert result["unused"] == [str(frames[4])]
+    assert len(result["frames"]) == 10
+    assert list(result["dropped"]) == [str(frames[4])]
+    assert "something else" in result["dropped"][str(frames[4])]
 
 
 def test_finished_outputs_are_kept_unless_told_otherwise(burst, weights, tmp_path):
@@ -290,14 +294,14 @@ def test_where_the_noise_comes_from_is_told(burst, weights, tmp_path):
 def test_a_typical_camera_is_believed_by_its_iso():
     noise = noise_estimate.from_iso(3200)
     frames = [_again(noise, seed) for seed in (1, 2)]
-    aligned = pipeline.Aligned([Path("a")] * 2, frames, [_still(frames[0])] * 2, [])
+    aligned = pipeline.Aligned([Path("a")] * 2, frames, [_still(frames[0])] * 2, [], [], {})
     assert pipeline.choose_noise(replace(_INFO, iso=3200.0), aligned, None).source == "iso"
 
 
 def test_a_profile_that_the_frames_contradict_is_used_with_a_warning():
     true = NoiseModel.uniform(1e-3, 1e-5)
     frames = [_again(true, seed) for seed in (1, 2)]
-    aligned = pipeline.Aligned([Path("a")] * 2, frames, [_still(frames[0])] * 2, [])
+    aligned = pipeline.Aligned([Path("a")] * 2, frames, [_still(frames[0])] * 2, [], [], {})
     wrong = true.with_strength(0.2)
     report = pipeline.choose_noise(replace(_INFO, noise_profile=wrong), aligned, None)
     assert (report.source, report.model) == ("profile", wrong)
@@ -309,7 +313,7 @@ def test_a_profile_that_the_frames_contradict_is_used_with_a_warning():
 def test_a_profile_without_read_noise_gets_what_the_frames_show():
     true = NoiseModel.uniform(1e-3, 1e-4)
     frames = [_again(true, seed) for seed in (1, 2)]
-    aligned = pipeline.Aligned([Path("a")] * 2, frames, [_still(frames[0])] * 2, [])
+    aligned = pipeline.Aligned([Path("a")] * 2, frames, [_still(frames[0])] * 2, [], [], {})
     phone = NoiseModel(true.shot, (0.0,) * 4)
     report = pipeline.choose_noise(replace(_INFO, noise_profile=phone), aligned, None)
     assert report.model.shot == phone.shot

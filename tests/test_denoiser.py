@@ -7,8 +7,8 @@ import pytest
 import torch
 from pictures import planes
 
-from kpn_cli import denoiser
-from kpn_cli.denoiser import Frame
+from kpn_cli import denoiser, lineup
+from kpn_cli.frame import Frame
 from kpn_cli.noise import NoiseModel
 from kpn_cli.protocol import noise_of_gain
 from kpn_cli.weights import load_weights
@@ -27,7 +27,7 @@ def _burst(count: int, shift: int = 0, size: tuple[int, int] = (96, 120)) -> lis
 
 
 def _shifts(frames: list[Frame]) -> list[torch.Tensor]:
-    return denoiser.align_frames(frames, _NOISE)
+    return lineup.align_frames(frames, _NOISE)
 
 
 def test_tiled_equals_whole_within_rounding(tiny_network):
@@ -49,7 +49,7 @@ def test_tiles_show_no_seams_with_the_network_that_ships(gain):
     scene[:, :, 125:] = 0.3  # textured and flat
     rng = np.random.default_rng(1)
     frames = [Frame(torch.from_numpy(noise.sample(scene, rng))) for _ in range(3)]
-    shifts = denoiser.align_frames(frames, noise)
+    shifts = lineup.align_frames(frames, noise)
     whole = denoiser.denoise_frames(network, frames, shifts, noise, tile=1024).planes
     tiled = denoiser.denoise_frames(network, frames, shifts, noise, tile=160).planes
     left = np.sqrt(np.mean((whole - scene) ** 2))
@@ -70,17 +70,9 @@ def test_whole_cell_shifts_are_undone_before_the_network(tiny_network):
     shifts = _shifts(frames)
     # Frame n shows what the reference shows, 3n cells further up and left.
     assert [tuple(shift[1, 1].tolist()) for shift in shifts] == [(0, 0), (-3, -3), (-6, -6)]
-    part = denoiser.aligned_part(frames, shifts, slice(20, 60), slice(20, 60))
+    part = lineup.aligned_part(frames, shifts, slice(20, 60), slice(20, 60))
     noise = (part[1:] - part[:1]).std() / 2**0.5
     assert noise < 1.2 * _NOISE.variance(frames[0].samples.numpy()).mean() ** 0.5
-
-
-def test_frames_of_the_scene_agree_and_another_scene_does_not():
-    frames = [*_burst(3), Frame(torch.from_numpy(planes(9, 96, 120)))]
-    agreement = denoiser.agreement(frames, _shifts(frames), _NOISE)
-    assert agreement[0] == 1
-    assert min(agreement[1:3]) > 0.8
-    assert agreement[3] < 0.2
 
 
 def test_integer_samples_with_levels_equal_linear_ones(tiny_network):
@@ -108,3 +100,36 @@ def test_the_noise_left_is_that_of_the_kernels(tiny_network):
     done = denoiser.denoise_frames(tiny_network, frames, _shifts(frames), _NOISE)
     assert done.noise_left == pytest.approx(1 / 4, rel=0.03)  # tried out, not computed
     np.testing.assert_allclose(done.planes, frame.samples.numpy(), atol=1e-5)
+
+
+# --- many frames ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", range(1, 30))
+@pytest.mark.parametrize("most", [1, 2, 8])
+def test_groups_hold_every_frame_once_and_the_reference_always(count, most):
+    groups = denoiser.groups(count, most)
+    if most == 1:
+        assert groups == [[0]]
+        return
+    assert all(group[0] == 0 and len(group) <= most for group in groups)
+    others = sorted(n for group in groups for n in group[1:])
+    assert others == list(range(1, count))
+    sizes = {len(group) for group in groups}
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_more_frames_than_the_network_takes_leave_less_noise():
+    network, _ = load_weights()
+    noise = noise_of_gain(4)
+    scene = planes(4, 100, 100)
+    rng = np.random.default_rng(1)
+    frames = [Frame(torch.from_numpy(noise.sample(scene, rng))) for _ in range(16)]
+    errors, left = [], []
+    for count in (1, 2, 8, 16):
+        done, found = denoiser.denoise_burst(network, frames[:count], noise)
+        assert len(found.used) == count
+        errors.append(np.mean((done.planes - scene) ** 2))
+        left.append(done.noise_left)
+    assert errors == sorted(errors, reverse=True)
+    assert left == sorted(left, reverse=True)

@@ -1,0 +1,222 @@
+"""Which frames of a burst are used, how they lie over the reference, and how bright they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from .align import TILE, Aligner, shifted, stabilise
+from .features import robust_weights, sigma_map
+from .frame import Frame, coefficients
+from .noise import NoiseModel
+
+_SQUARE = 256  # side of the squares on which frames are compared, in cells
+_BLOCK = 16  # side of the blocks in them whose brightness is compared
+
+#: A frame this many times brighter or darker than the reference is none of the burst.
+_MOST_EXPOSURE = 3.0
+#: Frames are brought to the reference's brightness where they differ by more than this, and
+#: by more than so many standard errors.
+_LEAST_FLICKER, _CERTAIN = 0.002, 4.0
+#: A block differs if it does by so many sigmas of its noise, and by this share of its
+#: brightness; a frame is of something else if more than this share of its blocks differ, or
+#: if they differ in the median by this share of what blocks of other places differ by.
+_SIGMAS, _RELATIVE, _ELSEWHERE, _BY_CHANCE = 6.0, 0.1, 0.5, 0.6
+#: Aligned by another brightness than this, frames are aligned again.
+_MISJUDGED = 0.01
+
+
+@dataclass(frozen=True)
+class LineUp:
+    """The frames that are used, the reference first.
+
+    Attributes:
+        used: their numbers.
+        frames: they, brought to the reference's brightness.
+        shifts: where their tiles lie (`align.Aligner.align`).
+        agreement: of each with the reference, 0 to 1.
+        exposure: brightness of each over the reference's, before it was brought there.
+        dropped: number of each other frame -> why it is not used.
+    """
+
+    used: list[int]
+    frames: list[Frame]
+    shifts: list[Tensor]
+    agreement: list[float]
+    exposure: list[float]
+    dropped: dict[int, str]
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """A frame beside the reference, over squares all over the picture.
+
+    Attributes:
+        agreement: mean robust weight.
+        exposure: median ratio of the blocks' brightness.
+        error: standard error of that.
+        elsewhere: share of blocks that differ by far more than noise; 1 if they have
+            nothing to do with the reference's.
+    """
+
+    agreement: float = 1.0
+    exposure: float = 1.0
+    error: float = 0.0
+    elsewhere: float = 0.0
+
+    @property
+    def certain_exposure(self) -> float:
+        """The ratio, if it is certain that it is not 1."""
+        off = abs(self.exposure - 1)
+        return self.exposure if off > max(_LEAST_FLICKER, _CERTAIN * self.error) else 1.0
+
+
+def align_frames(
+    frames: Sequence[Frame], noise: NoiseModel, on_frame: Callable[[], None] = lambda: None
+) -> list[Tensor]:
+    """Return the tile shifts of each frame against the first, whose own are zero."""
+    reference = stabilise(frames[0].linear(frames[0].samples), noise)
+    aligner = Aligner(reference)
+    shifts = []
+    for frame in frames[1:]:
+        shifts.append(aligner.align(stabilise(frame.linear(frame.samples), noise)))
+        on_frame()
+    return [_still(frames[0]), *shifts]
+
+
+def aligned_part(
+    frames: Sequence[Frame], shifts: Sequence[Tensor], rows: slice, columns: slice
+) -> Tensor:
+    """Return a part of all frames, `(frames, 4, rows, columns)`, linear, over the reference's."""
+    return torch.stack(
+        [
+            frame.linear(shifted(frame.samples, shift, rows, columns))
+            for frame, shift in zip(frames, shifts, strict=True)
+        ]
+    )
+
+
+def line_up(
+    frames: Sequence[Frame], noise: NoiseModel, on_frame: Callable[[], None] = lambda: None
+) -> LineUp:
+    """Align frames to the first, match their brightness, drop those of something else.
+
+    Args:
+        frames: of equal size, the reference first.
+        noise: of the reference.
+        on_frame: called after each other frame.
+    """
+    still = _still(frames[0])
+    exposure = [c.certain_exposure for c in _compare(frames, [still] * len(frames), noise)]
+    dropped = {
+        n: f"{value:.2g} times as bright as the reference"
+        for n, value in enumerate(exposure)
+        if not 1 / _MOST_EXPOSURE <= value <= _MOST_EXPOSURE
+    }
+    used = [n for n in range(len(frames)) if n not in dropped]
+    exposure = [exposure[n] for n in used]
+    matched = [_matched(frames[n], value) for n, value in zip(used, exposure, strict=True)]
+    shifts = align_frames(matched, noise, on_frame)
+    # Now that places lie over each other, their brightness is better known.
+    better = [c.certain_exposure for c in _compare(matched, shifts, noise)]
+    exposure = [value * factor for value, factor in zip(exposure, better, strict=True)]
+    exposure = [1.0 if abs(value - 1) <= _LEAST_FLICKER else value for value in exposure]
+    matched = [_matched(frames[n], value) for n, value in zip(used, exposure, strict=True)]
+    again = [p for p, factor in enumerate(better) if abs(factor - 1) > _MISJUDGED]
+    for place, shift in zip(
+        again, align_frames([matched[0], *(matched[p] for p in again)], noise)[1:], strict=True
+    ):
+        shifts[place] = shift
+    found = _compare(matched, shifts, noise)
+    kept = []
+    for place, (n, comparison) in enumerate(zip(used, found, strict=True)):
+        if comparison.elsewhere > _ELSEWHERE:
+            dropped[n] = "shows something else, or moved too far"
+        else:
+            kept.append(place)
+    return LineUp(
+        *([values[place] for place in kept] for values in (used, matched, shifts)),
+        agreement=[found[place].agreement for place in kept],
+        exposure=[exposure[place] for place in kept],
+        dropped=dropped,
+    )
+
+
+def _still(frame: Frame) -> Tensor:
+    """No shift of any tile."""
+    rows, columns = (-(-side // TILE) for side in frame.size)
+    return torch.zeros(rows, columns, 2, dtype=torch.int64, device=frame.samples.device)
+
+
+def _matched(frame: Frame, exposure: float) -> Frame:
+    return frame if exposure == 1 else replace(frame, gain=frame.gain / exposure)
+
+
+def _compare(
+    frames: Sequence[Frame], shifts: Sequence[Tensor], noise: NoiseModel
+) -> list[_Comparison]:
+    """Compare each frame with the first, on up to 16 squares all over the picture."""
+    shot, read = coefficients(noise, frames[0].samples.device)
+    agreement, sums, deviations = [], [], []
+    for rows, columns in _squares(*frames[0].size):
+        part = aligned_part(frames, shifts, rows, columns)
+        sigma = sigma_map(part[:1], shot, read)
+        differences = (part[1:] - part[:1]) / (2**0.5 * sigma)
+        agreement.append(robust_weights(differences[None])[0].mean((1, 2)).cpu())
+        sums.append(_blocks(part).cpu().double())  # in this order: MPS has no float64
+        deviations.append(_blocks(sigma.square()).sqrt().cpu().double())
+    means = torch.stack(agreement).mean(0).tolist()
+    brightness, sigmas = torch.cat(sums, 1), torch.cat(deviations, 1)[0]
+    found = [
+        _judge(mean, theirs, brightness[0], sigmas)
+        for mean, theirs in zip(means, brightness[1:], strict=True)
+    ]
+    return [_Comparison(), *found]
+
+
+def _judge(agreement: float, frame: Tensor, reference: Tensor, sigma: Tensor) -> _Comparison:
+    """Compare the blocks' brightness, `(blocks,)` each; sigma is the reference's alone."""
+    seen = reference > 3 * sigma
+    if int(seen.sum()) < 8:
+        return _Comparison(agreement)
+    ratios = frame[seen] / reference[seen]
+    middle = ratios.median()
+    spread = 1.48 * (ratios - middle).abs().median()  # of normal numbers: their sigma
+    error = 1.25 * spread / len(ratios) ** 0.5
+    off = (frame - reference).abs()
+    differs = (off > _SIGMAS * 2**0.5 * sigma) & (off > _RELATIVE * reference.abs())
+    elsewhere = float(differs.double().mean())
+    chance = (frame - reference.roll(len(reference) // 3 + 1)).abs().median()
+    if chance > 5 * 2**0.5 * sigma.median():  # else there is nothing to be seen but noise
+        elsewhere = elsewhere if off.median() < _BY_CHANCE * chance else 1.0
+    return _Comparison(agreement, float(middle), float(error), elsewhere)
+
+
+def _blocks(planes: Tensor) -> Tensor:
+    """Sums over blocks and planes: `(frames, 4, height, width)` -> `(frames, blocks)`."""
+    side = min(_BLOCK, *planes.shape[-2:])
+    rows, columns = (length // side for length in planes.shape[-2:])
+    whole = planes[..., : rows * side, : columns * side]
+    return (
+        whole.unflatten(-1, (columns, side)).unflatten(-3, (rows, side)).sum((1, 3, 5)).flatten(1)
+    )
+
+
+def _squares(height: int, width: int) -> Iterator[tuple[slice, slice]]:
+    for top in _places(height):
+        for left in _places(width):
+            yield (
+                slice(top, min(top + _SQUARE, height)),
+                slice(left, min(left + _SQUARE, width)),
+            )
+
+
+def _places(length: int) -> list[int]:
+    """Starts of up to 4 evenly spread stretches of a square's side."""
+    number = min(4, max(1, length // _SQUARE))
+    if length <= _SQUARE:
+        return [0]
+    return [round((length - _SQUARE) * i / max(number - 1, 1)) for i in range(number)]
