@@ -136,7 +136,7 @@ def denoise(
     """Denoise one burst: raw files, or a folder of them, become one clean picture.
 
     PATHS are the frames of one burst, in any order. Bayer raws of one camera,
-    size, ISO and exposure; of more than 8 frames the best 8 are used.
+    size, ISO and exposure, one to as many as you have.
     """
     from . import pipeline
 
