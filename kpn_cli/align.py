@@ -29,8 +29,8 @@ _SMALLEST = 24
 _LOYALTY = 3.0
 #: The same for leaving zero with the whole picture.
 _PATIENCE = 5.0
-#: Standard deviation of log(1 + x^2) for a normal x.
-_LOG_DEVIATION = 0.52
+#: Chi-square of a sample from which on it is compressed.
+_LARGE = 200.0
 
 
 def stabilise(planes: Tensor, noise: NoiseModel) -> Tensor:
@@ -64,15 +64,16 @@ def _pyramid(grey: Tensor) -> list[Tensor]:
 
 
 def _whole_cost(reference: Tensor, frame: Tensor, y: int, x: int) -> float:
-    """Mean of log(1 + chi-square) of the whole frame for one shift.
+    """Mean chi-square of the whole frame for one shift, large ones compressed.
 
-    The logarithm (a Cauchy likelihood) lets the rest of the picture decide where a bright
-    object comes or goes, which in squares would weigh more than all of it.
+    1 where nothing but noise is left. The logarithm (a Cauchy likelihood) lets the rest of
+    the picture decide where a bright object comes or goes, which in squares would weigh
+    more than all of it; it begins where noise ends, so that edges in noisy frames count.
     """
     height, width = reference.shape
     mine = reference[max(-y, 0) : height - max(y, 0), max(-x, 0) : width - max(x, 0)]
     theirs = frame[max(y, 0) : height - max(-y, 0), max(x, 0) : width - max(-x, 0)]
-    return float((mine - theirs).square_().mul_(0.5).log1p_().mean())
+    return _LARGE * float((mine - theirs).square_().mul_(0.5 / _LARGE).log1p_().mean())
 
 
 def _whole_shift(
@@ -83,8 +84,7 @@ def _whole_shift(
     # The expected shift wins unless another is clearly better: where there is hardly
     # any texture, the luckiest of some hundred shifts beats it by three deviations.
     found = around
-    least = _whole_cost(reference, frame, *around)
-    least -= _PATIENCE * _LOG_DEVIATION / reference.numel() ** 0.5
+    least = _whole_cost(reference, frame, *around) - _PATIENCE * (2 / reference.numel()) ** 0.5
     for y in range(around[0] - reach, around[0] + reach + 1):
         for x in range(around[1] - reach, around[1] + reach + 1):
             if abs(y) <= limit_y and abs(x) <= limit_x:

@@ -20,13 +20,17 @@ _BLOCK = 16  # side of the blocks in them whose brightness is compared
 _MOST_EXPOSURE = 3.0
 #: Frames are brought to the reference's brightness where they differ by more than this, and
 #: by more than so many standard errors.
-_LEAST_FLICKER, _CERTAIN = 0.002, 4.0
+_LEAST_FLICKER, _CERTAIN = 0.005, 4.0
 #: A block differs if it does by so many sigmas of its noise, and by this share of its
 #: brightness; a frame is of something else if more than this share of its blocks differ, or
 #: if they differ in the median by this share of what blocks of other places differ by.
 _SIGMAS, _RELATIVE, _ELSEWHERE, _BY_CHANCE = 6.0, 0.1, 0.5, 0.6
-#: Aligned by another brightness than this, frames are aligned again.
-_MISJUDGED = 0.01
+#: Matching the brightness has to make the blocks' differences so much smaller.
+_BETTER = 0.75
+#: Before frames are aligned, only such differences say something: a shift changes places too.
+_OBVIOUS = 0.15
+#: Frames that were aligned with a brightness so far off are aligned again, so often at most.
+_MISJUDGED, _TRIALS = 0.01, 2
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,7 @@ def line_up(
     """
     still = _still(frames[0])
     exposure = [c.certain_exposure for c in _compare(frames, [still] * len(frames), noise)]
+    exposure = [value if abs(value - 1) > _OBVIOUS else 1.0 for value in exposure]
     dropped = {
         n: f"{value:.2g} times as bright as the reference"
         for n, value in enumerate(exposure)
@@ -120,16 +125,18 @@ def line_up(
     exposure = [exposure[n] for n in used]
     matched = [_matched(frames[n], value) for n, value in zip(used, exposure, strict=True)]
     shifts = align_frames(matched, noise, on_frame)
-    # Now that places lie over each other, their brightness is better known.
-    better = [c.certain_exposure for c in _compare(matched, shifts, noise)]
-    exposure = [value * factor for value, factor in zip(exposure, better, strict=True)]
-    exposure = [1.0 if abs(value - 1) <= _LEAST_FLICKER else value for value in exposure]
-    matched = [_matched(frames[n], value) for n, value in zip(used, exposure, strict=True)]
-    again = [p for p, factor in enumerate(better) if abs(factor - 1) > _MISJUDGED]
-    for place, shift in zip(
-        again, align_frames([matched[0], *(matched[p] for p in again)], noise)[1:], strict=True
-    ):
-        shifts[place] = shift
+    for trial in range(_TRIALS + 1):
+        # Now that places lie over each other, their brightness is better known.
+        better = [c.certain_exposure for c in _compare(matched, shifts, noise)]
+        exposure = [value * factor for value, factor in zip(exposure, better, strict=True)]
+        exposure = [1.0 if abs(value - 1) <= _LEAST_FLICKER else value for value in exposure]
+        matched = [_matched(frames[n], value) for n, value in zip(used, exposure, strict=True)]
+        again = [p for p, factor in enumerate(better) if abs(factor - 1) > _MISJUDGED]
+        if not again or trial == _TRIALS:
+            break
+        realigned = align_frames([matched[0], *(matched[p] for p in again)], noise)[1:]
+        for place, shift in zip(again, realigned, strict=True):
+            shifts[place] = shift
     found = _compare(matched, shifts, noise)
     kept = []
     for place, (n, comparison) in enumerate(zip(used, found, strict=True)):
@@ -187,6 +194,9 @@ def _judge(agreement: float, frame: Tensor, reference: Tensor, sigma: Tensor) ->
     spread = 1.48 * (ratios - middle).abs().median()  # of normal numbers: their sigma
     error = 1.25 * spread / len(ratios) ** 0.5
     off = (frame - reference).abs()
+    far_off = not 1 / _MOST_EXPOSURE <= middle <= _MOST_EXPOSURE
+    if not far_off and (frame / middle - reference).abs().median() > _BETTER * off.median():
+        middle = torch.ones(())  # it is not brightness that they differ by
     differs = (off > _SIGMAS * 2**0.5 * sigma) & (off > _RELATIVE * reference.abs())
     elsewhere = float(differs.double().mean())
     chance = (frame - reference.roll(len(reference) // 3 + 1)).abs().median()
