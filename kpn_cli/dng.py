@@ -272,8 +272,15 @@ def exif_tags(tags: DngTags) -> list[tiff.Tag]:
     if tags.iso and 0 < tags.iso < 1 << 32:
         result += _iso_tags(round(tags.iso))
     if tags.captured:
-        result.append(tiff.ascii_tag(36867, _exif_time(tags.captured)))  # DateTimeOriginal
-        result.append(tiff.ascii_tag(37521, f"{tags.captured:%f}"))  # SubSecTimeOriginal
+        result += time_tags(tags.captured)
+    return result
+
+
+def time_tags(captured: datetime) -> list[tiff.Tag]:
+    """Return what Exif says of the time of the exposure; of its fraction, if there is one."""
+    result = [tiff.ascii_tag(36867, _exif_time(captured))]  # DateTimeOriginal
+    if captured.microsecond:
+        result.append(tiff.ascii_tag(37521, f"{captured:%f}"))  # SubSecTimeOriginal
     return result
 
 

@@ -6,14 +6,20 @@ specification 1.4, chapters 4 and 5; those above 51180 are of 1.5 to 1.7.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
-from . import opcodes
+from . import dng, metadata, opcodes
+from .exif import captured
 from .metadata import PHOTOMETRIC_CFA
-from .tiff import Ifd, Ifds, Tag, merge
+from .tiff import Ifd, Ifds, Tag, merge, undefined_tag
 from .tiff_tree import Tree, integers
 
 SUB_IFDS, EXIF, GPS = 330, 34665, 34853
+#: Zones of DateTime, DateTimeOriginal and DateTimeDigitized: Exif 2.31.
+OFFSET_TIME, _OFFSET_ORIGINAL, _OFFSET_DIGITIZED = 36880, 36881, 36882
+_ORIGINAL, _DIGITIZED, _SUB_SEC_ORIGINAL = 36867, 36868, 37521
+_EXIF_VERSION = 36864
 _OPCODE_LIST_1 = 51008
 
 #: How the pixels of a directory are stored.
@@ -124,6 +130,43 @@ def kept_of_any_raw(tree: Tree | None) -> tuple[Ifd, Ifd, Ifd]:
     exif = merge(*reversed(found))
     gps = next((ifd for parent in tree.ifds for ifd in _nested(parent, GPS)), ())
     return _free(main), _free(exif), _free(gps)
+
+
+def with_capture(exif: Ifd, main: Ifd, moment: datetime | None) -> Ifd:
+    """Return an Exif directory that says when the photo was taken.
+
+    Some sources say it with DateTime or DateTimeDigitized only, and DateTime, the time of
+    modification, will be ours.
+
+    Args:
+        exif: the source's directory, its zone of DateTime still there; may be empty.
+        main: the source's IFD 0, where TIFF/EP has DateTimeOriginal.
+        moment: of the exposure, as far as it is known.
+    """
+    if moment is None or any(_is_time(ifd, _ORIGINAL) for ifd in (exif, main)):
+        return exif
+    zone = _OFFSET_DIGITIZED if _is_time(exif, _DIGITIZED) else OFFSET_TIME
+    zones = [replace(tag, code=_OFFSET_ORIGINAL) for tag in exif if tag.code == zone]
+    stale = {_ORIGINAL, _SUB_SEC_ORIGINAL, _OFFSET_ORIGINAL}
+    kept = [tag for tag in exif if tag.code not in stale]
+    return with_version((*kept, *dng.time_tags(moment), *zones))
+
+
+def with_version(exif: Ifd) -> Ifd:
+    """Return an Exif directory whose version has all of its tags."""
+    said = next((tag.data for tag in exif if tag.code == _EXIF_VERSION), b"")
+    zoned = {OFFSET_TIME, _OFFSET_ORIGINAL, _OFFSET_DIGITIZED} & {tag.code for tag in exif}
+    if said and (not zoned or said >= b"0231"):
+        return exif
+    return merge(exif, [undefined_tag(_EXIF_VERSION, b"0231" if zoned else b"0230")])
+
+
+def _is_time(ifd: Ifd, code: int) -> bool:
+    """Whether a text tag is a date that we can read; cameras without a clock write 0000:00:00."""
+    data = next((tag.data for tag in ifd if tag.code == code), b"")
+    text = data.split(b"\0")[0].decode("utf-8", "replace") if isinstance(data, bytes) else ""
+    said = metadata.Metadata({metadata.Tag.DATE_TIME_ORIGINAL: text}, {}, 0)
+    return captured(said, None) is not None
 
 
 def _nested(ifd: Ifd, code: int) -> tuple[Ifd, ...]:

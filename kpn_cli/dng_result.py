@@ -18,11 +18,14 @@ from .dng_copy import (
     EXIF,
     GPS,
     LEVELS,
+    OFFSET_TIME,
     SUB_IFDS,
     Kept,
     is_kept_whole,
     kept_of_any_raw,
     kept_of_dng,
+    with_capture,
+    with_version,
 )
 from .dng_pictures import mosaic_ifd, preview_ifd, thumbnail_ifd
 from .noise import NoiseModel
@@ -31,8 +34,8 @@ from .tiff import Ifd, Ifds, Tag
 from .tiff_tree import Tree, fractions, integers, read_tree
 
 _CFA_PLANE_COLOR, _ACTIVE_AREA, _CROP_ORIGIN, _CROP_SIZE = 50710, 50829, 50719, 50720
-#: Exif's fraction of a second and zone of DateTime, IFD 0's time of modification.
-_SUB_SEC_TIME, _OFFSET_TIME = 37520, 36880
+#: Exif's fraction of a second of DateTime, IFD 0's time of modification.
+_SUB_SEC_TIME = 37520
 _SOFTWARE, _DATE_TIME = 305, 306
 _DNG_VERSION, _DNG_BACKWARD_VERSION = 50706, 50707
 
@@ -175,9 +178,12 @@ def _copied_dng(
     version = _version(kept.main, _DNG_VERSION, dng.VERSION)
     oldest = _version(kept.main, _DNG_BACKWARD_VERSION, (*version[:2], 0, 0))
     missing = [tag for tag in dng.camera_tags(tags) if tag.code in _WHERE_MISSING]
+    # Before DateTime is ours: it may be the only one that says when the photo was taken.
+    exif = with_capture(_exif_of(kept.main), kept.main, tags.captured)
     return tiff.merge(
         missing,
-        [_exif_of_copy(tag, modified) for tag in kept.main],
+        kept.main,
+        _exif_of_copy(exif, modified),
         thumbnail_ifd(preview),
         _of_this_file(tags, modified),
         [
@@ -205,7 +211,7 @@ def _new_dng(
 ) -> Ifd:
     """Return IFD 0 of a DNG made of another raw format."""
     main, exif, gps = kept_of_any_raw(tree)
-    exif = tiff.merge(dng.exif_tags(tags), exif)
+    exif = tiff.merge(dng.exif_tags(tags), with_capture(exif, main, tags.captured))
     picture = (*mosaic_ifd(mosaic, compression, order), *dng.cfa_tags(tags))
     return tiff.merge(
         main,
@@ -213,7 +219,7 @@ def _new_dng(
         thumbnail_ifd(preview),
         _of_this_file(tags, modified),
         [
-            _exif_of_copy(tiff.ifd_tag(EXIF, exif), modified),
+            *_exif_of_copy(exif, modified),
             tiff.ifd_tag(SUB_IFDS, picture, preview_ifd(preview)),
             *([tiff.ifd_tag(GPS, gps)] if gps else []),
         ],
@@ -227,15 +233,20 @@ def _of_this_file(tags: dng.DngTags, modified: datetime | None) -> list[Tag]:
     return result
 
 
-def _exif_of_copy(tag: Tag, modified: datetime | None) -> Tag:
-    """Bring what Exif says of the time of modification up to date; other tags stay."""
-    if tag.code != EXIF or not isinstance(tag.data, Ifds) or modified is None:
-        return tag
-    zone = f"{modified:%z}"
-    news = [tiff.ascii_tag(_OFFSET_TIME, f"{zone[:3]}:{zone[3:5]}")] if zone else []
-    stale = {_SUB_SEC_TIME, _OFFSET_TIME}
-    ifds = ([t for t in ifd if t.code not in stale] + news for ifd in tag.data.ifds)
-    return tiff.ifd_tag(EXIF, *ifds)
+def _exif_of(main: Ifd) -> Ifd:
+    """Return the Exif directory that IFD 0 points to, () without."""
+    found = (tag.data.ifds for tag in main if tag.code == EXIF and isinstance(tag.data, Ifds))
+    return next(found, ((),))[0]
+
+
+def _exif_of_copy(exif: Ifd, modified: datetime | None) -> list[Tag]:
+    """Point to an Exif directory that is up to date about the time of modification."""
+    if modified is not None:
+        zone = f"{modified:%z}"
+        news = [tiff.ascii_tag(OFFSET_TIME, f"{zone[:3]}:{zone[3:5]}")] if zone else []
+        stale = {_SUB_SEC_TIME, OFFSET_TIME}
+        exif = (*(tag for tag in exif if tag.code not in stale), *news)
+    return [tiff.ifd_tag(EXIF, with_version(exif))] if exif else []
 
 
 def _by_plane(noise: NoiseModel | None, mosaic: Ifd) -> NoiseModel | None:

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from . import __version__, dng, tiff
-from .dng_copy import EXIF, GPS, kept_of_any_raw
+from .dng_copy import EXIF, GPS, kept_of_any_raw, with_capture, with_version
 from .icc import rgb_profile
 from .raw import RawInfo
 from .tiff import Ifd, Ifds, Tag
@@ -61,6 +61,7 @@ def photo_tags(
     """
     tree = read_tree(info.path)
     main, exif, gps = kept_of_any_raw(tree)
+    exif = with_capture(exif, main, info.captured)
     lens = [
         Tag(_LENS_SPECIFICATION, tag.kind, tag.count, tag.data)
         for tag in (tree.ifds[0] if tree is not None else ())
@@ -82,7 +83,7 @@ def photo_tags(
             tiff.ascii_tag(272, info.model),
             tiff.integer_tag(274, 1),  # Orientation: as it lies
             tiff.ascii_tag(305, f"kpn {__version__}"),  # Software
-            tiff.ifd_tag(EXIF, exif),
+            tiff.ifd_tag(EXIF, with_version(exif)),
             *(_RESOLUTION if not jpeg else (*_RESOLUTION, tiff.integer_tag(531, 1))),
             *([tiff.ascii_tag(306, f"{modified:%Y:%m:%d %H:%M:%S}")] if modified else []),
             *([tiff.ifd_tag(GPS, gps)] if gps else []),

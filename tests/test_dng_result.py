@@ -50,7 +50,8 @@ NOW = datetime(2025, 6, 7, 8, 9, 10, tzinfo=timezone(timedelta(hours=2)))
 #: may have for other pixels than before, included.
 STORAGE = {254, 256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 322, 323, 324, 325, 330, 339}
 LEVELS = {50712, 50713, 50714, 50717, 51041}
-FILE = {305, 306, 36880, 37520, 50706, 50707}  # Software, modification, DNG versions
+#: Software, modification, versions of Exif and DNG.
+FILE = {305, 306, 36864, 36880, 37520, 50706, 50707}
 PREVIEWS = {50966, 50970}
 IDENTITY = {50781, 51111}
 CHANGED = STORAGE | LEVELS | FILE | PREVIEWS | IDENTITY
@@ -267,6 +268,51 @@ def test_exifread_finds_the_exposure_where_it_was(tmp_path):
     assert exif["EXIF DateTimeOriginal"] == "2024:01:02 03:04:05"
     assert "EXIF SubSecTime" not in exif
     assert exif["GPS GPSLatitude"] == "[48, 51, 59/2]"
+
+
+def dated_dng(path: Path, main: dict[int, str], exif: dict[int, str] | None) -> Path:
+    """Write a DNG that has these texts of time in IFD 0 and Exif."""
+    texts = [(code, 2, 0, text, True) for code, text in main.items()]
+    entries = exif and {code: (2, text) for code, text in exif.items()}
+    return write_dng(path, scene(64, 80), black=(BLACK,), white=WHITE, exif=entries, extra=texts)
+
+
+@pytest.mark.parametrize(
+    ("main", "exif", "expected"),
+    [
+        ({306: "2024:01:02 03:04:05"}, None, {"DateTimeOriginal": "2024:01:02 03:04:05"}),
+        (
+            {306: "2024:01:02 03:04:05"},
+            {36867: "0000:00:00 00:00:00", 36880: "+09:00", 37520: "77", 36864: "0221"},
+            {"DateTimeOriginal": "2024:01:02 03:04:05", "SubSecTimeOriginal": "770000",
+             "OffsetTimeOriginal": "+09:00"},
+        ),
+        (
+            {306: "2025:01:02 03:04:05"},
+            {36868: "2024:01:02 03:04:05", 36880: "+09:00", 36882: "-03:00"},
+            {"DateTimeOriginal": "2024:01:02 03:04:05", "DateTimeDigitized": "2024:01:02 03:04:05",
+             "OffsetTimeOriginal": "-03:00", "OffsetTimeDigitized": "-03:00"},
+        ),
+        (
+            {306: "2025:01:02 03:04:05"},
+            {36867: "2024:01:02 03:04:05", 36880: "+09:00"},
+            {"DateTimeOriginal": "2024:01:02 03:04:05"},
+        ),
+        ({306: "2025:01:02 03:04:05", 36867: "2024:01:02 03:04:05"}, None, {}),
+    ],
+)  # fmt: skip
+def test_the_time_of_the_exposure_survives_that_of_modification(tmp_path, main, exif, expected):
+    source = dated_dng(tmp_path / "a.dng", main, exif)
+    output = identity(source, tmp_path / "b.dng")
+    assert read_info(output).captured == read_info(source).captured
+    with output.open("rb") as file:
+        said = {name: str(value) for name, value in exifread.process_file(file).items()}
+    assert said["Image DateTime"] == "2025:06:07 08:09:10"
+    times = {"DateTimeOriginal", "DateTimeDigitized", "SubSecTimeOriginal", "OffsetTimeOriginal",
+             "OffsetTimeDigitized"}  # fmt: skip
+    assert {name: said[f"EXIF {name}"] for name in times if f"EXIF {name}" in said} == expected
+    if exif:
+        assert said["EXIF ExifVersion"] == "0231"  # the first with a zone
 
 
 def test_the_maker_note_stays_at_its_place_since_it_may_hold_offsets(tmp_path):
