@@ -21,7 +21,6 @@ from .dng_copy import (
     OFFSET_TIME,
     SUB_IFDS,
     Kept,
-    is_kept_whole,
     kept_of_any_raw,
     kept_of_dng,
     with_capture,
@@ -31,7 +30,7 @@ from .dng_pictures import mosaic_ifd, preview_ifd, thumbnail_ifd
 from .noise import NoiseModel
 from .raw import RawInfo, read_frame
 from .tiff import Ifd, Ifds, Tag
-from .tiff_tree import Tree, fractions, integers, read_tree
+from .tiff_tree import Tree, fractions, integers
 
 _CFA_PLANE_COLOR, _ACTIVE_AREA, _CROP_ORIGIN, _CROP_SIZE = 50710, 50829, 50719, 50720
 #: Exif's fraction of a second of DateTime, IFD 0's time of modification.
@@ -48,6 +47,7 @@ _WHERE_MISSING = {274, 50708, 50827}
 def write_result(
     path: Path | str,
     info: RawInfo,
+    tree: Tree | None,
     planes: np.ndarray,
     preview: np.ndarray,
     *,
@@ -59,7 +59,8 @@ def write_result(
 
     Args:
         path: the file to create or replace, atomically.
-        info: the frame in whose place it comes; its file is read again.
+        info: the frame in whose place it comes; its file is read again for masked borders.
+        tree: the tags of that file, with what `dng_copy.is_kept_whole`; None where it has none.
         planes: `(4, cell_rows, cell_columns)` float, R, G1, G2, B; 0 is black, 1 is white.
         preview: `(rows, columns, 3)` uint8, sRGB, of the visible area, not rotated.
         noise: what is left in the planes.
@@ -69,7 +70,6 @@ def write_result(
     Raises:
         KpnError: if the disk refuses the file, or the source can't be read any more.
     """
-    tree = read_tree(info.path, is_kept_whole)
     is_dng = tree is not None and bool(integers(tree.ifds[0], _DNG_VERSION))
     kept = kept_of_dng(tree) if is_dng else None
     white = kept.white if kept is not None and kept.white > max(info.black) else info.white

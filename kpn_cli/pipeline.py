@@ -17,12 +17,14 @@ from torch import Tensor
 from . import bayer, burst, denoiser, develop, dng_result, lineup, noise_estimate, rendering
 from .denoiser import Denoised
 from .device import keep_freed_memory, pick_device, pick_precision
+from .dng_copy import is_kept_whole
 from .dng_pictures import COMPRESSIONS
 from .errors import KpnError
 from .frame import Frame
 from .network import KPN
 from .noise import NoiseModel, typical_read
 from .raw import RawInfo, read_info, read_mosaic
+from .tiff_tree import read_tree
 from .weights import load_weights
 from .write import make_folder
 
@@ -455,6 +457,7 @@ def _write(
 ) -> None:
     """Write all formats of a burst; one development serves all that need it."""
     linear, now = None, _now()
+    tree = read_tree(info.path, is_kept_whole)
     if set(outputs) - {"dng"}:
         linear = develop.develop(info, done.planes, linear=True)
     for number, (name, path) in enumerate(outputs.items()):
@@ -465,6 +468,7 @@ def _write(
             dng_result.write_result(
                 path,
                 info,
+                tree,
                 done.planes,
                 develop.preview(info, done.planes),
                 noise=left,
@@ -474,7 +478,7 @@ def _write(
             continue
         rgb = linear if name == "linear" else develop.to_srgb(linear)
         tags = rendering.photo_tags(
-            info, rgb, linear=name == "linear", jpeg=name == "jpeg", modified=now
+            info, tree, rgb, linear=name == "linear", jpeg=name == "jpeg", modified=now
         )
         if name == "jpeg":
             rendering.write_jpeg(path, rgb, tags)

@@ -19,7 +19,7 @@ from .dng_copy import EXIF, GPS, kept_of_any_raw, with_capture, with_version
 from .icc import rgb_profile
 from .raw import RawInfo
 from .tiff import Ifd, Ifds, Tag
-from .tiff_tree import read_tree
+from .tiff_tree import Tree
 from .write import atomic
 
 #: Exif tags that are about the raw file: MakerNote, ComponentsConfiguration,
@@ -41,6 +41,7 @@ _STRIP_BYTES = 1 << 18
 
 def photo_tags(
     info: RawInfo,
+    tree: Tree | None,
     rgb: np.ndarray,
     *,
     linear: bool,
@@ -50,16 +51,13 @@ def photo_tags(
     """Return what a rendering says of the photo: camera, exposure, lens, place, time.
 
     Args:
-        info: the raw frame; its file is read again.
+        info: the raw frame.
+        tree: the tags of its file; None where it has none.
         rgb: `(rows, columns, 3)`, upright: the tags say so.
         linear: whether it is linear light rather than sRGB.
         jpeg: whether the tags are for a JPEG, whose pixels Exif describes otherwise.
         modified: time of modification; None to leave it out.
-
-    Raises:
-        KpnError: if the file can't be read.
     """
-    tree = read_tree(info.path)
     main, exif, gps = kept_of_any_raw(tree)
     exif = with_capture(exif, main, info.captured)
     lens = [

@@ -3,8 +3,10 @@
 `metadata.py` reads the few tags that kpn understands; this reads all, to be written
 again: values as their bytes, directories and pieces of pictures as what they are, so
 that they may move. Hostile trees point at themselves, at each other and outside the
-file: each directory is read once, and all values together are no more bytes than the
-file has. A damaged entry is left out; the rest is read.
+file. So each directory is read once and there are no more than `_MAX_IFDS` of them, and
+all entries and values together are no more bytes than the file has, camera profiles
+included. Only the Exif blocks inside of other files are counted anew: an RW2's lies within
+one of its values. A damaged entry is left out; the rest is read.
 """
 
 from __future__ import annotations
@@ -74,10 +76,11 @@ def read_tree(path: Path, wanted: Callable[[Ifd], bool] = lambda ifd: False) -> 
 def _read_tree(path: Path, wanted: Callable[[Ifd], bool]) -> Tree | None:
     with open(path, "rb") as file:
         size = file.seek(0, 2)
-        tree = _Reader(file, 0, size, size, wanted).tree(MAGIC)
+        tree = _Reader(file, 0, size, _Bounds(size), wanted).tree(MAGIC)
         if tree is not None and not _is_panasonic(file):
             return tree
-        readers = [_Reader(file, base, size, size, wanted) for base in exif_blocks(file)]
+        bounds = _Bounds(size)
+        readers = [_Reader(file, base, size, bounds, wanted) for base in exif_blocks(file)]
         found = [tree, *(reader.tree(MAGIC) for reader in readers)]
     trees = [tree for tree in found if tree is not None]
     if not trees:
@@ -114,19 +117,23 @@ def fractions(ifd: Ifd, code: int) -> tuple[float, ...]:
 
 
 @dataclass
-class _Reader:
-    """Reads one tree, which begins at `base` of a file of `size` bytes.
+class _Bounds:
+    """What may be read yet of a file: bytes of entries and values, places of directories."""
 
-    `budget` is the number of bytes that values may have yet.
-    """
+    bytes: int
+    seen: set[int] = field(default_factory=set)
+
+
+@dataclass
+class _Reader:
+    """Reads one tree, which begins at `base` of a file of `size` bytes."""
 
     file: BinaryIO
     base: int
     size: int
-    budget: int
+    bounds: _Bounds
     wanted: Callable[[Ifd], bool]
     order: str = "<"
-    seen: set[int] = field(default_factory=set)
     is_profile: bool = False
 
     def tree(self, magics: set[int]) -> Tree | None:
@@ -154,19 +161,20 @@ class _Reader:
         return data if len(data) == count else b""
 
     def _value(self, at: int, count: int) -> bytes:
-        """So many bytes, if the budget has them."""
-        data = self._bytes(at, count) if 0 < count <= self.budget else b""
-        self.budget -= len(data)
+        """So many bytes, if the bounds have them."""
+        data = self._bytes(at, count) if 0 < count <= self.bounds.bytes else b""
+        self.bounds.bytes -= len(data)
         return data
 
     def _ifd(self, offset: int, depth: int) -> tuple[Ifd, int] | None:
         """Return a directory and the offset of the next; None if it is none, or one too many."""
-        if offset in self.seen or len(self.seen) >= _MAX_IFDS or depth > _MAX_DEPTH:
+        seen, place = self.bounds.seen, self.base + offset
+        if place in seen or len(seen) >= _MAX_IFDS or depth > _MAX_DEPTH:
             return None
-        self.seen.add(offset)
+        seen.add(place)
         head = self._bytes(offset, 2)
         count = struct.unpack(self.order + "H", head)[0] if head else 0
-        if not 0 < count <= _MAX_ENTRIES or not (table := self._bytes(offset + 2, 12 * count)):
+        if not 0 < count <= _MAX_ENTRIES or not (table := self._value(offset + 2, 12 * count)):
             return None
         tags: dict[int, Tag] = {}
         for at in range(0, 12 * count, 12):
@@ -190,7 +198,9 @@ class _Reader:
             data = entry[8 : 8 + length]
         if not data:
             return None
-        return Tag(code, kind, count, data if self.order == "<" else swapped(data, kind), at)
+        data = data if self.order == "<" else swapped(data, kind)
+        # A profile is packed anew, and nobody counts from its beginning.
+        return Tag(code, kind, count, data, None if self.is_profile else at)
 
     def _resolved(self, ifd: Ifd, depth: int) -> Ifd:
         """Put what tags point to in the place of offsets; leave out those that point to nothing."""
@@ -227,8 +237,8 @@ class _Reader:
         """Camera profiles, each as the bytes of a small file; they have none of their own."""
         for offset in () if self.is_profile else numbers(tag)[:_MAX_IFDS]:
             base = self.base + offset
-            reader = _Reader(self.file, base, self.size, self.budget, self.wanted, is_profile=True)
+            reader = _Reader(self.file, base, self.size, self.bounds, self.wanted, is_profile=True)
+            # None the second time: its directory was seen.
             tree = reader.tree({_PROFILE_MAGIC})
-            self.budget = reader.budget
             if tree is not None:
                 yield encode(tree.ifds, tree.order, _PROFILE_MAGIC)

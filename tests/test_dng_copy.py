@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from raw_files import MATRIX, rich_dng, scene
 from trees import contents
 
-from kpn_cli import tiff
+from kpn_cli import tiff, tiff_tree
 from kpn_cli.dng import write_tree
 from kpn_cli.dng_copy import is_kept_whole, kept_of_any_raw, kept_of_dng
 from kpn_cli.tiff_tree import read_tree
@@ -69,3 +71,82 @@ def test_a_tree_without_a_mosaic_has_nothing_to_keep(tmp_path):
     (tmp_path / "a.tif").write_bytes(tiff.encode([(tiff.ascii_tag(271, "maker"),)]))
     assert kept_of_dng(read_tree(tmp_path / "a.tif")) is None
     assert kept_of_any_raw(None) == ((), (), ())
+
+
+def _entries(count: int, value: int) -> bytes:
+    """A table of so many tags whose value of 8 bytes lies there."""
+    tags = (struct.pack("<HHLL", code, 2, 8, value) for code in range(1000, 1000 + count))
+    return b"".join(tags)
+
+
+def hostile_profiles(directories: int, pointers: int, entries: int) -> bytes:
+    """A chain of directories, all of which point to one profile again and again.
+
+    The profile is a chain of directories, all of which have the same values at one place.
+    """
+    table = 2 + 12 * entries + 4
+    profile_at = 8 + directories * (2 + 12 + 4)
+    offsets_at = profile_at + 8 + directories * table
+    data = struct.pack("<2sHL", b"II", 42, 8)
+    for number in range(directories):
+        following = 8 + (number + 1) * 18 if number + 1 < directories else 0
+        data += struct.pack("<HHHLLL", 1, 50933, 4, pointers, offsets_at, following)
+    data += struct.pack("<2sHL", b"II", 0x4352, 8)
+    for number in range(directories):
+        following = 8 + (number + 1) * table if number + 1 < directories else 0
+        data += struct.pack("<H", entries) + _entries(entries, 8) + struct.pack("<L", following)
+    return data + struct.pack("<L", profile_at) * pointers
+
+
+class Counted(io.BytesIO):
+    """A file that knows how many bytes were read of it."""
+
+    count = 0
+
+    def read(self, size=-1):
+        data = super().read(size)
+        self.count += len(data)
+        return data
+
+
+@pytest.mark.parametrize("entries", [1, 30, 500])
+def test_profiles_named_again_and_again_are_read_once(tmp_path, monkeypatch, entries):
+    data = hostile_profiles(64, 64, entries)
+    file = Counted(data)
+    monkeypatch.setattr(tiff_tree, "open", lambda path, mode: file, raising=False)
+    tree = read_tree(tmp_path / "a.dng")
+    # Headers of profiles: eight bytes a pointer, whoever reads them.
+    assert file.count <= len(data) + 8 * 64 * 64 + 64 * 6 + 16
+    profiles = [piece for ifd in tree.ifds for tag in ifd for piece in tag.data.pieces]
+    assert sum(map(len, profiles)) <= 2 * len(data)
+
+
+def test_directories_of_profiles_count_as_the_others_do(tmp_path):
+    (tmp_path / "a.dng").write_bytes(hostile_profiles(40, 2, 3) + bytes(4000))
+    ifds = read_tree(tmp_path / "a.dng").ifds
+    assert len(ifds) == 64 - 40
+    assert [len(ifd) for ifd in ifds] == [1] + [0] * 23  # later ones name the same profile
+
+
+def test_entries_and_values_are_no_more_bytes_than_the_file_has(tmp_path):
+    # 60 directories of 100 tags that all have the same 4000 bytes.
+    table = b"".join(struct.pack("<HHLL", code, 7, 4000, 8) for code in range(100))
+    data = struct.pack("<2sHL", b"II", 42, 4008) + bytes(4000)
+    for number in range(60):
+        following = 4008 + (number + 1) * 1206 if number < 59 else 0
+        data += struct.pack("<H", 100) + table + struct.pack("<L", following)
+    (tmp_path / "a.dng").write_bytes(data)
+    tags = [tag for ifd in read_tree(tmp_path / "a.dng").ifds for tag in ifd]
+    assert 0 < sum(12 + len(tag.data) for tag in tags) <= len(data)
+
+
+def test_values_of_a_profile_may_lie_anywhere(tmp_path, monkeypatch):
+    # As many wishes for a place as there are values would cost their square.
+    packed = []
+    encode = tiff_tree.encode
+    monkeypatch.setattr(
+        tiff_tree, "encode", lambda ifds, *rest: (packed.extend(ifds), encode(ifds, *rest))[1]
+    )
+    rich_dng(tmp_path / "a.dng", scene(60, 80))
+    read_tree(tmp_path / "a.dng")
+    assert [tag.at for ifd in packed for tag in ifd] == [None, None]

@@ -25,7 +25,7 @@ from kpn_cli import opcodes
 from kpn_cli.bayer import PHASES
 from kpn_cli.develop import develop, preview
 from kpn_cli.dng import OUTPUT_BLACK, OUTPUT_WHITE
-from kpn_cli.dng_copy import kept_of_dng
+from kpn_cli.dng_copy import is_kept_whole, kept_of_dng
 from kpn_cli.dng_result import write_result
 from kpn_cli.errors import KpnError
 from kpn_cli.noise import NoiseModel
@@ -63,7 +63,8 @@ def identity(source: Path, output: Path, **options) -> Path:
     info = read_info(source)
     planes = read_planes(info)
     options = {"noise": NOISE, "modified": NOW} | options
-    write_result(output, info, planes, preview(info, planes), **options)
+    tree = read_tree(source, is_kept_whole)
+    write_result(output, info, tree, planes, preview(info, planes), **options)
     return output
 
 
@@ -345,10 +346,12 @@ def test_the_same_input_gives_the_same_bytes(tmp_path):
 def test_a_source_that_went_away_is_named_and_leaves_no_file(tmp_path):
     rich_dng(tmp_path / "a.dng", scene(160, 208))
     info = read_info(tmp_path / "a.dng")
-    planes = read_planes(info)
+    planes, tree = read_planes(info), read_tree(info.path)
     (tmp_path / "a.dng").unlink()
     with pytest.raises(KpnError, match=r"a\.dng: cannot be read"):
-        write_result(tmp_path / "b.dng", info, planes, GREY)
+        read_tree(info.path)
+    with pytest.raises(KpnError, match=r"a\.dng: "):
+        write_result(tmp_path / "b.dng", info, tree, planes, GREY)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -387,7 +390,8 @@ def test_previews_are_of_the_result_in_the_crop_and_not_rotated(tmp_path):
         np.array((0.1, 0.2, 0.2, 0.125), np.float32)[:, None, None], (4, 81, 106)
     )
     output = tmp_path / "b.dng"
-    write_result(output, info, planes, preview(info, planes))
+    tree = read_tree(info.path, is_kept_whole)
+    write_result(output, info, tree, planes, preview(info, planes))
     with tifffile.TiffFile(output) as file:
         top = file.pages[0]
         raw, shown = top.pages[0], top.pages[1]
@@ -468,7 +472,8 @@ def test_a_damaged_source_is_refused_or_written_and_read_again(tmp_path, rng, or
             planes = read_planes(info)
         except KpnError:
             continue
-        write_result(tmp_path / "c.dng", info, planes, GREY)
+        tree = read_tree(info.path, is_kept_whole)
+        write_result(tmp_path / "c.dng", info, tree, planes, GREY)
         assert read_planes(read_info(tmp_path / "c.dng")).shape == planes.shape
         written += 1
     assert written > 8

@@ -20,6 +20,7 @@ from kpn_cli import tiff
 from kpn_cli.develop import develop, to_srgb
 from kpn_cli.raw import read_info, read_planes
 from kpn_cli.rendering import photo_tags, to_eight_bits, write_jpeg, write_tiff
+from kpn_cli.tiff_tree import read_tree
 
 NOW = datetime(2025, 6, 7, 8, 9, 10, tzinfo=timezone.utc)
 FORMATS = ["linear.tif", "srgb.tif", "photo.jpg"]
@@ -30,7 +31,8 @@ def written(folder, source, name):
     info = read_info(source)
     linear = name == "linear.tif"
     rgb = develop(info, read_planes(info), linear=linear)
-    tags = photo_tags(info, rgb, linear=linear, jpeg=name.endswith("jpg"), modified=NOW)
+    tree = read_tree(source)
+    tags = photo_tags(info, tree, rgb, linear=linear, jpeg=name.endswith("jpg"), modified=NOW)
     if name.endswith("jpg"):
         write_jpeg(folder / name, rgb, tags)
     else:
