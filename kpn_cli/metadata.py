@@ -82,11 +82,12 @@ _MAX_VALUE_BYTES = 1 << 18
 #: How far into a file of another kind its Exif block may begin.
 _MAX_SEARCH_BYTES = 1 << 20
 
-_ASCII = 2
+_ASCII, _UTF_8 = 2, 129
 _RATIONALS = {5: "u4", 10: "i4"}
 _NUMBERS = {1: "u1", 3: "u2", 4: "u4", 6: "i1", 7: "u1", 8: "i2", 9: "i4", 11: "f4", 12: "f8",
             13: "u4"}  # fmt: skip
-_TYPE_BYTES = {kind: int(code[1]) for kind, code in _NUMBERS.items()} | {_ASCII: 1, 5: 8, 10: 8}
+_TYPE_BYTES = {kind: int(code[1]) for kind, code in _NUMBERS.items()} | {
+    _ASCII: 1, _UTF_8: 1, 5: 8, 10: 8}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -233,7 +234,7 @@ _WANTED = frozenset(Tag)
 
 
 def _value(data: bytes, kind: int, order: str) -> str | tuple[float, ...]:
-    if kind == _ASCII:
+    if kind in (_ASCII, _UTF_8):
         text = data.split(b"\0")[0].decode("utf-8", "replace")
         return "".join(c for c in text if c.isprintable()).strip()
     if kind in _RATIONALS:

@@ -20,9 +20,9 @@ from .errors import KpnError
 _BYTE, _ASCII, _SHORT, _LONG, _RATIONAL, _UNDEFINED, _SRATIONAL, _DOUBLE = 1, 2, 3, 4, 5, 7, 10, 12
 
 #: The numbers that a value of each type consists of: bytes of one, how many. What bytes mean
-#: that a tag calls UNDEFINED is not known, so they are never turned.
+#: that a tag calls UNDEFINED is not known, so they are never turned. 129 is Exif 3.0's UTF-8.
 NUMBERS = {1: (1, 1), 2: (1, 1), 3: (2, 1), 4: (4, 1), 5: (4, 2), 6: (1, 1), 7: (1, 1), 8: (2, 1),
-           9: (4, 1), 10: (4, 2), 11: (4, 1), 12: (8, 1), 13: (4, 1)}  # fmt: skip
+           9: (4, 1), 10: (4, 2), 11: (4, 1), 12: (8, 1), 13: (4, 1), 129: (1, 1)}  # fmt: skip
 
 #: The number after the byte order.
 TIFF = 42

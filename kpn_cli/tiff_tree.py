@@ -25,7 +25,7 @@ from .tiff import NUMBERS, Ifd, Ifds, Pieces, Tag, encode, swapped
 
 #: Tags that point to directories: SubIFDs, Exif, GPS, Interoperability.
 _POINTERS = {330, 34665, 34853, 40965}
-_IFD_TYPE = 13
+_LONG, _IFD_TYPE = 4, 13
 _UNSIGNED = {1, 3, 4, 13}
 _RATIONAL = 5
 
@@ -218,7 +218,9 @@ class _Reader:
             if data is tag.data:
                 result.append(tag)
             elif data:
-                result.append(Tag(tag.code, tag.kind, len(data), data))
+                # Their offsets will have 32 bits, however many these had.
+                kind = tag.kind if tag.kind == _IFD_TYPE else _LONG
+                result.append(Tag(tag.code, kind, len(data), data))
         return tuple(result)
 
     def _pieces(self, ifd: Ifd) -> dict[int, tuple[bytes, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from trees import contents, trees
 
 from kpn_cli import tiff
+from kpn_cli.metadata import Tag as MetadataTag
+from kpn_cli.metadata import read_metadata
 from kpn_cli.tiff_tree import read_tree
 
 orders = pytest.mark.parametrize("order", ["<", ">"])
@@ -93,6 +96,43 @@ def test_values_begin_at_even_offsets(tmp_path):
     tags = tuple(tiff.ascii_tag(code, "x" * (code - 64990)) for code in range(65000, 65009))
     (tmp_path / "a.tif").write_bytes(tiff.encode([tags]))
     assert all(tag.at % 2 == 0 for tag in read_tree(tmp_path / "a.tif").ifds[0])
+
+
+@orders
+def test_offsets_of_16_bits_are_written_with_32(tmp_path, order):
+    # IFD 0 points to a strip, a SubIFD of the same strip, and one of type IFD.
+    pixels, first, nested = b"pixels", 14, 100
+    entries = [(273, 3, 1, 8), (279, 3, 1, 6), (330, 3, 1, nested), (50000, 13, 1, nested + 80)]
+    data = bytearray(struct.pack(order + "2sHL", b"II" if order == "<" else b"MM", 42, first))
+    data += pixels
+    for at, listed in ((first, entries), (nested, entries[:2]), (nested + 80, entries[:2])):
+        data = data.ljust(at, b"\0") + struct.pack(order + "H", len(listed))
+        for code, kind, count, value in listed:
+            field = struct.pack(order + ("H2x" if kind == 3 else "L"), value)
+            data += struct.pack(order + "HHL", code, kind, count) + field
+        data += bytes(4)
+    (tmp_path / "a.tif").write_bytes(data)
+    before = read_tree(tmp_path / "a.tif", lambda ifd: True)
+    # Far enough away for more than 16 bits.
+    more = (tiff.pieces_tag(324, [bytes(70_000)]), tiff.long_tag(325, 70_000))
+    ifds = [tiff.merge(before.ifds[0], more)]
+    (tmp_path / "b.tif").write_bytes(tiff.encode(ifds, order))
+    after = read_tree(tmp_path / "b.tif", lambda ifd: True)
+    assert contents(after.ifds) == contents(ifds)
+    kinds = {tag.code: tag.kind for tag in after.ifds[0]}
+    assert (kinds[273], kinds[330], kinds[50000]) == (4, 4, 13)
+    top = {tag.code: tag.data for tag in after.ifds[0]}
+    below = {tag.code: tag.data for tag in top[330].ifds[0]}
+    assert bytes(top[273].pieces[0]) == bytes(below[273].pieces[0]) == pixels
+
+
+def test_texts_in_utf_8_are_read_and_kept(tmp_path):
+    text = "Zoë".encode() + b"\0"
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff.encode([(tiff.Tag(271, 129, len(text), text),)], ">"))
+    assert read_metadata(path).text(MetadataTag.MAKE) == "Zoë"
+    ((tag,),) = read_tree(path).ifds
+    assert (tag.kind, tag.data) == (129, text)
 
 
 def test_the_last_group_wins_and_names_each_tag_once():
