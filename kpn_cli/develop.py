@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,6 @@ import rawpy
 
 from .dng import encode_planes
 from .errors import KpnError
-from .rendering import to_eight_bits
 from .srgb import srgb_encode
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 #: Long side in sensor pixels of a mosaic whose preview needs no more than a pixel for a cell.
 _ENOUGH_CELLS = 3000
+
+#: Samples that are looked up at once: NumPy makes 64-bit numbers of them first.
+_AT_ONCE = 1 << 20
 
 
 def develop(info: RawInfo, planes: np.ndarray, *, linear: bool) -> np.ndarray:
@@ -56,7 +59,7 @@ def preview(info: RawInfo, planes: np.ndarray) -> np.ndarray:
     """
     half = max(info.height, info.width) >= _ENOUGH_CELLS
     rgb = _postprocess(info, planes, half_size=half, user_flip=0)
-    return to_eight_bits(to_srgb(rgb))
+    return to_srgb8(rgb)
 
 
 def to_srgb(linear: np.ndarray) -> np.ndarray:
@@ -64,8 +67,27 @@ def to_srgb(linear: np.ndarray) -> np.ndarray:
 
     So both pictures of a burst cost one development.
     """
-    table = np.rint(65535 * srgb_encode(np.arange(65536) / 65535)).astype(np.uint16)
-    return table[linear]
+    return _looked_up(_srgb_table(), linear)
+
+
+def to_srgb8(linear: np.ndarray) -> np.ndarray:
+    """Return 8-bit sRGB of 16-bit linear light, any shape: `to_srgb` to the nearest of 8 bits."""
+    return _looked_up(np.rint(_srgb_table() / 257).astype(np.uint8), linear)
+
+
+@cache
+def _srgb_table() -> np.ndarray:
+    return np.rint(65535 * srgb_encode(np.arange(65536) / 65535)).astype(np.uint16)
+
+
+def _looked_up(table: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Return `table[index]` without a copy of the index four times as large."""
+    result = np.empty(index.shape, table.dtype)
+    indices, values = index.reshape(-1), result.reshape(-1)
+    for start in range(0, len(indices), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        values[part] = table[indices[part]]
+    return result
 
 
 def _postprocess(info: RawInfo, planes: np.ndarray, **options: Any) -> np.ndarray:
@@ -82,6 +104,7 @@ def _postprocess(info: RawInfo, planes: np.ndarray, **options: Any) -> np.ndarra
             top, left = info.origin
             visible = raw.raw_image[top : top + info.height, left : left + info.width]
             visible[:] = mosaic
+            del mosaic, visible  # LibRaw has it, and needs the memory
             return raw.postprocess(_parameters(info, black, white, **options))
     except (rawpy.LibRawError, OSError) as error:
         raise KpnError(

@@ -455,32 +455,39 @@ def _write(
     compression: str,
     on_stage: Callable[[Stage], None],
 ) -> None:
-    """Write all formats of a burst; one development serves all that need it."""
-    linear, now = None, _now()
-    tree = read_tree(info.path, is_kept_whole)
-    if set(outputs) - {"dng"}:
-        linear = develop.develop(info, done.planes, linear=True)
-    for number, (name, path) in enumerate(outputs.items()):
-        on_stage(Stage("writing", number, len(outputs)))
-        if name == "dng":
-            share = done.noise_left
-            left = None if share is None else noise.with_strength(share**0.5)
-            dng_result.write_result(
-                path,
-                info,
-                tree,
-                done.planes,
-                develop.preview(info, done.planes),
-                noise=left,
-                compression=compression,
-                modified=now,
-            )
+    """Write all formats of a burst; one development serves all that need it.
+
+    Pictures are large: the DNG is written before there is one, and each lives as long as some
+    format needs it.
+    """
+    now, tree = _now(), read_tree(info.path, is_kept_whole)
+    stages = (Stage("writing", number, len(outputs)) for number in range(len(outputs)))
+    if "dng" in outputs:
+        on_stage(next(stages))
+        share = done.noise_left
+        dng_result.write_result(
+            outputs["dng"],
+            info,
+            tree,
+            done.planes,
+            develop.preview(info, done.planes),
+            noise=None if share is None else noise.with_strength(share**0.5),
+            compression=compression,
+            modified=now,
+        )
+    if set(outputs) <= {"dng"}:
+        return
+    rgb = develop.develop(info, done.planes, linear=True)
+    for name in ("linear", "jpeg", "srgb"):
+        if name not in outputs:
             continue
-        rgb = linear if name == "linear" else develop.to_srgb(linear)
+        on_stage(next(stages))
         tags = rendering.photo_tags(
             info, tree, rgb, linear=name == "linear", jpeg=name == "jpeg", modified=now
         )
         if name == "jpeg":
-            rendering.write_jpeg(path, rgb, tags)
-        else:
-            rendering.write_tiff(path, rgb, linear=name == "linear", tags=tags)
+            rendering.write_jpeg(outputs[name], develop.to_srgb8(rgb), tags)
+            continue
+        if name == "srgb":  # the last one: linear light is needed no more
+            rgb = develop.to_srgb(rgb)
+        rendering.write_tiff(outputs[name], rgb, linear=name == "linear", tags=tags)

@@ -131,7 +131,7 @@ def write_jpeg(path: Path | str, rgb: np.ndarray, tags: Sequence[Tag] = ()) -> N
 
     Args:
         path: the file to create or replace, atomically.
-        rgb: `(rows, columns, 3)` uint16, sRGB.
+        rgb: `(rows, columns, 3)` uint8, sRGB.
         tags: what else to say, as from `photo_tags`; long ones are left out where all of them
             are more than a JPEG can hold.
 
@@ -142,7 +142,7 @@ def write_jpeg(path: Path | str, rgb: np.ndarray, tags: Sequence[Tag] = ()) -> N
     if len(exif) > _MAX_JPEG_EXIF:
         exif = tiff.encode([_short(tuple(tags))])
     with atomic(path) as temporary:
-        Image.fromarray(to_eight_bits(rgb)).save(
+        Image.fromarray(rgb).save(
             temporary,
             "JPEG",
             quality=95,
@@ -171,11 +171,6 @@ def _short(ifd: Ifd) -> Ifd:
         for tag in ifd
     )
     return tuple(tag for tag in nested if len(tag.data) <= _LONG_VALUE)
-
-
-def to_eight_bits(rgb: np.ndarray) -> np.ndarray:
-    """Return 8 bits of 16, rounded to nearest, any shape."""
-    return ((rgb.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 
 
 def _deflated(part: np.ndarray) -> bytes:

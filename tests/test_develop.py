@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from kpn_cli.bayer import PHASES, pack, unpack
-from kpn_cli.develop import develop, to_srgb
+from kpn_cli.develop import develop, to_srgb, to_srgb8
 from kpn_cli.dng import DngTags, encode_planes, write_cfa_dng
 from kpn_cli.errors import KpnError
 from kpn_cli.icc import rgb_profile
@@ -222,6 +223,24 @@ def test_srgb_has_the_standards_values_and_straight_ends():
 def test_16_bit_srgb_is_the_curve_rounded():
     levels = np.arange(65536, dtype=np.uint16)
     np.testing.assert_allclose(to_srgb(levels), 65535 * srgb_encode(levels / 65535), atol=0.5001)
+
+
+def test_8_bit_srgb_is_the_nearest_of_16_bits():
+    levels = np.arange(65536, dtype=np.uint16)
+    wide = to_srgb(levels).astype(np.uint32)
+    np.testing.assert_array_equal(to_srgb8(levels), (wide * 255 + 32767) // 65535)
+
+
+def test_pictures_are_looked_up_whole_and_without_a_copy_of_them_in_64_bits(rng):
+    linear = rng.integers(0, 65536, (1500, 1024, 3), dtype=np.uint16)[:, ::-1]
+    table = to_srgb(np.arange(65536, dtype=np.uint16))
+    np.testing.assert_array_equal(to_srgb(linear), table[linear])
+    linear = np.ascontiguousarray(linear)
+    tracemalloc.start()
+    to_srgb(linear)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < linear.nbytes + (12 << 20)  # in 64 bits: four times the picture, 36 MiB
 
 
 @pytest.mark.parametrize("linear", [True, False])

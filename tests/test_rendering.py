@@ -17,9 +17,9 @@ from PIL import Image
 from raw_files import nef, rich_dng, scene
 
 from kpn_cli import tiff
-from kpn_cli.develop import develop, to_srgb
+from kpn_cli.develop import develop, to_srgb, to_srgb8
 from kpn_cli.raw import read_info, read_planes
-from kpn_cli.rendering import photo_tags, to_eight_bits, write_jpeg, write_tiff
+from kpn_cli.rendering import photo_tags, write_jpeg, write_tiff
 from kpn_cli.tiff_tree import read_tree
 
 NOW = datetime(2025, 6, 7, 8, 9, 10, tzinfo=timezone.utc)
@@ -34,7 +34,7 @@ def written(folder, source, name):
     tree = read_tree(source)
     tags = photo_tags(info, tree, rgb, linear=linear, jpeg=name.endswith("jpg"), modified=NOW)
     if name.endswith("jpg"):
-        write_jpeg(folder / name, rgb, tags)
+        write_jpeg(folder / name, to_srgb8(develop(info, read_planes(info), linear=True)), tags)
     else:
         write_tiff(folder / name, rgb, linear=linear, tags=tags)
     return rgb
@@ -94,7 +94,7 @@ def test_a_tiff_of_many_strips_holds_its_pixels(tmp_path, rng):
 
 
 def test_a_jpeg_keeps_short_tags_where_long_ones_do_not_fit(tmp_path, rng):
-    rgb = rng.integers(0, 65536, (20, 30, 3), dtype=np.uint16)
+    rgb = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
     exif = [tiff.integer_tag(34855, 800), tiff.undefined_tag(37510, bytes(70_000))]
     write_jpeg(tmp_path / "a.jpg", rgb, [tiff.ascii_tag(315, "me"), tiff.ifd_tag(34665, exif)])
     found = exif_of(tmp_path / "a.jpg")
@@ -103,16 +103,12 @@ def test_a_jpeg_keeps_short_tags_where_long_ones_do_not_fit(tmp_path, rng):
     assert Image.open(tmp_path / "a.jpg").size == (30, 20)
 
 
-def test_eight_bits_are_the_nearest():
-    levels = np.arange(65536, dtype=np.uint16)
-    np.testing.assert_array_equal(to_eight_bits(levels), np.rint(levels / 257).astype(np.uint8))
-
-
 def test_a_jpeg_looks_like_the_tiff(tmp_path):
     nef(tmp_path / "a.nef", scene(160, 264))
     info = read_info(tmp_path / "a.nef")
-    rgb = to_srgb(develop(info, read_planes(info), linear=True))
-    write_jpeg(tmp_path / "a.jpg", rgb)
+    linear = develop(info, read_planes(info), linear=True)
+    rgb = to_srgb(linear)
+    write_jpeg(tmp_path / "a.jpg", to_srgb8(linear))
     shown = np.asarray(Image.open(tmp_path / "a.jpg")).astype(float)
     assert np.abs(shown.mean((0, 1)) - rgb.mean((0, 1)) / 257).max() < 1
 
