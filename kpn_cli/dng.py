@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 #: Levels of kpn's own 16-bit mosaics, in DN. Denoised shadows still scatter around black,
 #: and clipping them there would tint them: the pedestal keeps values down to -0.067 of white,
-#: tens of read-noise sigmas of any camera. The steps left, 61439, are finer than 14 bits'.
+#: which is 67 sigmas of a read noise of 0.001 of white. The steps left, 61439, are finer
+#: than 14 bits'.
 OUTPUT_BLACK = 4096
 OUTPUT_WHITE = 65535
 

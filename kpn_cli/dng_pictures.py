@@ -65,23 +65,16 @@ def preview_ifd(rgb: np.ndarray) -> Ifd:
     file = io.BytesIO()
     # 4:2:0, which is what the two tags below say.
     Image.fromarray(rgb).save(file, "JPEG", quality=90, subsampling="4:2:0", optimize=True)
-    rows, columns, _ = rgb.shape
     return (
-        tiff.long_tag(254, 1),  # NewSubfileType: a reduced picture
-        tiff.long_tag(256, columns),
-        tiff.long_tag(257, rows),
-        tiff.integer_tag(258, 8, 8, 8),  # BitsPerSample
+        *_reduced_head(rgb),
         tiff.integer_tag(259, 7),  # Compression: JPEG
         tiff.integer_tag(262, 6),  # PhotometricInterpretation: YCbCr
         tiff.pieces_tag(273, [file.getvalue()]),  # StripOffsets
-        tiff.integer_tag(277, 3),  # SamplesPerPixel
-        tiff.long_tag(278, rows),  # RowsPerStrip
+        tiff.long_tag(278, len(rgb)),  # RowsPerStrip
         tiff.long_tag(279, len(file.getvalue())),  # StripByteCounts
-        tiff.integer_tag(284, 1),  # PlanarConfiguration
         tiff.integer_tag(530, 2, 2),  # YCbCrSubSampling
         tiff.integer_tag(531, 1),  # YCbCrPositioning: centred, as JFIF has it
         tiff.rational_tag(532, 0, 255, 128, 255, 128, 255),  # ReferenceBlackWhite: full range
-        tiff.long_tag(50970, _SRGB),  # PreviewColorSpace
     )
 
 
@@ -93,17 +86,24 @@ def thumbnail_ifd(rgb: np.ndarray) -> Ifd:
             `THUMBNAIL_SIDE`.
     """
     rgb = _reduced(rgb, THUMBNAIL_SIDE)
+    return (
+        *_reduced_head(rgb),
+        tiff.integer_tag(259, 1),  # Compression: none
+        tiff.integer_tag(262, 2),  # PhotometricInterpretation: RGB
+        *_strip(rgb),
+    )
+
+
+def _reduced_head(rgb: np.ndarray) -> Ifd:
+    """What previews and thumbnails have in common: 8-bit sRGB of that size."""
     rows, columns, _ = rgb.shape
     return (
         tiff.long_tag(254, 1),  # NewSubfileType: a reduced picture
         tiff.long_tag(256, columns),
         tiff.long_tag(257, rows),
         tiff.integer_tag(258, 8, 8, 8),  # BitsPerSample
-        tiff.integer_tag(259, 1),  # Compression: none
-        tiff.integer_tag(262, 2),  # PhotometricInterpretation: RGB
         tiff.integer_tag(277, 3),  # SamplesPerPixel
         tiff.integer_tag(284, 1),  # PlanarConfiguration
-        *_strip(rgb),
         tiff.long_tag(50970, _SRGB),  # PreviewColorSpace
     )
 

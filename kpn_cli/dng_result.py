@@ -266,7 +266,8 @@ def _cropped(preview: np.ndarray, mosaic: Ifd, info: RawInfo) -> np.ndarray:
     origin, size = fractions(mosaic, _CROP_ORIGIN), fractions(mosaic, _CROP_SIZE)
     if len(size) != 2 or len(origin) != 2:
         return preview
-    area = integers(mosaic, _ACTIVE_AREA) or (0, 0)
+    area = integers(mosaic, _ACTIVE_AREA)
+    area = area if len(area) == 4 else (0, 0, 0, 0)
     # Columns first: the crop is so given, and counts from the active area's origin.
     starts = [area[1] - info.origin[1] + origin[0], area[0] - info.origin[0] + origin[1]]
     rows, columns, _ = preview.shape

@@ -10,7 +10,9 @@ from __future__ import annotations
 import struct
 
 #: Opcodes that move or mend pixels by place: WarpRectilinear, WarpFisheye, FixBadPixelsList,
-#: TrimBounds, WarpRectilinear2. The others calculate with samples.
+#: TrimBounds, WarpRectilinear2. The others calculate with samples: FixVignetteRadial (3),
+#: FixBadPixelsConstant (4), MapTable (7), MapPolynomial (8), GainMap (9), DeltaPerRow and
+#: PerColumn (10, 11), ScalePerRow and PerColumn (12, 13); or are newer than our list.
 _BY_PLACE = {1, 2, 5, 6, 14}
 
 
@@ -18,8 +20,10 @@ def without_levels(data: bytes) -> bytes:
     """Return OpcodeList1 (tag 51008) for a mosaic of the same size and other levels.
 
     That list works on samples as they are in the file, before black and white levels, so
-    what it says of them (FixBadPixelsConstant, MapTable, GainMap, ...) is about numbers that
-    are there no more. The other two lists see levels from 0 to 1 and stay as they are.
+    what it says of them is about numbers that are there no more: gains would multiply our
+    black level, tables and constants mean the source's DN. Opcodes that calculate with samples
+    are therefore left out, FixVignetteRadial and GainMap included, and what they corrected is
+    uncorrected then. The other two lists see levels from 0 to 1 and stay as they are.
 
     Args:
         data: the tag's bytes.

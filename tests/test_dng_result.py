@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 
 import exifread
 import numpy as np
@@ -21,12 +22,12 @@ from PIL import Image
 from raw_files import BLACK, MAKER_NOTE, NOTE_AT, WHITE, nef, opcode, opcode_list, rich_dng, scene
 from trees import contents
 
-from kpn_cli import opcodes
+from kpn_cli import opcodes, tiff
 from kpn_cli.bayer import PHASES
 from kpn_cli.develop import develop, preview
 from kpn_cli.dng import OUTPUT_BLACK, OUTPUT_WHITE
 from kpn_cli.dng_copy import is_kept_whole, kept_of_dng
-from kpn_cli.dng_result import write_result
+from kpn_cli.dng_result import _cropped, write_result
 from kpn_cli.errors import KpnError
 from kpn_cli.noise import NoiseModel
 from kpn_cli.raw import read_info, read_planes
@@ -405,6 +406,16 @@ def test_previews_are_of_the_result_in_the_crop_and_not_rotated(tmp_path):
     grey = 255 * (1.055 * 0.2 ** (1 / 2.4) - 0.055)
     assert np.abs(picture.astype(float) - grey).max() < 3
     assert np.abs(thumbnail.astype(float) - grey).max() < 3
+
+
+@pytest.mark.parametrize("area", [(), (6,), (6, 8), (6, 8, 166, 218)])
+def test_the_crop_counts_from_an_active_area_that_is_whole(area):
+    ifd = (tiff.integer_tag(50719, 10, 4), tiff.integer_tag(50720, 20, 16))
+    if area:
+        ifd += (tiff.integer_tag(50829, *area),)
+    info = SimpleNamespace(origin=(6, 8) if len(area) == 4 else (0, 0), height=160, width=210)
+    picture = np.arange(160 * 210 * 3).reshape(160, 210, 3)
+    np.testing.assert_array_equal(_cropped(picture, ifd, info), picture[4:20, 10:30])
 
 
 def test_a_thumbnail_is_small_and_the_preview_large_enough_to_judge_by(tmp_path):
