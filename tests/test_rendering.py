@@ -10,6 +10,7 @@ import exifread
 import numpy as np
 import pytest
 import tifffile
+from dng_factory import write_dng
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -70,6 +71,19 @@ def test_exposure_lens_time_place_and_camera_are_there(tmp_path, name, source):
         size = int(exif["EXIF ExifImageLength"]), int(exif["EXIF ExifImageWidth"])
         assert size == rgb.shape[:2]
     assert not any("MakerNote" in key or "Interop" in key for key in exif)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_time_of_the_exposure_is_there_where_only_date_time_said_it(tmp_path, name):
+    source = write_dng(
+        tmp_path / "a.dng", scene(64, 80), white=16383, extra=[(306, 2, 0, "2024:01:02 03:04:05")],
+        exif={36867: (2, "0000:00:00 00:00:00"), 36880: (2, "+09:00")},
+    )  # fmt: skip
+    written(tmp_path, source, name)
+    exif = exif_of(tmp_path / name)
+    assert exif["EXIF DateTimeOriginal"] == "2024:01:02 03:04:05"
+    assert exif["EXIF OffsetTimeOriginal"] == "+09:00"
+    assert exif["Image DateTime"] == "2025:06:07 08:09:10"
 
 
 def test_the_lens_of_a_dng_is_told_in_exifs_way(tmp_path):
