@@ -48,7 +48,11 @@ def _parse_noise(context: click.Context, option: click.Parameter, text: str | No
         shot, read = (float(part) for part in text.split(","))
         return NoiseModel.uniform(shot, read)
     except ValueError:
-        raise click.BadParameter("give two numbers, S,O, such as 1e-3,1e-5") from None
+        if Path(text).exists():
+            return Path(text)
+        raise click.BadParameter(
+            "give two numbers, S,O, such as 1e-3,1e-5, or a file that kpn calibrate has written"
+        ) from None
     except KpnError as error:
         raise click.BadParameter(str(error)) from None
 
@@ -95,8 +99,9 @@ def _parse_formats(context: click.Context, option: click.Parameter, text: str) -
 @click.option(
     "--noise",
     callback=_parse_noise,
-    metavar="S,O",
-    help="Noise model: variance = S*x + O, x in [0, 1], as in the DNG NoiseProfile.",
+    metavar="S,O|FILE",
+    help="Noise model: variance = S*x + O, x in [0, 1], as in the DNG NoiseProfile; or a file "
+    "of kpn calibrate.",
 )
 @DEVICE
 @PRECISION
@@ -124,7 +129,7 @@ def denoise(
     formats: tuple[str, ...],
     reference: str,
     strength: float,
-    noise: NoiseModel | None,
+    noise: NoiseModel | Path | None,
     device: str,
     precision: str,
     tile: int,
@@ -138,22 +143,22 @@ def denoise(
     PATHS are the frames of one burst, in any order. Bayer raws of one camera,
     size, ISO and exposure, one to as many as you have.
     """
-    from . import pipeline
+    from . import calibration, pipeline
 
-    options = pipeline.Options(
-        output,
-        formats,
-        reference,
-        strength,
-        noise,
-        device,
-        precision,
-        tile,
-        weights,
-        overwrite,
-        compression,
-    )
     try:
+        options = pipeline.Options(
+            output,
+            formats,
+            reference,
+            strength,
+            calibration.load(noise) if isinstance(noise, Path) else noise,
+            device,
+            precision,
+            tile,
+            weights,
+            overwrite,
+            compression,
+        )
         with console.bar("", None) as move:
 
             def show(stage: pipeline.Stage) -> None:
@@ -169,6 +174,41 @@ def denoise(
         click.echo(json.dumps({"bursts": [console.burst_json(result)], "failed": []}, indent=2))
     else:
         console.show_result(result)
+
+
+# --- calibrate --------------------------------------------------------------
+
+
+@main.command()
+@click.argument("flats", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="JSON file of the camera's noise, for --noise.",
+)
+@JSON
+def calibrate(flats: tuple[Path, ...], output: Path, as_json: bool) -> None:
+    """Measure a camera's noise by ISO, for kpn denoise --noise.
+
+    FLATS are raw files, or folders of them, of a plain, evenly lit surface: two
+    frames of each exposure, and for each ISO some dark and some bright exposures.
+    """
+    from . import burst, calibration
+    from .flats import calibrate as measure
+
+    paths = burst.find_raws(flats)
+    if output.resolve() in {path.resolve() for path in paths}:
+        raise KpnError(f"{output}: would replace an input; choose another file with -o")
+    with console.bar("measuring", len(paths)) as move:
+        found = measure(paths, lambda done, total: move(completed=done))
+    calibration.save(output, found)
+    if as_json:
+        click.echo(json.dumps(calibration.to_json(found), indent=2))
+    else:
+        console.show_calibration(found)
+        console.print_path(output)
 
 
 # --- info -------------------------------------------------------------------

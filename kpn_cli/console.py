@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from .calibration import Calibration
     from .pipeline import Result
     from .raw import RawInfo
     from .train import Progress as TrainProgress
@@ -89,6 +90,7 @@ def burst_json(result: Result) -> dict[str, Any]:
             "shot": noise.model.shot,
             "read": noise.model.read,
             "warning": noise.warning,
+            "file": noise.file and str(noise.file),
         },
         "noise_left": result.noise_left,
         "shifts": result.shifts,
@@ -117,7 +119,8 @@ def show_result(result: Result) -> None:
     if result.fallen_back > 0.02:
         note(f"note        {result.fallen_back:.0%} of the picture is left to the reference")
     shot, read = (f"{sum(values) / 4:.3g}" for values in (noise.model.shot, noise.model.read))
-    note(f"noise       S={shot} O={read}, {_SOURCES[noise.source]}")
+    source = _SOURCES[noise.source] + (f" in {noise.file.name}" if noise.file else "")
+    note(f"noise       S={shot} O={read}, {source}")
     if noise.warning:
         note(f"warning     {noise.warning}")
     note(f"time        {result.seconds:.1f} s on {result.device}")
@@ -127,6 +130,16 @@ def show_result(result: Result) -> None:
 
 def _frames(number: int) -> str:
     return f"{number} frame" + "s" * (number != 1)
+
+
+def show_calibration(found: Calibration) -> None:
+    """Show a camera's noise, one line for each ISO."""
+    for level in found.levels:
+        shot, read = (f"{sum(values) / 4:.3g}" for values in (level.noise.shot, level.noise.read))
+        pairs = f"{level.pairs} pair" + "s" * (level.pairs != 1)
+        note(f"ISO {level.iso:<8g}S={shot} O={read}, {pairs}")
+        if level.note:
+            note(f"warning     {level.note}")
 
 
 _SOURCES = {

@@ -101,7 +101,7 @@ def measure_frame(planes: np.ndarray) -> NoiseModel:
         KpnError: if nothing can be measured: blank, clipped all over, too small.
     """
     blocks = _blocks(planes)
-    levels = _clip_levels(blocks)
+    levels = clip_levels(blocks)
     blocks = blocks[:, ~_copied(blocks)]
     signal, variance = blocks.mean((-2, -1)), _mean_square(_response(blocks))
     grey = blocks.sum(0)
@@ -123,7 +123,7 @@ def measure_burst(reference: np.ndarray, others: Iterable[np.ndarray]) -> NoiseM
         KpnError: if nothing can be measured: blank, clipped all over, too small.
     """
     blocks = _blocks(reference)
-    levels = _clip_levels(blocks)
+    levels = clip_levels(blocks)
     # A frame's points stay its own: one that is misaligned or blurred lies above the
     # others, and the fit passes below it.
     points = [_difference_points(blocks, _blocks(frame), levels) for frame in others]
@@ -164,16 +164,18 @@ def _mean_square(response: np.ndarray) -> np.ndarray:
     return np.square(response).mean((-2, -1))
 
 
-def _clip_levels(blocks: np.ndarray) -> np.ndarray:
-    """Return the levels at which each plane clips, `(2, 4)`: black (or -inf) and white.
+def clip_levels(samples: np.ndarray) -> np.ndarray:
+    """Return the levels at which each plane of `(4, ...)` clips, `(2, 4)`: black and white.
+
+    Black is -inf where nothing clips there, white 1.0.
 
     A sensor may saturate below the white level, and some cameras clip at black: then
     the extreme value is met more often than the next one, which noise never does.
     """
     levels = np.empty((2, 4))
-    for plane, samples in enumerate(blocks.reshape(4, -1)):
-        levels[0, plane] = -_ceiling(-samples, np.inf)
-        levels[1, plane] = _ceiling(samples, 1.0)
+    for plane, own in enumerate(samples.reshape(4, -1)):
+        levels[0, plane] = -_ceiling(-own, np.inf)
+        levels[1, plane] = _ceiling(own, 1.0)
     return levels
 
 

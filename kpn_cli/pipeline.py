@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from . import bayer, burst, denoiser, develop, dng_result, lineup, noise_estimate, rendering
+from .calibration import Calibration
 from .denoiser import Denoised
 from .device import keep_freed_memory, pick_device, pick_precision
 from .dng_copy import is_kept_whole
@@ -50,7 +51,7 @@ class Options:
         formats: of `SUFFIXES`.
         reference: `auto`, `first`, an index from 0 or a file name.
         strength: multiplies the sigma the network is told; 0 gives the reference itself.
-        noise: the user's model, which overrules all others.
+        noise: the user's model, or a camera's by ISO, which overrules all others.
         device, precision: see `device.py`.
         tile: side of a tile in sensor pixels.
         weights: a weight file; None for the network that ships.
@@ -62,7 +63,7 @@ class Options:
     formats: tuple[str, ...] = DEFAULT_FORMATS
     reference: str = "auto"
     strength: float = 1.0
-    noise: NoiseModel | None = None
+    noise: NoiseModel | Calibration | None = None
     device: str = "auto"
     precision: str = "auto"
     tile: int = denoiser.DEFAULT_TILE
@@ -92,11 +93,13 @@ class NoiseReport:
         source: `given`, `profile`, `iso` or `measured`.
         model: the one that is used.
         warning: what the user should know about it; "" if nothing.
+        file: the calibration it is from, if any.
     """
 
     source: str
     model: NoiseModel
     warning: str = ""
+    file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -191,14 +194,15 @@ def denoise(
     missing = {n: path for n, path in outputs.items() if options.overwrite or not path.exists()}
     if not missing:
         return Result(info.path, files, outputs, skipped=True)
+    given = given_noise(info, options.noise)
     engine = engine or Engine(options)
     make_folder(options.output)  # before the work: it may not be possible
     clock.stop("load network")
     order = [first, *(n for n in range(len(infos)) if n != first)]
     frames = [_frame(infos[n], mosaics[n]).to(engine.device) for n in order]
-    aligned = _align(frames, files, _first_guess(info, frames[0], options), on_stage)
+    aligned = _align(frames, files, _first_guess(info, frames[0], given), on_stage)
     clock.stop("align")
-    noise = choose_noise(info, aligned, options.noise)
+    noise = given or choose_noise(info, aligned)
     clock.stop("measure noise")
     done = _run_network(engine, aligned, noise.model, options, on_stage)
     clock.stop("denoise")
@@ -293,9 +297,20 @@ def _linear(frame: Frame) -> np.ndarray:
     return frame.linear(frame.samples).cpu().numpy()
 
 
-def _first_guess(info: RawInfo, frame: Frame, options: Options) -> NoiseModel:
+def given_noise(info: RawInfo, noise: NoiseModel | Calibration | None) -> NoiseReport | None:
+    """Return the user's noise model for a file; None if there is none.
+
+    Raises:
+        KpnError: if it is a calibration of another camera, or the file says no ISO.
+    """
+    if isinstance(noise, Calibration):
+        return NoiseReport("given", noise.at(info), noise.warning(info), noise.path)
+    return noise and NoiseReport("given", noise)
+
+
+def _first_guess(info: RawInfo, frame: Frame, given: NoiseReport | None) -> NoiseModel:
     """A noise model good enough to align by."""
-    stated = options.noise or info.noise_profile
+    stated = given.model if given else info.noise_profile
     if stated is not None:
         return stated
     try:
@@ -331,15 +346,13 @@ def _align(
     )
 
 
-def choose_noise(info: RawInfo, aligned: Aligned, given: NoiseModel | None) -> NoiseReport:
-    """Return the noise model of a burst.
+def choose_noise(info: RawInfo, aligned: Aligned) -> NoiseReport:
+    """Return the noise model of a burst for which the user gave none.
 
-    In order: the user's, the file's NoiseProfile, the table for its ISO, what the
+    In order: the file's NoiseProfile, the table for its ISO, what the
     frames themselves show. The table is an average of cameras, and single ones lie
     several times off; it counts only where the frames do not contradict it.
     """
-    if given is not None:
-        return NoiseReport("given", given)
     measured, failure = None, ""
     try:
         measured = _measure(aligned)

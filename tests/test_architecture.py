@@ -18,7 +18,7 @@ ORDER = [
     *("srgb", "icc", "write", "tiff", "tiff_tree", "ljpeg"),
     *("dng_pictures", "dng", "opcodes", "dng_copy", "dng_result", "rendering", "develop"),
     *("features", "network", "merge", "device", "weights"),
-    *("burst", "frame", "lineup", "guard", "denoiser", "pipeline"),
+    *("burst", "calibration", "flats", "frame", "lineup", "guard", "denoiser", "pipeline"),
     *("photos", "protocol", "synth_config", "motion", "sensor", "synth", "shards"),
     *("handheld", "dataset"),
     *("losses", "train_config", "validation", "world", "run", "board", "train"),

@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import flat_frames
 import numpy as np
 import pytest
 import torch
@@ -111,10 +112,12 @@ def test_the_command_line_offers_what_the_library_does():
         ["denoise", "a.dng", "--format", "dng,png"],
         ["denoise", "a.dng", "--strength", "5"],
         ["denoise", "a.dng", "--noise", "1"],
+        ["denoise", "a.dng", "--noise", "missing.json"],
         ["denoise", "a.dng", "--noise", "0,0"],
         ["denoise", "a.dng", "--noise", "-1,0"],
         ["denoise", "a.dng", "--tile", "1"],
         ["denoise", "a.dng", "--device", "tpu"],
+        ["calibrate", "a.dng"],
         ["dissolve", "a.dng"],
     ],
 )
@@ -291,11 +294,59 @@ def test_where_the_noise_comes_from_is_told(burst, weights, tmp_path):
     assert source(stripped[:1]) == "measured"
 
 
+def test_a_camera_is_calibrated_and_denoised_with_exactly_its_noise(weights, tmp_path):
+    flats = flat_frames.pairs(tmp_path, (400, 1600), seed=5)
+    camera = tmp_path / "camera.json"
+    measured = kpn("calibrate", *flats, "-o", camera)
+    assert measured.exit_code == 0, measured.output
+    assert measured.stdout.strip() == str(camera)
+    assert "ISO 1600" in measured.stderr
+    document = json.loads(camera.read_text())
+    again = kpn("calibrate", *flats, "-o", tmp_path / "again.json", "--json")
+    assert json.loads(again.stdout) == document
+
+    def noise(iso: float) -> dict:
+        light = flat_frames.flat(0.3, 60, 80)
+        noisy = flat_frames.truth(iso).sample(light, np.random.default_rng(1))
+        path = flat_frames.write(tmp_path / f"in_{iso}.dng", noisy, iso)
+        run = kpn("denoise", path, "-o", tmp_path / "out", "--weights", weights, "--json",
+                  "--noise", camera, "--format", "dng")  # fmt: skip
+        assert run.exit_code == 0, run.output
+        return json.loads(run.stdout)["bursts"][0]["noise"]
+
+    for level in document["levels"]:
+        found = noise(level["iso"])
+        assert (found["source"], found["file"]) == ("given", str(camera))
+        assert (found["shot"], found["read"]) == (level["shot"], level["read"])
+        assert found["warning"] == ""
+    low, high = (level["shot"][0] for level in document["levels"])
+    assert noise(800)["shot"][0] == pytest.approx((low * high) ** 0.5)
+    beyond = noise(3200)
+    assert beyond["shot"][0] == pytest.approx(2 * high)
+    assert "extrapolated" in beyond["warning"]
+
+
+def test_noise_of_another_camera_or_none_at_all_is_one_line(burst, tmp_path):
+    flats = flat_frames.pairs(tmp_path, (400,))
+    camera = tmp_path / "camera.json"
+    assert kpn("calibrate", tmp_path, "-o", camera).exit_code == 0
+    command = ["denoise", burst[0][0], "-o", tmp_path / "out", "--noise", camera]
+    _one_line(kpn(*command), "IMG_0000.dng", "Maker Flat 1", "camera.json")
+    camera.write_text("{")
+    _one_line(kpn(*command), "camera.json", "kpn calibrate")
+    failed = json.loads(kpn(*command, "--json").stdout)["failed"]
+    assert "camera.json" in failed[0]["error"]
+    assert not (tmp_path / "out").exists()
+    _one_line(kpn("calibrate", *flats, "-o", flats[0]), flats[0].name, "input")
+    _one_line(kpn("calibrate", *flats[:-1], "-o", camera), flats[-2].name, "no second frame")
+    assert camera.read_text() == "{"
+
+
 def test_a_typical_camera_is_believed_by_its_iso():
     noise = noise_estimate.from_iso(3200)
     frames = [_again(noise, seed) for seed in (1, 2)]
     aligned = pipeline.Aligned([Path("a")] * 2, frames, [_still(frames[0])] * 2, [], [], {})
-    assert pipeline.choose_noise(replace(_INFO, iso=3200.0), aligned, None).source == "iso"
+    assert pipeline.choose_noise(replace(_INFO, iso=3200.0), aligned).source == "iso"
 
 
 def test_a_profile_that_the_frames_contradict_is_used_with_a_warning():
@@ -303,10 +354,10 @@ def test_a_profile_that_the_frames_contradict_is_used_with_a_warning():
     frames = [_again(true, seed) for seed in (1, 2)]
     aligned = pipeline.Aligned([Path("a")] * 2, frames, [_still(frames[0])] * 2, [], [], {})
     wrong = true.with_strength(0.2)
-    report = pipeline.choose_noise(replace(_INFO, noise_profile=wrong), aligned, None)
+    report = pipeline.choose_noise(replace(_INFO, noise_profile=wrong), aligned)
     assert (report.source, report.model) == ("profile", wrong)
     assert "5" in report.warning or "4." in report.warning
-    right = pipeline.choose_noise(replace(_INFO, noise_profile=true), aligned, None)
+    right = pipeline.choose_noise(replace(_INFO, noise_profile=true), aligned)
     assert right.warning == ""
 
 
@@ -315,7 +366,7 @@ def test_a_profile_without_read_noise_gets_what_the_frames_show():
     frames = [_again(true, seed) for seed in (1, 2)]
     aligned = pipeline.Aligned([Path("a")] * 2, frames, [_still(frames[0])] * 2, [], [], {})
     phone = NoiseModel(true.shot, (0.0,) * 4)
-    report = pipeline.choose_noise(replace(_INFO, noise_profile=phone), aligned, None)
+    report = pipeline.choose_noise(replace(_INFO, noise_profile=phone), aligned)
     assert report.model.shot == phone.shot
     np.testing.assert_allclose(report.model.read, true.read, rtol=0.5)
     assert "shadow" in report.warning
