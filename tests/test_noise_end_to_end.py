@@ -1,0 +1,125 @@
+"""From files to the noise that is measured, told to the network, and left."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from skimage import data
+
+from kpn_cli import bayer, pipeline, protocol
+from kpn_cli.dataset import DatasetConfig, write_dataset
+from kpn_cli.frame import Frame
+from kpn_cli.handheld import Camera, write_frames
+from kpn_cli.lineup import line_up
+from kpn_cli.noise import NoiseModel
+from kpn_cli.noise_estimate import measure_frame, sigma_ratio
+from kpn_cli.raw import read_info, read_mosaic, read_planes
+
+# --- measured ---------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> list[Path]:
+    """Two photos, enlarged: their own grain would count as noise at gain 0."""
+    folder = tmp_path_factory.mktemp("photos")
+    paths = []
+    for name in ("coffee", "chelsea"):
+        photo = cv2.cvtColor(getattr(data, name)(), cv2.COLOR_RGB2BGR)
+        paths.append(folder / f"{name}.png")
+        large = cv2.resize(photo, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(paths[-1]), large)
+    return paths
+
+
+def measured(files: list[Path]) -> NoiseModel:
+    """The noise of files as of a camera that says nothing of it."""
+    infos = [read_info(path) for path in files]
+    frames = [
+        Frame(torch.from_numpy(bayer.pack(read_mosaic(i), i.phase)), i.black, i.white)
+        for i in infos
+    ]
+    first = measure_frame(frames[0].linear(frames[0].samples).numpy())
+    found = line_up(frames, first)
+    aligned = pipeline.Aligned(
+        files, found.frames, found.shifts, found.agreement, found.exposure, found.dropped
+    )
+    report = pipeline.choose_noise(replace(infos[0], noise_profile=None, iso=None), aligned)
+    assert report.source == "measured"
+    return report.model
+
+
+@pytest.mark.parametrize("gain", protocol.GAINS)
+def test_noise_of_synth_bursts_is_measured_to_a_tenth_and_of_frames_to_a_quarter(
+    gain, photos, tmp_path
+):
+    config = DatasetConfig(count=2, frames=5, format="dng", seed=3, gain=str(gain))
+    for burst in write_dataset(photos, tmp_path, config):
+        said = json.loads((burst / "truth.json").read_text())
+        truth = NoiseModel.uniform(said["shot"], said["read"])
+        files = sorted(burst.glob("IMG_*.dng"))
+        assert sigma_ratio(measured(files), truth, 0.18) == pytest.approx(1, abs=0.1)
+        assert sigma_ratio(measured(files[:1]), truth, 0.18) == pytest.approx(1, abs=0.25)
+
+
+# --- left, by strength ------------------------------------------------------
+
+GREY = np.full((4, 80, 80), 0.18, np.float32)
+
+
+@pytest.fixture(scope="module")
+def left(tmp_path_factory):
+    """Noise that the shipped network leaves of a flat burst, as a share of the reference's."""
+
+    @cache
+    def at(gain: int, strength: float) -> float:
+        folder = tmp_path_factory.mktemp("flat")
+        noise, rng = protocol.noise_of_gain(gain), np.random.default_rng(gain)
+        frames = noise.sample(np.broadcast_to(GREY, (5, *GREY.shape)), rng)
+        files = write_frames(folder, frames, noise, Camera(), datetime(2026, 1, 1), "flat")
+        options = pipeline.Options(folder, ("dng",), "first", strength, precision="fp32")
+        result = pipeline.denoise(files, options)
+        out, before = (read_planes(read_info(p)) for p in (result.outputs["dng"], files[0]))
+        inner = np.s_[:, 8:-8, 8:-8]
+        return float(np.std((out - GREY)[inner]) / np.std((before - GREY)[inner]))
+
+    return at
+
+
+@pytest.mark.parametrize("gain", [0, 1, 4])
+def test_more_strength_leaves_less_noise_up_to_the_measured_one(gain, left):
+    steps = [left(gain, strength) for strength in (0, 0.5, 1)]
+    assert np.all(np.diff(steps) < -0.2)
+    assert steps[0] == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("gain", [0, 1, 4])
+def test_beyond_the_measured_one_there_is_hardly_noise_left_to_take(gain, left):
+    """The kernels hold no more: 25 samples of 5 frames average to 0.089 of the noise.
+
+    There it goes up and down by 0.001 or so of the reference's noise; a fiftieth is a bound.
+    """
+    floor = (25 * 5) ** -0.5
+    one, two, four = (left(gain, strength) for strength in (1, 2, 4))
+    assert floor * 0.95 < min(one, two, four)
+    assert max(two, four) < one + 0.02
+    assert max(one, two, four) < 1.3 * floor
+
+
+def test_strength_zero_is_the_reference_bit_for_bit(tmp_path):
+    noise, rng = protocol.noise_of_gain(1), np.random.default_rng(1)
+    frames = noise.sample(np.broadcast_to(GREY, (3, *GREY.shape)), rng)
+    files = write_frames(tmp_path, frames, noise, Camera(), datetime(2026, 1, 1), "flat")
+    options = pipeline.Options(tmp_path, ("dng",), "IMG_0001.dng", strength=0)
+    out = read_info(pipeline.denoise(files, options).outputs["dng"])
+    before = read_info(files[1])
+    scale = before.white - before.black[0]
+    restored = np.rint(read_planes(out) * scale + before.black[0]).astype(np.uint16)
+    np.testing.assert_array_equal(restored, bayer.pack(read_mosaic(before), before.phase))
