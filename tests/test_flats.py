@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import flat_frames
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from kpn_cli.errors import KpnError
 from kpn_cli.flats import calibrate
 from kpn_cli.noise import NoiseModel
 
+PI_STATIC = Path(__file__).parents[2] / "shared" / "raw" / "pi-static"
 ISOS = (100, 400, 1600, 6400, 12800)
 
 
@@ -84,6 +87,15 @@ def test_read_noise_that_the_flats_hide_is_assumed_and_told(tmp_path):
     assert "assumed" in level.note
     np.testing.assert_allclose(level.noise.shot, truth(100).shot, rtol=0.1)
     assert 1 / 30 < np.mean(level.noise.read) / np.mean(truth(100).read) < 30
+
+
+@pytest.mark.skipif(not PI_STATIC.is_dir(), reason="needs ../shared")
+def test_a_real_camera_in_front_of_a_still_scene_is_measured():
+    """Flats are better, but what stands still cancels too: 0.09 DN^2/DN and 0.22 to 0.3 DN^2."""
+    (level,) = calibrate(sorted(PI_STATIC.glob("*.dng"))).levels
+    assert level.pairs == 4
+    assert np.mean(level.noise.shot) * 963 == pytest.approx(0.09, rel=0.1)
+    assert np.mean(level.noise.read) * 963**2 == pytest.approx(0.26, abs=0.06)
 
 
 # --- what can't be measured -------------------------------------------------
