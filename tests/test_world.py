@@ -74,8 +74,9 @@ def test_two_processes_train_as_one_would(script, tmp_path):
         scale = float(alone[name].abs().max())
         torch.testing.assert_close(together[name], alone[name], rtol=1e-4, atol=1e-5 * scale)
     # Resumed, both go on alike: the same data, but for the order of sums the same losses.
-    said = [start(script, folder, 24, n + 1).stdout.split() for n, folder in enumerate((one, two))]
-    assert said == [["3"], ["3", "0"]] or said == [["3"], ["0", "3"]]  # the first alone reports
+    said = [start(script, folder, 24, n + 1).stdout for n, folder in enumerate((one, two))]
+    # The first alone reports; what two processes print may run together.
+    assert [sorted("".join(text.split())) for text in said] == [["3"], ["0", "3"]]
     (_, patches, losses), (_, others, other) = (tensors_and_losses(f) for f in (one, two))
     assert patches == others == 24
     assert other == pytest.approx(losses, rel=1e-3)
@@ -143,7 +144,7 @@ def test_processes_that_see_different_runs_are_told(tmp_path):
     )
     command = [TORCHRUN, "--standalone", "--nproc-per-node", "2", script]
     run = subprocess.run(command, capture_output=True, text=True, timeout=250, check=True)
-    assert run.stdout.splitlines() == ["KpnError not alike"] * 2
+    assert run.stdout.count("KpnError not alike") == 2  # on one line or two
 
 
 def test_other_processes_show_their_errors_and_nothing_else(tmp_path):
