@@ -346,6 +346,7 @@ def evaluate(
     where = pick_device(device)
     network = network.to(where)
     if scenes:
+        _refuse_with_scenes("gains", "frames", "baselines", "noise_scale")
         _try_scenes(network, photos, output, seed, pick_precision(precision, where), as_json)
         return
     loaded = _load(photos, 256)
@@ -380,6 +381,14 @@ def evaluate(
         click.echo(json.dumps(document, indent=2))
     else:
         click.echo(evaluation.markdown(sets))
+
+
+def _refuse_with_scenes(*names: str) -> None:
+    """The scenes have their own noise levels and frames: say so rather than ignore an option."""
+    source = click.get_current_context().get_parameter_source
+    for name in names:
+        if source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--scenes goes without --{name.replace('_', '-')}")
 
 
 def _try_scenes(

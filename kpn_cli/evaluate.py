@@ -77,7 +77,8 @@ def evaluate(
         network: on its device.
         scenes: photos, at least 128 photo pixels each way.
         gains: of `protocol.GAINS`.
-        frames: per burst; a network that takes fewer gets the first ones.
+        frames: per burst; a network that takes fewer merges them in groups, one that takes
+            a single frame gets the reference.
         baselines: of `BASELINES`.
         static: a tripod instead of the protocol's shifts.
         seed: of shifts and noise.

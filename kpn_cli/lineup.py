@@ -127,7 +127,10 @@ def line_up(
     shifts = align_frames(matched, noise, on_frame)
     for trial in range(_TRIALS + 1):
         # Now that places lie over each other, their brightness is better known.
-        better = [c.certain_exposure for c in _compare(matched, shifts, noise)]
+        found = _compare(matched, shifts, noise)
+        better = [comparison.certain_exposure for comparison in found]
+        if all(factor == 1 for factor in better):
+            break
         exposure = [value * factor for value, factor in zip(exposure, better, strict=True)]
         exposure = [1.0 if abs(value - 1) <= _LEAST_FLICKER else value for value in exposure]
         matched = [_matched(frames[n], value) for n, value in zip(used, exposure, strict=True)]
@@ -137,7 +140,8 @@ def line_up(
         realigned = align_frames([matched[0], *(matched[p] for p in again)], noise)[1:]
         for place, shift in zip(again, realigned, strict=True):
             shifts[place] = shift
-    found = _compare(matched, shifts, noise)
+    if any(factor != 1 for factor in better):
+        found = _compare(matched, shifts, noise)
     kept = []
     for place, (n, comparison) in enumerate(zip(used, found, strict=True)):
         if comparison.elsewhere > _ELSEWHERE:

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from pictures import scene
 
 from kpn_cli import battery, photos
+from kpn_cli.cli import main
 from kpn_cli.weights import load_weights
 
 VAL = Path(__file__).parents[2] / "shared" / "photos" / "val"
@@ -65,3 +67,10 @@ def test_frames_that_do_not_belong_are_not_used(made):
     assert used == {
         "static": 8, "one of another scene": 7, "one black": 7, "one brighter": 8,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("option", [("--gains", "1"), ("--frames", "4"), ("--noise-scale", "2")])
+def test_options_that_the_scenes_would_ignore_are_refused(tmp_path, option):
+    run = CliRunner().invoke(main, ["eval", str(tmp_path), "--scenes", *option])
+    assert run.exit_code == 2
+    assert f"--scenes goes without {option[0]}" in run.stderr
