@@ -17,6 +17,8 @@ from .noise import NoiseModel
 
 #: Side of a tile in cells. Every tile has its own shift.
 TILE = 16
+#: Tiles that are looked at together: their windows fit into a cache.
+_AT_ONCE = 512
 #: How far a tile's cost looks beyond it on each side: twice the samples at high noise.
 _SURROUND = 4
 #: Largest shift in cells, either way: 128 sensor pixels.
@@ -95,7 +97,10 @@ def _whole_shift(
 
 
 class _Tiles:
-    """The tiles of one level, row by row: their windows, and their costs against a frame.
+    """The tiles of one level, row by row, and their costs against a frame.
+
+    Their windows are cut out as they are needed, `_AT_ONCE` tiles at a time: all of them
+    together would be several times the picture, and in no cache.
 
     Attributes:
         rows, columns: of the grid of tiles.
@@ -105,6 +110,7 @@ class _Tiles:
 
     def __init__(self, reference: Tensor) -> None:
         height, width = reference.shape
+        self._reference = reference
         self.rows, self.columns = -(-height // TILE), -(-width // TILE)
         device = reference.device
         row, column = torch.meshgrid(
@@ -113,39 +119,77 @@ class _Tiles:
             indexing="ij",
         )
         self._top, self._left = row.flatten() * TILE, column.flatten() * TILE
-        everything = torch.arange(len(self._top), device=device)
-        y, x = (start[:, None] + self._side() for start in (self._top, self._left))
-        inside = [(i >= 0) & (i < size) for i, size in ((y, height), (x, width))]
-        self._inside = (inside[0][:, :, None] & inside[1][:, None, :]).float()
-        self._mine = self._windows(reference, torch.zeros_like(everything)[:, None].expand(-1, 2))
-        self.deviation = (2 * self._inside.sum((1, 2))).sqrt()
+        insides = [self._inside(chosen).sum((1, 2)) for chosen in self._parts(self._all())]
+        self.deviation = (2 * torch.cat(insides)).sqrt()
+
+    def _all(self) -> Tensor:
+        return torch.arange(len(self._top), device=self._top.device)
+
+    def _parts(self, chosen: Tensor) -> tuple[Tensor, ...]:
+        return chosen.split(_AT_ONCE)
 
     def _side(self, margin: int = 0) -> Tensor:
         reach = _SURROUND + margin
         return torch.arange(-reach, TILE + reach, device=self._top.device)
 
+    def _inside(self, chosen: Tensor) -> Tensor:
+        """1 where the windows of tiles are inside of the picture, `(chosen, side, side)`."""
+        starts = (self._top[chosen], self._left[chosen])
+        y, x = (
+            (place >= 0) & (place < size)
+            for place, size in zip(
+                (start[:, None] + self._side() for start in starts),
+                self._reference.shape,
+                strict=True,
+            )
+        )
+        return (y[:, :, None] & x[:, None, :]).float()
+
     def _windows(
-        self, image: Tensor, shifts: Tensor, chosen: Tensor | slice = slice(None), margin: int = 0
+        self, image: Tensor, chosen: Tensor, shifts: Tensor | None = None, margin: int = 0
     ) -> Tensor:
         """Cut `(chosen, side, side)` out of an image, whose border continues."""
         height, width = image.shape
         side = self._side(margin)
-        y = (self._top[chosen, None] + shifts[chosen, :1] + side).clamp(0, height - 1)
-        x = (self._left[chosen, None] + shifts[chosen, 1:] + side).clamp(0, width - 1)
+        y, x = self._top[chosen, None] + side, self._left[chosen, None] + side
+        if shifts is not None:
+            y, x = y + shifts[chosen, :1], x + shifts[chosen, 1:]
+        y, x = y.clamp(0, height - 1), x.clamp(0, width - 1)
         return image.flatten()[y[:, :, None] * width + x[:, None, :]]
 
-    def _cost(self, theirs: Tensor, chosen: Tensor | slice = slice(None)) -> Tensor:
-        difference = (theirs - self._mine[chosen]).square_().mul_(self._inside[chosen])
-        return difference.sum((1, 2)).mul_(0.5)
+    def _costs(self, frame: Tensor, shifts: Tensor, chosen: Tensor, margin: int = 0) -> Tensor:
+        """Costs of tiles, each at its shift and all those up to `margin` from it.
+
+        Returns:
+            `((2 * margin + 1) ** 2, chosen)`, row by row of the further shifts.
+        """
+        found = []
+        for part in self._parts(chosen):
+            mine, inside = self._windows(self._reference, part), self._inside(part)
+            theirs = self._windows(frame, part, shifts, margin)
+            side = mine.shape[1]
+            moved = [
+                theirs[:, y : y + side, x : x + side]
+                for y in range(2 * margin + 1)
+                for x in range(2 * margin + 1)
+            ]
+            found.append(
+                torch.stack(
+                    [(one - mine).square_().mul_(inside).sum((1, 2)).mul_(0.5) for one in moved]
+                )
+            )
+        return torch.cat(found, 1)
 
     def choose(self, frame: Tensor, first: Tensor, candidates: list[Tensor]) -> Tensor:
         """Of several `(tiles, 2)` shifts, the cheapest; `first` unless one is clearly better."""
         shifts = first.clone()
-        cost = self._cost(self._windows(frame, first)) - _LOYALTY * self.deviation
+        cost = self._costs(frame, first, self._all())[0] - _LOYALTY * self.deviation
         for candidate in candidates:
             # Most neighbours move alike: only where they don't is there something to look up.
             other = (candidate != shifts).any(1).nonzero()[:, 0]
-            there = self._cost(self._windows(frame, candidate, other), other)
+            if len(other) == 0:
+                continue
+            there = self._costs(frame, candidate, other)[0]
             better = other[there < cost[other]]
             cost[better] = there[there < cost[other]]
             shifts[better] = candidate[better]
@@ -153,11 +197,7 @@ class _Tiles:
 
     def step(self, frame: Tensor, shifts: Tensor) -> Tensor:
         """Move each tile by up to one cell either way where that is clearly better."""
-        windows = self._windows(frame, shifts, margin=1)
-        side = self._mine.shape[1]
-        costs = torch.stack(
-            [self._cost(windows[:, y : y + side, x : x + side]) for y in range(3) for x in range(3)]
-        )
+        costs = self._costs(frame, shifts, self._all(), margin=1)
         costs[4] -= _LOYALTY * self.deviation  # staying
         best = costs.argmin(0)
         return shifts + torch.stack([best // 3 - 1, best % 3 - 1], 1)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -47,8 +49,7 @@ def find_raws(paths: Sequence[Path]) -> list[Path]:
             # A frame given twice would be two frames with the same noise.
             found |= {p.resolve(): p for p in inside if p.resolve() not in found}
         except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links
-            reason = getattr(error, "strerror", None) or "a loop of links"
-            raise KpnError(f"{path}: cannot be read ({reason}); check it") from None
+            raise _unreadable(path, error) from None
     return list(found.values())
 
 
@@ -60,6 +61,83 @@ def _raws_at(path: Path) -> list[Path]:
     if not inside:
         raise KpnError(f"{path}: no raw files in this folder; give the files, or another")
     return inside
+
+
+def _unreadable(path: Path, error: Exception) -> KpnError:
+    reason = getattr(error, "strerror", None) or "a loop of links"
+    return KpnError(f"{path}: cannot be read ({reason}); check it")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A raw file and the folder it was found in.
+
+    Attributes:
+        path: the file.
+        below: its folder, from the argument that led to it; "." where that names the file.
+        named: whether the user named the file itself.
+    """
+
+    path: Path
+    below: Path
+    named: bool
+
+
+def find_below(paths: Sequence[Path]) -> tuple[list[Found], dict[Path, KpnError]]:
+    """Return the raw files among `paths` and anywhere below folders, each once.
+
+    Links to folders are followed, but no folder is entered twice.
+
+    Returns:
+        The files, in order; and the paths that can't be read, or hold no raw files, with why.
+    """
+    found: dict[Path, Found] = {}
+    errors: dict[Path, KpnError] = {}
+    for path in paths:
+        before = len(errors)
+        try:
+            if path.is_dir():
+                inside = [
+                    Found(file, folder.relative_to(path), False)
+                    for folder in _folders(path, errors)
+                    for file in _raws_in(folder, errors)
+                ]
+                if not inside and len(errors) == before:
+                    raise KpnError(f"{path}: no raw files below this folder; give another")
+            else:
+                path.stat()
+                inside = [Found(path, Path(), True)]
+            for file in inside:
+                found.setdefault(file.path.resolve(), file)
+        except KpnError as error:
+            errors[path] = error
+        except (OSError, RuntimeError, ValueError) as error:
+            errors[path] = _unreadable(path, error)
+    return list(found.values()), errors
+
+
+def _folders(top: Path, errors: dict[Path, KpnError]) -> Iterator[Path]:
+    """A folder and those below it, but hidden ones."""
+
+    def refuse(error: OSError) -> None:
+        path = Path(os.fsdecode(error.filename))
+        errors[path] = _unreadable(path, error)
+
+    entered = {top.resolve()}
+    for folder, below, _ in os.walk(top, onerror=refuse, followlinks=True):
+        yield Path(folder)
+        places = {name: Path(folder, name).resolve() for name in sorted(below)}
+        # What os.walk finds in this list is where it goes.
+        below[:] = [n for n, at in places.items() if at not in entered and not n.startswith(".")]
+        entered |= {places[name] for name in below}
+
+
+def _raws_in(folder: Path, errors: dict[Path, KpnError]) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if _is_raw(path))
+    except OSError as error:
+        errors[folder] = _unreadable(folder, error)
+        return []
 
 
 def _is_raw(path: Path) -> bool:

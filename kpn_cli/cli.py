@@ -108,11 +108,27 @@ def _parse_formats(context: click.Context, option: click.Parameter, text: str) -
 @click.option(
     "--tile",
     type=click.IntRange(64),
-    default=768,
-    show_default=True,
-    help="Side of a tile in pixels; smaller needs less memory.",
+    help="Side of a tile in pixels; default: 768, or less where memory is short.",
 )
 @WEIGHTS
+@click.option(
+    "--gap",
+    type=click.FloatRange(0),
+    default=1.0,
+    show_default=True,
+    help="Seconds from one exposure's end to the next one's start, at most, within a burst.",
+)
+@click.option(
+    "--burst-size",
+    type=click.IntRange(1),
+    help="Make bursts of so many files each, in order of time, whatever they say.",
+)
+@click.option(
+    "--no-group",
+    is_flag=True,
+    help="All files named here are one burst, and those of each folder.",
+)
+@click.option("--dry-run", is_flag=True, help="Show the bursts and where they go, and stop.")
 @click.option(
     "--compression",
     type=click.Choice(["lossless", "none"]),
@@ -134,19 +150,32 @@ def denoise(
     precision: str,
     tile: int,
     weights: Path | None,
+    gap: float,
+    burst_size: int | None,
+    no_group: bool,
+    dry_run: bool,
     compression: str,
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Denoise one burst: raw files, or a folder of them, become one clean picture.
+    """Denoise bursts: each becomes one clean picture.
 
-    PATHS are the frames of one burst, in any order. Bayer raws of one camera,
-    size, ISO and exposure, one to as many as you have.
+    PATHS are raw files, and folders that hold them at any depth. Files that
+    follow on each other in time are a burst if camera, size, ISO, exposure and
+    aperture are the same; a burst has one frame, or as many as you have.
+    Finished outputs are kept, so that an interrupted job can be started again.
+    Under PyTorch's launcher, several processes share the bursts: torchrun
+    --nproc-per-node 2 -m kpn_cli denoise ...
     """
-    from . import calibration, pipeline
+    if no_group and burst_size is not None:
+        raise click.UsageError("--burst-size and --no-group exclude each other")
+    console.let_first_speak()
+    from . import calibration, jobs
+    from .options import Options
+    from .plan import Grouping
 
     try:
-        options = pipeline.Options(
+        options = Options(
             output,
             formats,
             reference,
@@ -159,21 +188,32 @@ def denoise(
             overwrite,
             compression,
         )
-        with console.bar("", None) as move:
-
-            def show(stage: pipeline.Stage) -> None:
-                move(description=stage.name, completed=stage.done, total=stage.total)
-
-            result = pipeline.denoise(paths, options, on_stage=show)
+        how = Grouping(gap, burst_size, no_group)
+        if dry_run:
+            with console.looking() as on_file:
+                plan = jobs.plan(paths, options, how, on_file)
+            failures = plan.failures
+            if as_json:
+                click.echo(json.dumps(console.plan_json(plan), indent=2))
+            else:
+                console.show_plan(plan)
+        else:
+            with console.Batch(quiet=as_json) as view:
+                summary = jobs.run(paths, options, how, view)
+            if summary is None:  # another process says it
+                return
+            failures = summary.failures
+            if as_json:
+                click.echo(json.dumps(console.summary_json(summary), indent=2))
+            else:
+                console.show_summary(summary)
     except KpnError as error:
         if as_json:
             failed = {"files": [str(path) for path in paths], "error": str(error)}
             click.echo(json.dumps({"bursts": [], "failed": [failed]}, indent=2))
         raise
-    if as_json:
-        click.echo(json.dumps({"bursts": [console.burst_json(result)], "failed": []}, indent=2))
-    else:
-        console.show_result(result)
+    if failures:
+        sys.exit(1)
 
 
 # --- calibrate --------------------------------------------------------------
@@ -219,14 +259,15 @@ def calibrate(flats: tuple[Path, ...], output: Path, as_json: bool) -> None:
 @JSON
 def info(files: tuple[Path, ...], as_json: bool) -> None:
     """Show what raw files say: camera, CFA, levels, exposure, noise."""
-    from . import raw
+    from .decoder import Decoder
 
     rows, failed = [], []
-    for path in files:
-        try:
-            rows.append(console.info_json(raw.read_info(path)))
-        except KpnError as error:
-            failed.append({"file": str(path), "error": str(error)})
+    with Decoder() as decoder:
+        for path in files:
+            try:
+                rows.append(console.info_json(decoder.info(path)))
+            except KpnError as error:
+                failed.append({"file": str(path), "error": str(error)})
     if as_json:
         click.echo(json.dumps({"files": rows, "failed": failed}, indent=2))
     else:
@@ -264,12 +305,13 @@ def demo(output: Path, gain: str, device: str, weights: Path | None) -> None:
     from . import demo as demonstration
     from . import pipeline
     from .develop import develop
+    from .options import Options
     from .raw import read_info, read_planes
 
     scene = demonstration.bundled_scene()
     frames, truth = demonstration.write_burst(scene, output / "burst", gain=int(gain))
     console.note(f"burst       {len(frames)} frames in {output / 'burst'}")
-    options = pipeline.Options(
+    options = Options(
         output / "denoised", reference="first", device=device, weights=weights, overwrite=True
     )
     result = pipeline.denoise(frames, options)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -193,8 +192,7 @@ def train(
     from .train_config import TrainConfig, loss_for, with_network, with_variant
     from .weights import default_weights, load_weights
 
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and int(os.environ.get("RANK", "0")):
-        console.be_quiet()  # the first process speaks for all
+    console.let_first_speak()
     if anneal and variant in ("noanneal", "direct"):
         raise click.UsageError(f"--variant {variant} has no annealing; leave --anneal out")
     config = TrainConfig(

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from .batch import Outcome, Summary
     from .calibration import Calibration
-    from .pipeline import Result
+    from .pipeline import Result, Stage
+    from .plan import Failure, Job, Plan
     from .raw import RawInfo
     from .train import Progress as TrainProgress
 
@@ -25,15 +34,16 @@ _err = Console(stderr=True)
 _out = Console()
 
 
-def be_quiet() -> None:
-    """Show nothing but errors from now on; for processes that are not the first."""
-    _err.quiet = _out.quiet = True
+def let_first_speak() -> None:
+    """Of the processes that `torchrun` has started, have the others show nothing but errors."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and int(os.environ.get("RANK", "0")):
+        _err.quiet = _out.quiet = True
 
 
 def fail(message: str) -> NoReturn:
     """Show an error and exit with 1."""
     _err.quiet = False
-    _err.print(f"kpn: {message}", markup=False, highlight=False, soft_wrap=True)
+    _err.print(_one_line(f"kpn: {message}"), markup=False, highlight=False, soft_wrap=True)
     sys.exit(1)
 
 
@@ -47,7 +57,8 @@ def print_path(path: Path) -> None:
 
 def note(message: str) -> None:
     """Show a line on stderr."""
-    _err.print(message, markup=False, highlight=False, soft_wrap=True)
+    # What names hold that is no text, such as a new line, must not break it.
+    _err.print(_one_line(message), markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -111,6 +122,17 @@ def show_result(result: Result) -> None:
         return
     noise = result.noise
     note(f"reference   {result.reference.name}, {_frames(len(result.frames))} used")
+    show_remarks(result)
+    shot, read = (f"{sum(values) / 4:.3g}" for values in (noise.model.shot, noise.model.read))
+    source = _SOURCES[noise.source] + (f" in {noise.file.name}" if noise.file else "")
+    note(f"noise       S={shot} O={read}, {source}")
+    note(f"time        {result.seconds:.1f} s on {result.device}")
+    for path in result.outputs.values():
+        print_path(path)
+
+
+def show_remarks(result: Result) -> None:
+    """Show what the user should know about a burst."""
     for path, why in result.dropped.items():
         note(f"dropped     {path.name}: {why}")
     for path, exposure in zip(result.frames, result.exposure, strict=True):
@@ -118,14 +140,155 @@ def show_result(result: Result) -> None:
             note(f"note        {path.name} is {exposure:.3f} times as bright; matched")
     if result.fallen_back > 0.02:
         note(f"note        {result.fallen_back:.0%} of the picture is left to the reference")
-    shot, read = (f"{sum(values) / 4:.3g}" for values in (noise.model.shot, noise.model.read))
-    source = _SOURCES[noise.source] + (f" in {noise.file.name}" if noise.file else "")
-    note(f"noise       S={shot} O={read}, {source}")
-    if noise.warning:
-        note(f"warning     {noise.warning}")
-    note(f"time        {result.seconds:.1f} s on {result.device}")
-    for path in result.outputs.values():
-        print_path(path)
+    if result.noise.warning:
+        note(f"warning     {result.noise.warning}")
+
+
+@contextmanager
+def looking() -> Iterator[Callable[[int, int], None]]:
+    """Show a bar while files are looked at."""
+    with bar("looking at files", None) as move:
+        yield lambda done, total: move(completed=done, total=total)
+
+
+class Batch:
+    """Shows bars for bursts and for what is done to the present one, and lines for each.
+
+    On stdout, the paths of outputs alone; with `quiet`, nothing.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        self._quiet = quiet
+        self._bars = Progress(*columns, console=_err, transient=True, disable=not _err.is_terminal)
+        self._stage = self._bars.add_task("looking at files", total=None)
+        self._bursts: TaskID | None = None
+        self._share: list[Job] = []
+        self._done = 0
+        self._shown: Job | None = None
+
+    def __enter__(self) -> Batch:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def looking(self, done: int, total: int) -> None:
+        """Move the bar while files are looked at."""
+        self._bars.update(self._stage, completed=done, total=total)
+
+    def begin(self, plan: Plan, share: Sequence[Job]) -> None:
+        """Show how many bursts there are."""
+        self._share = list(share)
+        if len(plan.jobs) > 1:
+            self._bursts = self._bars.add_task("bursts", total=len(share))
+            frames = sum(len(job.files) for job in plan.jobs)
+            singles = sum(len(job.files) == 1 for job in plan.jobs)
+            also = f", {singles} of them single frames" if singles else ""
+            if not self._quiet:
+                note(f"{frames} frames in {len(plan.jobs)} bursts{also}")
+
+    def stage(self, job: Job, stage: Stage) -> None:
+        """Show what is done to the burst that the network is at, or waits for."""
+        # Others are read and written meanwhile; a burst is shown until the next one's turn.
+        waited_for = stage.name in ("aligning", "denoising") or self._shown in (None, job)
+        if waited_for or job is self._share[-1]:
+            self._shown = job
+            self._bars.update(
+                self._stage, description=stage.name, completed=stage.done, total=stage.total
+            )
+
+    def done(self, outcome: Outcome) -> None:
+        """Show what became of a burst."""
+        self._done += 1
+        if self._bursts is not None:
+            self._bars.update(self._bursts, completed=self._done)
+        if self._quiet:
+            return
+        if outcome.failure is not None and self._bursts is None:
+            return  # the summary says it
+        if outcome.failure is not None:
+            note(f"[{self._done}/{len(self._share)}] failed: {outcome.failure.error}")
+        elif len(self._share) == 1 and self._bursts is None:
+            show_result(outcome.result)
+        else:
+            self._line(outcome.result)
+
+    def _line(self, result: Result) -> None:
+        place = f"[{self._done}/{len(self._share)}]"
+        if result.skipped:
+            note(f"{place} {result.reference.name}: there already")
+            return
+        frames = _frames(len(result.frames))
+        note(f"{place} {result.reference.name}: {frames}, {result.seconds:.1f} s")
+        show_remarks(result)
+        for path in result.outputs.values():
+            print_path(path)
+
+
+def show_summary(summary: Summary) -> None:
+    """Show how many bursts are done, and what failed."""
+    if len(summary.results) + len(summary.failures) < 2:
+        for failure in summary.failures:
+            note(f"kpn: {failure.error}")
+        return
+    skipped = sum(result.skipped for result in summary.results)
+    parts = [f"{len(summary.results) - skipped} done"]
+    if skipped:
+        parts.append(f"{skipped} there already")
+    if summary.failures:
+        parts.append(f"{len(summary.failures)} failed:")
+    note(", ".join(parts))
+    for failure in summary.failures:
+        note(f"kpn: {failure.error}")
+
+
+def summary_json(summary: Summary) -> dict[str, Any]:
+    """Return the JSON of `kpn denoise`."""
+    return {
+        "bursts": [burst_json(result) for result in summary.results],
+        "failed": [failure_json(failure) for failure in summary.failures],
+    }
+
+
+def failure_json(failure: Failure) -> dict[str, Any]:
+    """Return the JSON of what could not be done."""
+    return {"files": [str(path) for path in failure.files], "error": failure.error}
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """Return the JSON of `kpn denoise --dry-run`."""
+    bursts = [
+        {
+            "frames": [str(path) for path in job.files],
+            "output": str(job.folder),
+            "why": job.why,
+        }
+        for job in plan.jobs
+    ]
+    return {"bursts": bursts, "failed": [failure_json(failure) for failure in plan.failures]}
+
+
+def show_plan(plan: Plan) -> None:
+    """Show the bursts as a table, and what can't be done."""
+    table = Table("frames", "from", "to", "because", "output in")
+    for job in plan.jobs:
+        first, last = (job.files[at].name for at in (0, -1))
+        cells = (str(len(job.files)), first, last, job.why, str(job.folder))
+        table.add_row(*(Text(_one_line(cell)) for cell in cells))
+    _out.print(table)
+    for failure in plan.failures:
+        note(f"kpn: {failure.error}")
+
+
+def _one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _frames(number: int) -> str:

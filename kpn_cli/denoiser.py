@@ -21,6 +21,12 @@ from .noise import NoiseModel
 #: Side of a tile in sensor pixels, chosen by `--tile`; the network's working memory grows
 #: with its square.
 DEFAULT_TILE = 768
+SMALLEST_TILE = 96
+#: Bytes that the network takes for a cell of a tile and its halo, besides those for each frame:
+#: the most that was measured, in float32, rounded up (`benchmarks/memory.py`).
+_BYTES_A_CELL, _BYTES_A_FRAME = 2000, 300
+#: Of the memory that is free, so much may be used.
+_SHARE = 0.5
 #: Cells beyond a tile that the network sees; half of it is discarded. The
 #: network that ships sees further; what that changes is lost in the noise that is left
 #: (tests/test_denoiser.py has the bound).
@@ -168,6 +174,20 @@ def denoise_burst(
 
 def _cut(network: KPN, tile: int) -> dict[str, int]:
     return {"tile": max(tile // 2, 1), "halo": _HALO, "grid": network.config.stride}
+
+
+def tile_for(free_bytes: int, frames: int, network: KPN) -> int:
+    """Return the side of tiles, in sensor pixels, for which so much free memory is enough.
+
+    No larger than `DEFAULT_TILE`, so that it is the same, and with it the picture to the last
+    bit, wherever memory isn't short.
+    """
+    frames = min(frames, network.config.frames)
+    cells = _SHARE * free_bytes / (_BYTES_A_CELL + _BYTES_A_FRAME * frames)
+    tile = DEFAULT_TILE
+    while tile > SMALLEST_TILE and (tile // 2 + 2 * _HALO) ** 2 > cells:
+        tile //= 2
+    return tile
 
 
 def tile_count(network: KPN, height: int, width: int, tile: int = DEFAULT_TILE) -> int:

@@ -1,14 +1,28 @@
-"""Planes -> RGB: LibRaw develops our planes in place of the file's own mosaic."""
+"""Planes -> RGB: LibRaw develops them, in bands.
+
+A whole picture takes LibRaw 20 bytes and more a pixel, and one core. So bands of it, as little
+DNGs in memory, are developed beside each other. Demosaicing looks a few pixels far, hence
+`_MARGIN`; and LibRaw's DHT asks for each channel's extremes in all of its picture and for its
+first pixel, hence `_extremes`. With both, the bands are the whole's, bit by bit
+(tests/test_develop.py).
+"""
 
 from __future__ import annotations
 
+import io
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rawpy
 
-from .dng import encode_planes
+from . import dng, tiff
+from .dng_pictures import mosaic_ifd
 from .errors import KpnError
 from .srgb import srgb_encode
 
@@ -18,8 +32,18 @@ if TYPE_CHECKING:
 #: Long side in sensor pixels of a mosaic whose preview needs no more than a pixel for a cell.
 _ENOUGH_CELLS = 3000
 
+#: Sides of bands, of what is added at each end, and of the strip of extremes; sensor pixels.
+_BAND, _MARGIN, _STRIP = 512, 16, 8
+
+#: Bands that are developed at once, at most: each takes some tens of megabytes.
+_MOST_WORKERS = 4
+
 #: Samples that are looked up at once: NumPy makes 64-bit numbers of them first.
 _AT_ONCE = 1 << 20
+
+#: Exif orientations whose rows are the sensor's columns; and those in which the first becomes
+#: the last.
+_TURNED, _BACKWARDS = {5, 6, 7, 8}, {3, 4, 7, 8}
 
 
 def develop(info: RawInfo, planes: np.ndarray, *, linear: bool) -> np.ndarray:
@@ -30,18 +54,71 @@ def develop(info: RawInfo, planes: np.ndarray, *, linear: bool) -> np.ndarray:
     LibRaw clips what is below black.
 
     Args:
-        info: the frame whose file says how to develop: camera, colour matrix, rotation.
+        info: the frame that says how to develop: colour matrix, white balance, rotation.
         planes: `(4, cell_rows, cell_columns)` float, R, G1, G2, B; 0 is black, 1 is white.
         linear: linear light; otherwise the sRGB curve.
 
     Returns:
         `(rows, columns, 3)` uint16, upright, so rows and columns may be swapped.
-
-    Raises:
-        KpnError: if LibRaw no longer reads the file, or it is not the one `info` describes.
     """
-    rgb = _postprocess(info, planes)
+    rgb = np.concatenate(list(bands(info, planes)))
     return rgb if linear else to_srgb(rgb)
+
+
+def upright_size(info: RawInfo) -> tuple[int, int]:
+    """Return rows and columns of a frame's developed picture."""
+    turned = info.orientation in _TURNED
+    return (info.width, info.height) if turned else (info.height, info.width)
+
+
+def bands(
+    info: RawInfo, planes: np.ndarray, *, half: bool = False, orientation: int | None = None
+) -> Iterator[np.ndarray]:
+    """Yield what `develop` returns in linear light, some rows at a time from the top.
+
+    Args:
+        info, planes: as there.
+        half: a pixel for each cell, without demosaicing.
+        orientation: Exif's, in the place of the frame's own.
+    """
+    orientation = orientation or info.orientation
+    axis = 1 if orientation in _TURNED else 0
+    side = (info.height, info.width)[axis]
+    starts = list(range(0, side, _BAND))
+    if len(starts) > 1 and side - starts[-1] < _MARGIN:
+        starts.pop()  # the one before takes the rest
+    ends = [*starts[1:], side]
+    places = list(zip(starts, ends, strict=True))
+    if orientation in _BACKWARDS:
+        places.reverse()
+    strip = _extremes(info, planes, axis) if len(places) > 1 else None
+
+    def one(place: tuple[int, int]) -> np.ndarray:
+        return _upright(_band(info, planes, axis, place, strip, half), orientation)
+
+    workers = min(_MOST_WORKERS, _cores(), len(places))
+    with ThreadPoolExecutor(workers) as pool:
+        # So many ahead and no more: they are to be taken away before others are made.
+        ahead = deque(pool.submit(one, place) for place in places[: workers + 1])
+        for place in [*places[workers + 1 :], *[None] * len(ahead)]:
+            yield ahead.popleft().result()
+            if place is not None:
+                ahead.append(pool.submit(one, place))
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _upright(rgb: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn a picture as its Exif orientation (tag 274) says."""
+    if orientation in _TURNED:
+        rgb = rgb.swapaxes(0, 1)
+    if orientation in _BACKWARDS:
+        rgb = rgb[::-1]
+    return np.ascontiguousarray(rgb[:, ::-1] if orientation in {2, 3, 6, 7} else rgb)
 
 
 def preview(info: RawInfo, planes: np.ndarray) -> np.ndarray:
@@ -53,13 +130,108 @@ def preview(info: RawInfo, planes: np.ndarray) -> np.ndarray:
     Returns:
         `(rows, columns, 3)` uint8, sRGB; a pixel for a cell where that is large enough, in a
         tenth of the time.
-
-    Raises:
-        KpnError: as `develop`.
     """
     half = max(info.height, info.width) >= _ENOUGH_CELLS
-    rgb = _postprocess(info, planes, half_size=half, user_flip=0)
-    return to_srgb8(rgb)
+    return np.concatenate(
+        [to_srgb8(band) for band in bands(info, planes, half=half, orientation=1)]
+    )
+
+
+# --- one band ---------------------------------------------------------------
+
+
+def _band(
+    info: RawInfo,
+    planes: np.ndarray,
+    axis: int,
+    place: tuple[int, int],
+    strip: np.ndarray | None,
+    half: bool,
+) -> np.ndarray:
+    """Develop a band of rows or columns, not turned.
+
+    Args:
+        info, planes, half: as in `bands`.
+        axis: 0 for rows, 1 for columns.
+        place: where it starts and stops, in sensor pixels.
+        strip: of `_extremes`; None if the band is all of the picture.
+    """
+    first, last = max(place[0] - _MARGIN, 0), place[1] + _MARGIN
+    mosaic, black, white = _mosaic(info, planes, axis, first, last)
+    before = 0
+    if strip is not None:
+        # Before the band, if it doesn't begin with the picture's own first pixel.
+        before = _STRIP if first else 0
+        long = -(-mosaic.shape[1 - axis] // 2)
+        tiled = np.tile(strip, (1, long) if axis == 0 else (long, 1))
+        tiled = tiled[:, : mosaic.shape[1]] if axis == 0 else tiled[: mosaic.shape[0]]
+        if before:
+            tiled[0, 0] = _mosaic(info, planes, 0, 0, 2)[0][0, 0]
+        mosaic = np.concatenate([tiled, mosaic] if before else [mosaic, tiled], axis)
+    rgb = _postprocess(info, mosaic, black, white, half_size=half)
+    scale = 2 if half else 1
+    start = (before + place[0] - first) // scale
+    count = -(-(place[1] - place[0]) // scale)
+    return rgb.take(range(start, start + count), axis)
+
+
+def _mosaic(
+    info: RawInfo, planes: np.ndarray, axis: int, first: int, last: int
+) -> tuple[np.ndarray, int, int]:
+    """Return a part of the mosaic, from an even row or column on, and its levels."""
+    size = [info.height, info.width]
+    last = min(last, size[axis])
+    size[axis] = last - first
+    # A phase other than RGGB begins in the middle of a cell, so one more may be needed.
+    cells = slice(first // 2, last // 2 + 1)
+    part = planes[:, cells] if axis == 0 else planes[:, :, cells]
+    return dng.encode_planes(part, info.phase, *size)
+
+
+def _extremes(info: RawInfo, planes: np.ndarray, axis: int) -> np.ndarray:
+    """Return cells of each channel's highest value and its lowest above black.
+
+    Returns:
+        `(_STRIP, 2)` or, for bands of columns, `(2, _STRIP)` uint16, to be repeated.
+    """
+    highest, lowest = np.empty(4), np.empty(4)
+    for plane in range(4):
+        # In parts: what is picked out is a copy.
+        rows = [planes[plane, top : top + _BAND] for top in range(0, planes.shape[1], _BAND)]
+        highest[plane] = max(part.max() for part in rows)
+        above = [part[part >= 0.5 / (dng.OUTPUT_WHITE - dng.OUTPUT_BLACK)] for part in rows]
+        lowest[plane] = min((part.min() for part in above if part.size), default=0.0)
+    cell = np.stack([highest, lowest]).astype(np.float32)
+    both = [
+        dng.encode_planes(values[:, None, None].repeat(2, 1).repeat(2, 2), info.phase, 2, 2)[0]
+        for values in cell
+    ]
+    times = (_STRIP // 4, 1) if axis == 0 else (1, _STRIP // 4)
+    return np.concatenate([np.tile(part, times) for part in both], axis)
+
+
+def _postprocess(
+    info: RawInfo, mosaic: np.ndarray, black: int, white: int, **options: Any
+) -> np.ndarray:
+    """Have LibRaw develop a mosaic with a frame's colours, and nothing else of it."""
+    tags = replace(
+        dng.tags_of(info, black=float(black), white=float(white)),
+        make="",
+        model="",
+        orientation=1,
+        captured=None,
+        original_raw_file_name=None,
+    )
+    ifd = tiff.merge(mosaic_ifd(mosaic, "none"), dng.cfa_tags(tags), dng.camera_tags(tags))
+    try:
+        with rawpy.RawPy() as raw:
+            raw.open_buffer(io.BytesIO(tiff.encode([ifd])))
+            raw.unpack()
+            return raw.postprocess(_parameters(info, black, white, **options))
+    except rawpy.LibRawError as error:
+        raise KpnError(
+            f"{info.path}: LibRaw cannot develop it: {_reason(error)}. Choose --format dng."
+        ) from error
 
 
 def to_srgb(linear: np.ndarray) -> np.ndarray:
@@ -90,29 +262,6 @@ def _looked_up(table: np.ndarray, index: np.ndarray) -> np.ndarray:
     return result
 
 
-def _postprocess(info: RawInfo, planes: np.ndarray, **options: Any) -> np.ndarray:
-    mosaic, black, white = encode_planes(planes, info.phase, info.height, info.width)
-    try:
-        with open(info.path, "rb") as file, rawpy.imread(file) as raw:
-            sizes = raw.sizes
-            # Not raw_image_visible: LibRaw leaves out a line of an odd ActiveArea.
-            if max(abs(sizes.height - info.height), abs(sizes.width - info.width)) > 1:
-                raise KpnError(
-                    f"{info.path}: is now {sizes.width}x{sizes.height} pixels, was "
-                    f"{info.width}x{info.height}. Leave the files alone while kpn runs."
-                )
-            top, left = info.origin
-            visible = raw.raw_image[top : top + info.height, left : left + info.width]
-            visible[:] = mosaic
-            del mosaic, visible  # LibRaw has it, and needs the memory
-            return raw.postprocess(_parameters(info, black, white, **options))
-    except (rawpy.LibRawError, OSError) as error:
-        raise KpnError(
-            f"{info.path}: LibRaw cannot develop it: {_reason(error)}. "
-            "Check the file, or choose --format dng."
-        ) from error
-
-
 def _reason(error: Exception) -> str:
     """LibRaw's messages come as bytes."""
     message = error.args[0] if error.args else ""
@@ -138,5 +287,6 @@ def _parameters(info: RawInfo, black: int, white: int, **options: Any) -> rawpy.
         output_color=rawpy.ColorSpace.sRGB,
         output_bps=16,
         gamma=(1, 1),
+        user_flip=0,
         **options,
     )

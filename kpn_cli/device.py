@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from pathlib import Path
 
+import psutil
 import torch
 
 from .errors import KpnError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16")
+
+_CGROUP_ROOT = Path("/sys/fs/cgroup")
 
 
 def pick_device(name: str) -> torch.device:
@@ -64,17 +68,66 @@ def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
     return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
 
 
+def free_memory(device: torch.device) -> int:
+    """Return how many bytes could be taken on a device without harm to others.
+
+    On the CPU, what the system says is available, or what the limits of its control group
+    (containers, batch systems) leave of it. https://docs.kernel.org/admin-guide/cgroup-v2.html
+    """
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    available = psutil.virtual_memory().available
+    for folder in _own_cgroups():
+        try:
+            limit = (folder / "memory.max").read_text().strip()
+            used = int((folder / "memory.current").read_text())
+        except (OSError, ValueError):
+            continue
+        if limit.isdecimal():
+            available = min(available, max(int(limit) - used, 0))
+    return available
+
+
+def _own_cgroups() -> list[Path]:
+    """Folders of this process's control group and those above it; none where there are none."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    own = next((line[3:] for line in lines if line.startswith("0::")), None)
+    if own is None:
+        return []
+    folder = _CGROUP_ROOT / own.strip("/")
+    return [folder, *(f for f in folder.parents if f.is_relative_to(_CGROUP_ROOT))]
+
+
+def return_freed_memory() -> None:
+    """Give the system back what `keep_freed_memory` keeps: between stages that need little else.
+
+    Without effect elsewhere than on Linux.
+    """
+    libc = _libc()
+    if libc is not None and hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
+
+
+def _libc() -> ctypes.CDLL | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        return ctypes.CDLL(None)
+    except OSError:
+        return None
+
+
 def keep_freed_memory() -> None:
     """Ask glibc to keep freed memory for the next allocation instead of returning it.
 
     Arrays of tens of megabytes are else mapped anew at each step, and the page
     faults cost as much as the arithmetic. Without effect elsewhere than on Linux.
     """
-    if not sys.platform.startswith("linux"):
-        return
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):  # another C library
+    mallopt = getattr(_libc(), "mallopt", None)
+    if mallopt is None:  # another C library
         return
     trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX of malloc.h
     mallopt(mmap_max, 0)

@@ -37,6 +37,7 @@ _CFA_PLANE_COLOR, _ACTIVE_AREA, _CROP_ORIGIN, _CROP_SIZE = 50710, 50829, 50719, 
 _SUB_SEC_TIME = 37520
 _SOFTWARE, _DATE_TIME = 305, 306
 _DNG_VERSION, _DNG_BACKWARD_VERSION = 50706, 50707
+_RAW_DATA_UNIQUE_ID = 50781
 
 _CFA_PATTERN = {33421, 33422}  # CFARepeatPatternDim, CFAPattern
 
@@ -54,6 +55,7 @@ def write_result(
     noise: NoiseModel | None = None,
     compression: str = "lossless",
     modified: datetime | None = None,
+    mark: bytes = b"",
 ) -> None:
     """Write clean planes as a DNG.
 
@@ -66,6 +68,7 @@ def write_result(
         noise: what is left in the planes.
         compression: of `dng_pictures.COMPRESSIONS`.
         modified: time of modification, with its zone; None to leave it out.
+        mark: RawDataUniqueID, 16 bytes; none if empty.
 
     Raises:
         KpnError: if the disk refuses the file, or the source can't be read any more.
@@ -84,12 +87,12 @@ def write_result(
         dng.check_mosaic(path, visible, tags)
         order = "<" if tree is None else tree.order
         ifd = _new_dng(tree, order, visible, tags, preview, compression, modified)
-        dng.write_tree(path, [ifd], order)
+        dng.write_tree(path, [_marked(ifd, mark)], order)
         return
     dng.check_mosaic(path, frame, tags)
     preview = _cropped(preview, kept.mosaic, info)
     ifd = _copied_dng(kept, frame, tags, preview, compression, modified)
-    dng.write_tree(path, [ifd], kept.order)
+    dng.write_tree(path, [_marked(ifd, mark)], kept.order)
 
 
 # --- levels ---------------------------------------------------------------------------
@@ -224,6 +227,10 @@ def _new_dng(
             *([tiff.ifd_tag(GPS, gps)] if gps else []),
         ],
     )
+
+
+def _marked(ifd: Ifd, mark: bytes) -> Ifd:
+    return tiff.merge(ifd, [tiff.byte_tag(_RAW_DATA_UNIQUE_ID, mark)]) if mark else ifd
 
 
 def _of_this_file(tags: dng.DngTags, modified: datetime | None) -> list[Tag]:

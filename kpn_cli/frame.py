@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,6 +31,10 @@ class Frame:
         """Map samples `(4, ...)` of this frame to float32, 0 = black, 1 = white level."""
         black = torch.tensor(self.black, device=samples.device).view(4, *[1] * (samples.dim() - 1))
         return (samples.float() - black) * (self.gain / (self.white - black))
+
+    def planes(self) -> np.ndarray:
+        """Return all of it, linear: `(4, height, width)` float32."""
+        return self.linear(self.samples).cpu().numpy()
 
     def to(self, device: torch.device) -> Frame:
         """The same on another device."""

@@ -14,6 +14,7 @@ from .frame import Frame, coefficients
 from .noise import NoiseModel
 
 _SQUARE = 256  # side of the squares on which frames are compared, in cells
+_BAND = 64  # rows of cells that are worked on at once where whole frames are
 _BLOCK = 16  # side of the blocks in them whose brightness is compared
 
 #: A frame this many times brighter or darker than the reference is none of the burst.
@@ -82,13 +83,18 @@ def align_frames(
     frames: Sequence[Frame], noise: NoiseModel, on_frame: Callable[[], None] = lambda: None
 ) -> list[Tensor]:
     """Return the tile shifts of each frame against the first, whose own are zero."""
-    reference = stabilise(frames[0].linear(frames[0].samples), noise)
-    aligner = Aligner(reference)
+    aligner = Aligner(_stabilised(frames[0], noise))
     shifts = []
     for frame in frames[1:]:
-        shifts.append(aligner.align(stabilise(frame.linear(frame.samples), noise)))
+        shifts.append(aligner.align(_stabilised(frame, noise)))
         on_frame()
     return [_still(frames[0]), *shifts]
+
+
+def _stabilised(frame: Frame, noise: NoiseModel) -> Tensor:
+    """Return a frame as `align.stabilise` does, without all of it in floating point at once."""
+    bands = frame.samples.split(_BAND, 1)
+    return torch.cat([stabilise(frame.linear(band), noise) for band in bands])
 
 
 def aligned_part(

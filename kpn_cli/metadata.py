@@ -40,6 +40,7 @@ class Tag(IntEnum):
     TILE_BYTE_COUNTS = 325
     SUB_IFDS = 330
     SAMPLE_FORMAT = 339
+    XMP = 700
     EXPOSURE_TIME = 33434
     F_NUMBER = 33437
     EXIF_IFD = 34665
@@ -49,9 +50,13 @@ class Tag(IntEnum):
     DATE_TIME_ORIGINAL = 36867
     DATE_TIME_DIGITIZED = 36868
     FOCAL_LENGTH = 37386
+    MAKER_NOTE = 37500
     SUB_SEC_TIME = 37520
     SUB_SEC_TIME_ORIGINAL = 37521
     SUB_SEC_TIME_DIGITIZED = 37522
+    EXPOSURE_MODE = 41986
+    IMAGE_UNIQUE_ID = 42016
+    BODY_SERIAL_NUMBER = 42033
     DNG_VERSION = 50706
     UNIQUE_CAMERA_MODEL = 50708
     CFA_PLANE_COLOR = 50710
@@ -61,10 +66,13 @@ class Tag(IntEnum):
     BLACK_LEVEL_DELTA_V = 50716
     COLOR_MATRIX_1 = 50721
     COLOR_MATRIX_2 = 50722
+    CAMERA_SERIAL_NUMBER = 50735
     CALIBRATION_ILLUMINANT_1 = 50778
     CALIBRATION_ILLUMINANT_2 = 50779
+    RAW_DATA_UNIQUE_ID = 50781
     ACTIVE_AREA = 50829
     NOISE_PROFILE = 51041
+    IMAGE_SEQUENCE_INFO = 52548
 
 
 PHOTOMETRIC_CFA = 32803
@@ -118,6 +126,11 @@ class Metadata:
     def numbers(self, tag: Tag) -> tuple[float, ...]:
         """A tag of the photo; () when absent or not numeric."""
         return _numbers(self.main, tag)
+
+    def blob(self, tag: Tag) -> bytes:
+        """A tag of the photo whose numbers are bytes; b"" when absent or of another kind."""
+        values = self.numbers(tag)
+        return bytes(values) if all(value in range(256) for value in values) else b""
 
     def picture_numbers(self, tag: Tag) -> tuple[float, ...]:
         """A tag of the raw picture; () when absent or not numeric."""

@@ -100,7 +100,11 @@ def measure_frame(planes: np.ndarray) -> NoiseModel:
     Raises:
         KpnError: if nothing can be measured: blank, clipped all over, too small.
     """
-    blocks = _blocks(planes)
+    return measure_blocks(blocks_of(planes))
+
+
+def measure_blocks(blocks: np.ndarray) -> NoiseModel:
+    """Measure as `measure_frame` does in blocks of `blocks_of` or `cut_blocks`."""
     levels = clip_levels(blocks)
     blocks = blocks[:, ~_copied(blocks)]
     signal, variance = blocks.mean((-2, -1)), _mean_square(_response(blocks))
@@ -122,12 +126,16 @@ def measure_burst(reference: np.ndarray, others: Iterable[np.ndarray]) -> NoiseM
     Raises:
         KpnError: if nothing can be measured: blank, clipped all over, too small.
     """
-    blocks = _blocks(reference)
-    levels = clip_levels(blocks)
+    return measure_burst_blocks(blocks_of(reference), map(blocks_of, others))
+
+
+def measure_burst_blocks(reference: np.ndarray, others: Iterable[np.ndarray]) -> NoiseModel:
+    """Measure as `measure_burst` does in blocks of `blocks_of` or `cut_blocks`."""
+    levels = clip_levels(reference)
     # A frame's points stay its own: one that is misaligned or blurred lies above the
     # others, and the fit passes below it.
-    points = [_difference_points(blocks, _blocks(frame), levels) for frame in others]
-    return _fit(points) if points else measure_frame(reference)
+    points = [_difference_points(reference, blocks, levels) for blocks in others]
+    return _fit(points) if points else measure_blocks(reference)
 
 
 def sigma_ratio(a: NoiseModel, b: NoiseModel, signal: float = 0.18) -> float:
@@ -140,9 +148,29 @@ def sigma_ratio(a: NoiseModel, b: NoiseModel, signal: float = 0.18) -> float:
 # --- blocks ---------------------------------------------------------------------------
 
 
-def _blocks(planes: np.ndarray) -> np.ndarray:
-    """Cut out evenly spread blocks, `(4, blocks, _SIDE, _SIDE)`, a bounded number."""
+def blocks_of(planes: np.ndarray) -> np.ndarray:
+    """Cut out evenly spread blocks, `(4, blocks, side, side)`, a bounded number.
+
+    Args:
+        planes: `(4, rows, columns)` float32, at least 10 cells a side.
+
+    Raises:
+        KpnError: if they are smaller.
+    """
     _, rows, columns = planes.shape
+    return cut_blocks(rows, columns, lambda part: planes[:, part])
+
+
+def cut_blocks(rows: int, columns: int, cells: Callable[[slice], np.ndarray]) -> np.ndarray:
+    """Do what `blocks_of` does with planes that needn't be in memory all at once.
+
+    Args:
+        rows, columns: size of the planes.
+        cells: given some rows, returns their `(4, rows, columns)`.
+
+    Raises:
+        KpnError: if they are too small.
+    """
     if min(rows, columns) < _SIDE:
         raise KpnError(
             f"noise can't be measured in {columns}x{rows} cells, at least {_SIDE}x{_SIDE} "
@@ -150,8 +178,11 @@ def _blocks(planes: np.ndarray) -> np.ndarray:
         )
     spread = (rows - _SIDE + 1) * (columns - _SIDE + 1) / _MOST_BLOCKS
     stride = max(_STRIDE, int(np.ceil(np.sqrt(spread))))
-    windows = sliding_window_view(planes, (_SIDE, _SIDE), axis=(1, 2))
-    return windows[:, ::stride, ::stride].reshape(4, -1, _SIDE, _SIDE)
+    found = []
+    for top in range(0, rows - _SIDE + 1, stride):
+        windows = sliding_window_view(cells(slice(top, top + _SIDE)), _SIDE, axis=2)
+        found.append(windows[:, :, ::stride].transpose(0, 2, 1, 3))
+    return np.concatenate(found, 1)
 
 
 def _response(blocks: np.ndarray) -> np.ndarray:

@@ -2,104 +2,37 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from . import bayer, burst, denoiser, develop, dng_result, lineup, noise_estimate, rendering
-from .calibration import Calibration
+from . import bayer, burst, denoiser, lineup, outputs
 from .denoiser import Denoised
-from .device import keep_freed_memory, pick_device, pick_precision
-from .dng_copy import is_kept_whole
-from .dng_pictures import COMPRESSIONS
+from .device import (
+    free_memory,
+    keep_freed_memory,
+    pick_device,
+    pick_precision,
+    return_freed_memory,
+)
 from .errors import KpnError
 from .frame import Frame
 from .network import KPN
-from .noise import NoiseModel, typical_read
-from .raw import RawInfo, read_info, read_mosaic
-from .tiff_tree import read_tree
+from .noise import NoiseModel
+from .noise_choice import NoiseReport, choose_noise, first_guess, given_noise
+from .options import Options
+from .raw import RawInfo, read_raw
 from .weights import load_weights
+from .world import local_device
 from .write import make_folder
 
-#: Format -> what follows the reference's name in the output's.
-SUFFIXES = {
-    "dng": "_kpn.dng",
-    "linear": "_kpn_linear.tif",
-    "srgb": "_kpn_srgb.tif",
-    "jpeg": "_kpn.jpg",
-}
-DEFAULT_FORMATS = ("dng", "linear", "srgb")
-
-#: Beyond this factor between two estimates of sigma, one of them is wrong.
-_DISAGREEMENT = 2.0
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to denoise; the defaults of the command line.
-
-    Attributes:
-        output: folder of the results; made when it isn't there.
-        formats: of `SUFFIXES`.
-        reference: `auto`, `first`, an index from 0 or a file name.
-        strength: multiplies the sigma the network is told; 0 gives the reference itself.
-        noise: the user's model, or a camera's by ISO, which overrules all others.
-        device, precision: see `device.py`.
-        tile: side of a tile in sensor pixels.
-        weights: a weight file; None for the network that ships.
-        overwrite: replace finished outputs instead of keeping them.
-        compression: of the DNG's mosaic, of `COMPRESSIONS`.
-    """
-
-    output: Path = Path("denoised")
-    formats: tuple[str, ...] = DEFAULT_FORMATS
-    reference: str = "auto"
-    strength: float = 1.0
-    noise: NoiseModel | Calibration | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    tile: int = denoiser.DEFAULT_TILE
-    weights: Path | None = None
-    overwrite: bool = False
-    compression: str = "lossless"
-
-    def __post_init__(self) -> None:
-        unknown = [name for name in self.formats if name not in SUFFIXES]
-        if unknown or not self.formats:
-            raise KpnError(f"--format {','.join(unknown)}: choose among {', '.join(SUFFIXES)}")
-        if not 0 <= self.strength <= 4:
-            raise KpnError(f"--strength {self.strength:g}: give a number from 0 to 4")
-        if self.compression not in COMPRESSIONS:
-            raise KpnError(
-                f"--compression {self.compression}: choose among {', '.join(COMPRESSIONS)}"
-            )
-        if self.tile < 64:
-            raise KpnError(f"--tile {self.tile}: give at least 64 pixels")
-
-
-@dataclass(frozen=True)
-class NoiseReport:
-    """A noise model and where it came from.
-
-    Attributes:
-        source: `given`, `profile`, `iso` or `measured`.
-        model: the one that is used.
-        warning: what the user should know about it; "" if nothing.
-        file: the calibration it is from, if any.
-    """
-
-    source: str
-    model: NoiseModel
-    warning: str = ""
-    file: Path | None = None
+#: Reads a file: what it says, and its planes `(4, height, width)` uint16.
+Reader = Callable[[Path], "tuple[RawInfo, np.ndarray]"]
 
 
 @dataclass(frozen=True)
@@ -109,7 +42,7 @@ class Result:
     Attributes:
         reference: the reference frame's file.
         frames: the files used, the reference first.
-        dropped: files of the burst that are not used -> why.
+        dropped: files of the burst that are not used -> why: damaged, of something else.
         outputs: format -> file.
         noise: model and source; None if skipped.
         shifts: median shift of each used frame, (row, column) in sensor pixels.
@@ -158,10 +91,16 @@ class Engine:
 
     def __init__(self, options: Options) -> None:
         keep_freed_memory()
-        self.device = pick_device(options.device)
+        self.device = local_device(pick_device(options.device))
         self.dtype = pick_precision(options.precision, self.device)
         network, _ = load_weights(options.weights)
         self.network: KPN = network.to(self.device)
+
+
+def read_planes(path: Path) -> tuple[RawInfo, np.ndarray]:
+    """Read a file in this process."""
+    info, mosaic = read_raw(path)
+    return info, bayer.pack(mosaic, info.phase)
 
 
 def denoise(
@@ -181,153 +120,214 @@ def denoise(
     Raises:
         KpnError: whatever the user can mend. No output is left half-written.
     """
-    clock = _Clock()
-    infos = _read_infos(burst.find_raws(paths), on_stage)
-    burst.check_same(infos)
-    mosaics = _read_mosaics(infos, on_stage)
-    clock.stop("read")
-    sharp = [burst.sharpness(planes) for planes in mosaics]
-    first = burst.pick_reference(options.reference, infos, sharp)
-    info = infos[first]
-    outputs = output_paths(info.path, options, inputs=[i.path for i in infos])
-    files = [info.path, *(i.path for n, i in enumerate(infos) if n != first)]
-    missing = {n: path for n, path in outputs.items() if options.overwrite or not path.exists()}
-    if not missing:
-        return Result(info.path, files, outputs, skipped=True)
-    given = given_noise(info, options.noise)
-    engine = engine or Engine(options)
-    make_folder(options.output)  # before the work: it may not be possible
-    clock.stop("load network")
-    order = [first, *(n for n in range(len(infos)) if n != first)]
-    frames = [_frame(infos[n], mosaics[n]).to(engine.device) for n in order]
-    aligned = _align(frames, files, _first_guess(info, frames[0], given), on_stage)
-    clock.stop("align")
-    noise = given or choose_noise(info, aligned)
-    clock.stop("measure noise")
-    done = _run_network(engine, aligned, noise.model, options, on_stage)
-    clock.stop("denoise")
-    _write(info, done, noise.model, missing, options.compression, on_stage)
-    clock.stop("write")
-    return Result(
-        info.path,
-        aligned.files,
-        outputs,
-        dropped=aligned.dropped,
-        noise=noise,
-        shifts=[_median_shift(shift) for shift in aligned.shifts],
-        agreement=[round(value, 3) for value in aligned.agreement],
-        exposure=[round(value, 4) for value in aligned.exposure],
-        noise_left=done.noise_left,
-        fallen_back=round(done.fallen_back, 5),
-        device=str(engine.device),
-        seconds=round(sum(clock.timings.values()), 3),
-        timings={name: round(seconds, 3) for name, seconds in clock.timings.items()},
-    )
+    files = burst.find_raws(paths)
+    loaded = load(files, options, outputs.options_digest(options), on_stage=on_stage)
+    if isinstance(loaded, Result):
+        return loaded
+    return write(compute(loaded, options, engine or Engine(options), on_stage), options, on_stage)
 
 
 class _Clock:
     """Tells how long each stage took."""
 
-    def __init__(self) -> None:
-        self.timings: dict[str, float] = {}
+    def __init__(self, timings: dict[str, float] | None = None) -> None:
+        self.timings = dict(timings or {})
         self._last = time.monotonic()
 
     def stop(self, stage: str) -> None:
         """End a stage; the next one begins."""
         now = time.monotonic()
-        self.timings[stage] = now - self._last
+        self.timings[stage] = round(now - self._last, 3)
         self._last = now
-
-
-def output_paths(reference: Path, options: Options, inputs: Sequence[Path] = ()) -> dict[str, Path]:
-    """Return the outputs of a burst by format, without writing them.
-
-    Raises:
-        KpnError: if an output would replace an input.
-    """
-    outputs = {
-        name: options.output / f"{reference.stem}{SUFFIXES[name]}" for name in options.formats
-    }
-    taken = {path.resolve() for path in inputs}
-    for path in outputs.values():
-        if path.resolve() in taken:
-            raise KpnError(f"{path}: would replace an input; choose another folder with -o")
-    return outputs
 
 
 # --- reading ----------------------------------------------------------------
 
 
-def _read_infos(paths: Sequence[Path], on_stage: Callable[[Stage], None]) -> list[RawInfo]:
-    infos = []
-    for number, path in enumerate(paths):
-        on_stage(Stage("reading", number, 2 * len(paths)))
-        infos.append(read_info(path))
-    return burst.sort_by_time(infos)
+@dataclass
+class Loaded:
+    """A burst in memory.
+
+    Attributes:
+        mark: fingerprint of its outputs.
+        infos: of the frames, the reference first.
+        planes: of the frames, `(4, height, width)` uint16 each; `compute` takes them out.
+        dropped: files that can't be used -> why.
+        outputs: format -> file.
+        missing: those of them to make.
+        timings: seconds by stage.
+    """
+
+    mark: bytes
+    infos: list[RawInfo]
+    planes: list[np.ndarray]
+    dropped: dict[Path, str]
+    outputs: dict[str, Path]
+    missing: dict[str, Path]
+    timings: dict[str, float]
+
+    @property
+    def files(self) -> list[Path]:
+        """The frames' files, the reference first."""
+        return [info.path for info in self.infos]
 
 
-def _read_mosaics(infos: Sequence[RawInfo], on_stage: Callable[[Stage], None]) -> list[np.ndarray]:
-    planes = []
-    for number, info in enumerate(infos):
-        on_stage(Stage("reading", len(infos) + number, 2 * len(infos)))
-        planes.append(bayer.pack(read_mosaic(info), info.phase))
-    return planes
+def load(
+    files: Sequence[Path],
+    options: Options,
+    options_digest: str,
+    *,
+    read: Reader = read_planes,
+    on_stage: Callable[[Stage], None] = lambda stage: None,
+) -> Loaded | Result:
+    """Read a burst, unless all its outputs are there.
+
+    A damaged frame is left out, as is a copy of another.
+
+    Args:
+        files: of one burst.
+        options: how; `options.output` is the burst's own folder.
+        options_digest: of `outputs.options_digest`.
+        read: reads a file.
+        on_stage: told about progress.
+
+    Returns:
+        The burst, or, if there is nothing to do, its result.
+
+    Raises:
+        KpnError: if no frame can be used, the frames are no burst, or an output is in the way.
+    """
+    clock = _Clock()
+    digests = {path: outputs.digest(path) for path in files}
+    mark = outputs.fingerprint(list(digests.values()), options_digest)
+    done = None
+    if not options.overwrite:
+        done = outputs.finished(files, options.output, options.formats, mark)
+    if done is not None:
+        there = outputs.paths_of(done, options.output, options.formats)
+        return Result(done, [done, *(path for path in files if path != done)], there, skipped=True)
+    frames, dropped = _read_all(files, digests, read, on_stage)
+    infos = burst.sort_by_time([info for info, _ in frames])
+    burst.check_same(infos)
+    planes = {info.path: planes for info, planes in frames}
+    sharp = [burst.sharpness(planes[info.path]) for info in infos]
+    first = burst.pick_reference(options.reference, infos, sharp)
+    infos.insert(0, infos.pop(first))
+    paths = outputs.paths_of(infos[0].path, options.output, options.formats)
+    outputs.check_inputs(list(paths.values()), frozenset(path.resolve() for path in files))
+    clock.stop("read")
+    return Loaded(
+        mark,
+        infos,
+        [planes[info.path] for info in infos],
+        dropped,
+        paths,
+        paths if options.overwrite else outputs.missing(paths, mark),
+        clock.timings,
+    )
 
 
-def _frame(info: RawInfo, planes: np.ndarray) -> Frame:
-    return Frame(torch.from_numpy(planes), info.black, info.white)
+def _read_all(
+    files: Sequence[Path],
+    digests: dict[Path, str],
+    read: Reader,
+    on_stage: Callable[[Stage], None],
+) -> tuple[list[tuple[RawInfo, np.ndarray]], dict[Path, str]]:
+    """Return the frames that can be read, and why the others can't."""
+    frames: list[tuple[RawInfo, np.ndarray]] = []
+    dropped: dict[Path, str] = {}
+    originals: dict[str, Path] = {}
+    for number, path in enumerate(files):
+        on_stage(Stage("reading", number, len(files)))
+        # Twice the same noise would pass for a part of the picture.
+        original = originals.setdefault(digests[path], path)
+        if original != path:
+            dropped[path] = f"a copy of {original.name}"
+            continue
+        try:
+            frames.append(read(path))
+        except KpnError as error:
+            if len(files) == 1:
+                raise
+            dropped[path] = str(error).removeprefix(f"{path.name}: ")
+    if not frames:
+        path, why = next(iter(dropped.items()))
+        raise KpnError(f"{path.name}: {why} No other frame can be read either.")
+    return frames, dropped
 
 
-# --- noise and alignment ----------------------------------------------------
+# --- aligning and denoising -------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Aligned:
-    """The frames that are used, the reference first, and how they lie over it."""
+class Computed:
+    """A clean burst in memory.
 
-    files: list[Path]
-    frames: list[Frame]
-    shifts: list[Tensor]
-    agreement: list[float]
-    exposure: list[float]
-    dropped: dict[Path, str]
+    Attributes:
+        mark: fingerprint of its outputs.
+        info: the reference.
+        done: its clean planes.
+        missing: outputs to make.
+        result: what is known of it so far.
+    """
+
+    mark: bytes
+    info: RawInfo
+    done: Denoised
+    missing: dict[str, Path]
+    result: Result
 
 
-def _linear(frame: Frame) -> np.ndarray:
-    return frame.linear(frame.samples).cpu().numpy()
-
-
-def given_noise(info: RawInfo, noise: NoiseModel | Calibration | None) -> NoiseReport | None:
-    """Return the user's noise model for a file; None if there is none.
+def compute(
+    loaded: Loaded,
+    options: Options,
+    engine: Engine,
+    on_stage: Callable[[Stage], None] = lambda stage: None,
+) -> Computed:
+    """Align and merge a burst, whose planes are taken from it.
 
     Raises:
-        KpnError: if it is a calibration of another camera, or the file says no ISO.
+        KpnError: if there is no telling its noise, or the memory isn't enough.
     """
-    if isinstance(noise, Calibration):
-        return NoiseReport("given", noise.at(info), noise.warning(info), noise.path)
-    return noise and NoiseReport("given", noise)
+    clock = _Clock(loaded.timings)
+    info = loaded.infos[0]
+    given = given_noise(info, options.noise)
+    make_folder(options.output)  # before the work: it may not be possible
+    frames = [
+        Frame(torch.from_numpy(planes), info.black, info.white).to(engine.device)
+        for info, planes in zip(loaded.infos, loaded.planes, strict=True)
+    ]
+    loaded.planes.clear()
+    found = _line_up(frames, first_guess(info, frames[0], given), on_stage)
+    return_freed_memory()
+    clock.stop("align")
+    noise = given or choose_noise(info, found.frames, found.shifts)
+    return_freed_memory()
+    clock.stop("measure noise")
+    done = _run_network(engine, found, noise.model, options, on_stage)
+    return_freed_memory()
+    clock.stop("denoise")
+    strangers = {loaded.files[n]: why for n, why in found.dropped.items()}
+    result = Result(
+        info.path,
+        [loaded.files[n] for n in found.used],
+        loaded.outputs,
+        dropped=loaded.dropped | strangers,
+        noise=noise,
+        shifts=[_median_shift(shift) for shift in found.shifts],
+        agreement=[round(value, 3) for value in found.agreement],
+        exposure=[round(value, 4) for value in found.exposure],
+        noise_left=done.noise_left,
+        fallen_back=round(done.fallen_back, 5),
+        device=str(engine.device),
+        timings=clock.timings,
+    )
+    return Computed(loaded.mark, info, done, loaded.missing, result)
 
 
-def _first_guess(info: RawInfo, frame: Frame, given: NoiseReport | None) -> NoiseModel:
-    """A noise model good enough to align by."""
-    stated = given.model if given else info.noise_profile
-    if stated is not None:
-        return stated
-    try:
-        return noise_estimate.measure_frame(_linear(frame))
-    except KpnError as error:
-        if info.iso:
-            return noise_estimate.from_iso(info.iso)
-        raise KpnError(f"{info.path.name}: no noise profile, no ISO, and {error}") from None
-
-
-def _align(
-    frames: Sequence[Frame],
-    files: Sequence[Path],
-    noise: NoiseModel,
-    on_stage: Callable[[Stage], None],
-) -> Aligned:
-    """Line up the frames with the reference."""
+def _line_up(
+    frames: Sequence[Frame], noise: NoiseModel, on_stage: Callable[[Stage], None]
+) -> lineup.LineUp:
     count = 0
 
     def step() -> None:
@@ -335,69 +335,7 @@ def _align(
         count += 1
         on_stage(Stage("aligning", count, len(frames) - 1))
 
-    found = lineup.line_up(frames, noise, step)
-    return Aligned(
-        [files[n] for n in found.used],
-        found.frames,
-        found.shifts,
-        found.agreement,
-        found.exposure,
-        {files[n]: why for n, why in found.dropped.items()},
-    )
-
-
-def choose_noise(info: RawInfo, aligned: Aligned) -> NoiseReport:
-    """Return the noise model of a burst for which the user gave none.
-
-    In order: the file's NoiseProfile, the table for its ISO, what the
-    frames themselves show. The table is an average of cameras, and single ones lie
-    several times off; it counts only where the frames do not contradict it.
-    """
-    measured, failure = None, ""
-    try:
-        measured = _measure(aligned)
-    except KpnError as error:  # nothing but clipped or black samples
-        failure = str(error)
-    if info.noise_profile is not None:
-        profile = _with_read_noise(info.noise_profile, measured)
-        return NoiseReport("profile", profile, _disagreement(info.noise_profile, measured))
-    table = noise_estimate.from_iso(info.iso) if info.iso else None
-    if table is not None and not _disagreement(table, measured):
-        return NoiseReport("iso", table)
-    if measured is None:
-        raise KpnError(f"{info.path.name}: no noise profile, and {failure}")
-    return NoiseReport("measured", measured)
-
-
-def _measure(aligned: Aligned) -> NoiseModel:
-    reference = _linear(aligned.frames[0])
-    if len(aligned.frames) == 1:
-        return noise_estimate.measure_frame(reference)
-    rows, columns = (slice(0, side) for side in aligned.frames[0].size)
-    others = (
-        lineup.aligned_part([frame], [shift], rows, columns)[0].cpu().numpy()
-        for frame, shift in zip(aligned.frames[1:], aligned.shifts[1:], strict=True)
-    )
-    return noise_estimate.measure_burst(reference, others)
-
-
-def _with_read_noise(profile: NoiseModel, measured: NoiseModel | None) -> NoiseModel:
-    """Replace read noise of 0, which some phones state: shadows would pass for noiseless."""
-    typical = 10 ** typical_read(np.log10(np.maximum(profile.shot, 1e-12)))
-    likely = typical if measured is None else measured.read
-    read = tuple(o or float(other) for o, other in zip(profile.read, likely, strict=True))
-    return NoiseModel(profile.shot, read)
-
-
-def _disagreement(stated: NoiseModel, measured: NoiseModel | None) -> str:
-    """Say by how much two models differ, in the shadows or at middle grey; "" if little."""
-    if measured is None:
-        return ""
-    for signal, where in ((0.18, "middle grey"), (0.005, "deep shadow")):
-        ratio = noise_estimate.sigma_ratio(measured, stated, signal)
-        if not 1 / _DISAGREEMENT <= ratio <= _DISAGREEMENT:
-            return f"the frames show {ratio:.2g} times the sigma it states in {where}; see --noise"
-    return ""
+    return lineup.line_up(frames, noise, step)
 
 
 def _median_shift(shifts: Tensor) -> tuple[int, int]:
@@ -406,20 +344,46 @@ def _median_shift(shifts: Tensor) -> tuple[int, int]:
     return int(y), int(x)
 
 
-# --- network and results ----------------------------------------------------
-
-
 def _run_network(
     engine: Engine,
-    aligned: Aligned,
+    found: lineup.LineUp,
     noise: NoiseModel,
     options: Options,
     on_stage: Callable[[Stage], None],
 ) -> Denoised:
+    """Merge the frames, in smaller tiles where the memory isn't enough."""
     if options.strength == 0:
-        return Denoised(_linear(aligned.frames[0]), 1.0)
-    height, width = aligned.frames[0].size
-    total = denoiser.tile_count(engine.network, height, width, options.tile)
+        return Denoised(found.frames[0].planes(), 1.0)
+    count = len(found.frames)
+    tile = options.tile or denoiser.tile_for(free_memory(engine.device), count, engine.network)
+    while True:
+        try:
+            done = _in_tiles(engine, found, noise, options.strength, tile, on_stage)
+            break
+        except (torch.OutOfMemoryError, MemoryError):
+            if tile <= denoiser.SMALLEST_TILE:
+                raise KpnError(
+                    f"tiles of {tile} pixels need more memory than there is on "
+                    f"{engine.device}; close other programs, or give --device cpu"
+                ) from None
+        tile = max(tile // 2, denoiser.SMALLEST_TILE)
+        if engine.device.type == "cuda":
+            torch.cuda.empty_cache()
+    if not np.isfinite(done.planes).all():
+        raise KpnError("the result holds values that are not numbers; check --noise and --weights")
+    return done
+
+
+def _in_tiles(
+    engine: Engine,
+    found: lineup.LineUp,
+    noise: NoiseModel,
+    strength: float,
+    tile: int,
+    on_stage: Callable[[Stage], None],
+) -> Denoised:
+    height, width = found.frames[0].size
+    total = denoiser.tile_count(engine.network, height, width, tile)
     count = 0
 
     def step() -> None:
@@ -427,80 +391,44 @@ def _run_network(
         count += 1
         on_stage(Stage("denoising", count, total))
 
-    try:
-        done = denoiser.denoise_frames(
-            engine.network,
-            aligned.frames,
-            aligned.shifts,
-            noise,
-            strength=options.strength,
-            dtype=engine.dtype,
-            tile=options.tile,
-            on_tile=step,
-        )
-    except (torch.OutOfMemoryError, MemoryError):
-        raise KpnError(
-            f"tiles of {options.tile} pixels need more memory than there is on "
-            f"{engine.device}; give a smaller --tile, or --device cpu"
-        ) from None
-    if not np.isfinite(done.planes).all():
-        raise KpnError("the result holds values that are not numbers; check --noise and --weights")
-    return done
+    return denoiser.denoise_frames(
+        engine.network,
+        found.frames,
+        found.shifts,
+        noise,
+        strength=strength,
+        dtype=engine.dtype,
+        tile=tile,
+        on_tile=step,
+    )
 
 
-def _now() -> datetime:
-    """The time of modification; SOURCE_DATE_EPOCH where the same bytes are wanted every day.
+# --- writing ----------------------------------------------------------------
 
-    See https://reproducible-builds.org/specs/source-date-epoch/
+
+def write(
+    computed: Computed,
+    options: Options,
+    on_stage: Callable[[Stage], None] = lambda stage: None,
+) -> Result:
+    """Write what is missing of a burst's outputs.
+
+    Raises:
+        KpnError: if the disk refuses one, or the reference can't be read any more.
     """
-    seconds = os.environ.get("SOURCE_DATE_EPOCH", "")
-    if seconds.isdecimal():
-        with suppress(ValueError, OverflowError, OSError):
-            return datetime.fromtimestamp(int(seconds), timezone.utc)
-    return datetime.now().astimezone()
+    clock = _Clock(computed.result.timings)
+    total = len(computed.missing)
+    count = 0
 
+    def step() -> None:
+        nonlocal count
+        count += 1
+        on_stage(Stage("writing", count, total))
 
-def _write(
-    info: RawInfo,
-    done: Denoised,
-    noise: NoiseModel,
-    outputs: dict[str, Path],
-    compression: str,
-    on_stage: Callable[[Stage], None],
-) -> None:
-    """Write all formats of a burst; one development serves all that need it.
-
-    Pictures are large: the DNG is written before there is one, and each lives as long as some
-    format needs it.
-    """
-    now, tree = _now(), read_tree(info.path, is_kept_whole)
-    stages = (Stage("writing", number, len(outputs)) for number in range(len(outputs)))
-    if "dng" in outputs:
-        on_stage(next(stages))
-        share = done.noise_left
-        dng_result.write_result(
-            outputs["dng"],
-            info,
-            tree,
-            done.planes,
-            develop.preview(info, done.planes),
-            noise=None if share is None else noise.with_strength(share**0.5),
-            compression=compression,
-            modified=now,
-        )
-    if set(outputs) <= {"dng"}:
-        return
-    rgb = develop.develop(info, done.planes, linear=True)
-    for name in ("linear", "jpeg", "srgb"):
-        if name not in outputs:
-            continue
-        on_stage(next(stages))
-        tags = rendering.photo_tags(
-            info, tree, rgb, linear=name == "linear", jpeg=name == "jpeg", modified=now
-        )
-        if name == "jpeg":
-            rendering.write_jpeg(outputs[name], develop.to_srgb8(rgb), tags)
-            continue
-        if name == "srgb":  # the last one: linear light is needed no more
-            rgb = develop.to_srgb(rgb)
-        rendering.write_tiff(outputs[name], rgb, linear=name == "linear", tags=tags)
+    on_stage(Stage("writing", 0, total))
+    noise = computed.result.noise.model
+    compression, mark = options.compression, computed.mark
+    outputs.write(computed.info, computed.done, noise, computed.missing, compression, mark, step)
+    clock.stop("write")
+    seconds = round(sum(clock.timings.values()), 3)
+    return replace(computed.result, seconds=seconds, timings=clock.timings)

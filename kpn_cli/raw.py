@@ -13,7 +13,7 @@ for the purpose (tests/test_raw.py):
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import rawpy
 
-from . import bayer, exif
+from . import bayer, exif, sequence
 from .errors import KpnError
 from .metadata import Metadata, Tag, read_metadata
 from .noise import NoiseModel
@@ -39,6 +39,9 @@ Matrix = tuple[tuple[float, float, float], ...]
 
 #: LibRaw's flip -> EXIF orientation.
 _ORIENTATION = {0: 1, 3: 3, 5: 8, 6: 6}
+
+#: ExposureMode (Exif 2.32, 4.6.5).
+_AUTO_BRACKET = 2
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,48 @@ class RawInfo:
     origin: tuple[int, int] = (0, 0)
 
 
+@dataclass(frozen=True)
+class Capture:
+    """What is known of a raw file without decoding it: enough to say what it belongs to.
+
+    Attributes:
+        path, make, model, height, width, iso, exposure_time, f_number, captured: as
+            `RawInfo`'s; the size can be a line more where LibRaw rounds.
+        serial: of the camera's body; "" when unknown.
+        burst_id: the same in all frames of a burst, if the camera says so; else "".
+        number: of the frame in its burst, from 1; None where the camera doesn't count.
+        bracketed: whether the camera changed the exposure from frame to frame on purpose.
+    """
+
+    path: Path
+    make: str
+    model: str
+    serial: str
+    height: int
+    width: int
+    iso: float | None
+    exposure_time: float | None
+    f_number: float | None
+    captured: datetime | None
+    burst_id: str = ""
+    number: int | None = None
+    bracketed: bool = False
+
+
+def read_capture(path: str | Path) -> Capture:
+    """Return when and how a file was taken, without decoding it: in milliseconds.
+
+    Raises:
+        KpnError: if it's no Bayer raw, as far as can be told without decoding.
+    """
+    path = Path(path)
+    metadata = _checked(path)
+    with _opened(path, metadata.bytes, decode=False) as raw:
+        top, left, height, width = _visible_area(raw, metadata)
+        _phase(path, raw, top, left)
+        return _capture(path, raw, metadata, height, width)
+
+
 def read_info(path: str | Path) -> RawInfo:
     """Return what a raw file says about itself.
 
@@ -94,40 +139,24 @@ def read_info(path: str | Path) -> RawInfo:
         KpnError: if it's no Bayer raw, or damaged; one line with name, reason, remedy.
     """
     path = Path(path)
-    check_file(path)
-    metadata = _metadata(path)
-    check_tags(path, metadata)
+    metadata = _checked(path)
     with _decoded(path, metadata.bytes) as raw:
-        top, left, height, width = _visible_area(raw, metadata)
-        phase = _phase(path, raw, top, left)
-        black = _black_levels(raw, metadata, phase, top, left)
-        white = _white_level(raw, metadata)
-        if not white > max(black):
-            refuse(
-                path, f"white level {white:g} isn't above black level {max(black):g}",
-                "the file's levels are wrong: convert it with Adobe DNG Converter",
-            )  # fmt: skip
-        found = _libraw_findings(raw)
-        return RawInfo(
-            path=path,
-            make=metadata.text(Tag.MAKE),
-            model=metadata.text(Tag.MODEL) or metadata.text(Tag.UNIQUE_CAMERA_MODEL),
-            phase=phase,
-            height=height,
-            width=width,
-            black=black,
-            white=white,
-            iso=exif.iso(metadata, found.iso),
-            exposure_time=exif.measure(metadata, Tag.EXPOSURE_TIME, found.exposure_time),
-            f_number=exif.measure(metadata, Tag.F_NUMBER, found.f_number),
-            focal_length=exif.measure(metadata, Tag.FOCAL_LENGTH, found.focal_length),
-            captured=exif.captured(metadata, found.captured),
-            orientation=exif.orientation(metadata) or _ORIENTATION.get(raw.sizes.flip, 1),
-            white_balance=_white_balance(raw),
-            color_matrix=_color_matrix(raw, metadata),
-            noise_profile=exif.noise_profile(metadata, phase),
-            origin=(top, left),
-        )
+        return _info(path, raw, metadata)
+
+
+def read_raw(path: str | Path) -> tuple[RawInfo, np.ndarray]:
+    """Return what `read_info` and `read_mosaic` do, for the price of one.
+
+    Raises:
+        KpnError: as both.
+    """
+    path = Path(path)
+    metadata = _checked(path)
+    with _decoded(path, metadata.bytes) as raw:
+        info = _info(path, raw, metadata)
+        mosaic = _visible(raw, info)
+    check_content(path, mosaic, info.white)
+    return info, mosaic
 
 
 def read_mosaic(info: RawInfo) -> np.ndarray:
@@ -137,10 +166,8 @@ def read_mosaic(info: RawInfo) -> np.ndarray:
         KpnError: if the file has gone, changed, is blank or lacks its end.
     """
     check_file(info.path)
-    top, left = info.origin
     with _decoded(info.path, info.path.stat().st_size) as raw:
-        frame = raw.raw_image
-        mosaic = frame[top : top + info.height, left : left + info.width].copy()
+        mosaic = _visible(raw, info)
     if mosaic.shape != (info.height, info.width):
         refuse(info.path, "the file has changed while in use", "start again")
     check_content(info.path, mosaic, info.white)
@@ -179,30 +206,96 @@ def read_planes(info: RawInfo) -> np.ndarray:
 # --- the file -------------------------------------------------------------------------
 
 
-def _metadata(path: Path) -> Metadata:
+def _checked(path: Path) -> Metadata:
+    """Return the tags of a file; refuse what they say is no integer Bayer mosaic."""
+    check_file(path)
     try:
-        return read_metadata(path)
+        metadata = read_metadata(path)
     except OSError as error:
         refuse(path, f"cannot be read ({error.strerror})", "check the file and its permissions")
+    check_tags(path, metadata)
+    return metadata
+
+
+def _visible(raw: rawpy.RawPy, info: RawInfo) -> np.ndarray:
+    top, left = info.origin
+    return raw.raw_image[top : top + info.height, left : left + info.width].copy()
+
+
+def _info(path: Path, raw: rawpy.RawPy, metadata: Metadata) -> RawInfo:
+    top, left, height, width = _visible_area(raw, metadata)
+    phase = _phase(path, raw, top, left)
+    black = _black_levels(raw, metadata, phase, top, left)
+    white = _white_level(raw, metadata)
+    if not white > max(black):
+        refuse(
+            path, f"white level {white:g} isn't above black level {max(black):g}",
+            "the file's levels are wrong: convert it with Adobe DNG Converter",
+        )  # fmt: skip
+    capture = _capture(path, raw, metadata, height, width)
+    return RawInfo(
+        path=path,
+        make=capture.make,
+        model=capture.model,
+        phase=phase,
+        height=height,
+        width=width,
+        black=black,
+        white=white,
+        iso=capture.iso,
+        exposure_time=capture.exposure_time,
+        f_number=capture.f_number,
+        focal_length=exif.measure(metadata, Tag.FOCAL_LENGTH, _libraw_findings(raw).focal_length),
+        captured=capture.captured,
+        orientation=exif.orientation(metadata) or _ORIENTATION.get(raw.sizes.flip, 1),
+        white_balance=_white_balance(raw),
+        color_matrix=_color_matrix(raw, metadata),
+        noise_profile=exif.noise_profile(metadata, phase),
+        origin=(top, left),
+    )
+
+
+def _capture(path: Path, raw: rawpy.RawPy, metadata: Metadata, height: int, width: int) -> Capture:
+    found = _libraw_findings(raw)
+    return Capture(
+        path=path,
+        make=metadata.text(Tag.MAKE),
+        model=metadata.text(Tag.MODEL) or metadata.text(Tag.UNIQUE_CAMERA_MODEL),
+        serial=metadata.text(Tag.BODY_SERIAL_NUMBER) or metadata.text(Tag.CAMERA_SERIAL_NUMBER),
+        height=height,
+        width=width,
+        iso=exif.iso(metadata, found.iso),
+        exposure_time=exif.measure(metadata, Tag.EXPOSURE_TIME, found.exposure_time),
+        f_number=exif.measure(metadata, Tag.F_NUMBER, found.f_number),
+        captured=exif.captured(metadata, found.captured),
+        burst_id=sequence.burst_id(metadata),
+        number=sequence.burst_number(metadata),
+        bracketed=metadata.numbers(Tag.EXPOSURE_MODE)[:1] == (_AUTO_BRACKET,),
+    )
 
 
 @contextmanager
-def _decoded(path: Path, file_bytes: int) -> Iterator[rawpy.RawPy]:
-    """Open and decode a file with LibRaw; the arrays live inside the context only."""
+def _opened(path: Path, file_bytes: int, *, decode: bool) -> Iterator[rawpy.RawPy]:
+    """Open a file with LibRaw, and decode it; the arrays live inside the context only."""
     with rawpy.RawPy() as raw:
         try:
             _open(raw, path)
             sizes = raw.sizes
             check_size(path, file_bytes, sizes.raw_height, sizes.raw_width)
             _check_margins(path, sizes)
-            raw.unpack()
-            if raw.raw_type != rawpy.RawType.Flat:
-                refuse_demosaiced(path)
+            if decode:
+                raw.unpack()
+                if raw.raw_type != rawpy.RawType.Flat:
+                    refuse_demosaiced(path)
         except KpnError:
             raise
         except Exception as error:  # LibRaw's own, and whatever rawpy makes of odd files
             refuse(path, *_libraw_complaint(error))
         yield raw
+
+
+def _decoded(path: Path, file_bytes: int) -> AbstractContextManager[rawpy.RawPy]:
+    return _opened(path, file_bytes, decode=True)
 
 
 def _check_margins(path: Path, sizes: rawpy.ImageSizes) -> None:

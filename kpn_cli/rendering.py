@@ -5,8 +5,9 @@ TIFF 6.0 sections 14 (predictor) and Adobe's Deflate; Exif 2.32 for the tags.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -23,9 +24,10 @@ from .tiff_tree import Tree
 from .write import atomic
 
 #: Exif tags that are about the raw file: MakerNote, ComponentsConfiguration,
-#: CompressedBitsPerPixel, ColorSpace, PixelXDimension, PixelYDimension, Interoperability, and
-#: fraction and zone of the time of modification.
-_OF_THE_RAW = {37500, 37121, 37122, 40961, 40962, 40963, 40965, 37520, 36880}
+#: CompressedBitsPerPixel, ColorSpace, PixelXDimension, PixelYDimension, Interoperability,
+#: fraction and zone of the time of modification, ImageUniqueID.
+_OF_THE_RAW = {37500, 37121, 37122, 40961, 40962, 40963, 40965, 37520, 36880, 42016}
+_IMAGE_UNIQUE_ID = 42016
 _XMP, _LENS_INFO, _LENS_SPECIFICATION = 700, 50736, 42034
 _SRGB, _UNCALIBRATED = 1, 65535  # ColorSpace
 
@@ -37,26 +39,29 @@ _MAX_JPEG_EXIF = 65000
 _LONG_VALUE = 512
 #: Bytes of a strip before compression: TIFF 6.0 says "about 8K", of the disks of its time.
 _STRIP_BYTES = 1 << 18
+_TIFF_HEADER = 8
 
 
 def photo_tags(
     info: RawInfo,
     tree: Tree | None,
-    rgb: np.ndarray,
+    size: tuple[int, int],
     *,
     linear: bool,
     jpeg: bool = False,
     modified: datetime | None = None,
+    mark: bytes = b"",
 ) -> Ifd:
     """Return what a rendering says of the photo: camera, exposure, lens, place, time.
 
     Args:
         info: the raw frame.
         tree: the tags of its file; None where it has none.
-        rgb: `(rows, columns, 3)`, upright: the tags say so.
+        size: rows and columns of the picture, upright: the tags say so.
         linear: whether it is linear light rather than sRGB.
         jpeg: whether the tags are for a JPEG, whose pixels Exif describes otherwise.
         modified: time of modification; None to leave it out.
+        mark: ImageUniqueID, 16 bytes; none if empty.
     """
     main, exif, gps = kept_of_any_raw(tree)
     exif = with_capture(exif, main, info.captured)
@@ -71,7 +76,8 @@ def photo_tags(
         dng.exif_tags(dng.tags_of(info)),
         [tag for tag in exif if tag.code not in _OF_THE_RAW],
         [tiff.integer_tag(40961, _UNCALIBRATED if linear else _SRGB)],  # ColorSpace
-        _jpeg_exif(rgb) if jpeg else [],
+        _jpeg_exif(*size) if jpeg else [],
+        [tiff.ascii_tag(_IMAGE_UNIQUE_ID, mark.hex())] if mark else [],
     )
     return tiff.merge(
         # A raw's XMP tells editors how to develop it, which is done.
@@ -92,7 +98,7 @@ def photo_tags(
 def write_tiff(
     path: Path | str, rgb: np.ndarray, *, linear: bool, tags: Sequence[Tag] = ()
 ) -> None:
-    """Write a 16-bit RGB TIFF with its ICC profile. The same input gives the same bytes.
+    """Write a 16-bit RGB TIFF with its ICC profile: see `tiff_writer`.
 
     Args:
         path: the file to create or replace, atomically.
@@ -103,27 +109,70 @@ def write_tiff(
     Raises:
         KpnError: if the disk refuses the file.
     """
-    rows, columns, _ = rgb.shape
+    with tiff_writer(path, rgb.shape[:2], linear=linear, tags=tags) as add:
+        add(rgb)
+
+
+@contextmanager
+def tiff_writer(
+    path: Path | str, size: tuple[int, int], *, linear: bool, tags: Sequence[Tag] = ()
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """Write a 16-bit RGB TIFF band by band. The same picture gives the same bytes.
+
+    Args:
+        path: the file to create or replace, atomically, at the end of the block.
+        size: rows and columns.
+        linear: whether it is linear light rather than sRGB.
+        tags: what else to say, as from `photo_tags`.
+
+    Yields:
+        A function that takes the next rows, `(rows, columns, 3)` uint16.
+
+    Raises:
+        KpnError: if the disk refuses the file.
+    """
+    rows, columns = size
     step = max(1, _STRIP_BYTES // (6 * columns))
-    with ThreadPoolExecutor() as pool:
-        strips = list(pool.map(_deflated, (rgb[top : top + step] for top in range(0, rows, step))))
-    picture = (
-        tiff.long_tag(256, columns),
-        tiff.long_tag(257, rows),
-        tiff.integer_tag(258, 16, 16, 16),  # BitsPerSample
-        tiff.integer_tag(259, 8),  # Compression: Deflate
-        tiff.integer_tag(262, 2),  # PhotometricInterpretation: RGB
-        tiff.pieces_tag(273, strips),  # StripOffsets
-        tiff.integer_tag(277, 3),  # SamplesPerPixel
-        tiff.long_tag(278, step),  # RowsPerStrip
-        tiff.long_tag(279, *map(len, strips)),  # StripByteCounts
-        tiff.integer_tag(284, 1),  # PlanarConfiguration
-        *_RESOLUTION,
-        tiff.ascii_tag(305, f"kpn {__version__}"),  # Software
-        tiff.integer_tag(317, 2),  # Predictor: horizontal differences
-        tiff.undefined_tag(34675, rgb_profile(linear=linear)),  # InterColorProfile
-    )
-    dng.write_tree(path, [tiff.merge(picture, tags)])
+    waiting = np.empty((0, columns, 3), np.uint16)
+    starts: list[int] = []
+    lengths: list[int] = []
+    with atomic(path) as temporary, temporary.open("wb") as file, ThreadPoolExecutor() as pool:
+        file.write(bytes(_TIFF_HEADER))
+
+        def write(rgb: np.ndarray) -> None:
+            parts = (rgb[top : top + step] for top in range(0, len(rgb), step))
+            for strip in pool.map(_deflated, parts):
+                file.write(bytes(file.tell() % 2))  # TIFF wants even offsets
+                starts.append(file.tell())
+                lengths.append(len(strip))
+                file.write(strip)
+
+        def add(rgb: np.ndarray) -> None:
+            nonlocal waiting
+            whole = np.concatenate([waiting, rgb]) if len(waiting) else rgb
+            full = len(whole) // step * step
+            write(whole[:full])
+            waiting = whole[full:]
+
+        yield add
+        write(waiting)
+        picture = (
+            tiff.long_tag(256, columns),
+            tiff.long_tag(257, rows),
+            tiff.integer_tag(258, 16, 16, 16),  # BitsPerSample
+            tiff.integer_tag(259, 8),  # Compression: Deflate
+            tiff.integer_tag(262, 2),  # PhotometricInterpretation: RGB
+            tiff.long_tag(273, *starts),  # StripOffsets
+            tiff.integer_tag(277, 3),  # SamplesPerPixel
+            tiff.long_tag(278, step),  # RowsPerStrip
+            tiff.long_tag(279, *lengths),  # StripByteCounts
+            tiff.integer_tag(284, 1),  # PlanarConfiguration
+            *_RESOLUTION,
+            tiff.ascii_tag(305, f"kpn {__version__}"),  # Software
+            tiff.integer_tag(317, 2),  # Predictor: horizontal differences
+            tiff.undefined_tag(34675, rgb_profile(linear=linear)),  # InterColorProfile
+        )
+        tiff.write_behind(file, [tiff.merge(picture, tags)])
 
 
 def write_jpeg(path: Path | str, rgb: np.ndarray, tags: Sequence[Tag] = ()) -> None:
@@ -152,9 +201,8 @@ def write_jpeg(path: Path | str, rgb: np.ndarray, tags: Sequence[Tag] = ()) -> N
         )
 
 
-def _jpeg_exif(rgb: np.ndarray) -> list[Tag]:
+def _jpeg_exif(rows: int, columns: int) -> list[Tag]:
     """What only a JPEG's Exif has: components Y, Cb, Cr, and the size."""
-    rows, columns, _ = rgb.shape
     return [
         tiff.undefined_tag(37121, bytes((1, 2, 3, 0))),
         tiff.integer_tag(40962, columns),

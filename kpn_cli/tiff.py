@@ -95,6 +95,26 @@ def write(stream: BinaryIO, ifds: Sequence[Ifd], order: str = "<", magic: int = 
         end = at + len(data)
 
 
+def write_behind(stream: BinaryIO, ifds: Sequence[Ifd], order: str = "<") -> None:
+    """Make a TIFF file of a stream to which strips have been written already, from byte 8 on.
+
+    Args:
+        stream: at its end; what is in it stays.
+        ifds: the chain of main directories, whose tags say where the strips are.
+        order: "<" or ">": little- or big-endian.
+
+    Raises:
+        KpnError: as `write`.
+    """
+    layout = _Layout(order, {}, start=max(stream.tell(), _HEADER_BYTES))
+    first = layout.place_chain(ifds)
+    for at, data in sorted(layout.blocks, key=lambda block: block[0]):
+        stream.write(bytes(at - stream.tell()))
+        stream.write(data)
+    stream.seek(0)
+    stream.write(_header(order, TIFF, first))
+
+
 def encode(ifds: Sequence[Ifd], order: str = "<", magic: int = TIFF) -> bytes:
     """Return the bytes of a TIFF file; see `write`."""
     result = bytearray()
@@ -122,23 +142,30 @@ def _blocks(ifds: Sequence[Ifd], order: str, magic: int) -> list[tuple[int, byte
     first = layout.place_chain(ifds)
     if max(at + len(data) for at, data in (*layout.blocks, *pieces)) > _LARGEST:
         raise KpnError("the picture is larger than the 4 GB that a TIFF or DNG can hold")
-    mark = b"II" if order == "<" else b"MM"
-    header = mark + struct.pack(order + "HL", magic, first)
+    header = _header(order, magic, first)
     return [(0, header), *layout.blocks, *((at, piece) for at, piece in pieces if len(piece))]
+
+
+def _header(order: str, magic: int, first: int) -> bytes:
+    return (b"II" if order == "<" else b"MM") + struct.pack(order + "HL", magic, first)
 
 
 class _Layout:
     """Gives everything its place, the first gap that is large enough."""
 
     def __init__(
-        self, order: str, pinned: dict[int, int], pieces: Iterator[int] | None = None
+        self,
+        order: str,
+        pinned: dict[int, int],
+        pieces: Iterator[int] | None = None,
+        start: int = _HEADER_BYTES,
     ) -> None:
-        """`pinned`: offset -> size of the values whose place is given."""
+        """`pinned`: offset -> size of the values whose place is given; nothing before `start`."""
         self.order = order
         self.blocks: list[tuple[int, bytes | memoryview]] = []
         self._pieces = pieces
         self._pinned = pinned
-        starts = [_HEADER_BYTES, *(_even(at + size) for at, size in sorted(pinned.items()))]
+        starts = [_even(start), *(_even(at + size) for at, size in sorted(pinned.items()))]
         self._gaps = [list(gap) for gap in zip(starts, (*sorted(pinned), _LARGEST), strict=True)]
 
     def place(self, size: int) -> int:

@@ -1,4 +1,4 @@
-"""The processes that train together, started by PyTorch's own launcher (`torchrun`).
+"""The processes that work together, started by PyTorch's own launcher (`torchrun`).
 
 Without a launcher it is a world of one, and all here costs nothing.
 """
@@ -9,6 +9,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -80,6 +82,14 @@ class World:
         if any(other != value for other in values):
             raise KpnError(advice)
 
+    def gather(self, value: Any) -> list[Any]:
+        """Return what each process has, in order, on the first; nothing on the others."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values if self.writes else []
+
     def wait(self) -> None:
         """Wait until all processes have come here."""
         if self.size > 1:
@@ -87,8 +97,12 @@ class World:
 
 
 @contextmanager
-def world(device: torch.device) -> Iterator[World]:
+def world(device: torch.device, patience: timedelta | None = None) -> Iterator[World]:
     """Join the processes that `torchrun` has started, for as long as the block lasts.
+
+    Args:
+        device: of the tensors that they exchange.
+        patience: how long one waits for the others; by default PyTorch's.
 
     Raises:
         KpnError: if they cannot find each other.
@@ -101,20 +115,20 @@ def world(device: torch.device) -> Iterator[World]:
         yield World()
         return
     if device.type == "mps":
-        raise KpnError("training: torchrun needs --device cpu or cuda, not mps")
+        raise KpnError("torchrun: needs --device cpu or cuda, not mps")
     try:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise KpnError(
-            f"training: the processes cannot be joined ({reason}); see torchrun"
+            f"torchrun: the processes cannot be joined ({reason}); see its help"
         ) from None
     try:
         yield World(dist.get_rank(), size)
     except RuntimeError as error:
         if "peer" not in str(error) and not isinstance(error, dist.DistError):
             raise
-        raise KpnError("training: another process has stopped; its own message says why") from None
+        raise KpnError("torchrun: another process has stopped; its own message says why") from None
     finally:
         dist.destroy_process_group()
 
@@ -126,7 +140,7 @@ def local_device(device: torch.device) -> torch.device:
     number = int(os.environ["LOCAL_RANK"])
     if number >= torch.cuda.device_count():
         raise KpnError(
-            f"training: there are {torch.cuda.device_count()} GPUs; "
+            f"torchrun: there are {torch.cuda.device_count()} GPUs; "
             "start no more processes than that on a machine"
         )
     own = torch.device("cuda", number)

@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ except ImportError:  # Windows
     fcntl = None
 
 _PREFIX = ".kpn-"
+_ABANDONED_SECONDS = 24 * 3600
 
 _NO_SPACE = "Free some space, or choose another folder."
 _NO_RIGHT = "Choose a folder you may write to."
@@ -59,9 +61,18 @@ def atomic(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     # Short, so that a name near the limit of the file system still has a temporary one.
     temporary = path.parent / f"{_PREFIX}{secrets.token_hex(6)}{path.suffix}"
+    held = None
     try:
         # Not tempfile: its files are private (0600), and the rename would keep that.
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        held = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        if fcntl is None:
+            os.close(held)
+            held = None
+        elif _lock(held) and not temporary.exists():
+            # Taken for abandoned between the two: it's locked now, so not again.
+            os.close(held)
+            held = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+            _lock(held)
         yield temporary
         _flush(temporary, os.O_RDWR)
         os.replace(temporary, path)
@@ -74,6 +85,17 @@ def atomic(path: Path | str) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+        if held is not None:
+            os.close(held)
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock an open file as long as it's open; whether that was possible."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # another has it, or a file system without locks
+        return False
+    return True
 
 
 @contextmanager
@@ -142,6 +164,33 @@ def remove_leftovers(folder: Path) -> None:
     for path in folder.glob(f"{_PREFIX}*"):
         with suppress(OSError):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what killed programs left half-written; for folders in which others may be at work.
+
+    A file that is being written is locked by who writes it. Where there are no such locks,
+    a file counts as abandoned after a day.
+    """
+    for path in folder.glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            if path.is_file() and not path.is_symlink() and _is_abandoned(path):
+                path.unlink()
+
+
+def _is_abandoned(path: Path) -> bool:
+    if fcntl is not None:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            return False
+        except OSError:  # no locks here
+            pass
+        finally:
+            os.close(descriptor)
+    return time.time() - path.stat().st_mtime > _ABANDONED_SECONDS
 
 
 def write_error(path: Path, error: OSError) -> KpnError:

@@ -13,15 +13,27 @@ FOLDER = Path(kpn_cli.__file__).parent
 
 #: A module imports only from modules before it.
 ORDER = [
-    *("errors", "bayer", "noise", "noise_estimate", "metadata", "exif", "raw_checks", "raw"),
+    *(
+        "errors",
+        "bayer",
+        "noise",
+        "noise_estimate",
+        "metadata",
+        "exif",
+        "sequence",
+        "raw_checks",
+        "raw",
+    ),
     *("align", "tiles"),
     *("srgb", "icc", "write", "tiff", "tiff_tree", "ljpeg"),
     *("dng_pictures", "dng", "opcodes", "dng_copy", "dng_result", "rendering", "develop"),
-    *("features", "network", "merge", "device", "weights"),
-    *("burst", "calibration", "flats", "frame", "lineup", "guard", "denoiser", "pipeline"),
+    *("features", "network", "merge", "device", "weights", "world"),
+    *("burst", "calibration", "flats", "frame", "lineup", "guard", "denoiser"),
+    *("options", "noise_choice", "outputs", "pipeline", "decoder", "grouping", "plan"),
+    *("batch", "jobs"),
     *("photos", "protocol", "synth_config", "motion", "sensor", "synth", "shards"),
     *("handheld", "dataset"),
-    *("losses", "train_config", "validation", "world", "run", "board", "train"),
+    *("losses", "train_config", "validation", "run", "board", "train"),
     *("classical", "evaluate", "battery"),
     *("demo", "console", "cli_options", "cli_research", "cli", "__main__"),
 ]

@@ -33,7 +33,9 @@ def written(folder, source, name):
     linear = name == "linear.tif"
     rgb = develop(info, read_planes(info), linear=linear)
     tree = read_tree(source)
-    tags = photo_tags(info, tree, rgb, linear=linear, jpeg=name.endswith("jpg"), modified=NOW)
+    tags = photo_tags(
+        info, tree, rgb.shape[:2], linear=linear, jpeg=name.endswith("jpg"), modified=NOW
+    )
     if name.endswith("jpg"):
         write_jpeg(folder / name, to_srgb8(develop(info, read_planes(info), linear=True)), tags)
     else:

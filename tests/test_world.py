@@ -130,7 +130,7 @@ def test_when_one_process_fails_the_others_say_so_without_a_traceback(tmp_path):
     assert "rank 1: the disk of the second process is on fire" in run.stderr
     # The launcher may end the first one before it has noticed.
     said = [line for line in run.stderr.splitlines() if line.startswith("rank 0")]
-    assert said in ([], ["rank 0: training: another process has stopped; its own message says why"])
+    assert said in ([], ["rank 0: torchrun: another process has stopped; its own message says why"])
     assert 'failing.py", line' not in run.stderr
 
 

@@ -1,0 +1,142 @@
+"""Many bursts, one after the other: reading and writing go on while the network works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TypeVar
+
+from . import outputs, pipeline
+from .errors import KpnError
+from .options import Options
+from .pipeline import Computed, Engine, Loaded, Reader, Result, Stage
+from .plan import Failure, Job
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one burst.
+
+    Attributes:
+        job: the burst.
+        result: if it is done.
+        failure: if it isn't.
+    """
+
+    job: Job
+    result: Result | None = None
+    failure: Failure | None = None
+
+
+@dataclass
+class Summary:
+    """What became of all bursts, in the order of the plan."""
+
+    results: list[Result] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count a burst."""
+        if outcome.result is not None:
+            self.results.append(outcome.result)
+        else:
+            self.failures.append(outcome.failure)
+
+
+def denoise_all(
+    jobs: Sequence[Job],
+    options: Options,
+    *,
+    engine: Engine | None = None,
+    read: Reader = pipeline.read_planes,
+    on_stage: Callable[[Job, Stage], None] = lambda job, stage: None,
+) -> Iterator[Outcome]:
+    """Denoise bursts; one that fails doesn't keep the others.
+
+    While the network works on one burst, the next is read and the last is written: no more
+    than the frames of two and the result of one are in memory.
+
+    Args:
+        jobs: the bursts.
+        options: how; each burst's own folder is its job's.
+        engine: a network to use; made when it is needed by default.
+        read: reads a file, in another thread.
+        on_stage: told about progress; also from other threads.
+
+    Yields:
+        What became of each burst, in order.
+
+    Raises:
+        KpnError: if nothing can be done at all, such as without a network.
+    """
+    if not jobs:
+        return
+    mark = outputs.options_digest(options)
+    for folder in {job.folder for job in jobs}:
+        outputs.remove_leftovers(folder)
+
+    def load(job: Job) -> Loaded | Result:
+        return pipeline.load(
+            job.files,
+            _for(job, options),
+            mark,
+            read=read,
+            on_stage=partial(on_stage, job),
+        )
+
+    def write(job: Job, computed: Computed) -> Result:
+        return pipeline.write(computed, options, partial(on_stage, job))
+
+    with ThreadPoolExecutor(1, "read") as reading, ThreadPoolExecutor(1, "write") as writing:
+        ahead = reading.submit(load, jobs[0])
+        behind: tuple[Job, Future[Result]] | None = None
+        try:
+            for number, job in enumerate(jobs):
+                step = _settled(ahead.result)
+                if number + 1 < len(jobs):
+                    ahead = reading.submit(load, jobs[number + 1])
+                if isinstance(step, Loaded):
+                    engine = engine or Engine(options)
+                    step = _settled(
+                        partial(
+                            pipeline.compute,
+                            step,
+                            _for(job, options),
+                            engine,
+                            partial(on_stage, job),
+                        )
+                    )
+                if behind is not None:
+                    yield _outcome(behind[0], _settled(behind[1].result))
+                    behind = None
+                if isinstance(step, Computed):
+                    behind = job, writing.submit(write, job, step)
+                else:
+                    yield _outcome(job, step)
+                del step
+            if behind is not None:
+                yield _outcome(behind[0], _settled(behind[1].result))
+        finally:
+            ahead.cancel()
+
+
+def _for(job: Job, options: Options) -> Options:
+    return replace(options, output=job.folder)
+
+
+def _settled(work: Callable[[], T]) -> T | KpnError:
+    """Do something; return what comes of it, or what the user can mend."""
+    try:
+        return work()
+    except KpnError as error:
+        return error
+
+
+def _outcome(job: Job, result: Result | KpnError) -> Outcome:
+    if isinstance(result, KpnError):
+        return Outcome(job, failure=Failure(job.files, str(result)))
+    return Outcome(job, result=result)

@@ -1,0 +1,132 @@
+"""Which noise model a burst gets: the user's, the file's, a table's, or the frames' own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from . import lineup, noise_estimate
+from .calibration import Calibration
+from .errors import KpnError
+from .frame import Frame
+from .noise import NoiseModel, typical_read
+from .raw import RawInfo
+
+#: Beyond this factor between two estimates of sigma, one of them is wrong.
+_DISAGREEMENT = 2.0
+
+
+@dataclass(frozen=True)
+class NoiseReport:
+    """A noise model and where it came from.
+
+    Attributes:
+        source: `given`, `profile`, `iso` or `measured`.
+        model: the one that is used.
+        warning: what the user should know about it; "" if nothing.
+        file: the calibration it is from, if any.
+    """
+
+    source: str
+    model: NoiseModel
+    warning: str = ""
+    file: Path | None = None
+
+
+def given_noise(info: RawInfo, noise: NoiseModel | Calibration | None) -> NoiseReport | None:
+    """Return the user's noise model for a file; None if there is none.
+
+    Raises:
+        KpnError: if it is a calibration of another camera, or the file says no ISO.
+    """
+    if isinstance(noise, Calibration):
+        return NoiseReport("given", noise.at(info), noise.warning(info), noise.path)
+    return noise and NoiseReport("given", noise)
+
+
+def first_guess(info: RawInfo, frame: Frame, given: NoiseReport | None) -> NoiseModel:
+    """Return a noise model good enough to align by.
+
+    Raises:
+        KpnError: if the file states none and shows none.
+    """
+    stated = given.model if given else info.noise_profile
+    if stated is not None:
+        return stated
+    try:
+        return noise_estimate.measure_blocks(_blocks(frame))
+    except KpnError as error:
+        if info.iso:
+            return noise_estimate.from_iso(info.iso)
+        raise KpnError(f"{info.path.name}: no noise profile, no ISO, and {error}") from None
+
+
+def choose_noise(info: RawInfo, frames: Sequence[Frame], shifts: Sequence[Tensor]) -> NoiseReport:
+    """Return the noise model of a burst for which the user gave none.
+
+    In order: the file's NoiseProfile, the table for its ISO, what the
+    frames themselves show. The table is an average of cameras, and single ones lie
+    several times off; it counts only where the frames do not contradict it.
+
+    Args:
+        info: the reference.
+        frames: it and the others, of its brightness.
+        shifts: where they lie over it (`lineup.line_up`).
+
+    Raises:
+        KpnError: if nothing is stated and the frames show nothing.
+    """
+    measured, failure = None, ""
+    try:
+        measured = _measure(frames, shifts)
+    except KpnError as error:  # nothing but clipped or black samples
+        failure = str(error)
+    if info.noise_profile is not None:
+        profile = _with_read_noise(info.noise_profile, measured)
+        return NoiseReport("profile", profile, _disagreement(info.noise_profile, measured))
+    table = noise_estimate.from_iso(info.iso) if info.iso else None
+    if table is not None and not _disagreement(table, measured):
+        return NoiseReport("iso", table)
+    if measured is None:
+        raise KpnError(f"{info.path.name}: no noise profile, and {failure}")
+    return NoiseReport("measured", measured)
+
+
+def _measure(frames: Sequence[Frame], shifts: Sequence[Tensor]) -> NoiseModel:
+    others = (_blocks(*other) for other in zip(frames[1:], shifts[1:], strict=True))
+    return noise_estimate.measure_burst_blocks(_blocks(frames[0]), others)
+
+
+def _blocks(frame: Frame, shifts: Tensor | None = None) -> np.ndarray:
+    """Blocks of a frame as it lies over the reference."""
+    height, width = frame.size
+
+    def cells(rows: slice) -> np.ndarray:
+        if shifts is None:
+            return frame.linear(frame.samples[:, rows]).cpu().numpy()
+        return lineup.aligned_part([frame], [shifts], rows, slice(0, width))[0].cpu().numpy()
+
+    return noise_estimate.cut_blocks(height, width, cells)
+
+
+def _with_read_noise(profile: NoiseModel, measured: NoiseModel | None) -> NoiseModel:
+    """Replace read noise of 0, which some phones state: shadows would pass for noiseless."""
+    typical = 10 ** typical_read(np.log10(np.maximum(profile.shot, 1e-12)))
+    likely = typical if measured is None else measured.read
+    read = tuple(o or float(other) for o, other in zip(profile.read, likely, strict=True))
+    return NoiseModel(profile.shot, read)
+
+
+def _disagreement(stated: NoiseModel, measured: NoiseModel | None) -> str:
+    """Say by how much two models differ, in the shadows or at middle grey; "" if little."""
+    if measured is None:
+        return ""
+    for signal, where in ((0.18, "middle grey"), (0.005, "deep shadow")):
+        ratio = noise_estimate.sigma_ratio(measured, stated, signal)
+        if not 1 / _DISAGREEMENT <= ratio <= _DISAGREEMENT:
+            return f"the frames show {ratio:.2g} times the sigma it states in {where}; see --noise"
+    return ""

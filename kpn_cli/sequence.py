@@ -1,0 +1,92 @@
+"""What cameras say of the burst that a frame belongs to: its name, and the frame's number.
+
+DNG 1.7.1 has a tag for it (ImageSequenceInfo); else it is in XMP (Google's cameras) or in the
+maker's own notes (Apple, Sony, Panasonic), whose tags are those that ExifTool documents:
+https://exiftool.org/TagNames/
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+
+from .metadata import Metadata, Tag
+
+_MAX_ENTRIES = 512
+_SHORT, _LONG, _ASCII = 3, 4, 2
+
+#: How a maker's note begins -> where its directory does, and the tag with the number.
+_NUMBERED = (
+    (b"SONY DSC \0", 12, 0xB04A),
+    (b"SONY CAM \0", 12, 0xB04A),
+    (b"SONY MOBILE", 12, 0xB04A),
+    (b"Panasonic\0", 12, 0x2B),
+)
+_APPLE, _APPLE_AT, _BURST_UUID = b"Apple iOS\0", 14, 0x0B
+
+#: `BurstID` of Google's namespaces GCamera and GCreations, as attribute or element.
+_XMP_BURST = re.compile(rb"""BurstID\s*(?:=\s*["']|>)\s*([\w.-]{1,128})""")
+
+
+def burst_id(metadata: Metadata) -> str:
+    """Return what all frames of a burst have in common and no other has; "" if unknown."""
+    sequence = metadata.blob(Tag.IMAGE_SEQUENCE_INFO).split(b"\0")[0]
+    if sequence:
+        return _text(sequence)
+    found = _XMP_BURST.search(metadata.blob(Tag.XMP))
+    if found:
+        return _text(found[1])
+    note = metadata.blob(Tag.MAKER_NOTE)
+    if note.startswith(_APPLE):
+        kind, count, value = _entry(note, _APPLE_AT, _BURST_UUID)
+        if kind == _ASCII and 4 < count <= 128:
+            # Offsets count from the note's beginning, in its own byte order.
+            at = struct.unpack(_order(note) + "I", value)[0]
+            return _text(note[at : at + count].split(b"\0")[0])
+    return ""
+
+
+def burst_number(metadata: Metadata) -> int | None:
+    """Return the frame's place in its burst, from 1; None where the camera says none."""
+    parts = metadata.blob(Tag.IMAGE_SEQUENCE_INFO).split(b"\0", 3)
+    if len(parts) == 4 and len(parts[3]) >= 4:
+        return struct.unpack(">I", parts[3][:4])[0] + 1  # its index is from 0
+    note = metadata.blob(Tag.MAKER_NOTE)
+    for begin, at, tag in _NUMBERED:
+        if note.startswith(begin):
+            return _number(note, at, tag)
+    if metadata.text(Tag.MAKE).upper().startswith("SONY"):  # in ARW, without a heading
+        return _number(note, 0, 0xB04A)
+    return None
+
+
+def _number(note: bytes, at: int, tag: int) -> int | None:
+    kind, count, value = _entry(note, at, tag)
+    if count != 1 or kind not in (_SHORT, _LONG):
+        return None
+    size = {_SHORT: 2, _LONG: 4}[kind]
+    number = int.from_bytes(value[:size], "little" if _order(note, at) == "<" else "big")
+    # 0 is a single frame, or a camera that doesn't count; all ones mean none.
+    return number if 0 < number < (1 << 8 * size) - 1 else None
+
+
+def _order(note: bytes, at: int = _APPLE_AT) -> str:
+    """Byte order of a directory, by its count of entries, which is never large."""
+    count = note[at : at + 2]
+    return "<" if len(count) == 2 and count[1] <= count[0] else ">"
+
+
+def _entry(note: bytes, at: int, tag: int) -> tuple[int, int, bytes]:
+    """Return type, count and the four bytes of value of a tag; zeros when absent."""
+    order = _order(note, at)
+    if at + 2 <= len(note):
+        count = min(struct.unpack_from(order + "H", note, at)[0], _MAX_ENTRIES)
+        for start in range(at + 2, min(at + 2 + 12 * count, len(note) - 11), 12):
+            code, kind, number = struct.unpack_from(order + "HHI", note, start)
+            if code == tag:
+                return kind, number, note[start + 8 : start + 12]
+    return 0, 0, bytes(4)
+
+
+def _text(data: bytes) -> str:
+    return "".join(c for c in data.decode("utf-8", "replace") if c.isprintable()).strip()
