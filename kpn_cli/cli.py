@@ -205,8 +205,7 @@ def denoise(
             failures = summary.failures
             if as_json:
                 click.echo(json.dumps(console.summary_json(summary), indent=2))
-            else:
-                console.show_summary(summary)
+            console.show_summary(summary)
     except KpnError as error:
         if as_json:
             failed = {"files": [str(path) for path in paths], "error": str(error)}

@@ -282,7 +282,8 @@ def show_plan(plan: Plan) -> None:
         first, last = (job.files[at].name for at in (0, -1))
         cells = (str(len(job.files)), first, last, job.why, str(job.folder))
         table.add_row(*(Text(_one_line(cell)) for cell in cells))
-    _out.print(table)
+    # For other programs a line each, however long.
+    (_out if _out.is_terminal else Console(width=10_000)).print(table)
     for failure in plan.failures:
         note(f"kpn: {failure.error}")
 

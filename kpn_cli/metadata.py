@@ -41,6 +41,7 @@ class Tag(IntEnum):
     SUB_IFDS = 330
     SAMPLE_FORMAT = 339
     XMP = 700
+    CFA_PATTERN = 33422
     EXPOSURE_TIME = 33434
     F_NUMBER = 33437
     EXIF_IFD = 34665

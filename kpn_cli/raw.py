@@ -116,7 +116,9 @@ class Capture:
 
 
 def read_capture(path: str | Path) -> Capture:
-    """Return when and how a file was taken, without decoding it: in milliseconds.
+    """Return when and how a file was taken: in a millisecond where its tags say all of it.
+
+    Where they don't, it is decoded: what LibRaw finds in the makers' notes comes after that.
 
     Raises:
         KpnError: if it's no Bayer raw, as far as can be told without decoding.
@@ -124,9 +126,17 @@ def read_capture(path: str | Path) -> Capture:
     path = Path(path)
     metadata = _checked(path)
     with _opened(path, metadata.bytes, decode=False) as raw:
-        top, left, height, width = _visible_area(raw, metadata)
-        _phase(path, raw, top, left)
-        return _capture(path, raw, metadata, height, width)
+        _, _, height, width = _visible_area(raw, metadata)
+        # Not _phase: LibRaw decodes before it tells the pattern.
+        letters = raw.color_desc.decode("ascii", "replace")
+        if raw.num_colors == 1:
+            refuse_colours(path, "a monochrome raw")
+        if set(letters) - set("RGB"):
+            refuse_colours(path, f"a raw with {letters} colour filters")
+        try:
+            return _capture(path, raw, metadata, height, width)
+        except rawpy.LibRawError as error:
+            refuse(path, *_libraw_complaint(error))
 
 
 def read_info(path: str | Path) -> RawInfo:
@@ -256,7 +266,9 @@ def _info(path: Path, raw: rawpy.RawPy, metadata: Metadata) -> RawInfo:
 
 
 def _capture(path: Path, raw: rawpy.RawPy, metadata: Metadata, height: int, width: int) -> Capture:
-    found = _libraw_findings(raw)
+    said = [metadata.numbers(tag) for tag in (Tag.EXPOSURE_TIME, Tag.F_NUMBER)]
+    said += [exif.iso(metadata, 0), exif.captured(metadata, None)]
+    found = _Findings() if all(said) else _libraw_findings(raw)
     return Capture(
         path=path,
         make=metadata.text(Tag.MAKE),

@@ -88,7 +88,19 @@ def check_tags(path: Path, metadata: Metadata) -> None:
         refuse_demosaiced(path)
     if picture(Tag.SAMPLE_FORMAT)[:1] == (_FLOAT,):
         refuse(path, "a floating-point raw", "pass the integer raw files it was merged from")
+    _check_filters(path, metadata)
     _check_segments(path, metadata)
+
+
+def _check_filters(path: Path, metadata: Metadata) -> None:
+    """Refuse a DNG whose CFAPattern has a colour that CFAPlaneColor hasn't.
+
+    LibRaw then takes whatever lies in memory for it, another one each time.
+    """
+    known = set(metadata.picture_integers(Tag.CFA_PLANE_COLOR) or (0, 1, 2))
+    pattern = metadata.picture_integers(Tag.CFA_PATTERN)
+    if metadata.is_dng and not known.issuperset(pattern):
+        refuse(path, f"its colour filters {pattern} are none of its colours", _COPY_AGAIN)
 
 
 def refuse_demosaiced(path: Path) -> NoReturn:

@@ -16,12 +16,16 @@ import torch
 from click.testing import CliRunner, Result
 from pictures import planes, scene
 
-from kpn_cli import align, bayer, demo, dng, noise_estimate, pipeline, protocol
+from kpn_cli import align, bayer, demo, dng, noise_estimate, protocol
 from kpn_cli.cli import main
 from kpn_cli.errors import KpnError
+from kpn_cli.frame import Frame
 from kpn_cli.network import KPN
 from kpn_cli.noise import NoiseModel
+from kpn_cli.noise_choice import choose_noise
+from kpn_cli.options import SUFFIXES, Options
 from kpn_cli.photos import Scene
+from kpn_cli.plan import Grouping
 from kpn_cli.raw import read_info, read_planes
 from kpn_cli.weights import save_weights
 
@@ -97,11 +101,12 @@ def test_help_in_the_readme_is_what_the_program_says():
 def test_the_command_line_offers_what_the_library_does():
     """The defaults stand twice, so that help needs no torch."""
     defaults = {option.name: option.default for option in main.commands["denoise"].params}
-    options = pipeline.Options()
-    for name in ("reference", "strength", "device", "precision", "tile"):
+    options = Options()
+    for name in ("reference", "strength", "device", "precision"):
         assert defaults[name] == getattr(options, name)
     assert defaults["formats"] == ",".join(options.formats)
-    everything = ",".join(pipeline.SUFFIXES)
+    assert defaults["gap"] == Grouping().gap
+    everything = ",".join(SUFFIXES)
     assert kpn("denoise", "missing.dng", "--format", everything).exit_code == 1
 
 
@@ -236,26 +241,55 @@ def test_of_many_frames_the_one_that_does_not_belong_is_left_out(weights, tmp_pa
     assert "something else" in result["dropped"][str(frames[4])]
 
 
+def _identity(path: Path) -> tuple[int, int]:
+    return path.stat().st_ino, path.stat().st_mtime_ns
+
+
 def test_finished_outputs_are_kept_unless_told_otherwise(burst, weights, tmp_path):
     frames, _ = burst
     command = ["denoise", *frames, "-o", tmp_path, "--weights", weights, "--format", "dng"]
     assert kpn(*command).exit_code == 0
     (out,) = tmp_path.iterdir()
-    out.write_bytes(b"mine")
+    made = _identity(out)
     again = json.loads(kpn(*command, "--json").stdout)["bursts"][0]
     assert again["skipped"]
-    assert out.read_bytes() == b"mine"
+    assert _identity(out) == made
     assert kpn(*command, "--overwrite").exit_code == 0
-    assert len(out.read_bytes()) > 1000
+    assert _identity(out) != made
+
+
+@pytest.mark.parametrize(
+    "change", [["--strength", "2"], ["--reference", "2"], ["--compression", "none"], ["--noise",
+    "1e-3,1e-5"]]
+)  # fmt: skip
+def test_what_is_there_of_other_options_or_frames_is_neither_kept_nor_replaced(
+    burst, weights, tmp_path, change
+):
+    frames, _ = burst
+    command = ["denoise", *frames, "-o", tmp_path, "--weights", weights, "--format", "dng",
+               "--reference", "2"]  # fmt: skip
+    assert kpn(*command).exit_code == 0
+    (out,) = tmp_path.iterdir()
+    before = out.read_bytes()
+    if change[0] == "--reference":  # the same name from other frames
+        changed = ["denoise", *frames[1:], *command[1 + len(frames) :], *change[:1], "1"]
+    else:
+        changed = [*command, *change]
+    _one_line(kpn(*changed), out.name, "--overwrite")
+    assert out.read_bytes() == before
+    assert kpn(*changed, "--overwrite").exit_code == 0
+    assert out.read_bytes() != before
 
 
 def test_of_several_formats_only_the_missing_ones_are_written(burst, weights, tmp_path):
     frames, _ = burst
-    command = ["denoise", *frames, "-o", tmp_path, "--weights", weights, "--reference", "first"]
-    (tmp_path / "IMG_0000_kpn_srgb.tif").write_bytes(b"retouched")
-    assert kpn(*command, "--format", "srgb,jpeg").exit_code == 0
-    assert (tmp_path / "IMG_0000_kpn_srgb.tif").read_bytes() == b"retouched"
-    assert (tmp_path / "IMG_0000_kpn.jpg").exists()
+    command = ["denoise", *frames, "-o", tmp_path, "--weights", weights]
+    assert kpn(*command, "--format", "srgb").exit_code == 0
+    (there,) = tmp_path.iterdir()
+    made = _identity(there)
+    assert kpn(*command, "--format", "srgb,jpeg,dng").exit_code == 0
+    assert _identity(there) == made
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_a_folder_can_be_its_own_output_twice(burst, weights, tmp_path):
@@ -345,28 +379,28 @@ def test_noise_of_another_camera_or_none_at_all_is_one_line(burst, tmp_path):
 def test_a_typical_camera_is_believed_by_its_iso():
     noise = noise_estimate.from_iso(3200)
     frames = [_again(noise, seed) for seed in (1, 2)]
-    aligned = pipeline.Aligned([Path("a")] * 2, frames, [_still(frames[0])] * 2, [], [], {})
-    assert pipeline.choose_noise(replace(_INFO, iso=3200.0), aligned).source == "iso"
+    shifts = [_still(frames[0])] * 2
+    assert choose_noise(replace(_INFO, iso=3200.0), frames, shifts).source == "iso"
 
 
 def test_a_profile_that_the_frames_contradict_is_used_with_a_warning():
     true = NoiseModel.uniform(1e-3, 1e-5)
     frames = [_again(true, seed) for seed in (1, 2)]
-    aligned = pipeline.Aligned([Path("a")] * 2, frames, [_still(frames[0])] * 2, [], [], {})
+    shifts = [_still(frames[0])] * 2
     wrong = true.with_strength(0.2)
-    report = pipeline.choose_noise(replace(_INFO, noise_profile=wrong), aligned)
+    report = choose_noise(replace(_INFO, noise_profile=wrong), frames, shifts)
     assert (report.source, report.model) == ("profile", wrong)
     assert "5" in report.warning or "4." in report.warning
-    right = pipeline.choose_noise(replace(_INFO, noise_profile=true), aligned)
+    right = choose_noise(replace(_INFO, noise_profile=true), frames, shifts)
     assert right.warning == ""
 
 
 def test_a_profile_without_read_noise_gets_what_the_frames_show():
     true = NoiseModel.uniform(1e-3, 1e-4)
     frames = [_again(true, seed) for seed in (1, 2)]
-    aligned = pipeline.Aligned([Path("a")] * 2, frames, [_still(frames[0])] * 2, [], [], {})
+    shifts = [_still(frames[0])] * 2
     phone = NoiseModel(true.shot, (0.0,) * 4)
-    report = pipeline.choose_noise(replace(_INFO, noise_profile=phone), aligned)
+    report = choose_noise(replace(_INFO, noise_profile=phone), frames, shifts)
     assert report.model.shot == phone.shot
     np.testing.assert_allclose(report.model.read, true.read, rtol=0.5)
     assert "shadow" in report.warning
@@ -376,7 +410,7 @@ def test_frames_that_cannot_be_measured_get_the_table_for_their_iso(weights, tmp
     def fail(*frames: np.ndarray) -> NoiseModel:
         raise KpnError("all of it is clipped: give --noise S,O")
 
-    monkeypatch.setattr(noise_estimate, "measure_frame", fail)
+    monkeypatch.setattr(noise_estimate, "measure_blocks", fail)
     frame = np.random.default_rng(0).integers(4000, 9000, (24, 30)).astype(np.uint16)
     info = replace(_INFO, height=24, width=30)
     for iso, code in ((3200.0, 0), (None, 1)):
@@ -390,12 +424,12 @@ def test_frames_that_cannot_be_measured_get_the_table_for_their_iso(weights, tmp
             assert path.name in result.stderr
 
 
-def _again(noise: NoiseModel, seed: int = 9) -> pipeline.Frame:
+def _again(noise: NoiseModel, seed: int = 9) -> Frame:
     sample = noise.sample(planes(1, 200, 200), np.random.default_rng(seed))
-    return pipeline.Frame(torch.from_numpy(sample))
+    return Frame(torch.from_numpy(sample))
 
 
-def _still(frame: pipeline.Frame) -> torch.Tensor:
+def _still(frame: Frame) -> torch.Tensor:
     return torch.zeros_like(align.align(frame.samples[1], frame.samples[1]))
 
 
@@ -448,14 +482,13 @@ def _one_line(result: Result, *words: str) -> None:
         assert word in line
 
 
-def test_a_frame_of_another_exposure_is_named_and_nothing_is_written(burst, tmp_path):
+def test_a_frame_of_another_exposure_cannot_be_merged_by_force(burst, tmp_path):
     frames, _ = burst
     info = read_info(frames[0])
     odd = tmp_path / "ODD.dng"
-    mosaic = np.full((info.height, info.width), 600, np.uint16)
-    mosaic[::3, ::5] = 700
-    dng.write_cfa_dng(odd, mosaic, replace(dng.tags_of(info), iso=100))
-    result = kpn("denoise", *frames, odd, "-o", tmp_path / "out")
+    mosaic = np.random.default_rng(0).integers(4000, 9000, (info.height, info.width))
+    dng.write_cfa_dng(odd, mosaic.astype(np.uint16), replace(dng.tags_of(info), iso=100))
+    result = kpn("denoise", *frames, odd, "-o", tmp_path / "out", "--no-group")
     _one_line(result, "ODD.dng", "ISO 100", "3450")
     assert not (tmp_path / "out").exists()
 
@@ -524,12 +557,33 @@ def _half_blank(path: Path, frame: Path) -> None:
     ],
     ids=["empty", "text", "folder", "header", "truncated", "blank", "half-blank"],
 )
-def test_a_file_that_is_no_whole_raw_spoils_the_burst_with_one_line(make, burst, tmp_path):
+def test_a_file_that_is_no_whole_raw_is_named_and_the_rest_goes_on(make, burst, weights, tmp_path):
     frames, _ = burst
     bad = tmp_path / "BAD.dng"
     make(bad, frames[0])
-    _one_line(kpn("denoise", *frames, bad, "-o", tmp_path / "out"), "BAD.dng")
-    assert not (tmp_path / "out").exists()
+    command = ["denoise", *frames, bad, "-o", tmp_path / "out", "--weights", weights]
+    result = kpn(*command, "--format", "dng", "--json")
+    assert result.exit_code == 1
+    document = json.loads(result.stdout)
+    (done,), (failed,) = document["bursts"], document["failed"]
+    assert len(done["frames"]) == len(frames)
+    assert failed["files"] == [str(bad)]
+    assert "BAD.dng" in failed["error"]
+    assert "Traceback" not in result.output
+    assert Path(done["outputs"]["dng"]).exists()
+
+
+@pytest.mark.parametrize("make", [_blank, _half_blank])
+def test_a_damaged_frame_of_a_burst_is_left_out_and_named(make, burst, weights, tmp_path):
+    frames, _ = burst
+    bad = tmp_path / "BAD.dng"
+    make(bad, frames[0])
+    command = ["denoise", *frames, bad, "-o", tmp_path / "out", "--weights", weights, "--no-group"]
+    result = kpn(*command, "--format", "dng", "--json")
+    assert result.exit_code == 0
+    (done,) = json.loads(result.stdout)["bursts"]
+    assert len(done["frames"]) == len(frames)
+    assert "empty" in done["dropped"][str(bad)] or "every pixel" in done["dropped"][str(bad)]
 
 
 @needs_shared

@@ -20,7 +20,9 @@ from kpn_cli.frame import Frame
 from kpn_cli.handheld import Camera, write_frames
 from kpn_cli.lineup import line_up
 from kpn_cli.noise import NoiseModel
+from kpn_cli.noise_choice import choose_noise
 from kpn_cli.noise_estimate import measure_frame, sigma_ratio
+from kpn_cli.options import Options
 from kpn_cli.raw import read_info, read_mosaic, read_planes
 
 # --- measured ---------------------------------------------------------------
@@ -48,10 +50,8 @@ def measured(files: list[Path]) -> NoiseModel:
     ]
     first = measure_frame(frames[0].linear(frames[0].samples).numpy())
     found = line_up(frames, first)
-    aligned = pipeline.Aligned(
-        files, found.frames, found.shifts, found.agreement, found.exposure, found.dropped
-    )
-    report = pipeline.choose_noise(replace(infos[0], noise_profile=None, iso=None), aligned)
+    stripped = replace(infos[0], noise_profile=None, iso=None)
+    report = choose_noise(stripped, found.frames, found.shifts)
     assert report.source == "measured"
     return report.model
 
@@ -84,7 +84,7 @@ def left(tmp_path_factory):
         noise, rng = protocol.noise_of_gain(gain), np.random.default_rng(gain)
         frames = noise.sample(np.broadcast_to(GREY, (5, *GREY.shape)), rng)
         files = write_frames(folder, frames, noise, Camera(), datetime(2026, 1, 1), "flat")
-        options = pipeline.Options(folder, ("dng",), "first", strength, precision="fp32")
+        options = Options(folder, ("dng",), "first", strength, precision="fp32")
         result = pipeline.denoise(files, options)
         out, before = (read_planes(read_info(p)) for p in (result.outputs["dng"], files[0]))
         inner = np.s_[:, 8:-8, 8:-8]
@@ -113,7 +113,7 @@ def test_strength_zero_is_the_reference_bit_for_bit(tmp_path):
     noise, rng = protocol.noise_of_gain(1), np.random.default_rng(1)
     frames = noise.sample(np.broadcast_to(GREY, (3, *GREY.shape)), rng)
     files = write_frames(tmp_path, frames, noise, Camera(), datetime(2026, 1, 1), "flat")
-    options = pipeline.Options(tmp_path, ("dng",), "IMG_0001.dng", strength=0)
+    options = Options(tmp_path, ("dng",), "IMG_0001.dng", strength=0)
     out = read_info(pipeline.denoise(files, options).outputs["dng"])
     before = read_info(files[1])
     scale = before.white - before.black[0]

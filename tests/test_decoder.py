@@ -1,0 +1,115 @@
+"""The process that decodes: what it answers, and that it may die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from raw_files import rich_dng, scene
+
+from kpn_cli import bayer, raw
+from kpn_cli.decoder import Decoder
+from kpn_cli.errors import KpnError
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    with Decoder() as decoder:
+        yield decoder
+
+
+@pytest.mark.parametrize("name", ["a.dng", "b c\n.dng", "é.dng", b"\xff\xfe.dng"])
+def test_it_says_what_reading_here_says(tmp_path, decoder, name):
+    path = tmp_path / os.fsdecode(name)
+    rich_dng(path, scene(64, 80))
+    assert decoder.capture(path) == raw.read_capture(path)
+    assert decoder.info(path) == raw.read_info(path)
+    info, planes = decoder.planes(path)
+    expected, mosaic = raw.read_raw(path)
+    assert info == expected == raw.read_info(path)
+    np.testing.assert_array_equal(planes, bayer.pack(mosaic, info.phase))
+    np.testing.assert_array_equal(mosaic, raw.read_mosaic(info))
+    assert planes.flags.writeable
+
+
+def test_it_refuses_in_the_same_words(tmp_path, decoder):
+    (tmp_path / "text.dng").write_text("a text")
+    for name in ("text.dng", "missing.dng", "."):
+        with pytest.raises(KpnError) as here:
+            raw.read_info(tmp_path / name)
+        for ask in (decoder.capture, decoder.info, decoder.planes):
+            with pytest.raises(KpnError) as there:
+                ask(tmp_path / name)
+            assert str(there.value) == str(here.value)
+
+
+def test_a_child_that_dies_costs_one_file(tmp_path):
+    path = tmp_path / "a.dng"
+    rich_dng(path, scene(64, 80))
+    with Decoder() as decoder:
+        first = decoder.info(path)
+        child = decoder._child
+        os.kill(child.pid, signal.SIGSTOP)  # it can't answer before it dies
+        subprocess.Popen(["sh", "-c", f"sleep 0.3; kill -KILL {child.pid}"])
+        with pytest.raises(KpnError, match=r"a\.dng: LibRaw crashes on it; .* leave it out"):
+            decoder.info(path)
+        assert decoder.info(path) == first
+
+
+def test_a_child_that_hangs_is_ended(tmp_path):
+    path = tmp_path / "a.dng"
+    rich_dng(path, scene(64, 80))
+    with Decoder(patience=0.5) as decoder:
+        decoder._child = subprocess.Popen(
+            [sys.executable, "-c", "import time; time.sleep(600)"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        with pytest.raises(KpnError, match=r"a\.dng: LibRaw has not read it within \d+ s"):
+            decoder.info(path)
+
+
+def test_it_ends_with_its_parent(tmp_path):
+    script = (
+        "import os, sys; from pathlib import Path; from kpn_cli.decoder import Decoder\n"
+        "d = Decoder()\n"
+        "try: d.info(Path('missing'))\n"
+        "except Exception: pass\n"
+        "print(d._child.pid, flush=True); os.kill(os.getpid(), 9)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    child = int(run.stdout)
+    for _ in range(100):
+        try:
+            os.kill(child, 0)
+        except ProcessLookupError:
+            return
+        with open(f"/proc/{child}/stat") as file:
+            if file.read().split()[2] == "Z":
+                return
+        time.sleep(0.1)
+    raise AssertionError("the child has outlived its parent")
+
+
+def test_an_error_of_ours_is_an_answer_too(tmp_path, monkeypatch):
+    import io
+
+    from kpn_cli import decoder as module
+
+    def fail(path):
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr(raw, "read_info", fail)
+    requests, answers = io.BytesIO(), io.BytesIO()
+    module._send(requests, ["info", os.fsencode(tmp_path / "a.dng").hex()])
+    requests.seek(0)
+    module.serve(requests, answers)
+    answers.seek(0)
+    message, arrays = module._receive(answers)
+    assert message == "a.dng: cannot be read (ZeroDivisionError: ours); leave it out."
+    assert not arrays
