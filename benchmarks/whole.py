@@ -22,8 +22,8 @@ from kpn_cli.demo import write_burst
 from kpn_cli.photos import scene_from_srgb
 
 
-def main(megapixels: float, frames: int) -> None:
-    """Run the benchmark and print its line."""
+def make_burst(folder: Path, megapixels: float, frames: int) -> list[Path]:
+    """Write a burst of a picture of that size, and return its files."""
     height = round((megapixels * 1e6 / 1.5) ** 0.5) * 2 + 64
     size = (int(1.5 * height), height)
     photo = cv2.resize(data.coffee(), size, interpolation=cv2.INTER_CUBIC)
@@ -31,8 +31,13 @@ def main(megapixels: float, frames: int) -> None:
     grain = np.random.default_rng(0).normal(0, 6, photo.shape[:2]).astype(np.float32)
     grain = cv2.GaussianBlur(grain, (0, 0), 1.5)[..., None] * 4
     photo = np.clip(photo + grain, 0, 255).astype(np.uint8)
+    return write_burst(scene_from_srgb("coffee", photo), folder, frames=frames)[0]
+
+
+def main(megapixels: float, frames: int) -> None:
+    """Run the benchmark and print its line."""
     with tempfile.TemporaryDirectory() as folder:
-        files, _ = write_burst(scene_from_srgb("coffee", photo), Path(folder), frames=frames)
+        files = make_burst(Path(folder), megapixels, frames)
         command = [Path(sys.executable).with_name("kpn"), "denoise", *files, "-o", folder, "--json"]
         run = subprocess.run(command, capture_output=True, text=True, check=True)
     (burst,) = json.loads(run.stdout)["bursts"]

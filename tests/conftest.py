@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from pictures import scene
 
 from kpn_cli.network import KPN, KPNConfig
 from kpn_cli.photos import Scene
+from kpn_cli.weights import save_weights
 
 # The same examples in each run (a failure is then about the change at hand), and
 # no deadline: on a busy machine time says nothing.
@@ -34,6 +37,15 @@ def scenes() -> list[Scene]:
 @pytest.fixture(scope="session")
 def tiny_config() -> KPNConfig:
     return KPNConfig(widths=(8, 8), head=8)
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory, tiny_config) -> Path:
+    """A file of a tiny network that begins as all do: with the robust mean."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_weights(path, KPN(tiny_config), {})
+    return path
 
 
 @pytest.fixture

@@ -24,11 +24,9 @@ from raw_files import BLACK, WHITE, scene
 from kpn_cli import batch, burst, denoiser, device, dng, outputs, pipeline, plan, write
 from kpn_cli.cli import main
 from kpn_cli.errors import KpnError
-from kpn_cli.network import KPN
 from kpn_cli.options import Options
 from kpn_cli.plan import Grouping, Job
 from kpn_cli.raw import read_capture, read_info
-from kpn_cli.weights import save_weights
 
 KPN_PROGRAM = Path(sys.executable).with_name("kpn")
 TORCHRUN = Path(sys.executable).with_name("torchrun")
@@ -36,14 +34,6 @@ START = datetime(2026, 5, 6, 12, 0, 0)
 SIZE = (64, 80)
 #: So that the same burst gives the same bytes whenever it is written.
 EPOCH = {**os.environ, "SOURCE_DATE_EPOCH": "1700000000", "OMP_NUM_THREADS": "1"}
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory, tiny_config) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    save_weights(path, KPN(tiny_config), {})
-    return path
 
 
 def write_frame(path: Path, at: float, seed: int = 0, size: tuple[int, int] = SIZE, **changes):

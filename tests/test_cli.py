@@ -50,15 +50,6 @@ def burst(tmp_path_factory) -> tuple[list[Path], Path]:
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory, tiny_config) -> Path:
-    """A tiny network that begins as all do: with the robust mean."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    save_weights(path, KPN(tiny_config), {})
-    return path
-
-
-@pytest.fixture(scope="module")
 def averaging(tmp_path_factory, tiny_config) -> Path:
     """A network that has learned nothing: exactly the robust mean, of one frame itself."""
     network = KPN(tiny_config)

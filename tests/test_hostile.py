@@ -16,12 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from dng_factory import write_dng
 from raw_files import nef, rich_dng, scene
-
-from kpn_cli.network import KPN
-from kpn_cli.weights import save_weights
 
 SHARED = Path(__file__).parents[2] / "shared" / "raw"
 COUNT = 500
@@ -147,14 +143,6 @@ def mutated(data: bytes, places: list[int], rng: np.random.Generator) -> bytes:
         source, target = rng.integers(0, len(data) - length, 2)
         changed[target : target + length] = data[source : source + length]
     return bytes(changed)
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory, tiny_config) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    save_weights(path, KPN(tiny_config), {})
-    return path
 
 
 def tried(files: list[Path], weights: Path) -> list[int]:

@@ -1,0 +1,83 @@
+"""Memory of `kpn denoise` by size: `python benchmarks/memory.py [megapixels ...]`, on Linux.
+
+Denoises a burst of 8 of each size in all formats and prints the peak of the memory that the
+process and its decoder have together, what of it are the frames (16 bit each), and the rest,
+whose growth is to stay below 20 % from 12 to 48 megapixels. Then the memory that the network
+takes for a cell of a tile, of which `denoiser.py` has the upper bound.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+from whole import make_burst
+
+FRAMES = 8
+
+TILE = """
+import sys, psutil, threading, time, torch
+from kpn_cli import denoiser, lineup
+from kpn_cli.frame import Frame
+from kpn_cli.noise import NoiseModel
+from kpn_cli.weights import load_weights
+tile, count = int(sys.argv[1]), int(sys.argv[2])
+network, _ = load_weights()
+frames = [Frame(torch.rand(4, tile, tile)) for _ in range(count)]
+process, most, stopped = psutil.Process(), 0, threading.Event()
+before = process.memory_info().rss
+def watch():
+    global most
+    while not stopped.wait(0.002):
+        most = max(most, process.memory_info().rss)
+thread = threading.Thread(target=watch)
+thread.start()
+shifts = [torch.zeros(-(-tile // 16), -(-tile // 16), 2, dtype=torch.int64)] * count
+denoiser.denoise_frames(network, frames, shifts, NoiseModel.uniform(1e-3, 1e-5), tile=tile)
+stopped.set(); thread.join()
+print((most - before) / (tile // 2 + 2 * 32) ** 2)
+"""
+
+
+def peak(command: list[object]) -> int:
+    """Run a command; return the most that it and its children have had at once, in bytes."""
+    run = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    most = 0
+    while run.poll() is None:
+        try:
+            tree = [run, *run.children(recursive=True)]
+            most = max(most, sum(process.memory_info().rss for process in tree))
+        except psutil.NoSuchProcess:
+            pass
+        time.sleep(0.02)
+    if run.returncode:
+        sys.exit(run.stderr.read().decode())
+    return most
+
+
+def main(sizes: list[float]) -> None:
+    """Run the benchmark and print a line for each size."""
+    kpn = Path(sys.executable).with_name("kpn")
+    for megapixels in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            files = make_burst(Path(folder), megapixels, FRAMES)
+            own = sum(path.stat().st_size for path in files)  # not compressed
+            formats = "dng,linear,srgb,jpeg"
+            most = peak([kpn, "denoise", *files, "-o", folder, "--format", formats])
+        print(
+            f"{megapixels:g} megapixels x {FRAMES}: peak {most / 2**20:.0f} MiB, frames "
+            f"{own / 2**20:.0f}, rest {(most - own) / 2**20:.0f}",
+            flush=True,
+        )
+    for tile, count in ((768, 1), (768, 8), (384, 8)):
+        command = [sys.executable, "-c", TILE, str(tile), str(count)]
+        cell = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        print(f"tile {tile}, {count} frames: {cell:.0f} bytes a cell", flush=True)
+
+
+if __name__ == "__main__":
+    main([float(size) for size in sys.argv[1:]] or [12, 48])
