@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from threading import Event
 from typing import TypeVar
 
 from . import outputs, pipeline
+from .device import memory_as_error
 from .errors import KpnError
 from .options import Options
 from .pipeline import Computed, Engine, Loaded, Reader, Result, Stage
@@ -58,7 +60,7 @@ def denoise_all(
     """Denoise bursts; one that fails doesn't keep the others.
 
     While the network works on one burst, the next is read and the last is written: no more
-    than the frames of two and the result of one are in memory.
+    than the frames and the results of two are in memory.
 
     Args:
         jobs: the bursts.
@@ -79,12 +81,15 @@ def denoise_all(
     for folder in {job.folder for job in jobs}:
         outputs.remove_leftovers(folder)
 
+    stopped = Event()
+
     def load(job: Job) -> Loaded | Result:
         return pipeline.load(
             job.files,
             _for(job, options),
             mark,
             read=read,
+            should_stop=stopped.is_set,
             on_stage=partial(on_stage, job),
         )
 
@@ -121,6 +126,7 @@ def denoise_all(
             if behind is not None:
                 yield _outcome(behind[0], _settled(behind[1].result))
         finally:
+            stopped.set()
             ahead.cancel()
 
 
@@ -131,7 +137,8 @@ def _for(job: Job, options: Options) -> Options:
 def _settled(work: Callable[[], T]) -> T | KpnError:
     """Do something; return what comes of it, or what the user can mend."""
     try:
-        return work()
+        with memory_as_error():
+            return work()
     except KpnError as error:
         return error
 

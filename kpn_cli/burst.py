@@ -74,7 +74,8 @@ class Found:
 
     Attributes:
         path: the file.
-        below: its folder, from the argument that led to it; "." where that names the file.
+        below: its folder, from the argument that led to it; "." where that names the file. Of
+            several folders, each keeps its own name.
         named: whether the user named the file itself.
     """
 
@@ -93,12 +94,15 @@ def find_below(paths: Sequence[Path]) -> tuple[list[Found], dict[Path, KpnError]
     """
     found: dict[Path, Found] = {}
     errors: dict[Path, KpnError] = {}
+    several = sum(os.path.isdir(path) for path in paths) > 1
     for path in paths:
         before = len(errors)
+        # abspath: "." and ".." have no names.
+        own = Path(os.path.basename(os.path.abspath(path))) if several else Path()
         try:
             if path.is_dir():
                 inside = [
-                    Found(file, folder.relative_to(path), False)
+                    Found(file, own / folder.relative_to(path), False)
                     for folder in _folders(path, errors)
                     for file in _raws_in(folder, errors)
                 ]

@@ -121,7 +121,7 @@ def _parse_formats(context: click.Context, option: click.Parameter, text: str) -
 @click.option(
     "--burst-size",
     type=click.IntRange(1),
-    help="Make bursts of so many files each, in order of time, whatever they say.",
+    help="Make bursts of so many files each, in order of time, however far apart.",
 )
 @click.option(
     "--no-group",
@@ -211,6 +211,9 @@ def denoise(
             failed = {"files": [str(path) for path in paths], "error": str(error)}
             click.echo(json.dumps({"bursts": [], "failed": [failed]}, indent=2))
         raise
+    except KeyboardInterrupt:
+        console.note("interrupted; the same command goes on")
+        sys.exit(130)
     if failures:
         sys.exit(1)
 

@@ -25,6 +25,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from .batch import Outcome, Summary
     from .calibration import Calibration
+    from .noise_choice import NoiseReport
     from .pipeline import Result, Stage
     from .plan import Failure, Job, Plan
     from .raw import RawInfo
@@ -123,12 +124,16 @@ def show_result(result: Result) -> None:
     noise = result.noise
     note(f"reference   {result.reference.name}, {_frames(len(result.frames))} used")
     show_remarks(result)
-    shot, read = (f"{sum(values) / 4:.3g}" for values in (noise.model.shot, noise.model.read))
-    source = _SOURCES[noise.source] + (f" in {noise.file.name}" if noise.file else "")
-    note(f"noise       S={shot} O={read}, {source}")
+    note(f"noise       {_show_noise(noise)}")
     note(f"time        {result.seconds:.1f} s on {result.device}")
     for path in result.outputs.values():
         print_path(path)
+
+
+def _show_noise(noise: NoiseReport) -> str:
+    shot, read = (f"{sum(values) / 4:.3g}" for values in (noise.model.shot, noise.model.read))
+    source = _SOURCES[noise.source] + (f" in {noise.file.name}" if noise.file else "")
+    return f"S={shot} O={read} {source}"
 
 
 def show_remarks(result: Result) -> None:
@@ -169,7 +174,7 @@ class Batch:
         self._stage = self._bars.add_task("looking at files", total=None)
         self._bursts: TaskID | None = None
         self._share: list[Job] = []
-        self._done = 0
+        self._done = self._total = 0
         self._shown: Job | None = None
 
     def __enter__(self) -> Batch:
@@ -185,7 +190,9 @@ class Batch:
 
     def begin(self, plan: Plan, share: Sequence[Job]) -> None:
         """Show how many bursts there are."""
-        self._share = list(share)
+        self._share, self._total = list(share), len(plan.jobs)
+        if plan.ignored and not self._quiet:
+            note(f"{len(plan.ignored)} of the files are results of kpn, which are no frames")
         if len(plan.jobs) > 1:
             self._bursts = self._bars.add_task("bursts", total=len(share))
             frames = sum(len(job.files) for job in plan.jobs)
@@ -214,19 +221,20 @@ class Batch:
         if outcome.failure is not None and self._bursts is None:
             return  # the summary says it
         if outcome.failure is not None:
-            note(f"[{self._done}/{len(self._share)}] failed: {outcome.failure.error}")
-        elif len(self._share) == 1 and self._bursts is None:
+            note(f"[{self._done}/{self._total}] failed: {_where(outcome.failure)}")
+        elif self._bursts is None:
             show_result(outcome.result)
         else:
             self._line(outcome.result)
 
     def _line(self, result: Result) -> None:
-        place = f"[{self._done}/{len(self._share)}]"
+        place = f"[{self._done}/{self._total}]"
         if result.skipped:
-            note(f"{place} {result.reference.name}: there already")
+            note(f"{place} {result.reference}: there already")
             return
         frames = _frames(len(result.frames))
-        note(f"{place} {result.reference.name}: {frames}, {result.seconds:.1f} s")
+        noise = _show_noise(result.noise)
+        note(f"{place} {result.reference}: {frames}, {noise}, {result.seconds:.1f} s")
         show_remarks(result)
         for path in result.outputs.values():
             print_path(path)
@@ -236,7 +244,7 @@ def show_summary(summary: Summary) -> None:
     """Show how many bursts are done, and what failed."""
     if len(summary.results) + len(summary.failures) < 2:
         for failure in summary.failures:
-            note(f"kpn: {failure.error}")
+            note(f"kpn: {_where(failure)}")
         return
     skipped = sum(result.skipped for result in summary.results)
     parts = [f"{len(summary.results) - skipped} done"]
@@ -246,7 +254,7 @@ def show_summary(summary: Summary) -> None:
         parts.append(f"{len(summary.failures)} failed:")
     note(", ".join(parts))
     for failure in summary.failures:
-        note(f"kpn: {failure.error}")
+        note(f"kpn: {_where(failure)}")
 
 
 def summary_json(summary: Summary) -> dict[str, Any]:
@@ -279,13 +287,26 @@ def show_plan(plan: Plan) -> None:
     """Show the bursts as a table, and what can't be done."""
     table = Table("frames", "from", "to", "because", "output in")
     for job in plan.jobs:
-        first, last = (job.files[at].name for at in (0, -1))
-        cells = (str(len(job.files)), first, last, job.why, str(job.folder))
+        cells = (
+            str(len(job.files)),
+            str(job.files[0]),
+            job.files[-1].name,
+            job.why,
+            str(job.folder),
+        )
         table.add_row(*(Text(_one_line(cell)) for cell in cells))
     # For other programs a line each, however long.
     (_out if _out.is_terminal else Console(width=10_000)).print(table)
     for failure in plan.failures:
-        note(f"kpn: {failure.error}")
+        note(f"kpn: {_where(failure)}")
+
+
+def _where(failure: Failure) -> str:
+    """The error, with the path of the file where it has but its name."""
+    for path in failure.files:
+        if failure.error.startswith(f"{path.name}: "):
+            return f"{path.parent / failure.error}"
+    return failure.error
 
 
 def _one_line(text: str) -> str:

@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 
 from . import bayer, raw
-from .errors import KpnError
+from .errors import KpnError, PassingError
 from .noise import NoiseModel
 from .raw import Capture, RawInfo
 
@@ -36,7 +37,8 @@ T = TypeVar("T")
 class Decoder:
     """A child process that reads raw files; a new one takes the place of one that has died.
 
-    For one thread at a time; use it as a context, or `close` it.
+    For one thread at a time; use it as a context, or `close` it. A file at which the child dies
+    or hangs is tried once more; after that it is a `PassingError`.
     """
 
     def __init__(self, patience: float = _PATIENCE) -> None:
@@ -74,6 +76,12 @@ class Decoder:
         return _from_json(RawInfo, path, values), planes
 
     def _ask(self, what: str, path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
+        try:
+            return self._ask_once(what, path)
+        except PassingError:  # of the child's own, such as for want of memory?
+            return self._ask_once(what, path)
+
+    def _ask_once(self, what: str, path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
         if self._child is None or self._child.poll() is not None:
             self.close()
             self._child = _start()
@@ -86,33 +94,53 @@ class Decoder:
         alarm = threading.Timer(allowed, lambda: (late.set(), child.kill()))
         alarm.daemon = True
         alarm.start()
+        complete = False
         try:
             _send(child.stdin, [what, os.fsencode(path).hex()])
             answer, arrays = _receive(child.stdout)
+            complete = True
         except (OSError, EOFError):
-            self.close()
-            reason = f"LibRaw has not read it within {allowed:.0f} s" if late.is_set() else (
-                "LibRaw crashes on it"
-            )  # fmt: skip
-            raise KpnError(
-                f"{path.name}: {reason}; the file is damaged: copy it from the camera or card "
-                "again, or leave it out."
+            reason = f"has not read it within {allowed:.0f} s" if late.is_set() else "crashes on it"
+            raise PassingError(
+                f"{path.name}: LibRaw {reason}, twice; if that stays so the file is damaged: copy "
+                "it from the camera or card again, or leave it out."
             ) from None
         finally:
             alarm.cancel()
+            if not complete or late.is_set():
+                self.close()  # what it has still to say is no answer to the next question
         if isinstance(answer, str):
             raise KpnError(answer)
         return answer, arrays
 
 
 def _start() -> subprocess.Popen[bytes]:
-    # What LibRaw prints about damaged files helps nobody; what matters comes as an answer.
-    return subprocess.Popen(
-        [sys.executable, "-m", __name__],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
+    """Start a child and wait until it is ready.
+
+    Raises:
+        KpnError: if it can't be started.
+    """
+    # Isolated (-I), with this process's own path: a module that lies about in the current folder,
+    # on a card perhaps, is none of ours.
+    script = "import sys; sys.path[:] = sys.argv[1:]; from kpn_cli import decoder; decoder.main()"
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-I", "-c", script, *sys.path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            # What LibRaw prints about damaged files helps nobody; what matters is answered.
+            stderr=subprocess.DEVNULL,
+            # Ctrl-C is for the parent, which ends it.
+            start_new_session=True,
+        )
+        _receive(child.stdout)  # it says that it is ready
+    except (OSError, EOFError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it ends at once"
+        raise KpnError(
+            f"the process that decodes raw files can't be started ({reason}); install kpn again, "
+            "or close other programs"
+        ) from None
+    return child
 
 
 def _send(stream: BinaryIO, message: object, *arrays: np.ndarray) -> None:
@@ -197,8 +225,11 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
         _send(answers, answer, *arrays)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Serve the parent, over the pipes that it has made."""
     # What else writes to stdout would break the answers.
-    own = os.fdopen(os.dup(1), "wb")
+    answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    serve(sys.stdin.buffer, own)
+    _send(answers, "ready")
+    with suppress(BrokenPipeError, KeyboardInterrupt):
+        serve(sys.stdin.buffer, answers)

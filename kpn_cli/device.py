@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -75,17 +77,51 @@ def free_memory(device: torch.device) -> int:
     (containers, batch systems) leave of it. https://docs.kernel.org/admin-guide/cgroup-v2.html
     """
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
     available = psutil.virtual_memory().available
     for folder in _own_cgroups():
         try:
             limit = (folder / "memory.max").read_text().strip()
             used = int((folder / "memory.current").read_text())
+            stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            # Files that were read are counted, but given up when memory is asked for.
+            used -= sum(int(stat.get(name, 0)) for name in ("inactive_file", "active_file"))
         except (OSError, ValueError):
             continue
         if limit.isdecimal():
             available = min(available, max(int(limit) - used, 0))
     return available
+
+
+@contextmanager
+def memory_as_error() -> Iterator[None]:
+    """Turn a lack of memory into an error for the user.
+
+    Raises:
+        KpnError: for MemoryError, and what torch makes of it.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_lack_of_memory(error):
+            raise
+        raise _lack_of_memory() from None
+    except MemoryError:
+        raise _lack_of_memory() from None
+
+
+def _lack_of_memory() -> KpnError:
+    return KpnError(
+        "the memory is not enough for this burst; close other programs, make bursts of fewer "
+        "frames with --burst-size, or give --device cpu"
+    )
+
+
+def is_lack_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory has ended; torch says so in several ways."""
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or "can't allocate memory" in str(error)
 
 
 def _own_cgroups() -> list[Path]:

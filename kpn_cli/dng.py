@@ -176,13 +176,15 @@ def write_cfa_dng(
     write_tree(path, [ifd])
 
 
-def write_tree(path: Path | str, ifds: Sequence[tiff.Ifd], order: str = "<") -> None:
-    """Write a TIFF tree to a file, atomically.
+def write_tree(
+    path: Path | str, ifds: Sequence[tiff.Ifd], order: str = "<", *, replace: bool = True
+) -> None:
+    """Write a TIFF tree to a file, atomically; see `write.atomic` for `replace`.
 
     Raises:
         KpnError: if the disk refuses the file, or it would exceed 4 GB.
     """
-    with atomic(path) as temporary, temporary.open("wb") as stream:
+    with atomic(path, replace=replace) as temporary, temporary.open("wb") as stream:
         tiff.write(stream, ifds, order)
 
 

@@ -56,6 +56,7 @@ def write_result(
     compression: str = "lossless",
     modified: datetime | None = None,
     mark: bytes = b"",
+    replace_file: bool = True,
 ) -> None:
     """Write clean planes as a DNG.
 
@@ -69,6 +70,7 @@ def write_result(
         compression: of `dng_pictures.COMPRESSIONS`.
         modified: time of modification, with its zone; None to leave it out.
         mark: RawDataUniqueID, 16 bytes; none if empty.
+        replace_file: whether a file of that name may be replaced.
 
     Raises:
         KpnError: if the disk refuses the file, or the source can't be read any more.
@@ -87,12 +89,12 @@ def write_result(
         dng.check_mosaic(path, visible, tags)
         order = "<" if tree is None else tree.order
         ifd = _new_dng(tree, order, visible, tags, preview, compression, modified)
-        dng.write_tree(path, [_marked(ifd, mark)], order)
+        dng.write_tree(path, [_marked(ifd, mark)], order, replace=replace_file)
         return
     dng.check_mosaic(path, frame, tags)
     preview = _cropped(preview, kept.mosaic, info)
     ifd = _copied_dng(kept, frame, tags, preview, compression, modified)
-    dng.write_tree(path, [_marked(ifd, mark)], kept.order)
+    dng.write_tree(path, [_marked(ifd, mark)], kept.order, replace=replace_file)
 
 
 # --- levels ---------------------------------------------------------------------------

@@ -8,3 +8,7 @@ class KpnError(Exception):
     and what to do next. The command line prints it without a traceback and
     exits with 1.
     """
+
+
+class PassingError(KpnError):
+    """An error that may be gone the next time: a crash, a disk that doesn't answer."""

@@ -25,10 +25,11 @@ DEFAULT_GAP = 1.0
 _BRACKET_STEP = 0.3
 _BRACKET_FRAMES = 3
 
-#: A burst's own name, in the names that phones give: IMG_..._BURST20200102030405_...,
+#: A burst's own name, in the names that phones give: 00001IMG_00001_BURST20200102030405_COVER,
 #: IMG_20200102_030405_BURST001.
-_BURST = re.compile(r"^(?P<before>.*?)[_-]?BURST(?P<digits>\d+)", re.IGNORECASE)
-_LONG_NAME = 8
+_BURST = re.compile(
+    r"^(?:.*_BURST(?P<long>\d{8,})|(?P<short>IMG_\d{8}_\d{6})_BURST\d+)", re.IGNORECASE
+)
 _NUMBERED = re.compile(r"^(?P<name>.*?)(?P<number>\d{1,9})$")
 
 
@@ -128,10 +129,7 @@ def _burst_id(frame: Capture) -> str:
     if frame.burst_id:
         return frame.burst_id
     found = _BURST.match(frame.path.stem)
-    if not found:
-        return ""
-    # Long digits name the burst, short ones number its frames.
-    return found["digits"] if len(found["digits"]) >= _LONG_NAME else found["before"]
+    return found["long"] or found["short"] if found else ""
 
 
 def _numbered_on(one: str, other: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from datetime import timedelta
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -65,16 +66,23 @@ def run(paths: Sequence[Path], options: Options, how: Grouping, view: View) -> S
     """
     # Results are exchanged as objects, for which the CPU does whatever the network runs on.
     with world(torch.device("cpu"), _PATIENCE) as processes, Decoder() as decoder:
-        found = make_plan(paths, options, how, decoder.capture, view.looking)
+        # One plan: with two, a file that comes meanwhile would move all shares.
+        found = processes.from_first(
+            lambda: make_plan(paths, options, how, decoder.capture, view.looking)
+        )
         own = found.jobs[processes.rank :: processes.size]
         view.begin(found, own)
         outcomes = []
-        for outcome in denoise_all(own, options, read=decoder.planes, on_stage=view.stage):
-            view.done(outcome)
-            outcomes.append(outcome)
+        # Closed before the decoder is, whatever happens: its threads use it.
+        with closing(denoise_all(own, options, read=decoder.planes, on_stage=view.stage)) as bursts:
+            for outcome in bursts:
+                view.done(outcome)
+                outcomes.append(outcome)
         shares = processes.gather(outcomes)
         if not processes.writes:
             return None
+        for outcome in chain.from_iterable(shares[1:]):
+            view.done(outcome)
         summary = Summary(failures=list(found.failures))
         for outcome in filter(None, chain.from_iterable(zip_longest(*shares))):
             summary.add(outcome)

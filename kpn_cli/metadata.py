@@ -33,6 +33,7 @@ class Tag(IntEnum):
     SAMPLES_PER_PIXEL = 277
     ROWS_PER_STRIP = 278
     STRIP_BYTE_COUNTS = 279
+    SOFTWARE = 305
     DATE_TIME = 306
     TILE_WIDTH = 322
     TILE_HEIGHT = 323
@@ -131,7 +132,7 @@ class Metadata:
     def blob(self, tag: Tag) -> bytes:
         """A tag of the photo whose numbers are bytes; b"" when absent or of another kind."""
         values = self.numbers(tag)
-        return bytes(values) if all(value in range(256) for value in values) else b""
+        return bytes(map(int, values)) if all(value in range(256) for value in values) else b""
 
     def picture_numbers(self, tag: Tag) -> tuple[float, ...]:
         """A tag of the raw picture; () when absent or not numeric."""

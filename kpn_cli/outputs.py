@@ -50,10 +50,10 @@ def digest(path: Path) -> str:
 
 
 def options_digest(options: Options) -> str:
-    """Return a digest of what the picture depends on, but for its frames.
+    """Return a digest of the options that decide what the picture shows.
 
-    The network is part of it only where the user has chosen one, as is the version of kpn:
-    who installs a newer one keeps the pictures there are.
+    Not of device, precision and tile, which change its last digits; nor of kpn's version and
+    the network that ships: who installs a newer one keeps the pictures there are.
 
     Raises:
         KpnError: if the weights can't be read.
@@ -80,7 +80,8 @@ def fingerprint(frames: Sequence[str], options: str) -> bytes:
         frames: digests of its files, in any order.
         options: of `options_digest`.
     """
-    return hashlib.sha256("\n".join([options, *sorted(frames)]).encode()).digest()[:16]
+    # Not twice: a copy of a frame is none.
+    return hashlib.sha256("\n".join([options, *sorted(set(frames))]).encode()).digest()[:16]
 
 
 def paths_of(reference: Path, folder: Path, formats: Sequence[str]) -> dict[str, Path]:
@@ -99,7 +100,7 @@ def check_inputs(outputs: Sequence[Path], inputs: frozenset[Path]) -> None:
         KpnError: if an output would replace an input.
     """
     for path in outputs:
-        if path.resolve() in inputs:
+        if Path(os.path.realpath(path)) in inputs:
             raise KpnError(f"{path}: would replace an input; choose another folder with -o")
 
 
@@ -112,6 +113,17 @@ def is_made_of(path: Path, mark: bytes) -> bool:
     if path.suffix == ".dng":
         return found.blob(Tag.RAW_DATA_UNIQUE_ID) == mark
     return found.text(Tag.IMAGE_UNIQUE_ID) == mark.hex()
+
+
+def is_result(path: Path) -> bool:
+    """Whether a file is a DNG that kpn has made of a burst."""
+    if not path.name.endswith(SUFFIXES["dng"]):
+        return False
+    try:
+        found = read_metadata(path)
+    except OSError:
+        return False
+    return found.text(Tag.SOFTWARE).startswith("kpn ") and Tag.RAW_DATA_UNIQUE_ID in found.main
 
 
 def finished(
@@ -145,8 +157,7 @@ def missing(outputs: dict[str, Path], mark: bytes) -> dict[str, Path]:
 
 def remove_leftovers(folder: Path) -> None:
     """Remove what killed programs left half-written in a folder of outputs."""
-    if folder.is_dir():
-        remove_abandoned(folder)
+    remove_abandoned(folder)
 
 
 # --- writing ----------------------------------------------------------------
@@ -171,6 +182,7 @@ def write(
     outputs: dict[str, Path],
     compression: str,
     mark: bytes,
+    replace: bool,
     on_file: Callable[[], None] = lambda: None,
 ) -> None:
     """Write all formats of a burst; one development, band by band, serves all that need it.
@@ -182,6 +194,7 @@ def write(
         outputs: format -> file.
         compression: of the DNG.
         mark: fingerprint that they get.
+        replace: whether files of these names may be replaced.
         on_file: called after each.
 
     Raises:
@@ -200,6 +213,7 @@ def write(
             compression=compression,
             modified=now,
             mark=mark,
+            replace_file=replace,
         )
         on_file()
     if set(outputs) <= {"dng"}:
@@ -215,7 +229,13 @@ def write(
     with ExitStack() as files:
         add = {
             name: files.enter_context(
-                rendering.tiff_writer(outputs[name], size, linear=name == "linear", tags=tags[name])
+                rendering.tiff_writer(
+                    outputs[name],
+                    size,
+                    linear=name == "linear",
+                    tags=tags[name],
+                    replace=replace,
+                )
             )
             for name in ("linear", "srgb")
             if name in outputs
@@ -230,5 +250,5 @@ def write(
     for _ in add:
         on_file()
     if "jpeg" in outputs:
-        rendering.write_jpeg(outputs["jpeg"], np.concatenate(small), tags["jpeg"])
+        rendering.write_jpeg(outputs["jpeg"], np.concatenate(small), tags["jpeg"], replace=replace)
         on_file()

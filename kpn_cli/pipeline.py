@@ -15,18 +15,21 @@ from . import bayer, burst, denoiser, lineup, outputs
 from .denoiser import Denoised
 from .device import (
     free_memory,
+    is_lack_of_memory,
     keep_freed_memory,
+    memory_as_error,
     pick_device,
     pick_precision,
     return_freed_memory,
 )
-from .errors import KpnError
+from .errors import KpnError, PassingError
 from .frame import Frame
 from .network import KPN
 from .noise import NoiseModel
 from .noise_choice import NoiseReport, choose_noise, first_guess, given_noise
 from .options import Options
 from .raw import RawInfo, read_raw
+from .raw_checks import check_file
 from .weights import load_weights
 from .world import local_device
 from .write import make_folder
@@ -121,10 +124,12 @@ def denoise(
         KpnError: whatever the user can mend. No output is left half-written.
     """
     files = burst.find_raws(paths)
-    loaded = load(files, options, outputs.options_digest(options), on_stage=on_stage)
-    if isinstance(loaded, Result):
-        return loaded
-    return write(compute(loaded, options, engine or Engine(options), on_stage), options, on_stage)
+    with memory_as_error():
+        loaded = load(files, options, outputs.options_digest(options), on_stage=on_stage)
+        if isinstance(loaded, Result):
+            return loaded
+        computed = compute(loaded, options, engine or Engine(options), on_stage)
+        return write(computed, options, on_stage)
 
 
 class _Clock:
@@ -178,6 +183,7 @@ def load(
     options_digest: str,
     *,
     read: Reader = read_planes,
+    should_stop: Callable[[], bool] = lambda: False,
     on_stage: Callable[[Stage], None] = lambda stage: None,
 ) -> Loaded | Result:
     """Read a burst, unless all its outputs are there.
@@ -189,6 +195,7 @@ def load(
         options: how; `options.output` is the burst's own folder.
         options_digest: of `outputs.options_digest`.
         read: reads a file.
+        should_stop: asked before each frame.
         on_stage: told about progress.
 
     Returns:
@@ -198,7 +205,7 @@ def load(
         KpnError: if no frame can be used, the frames are no burst, or an output is in the way.
     """
     clock = _Clock()
-    digests = {path: outputs.digest(path) for path in files}
+    digests = {path: _digest(path, alone=len(files) == 1) for path in files}
     mark = outputs.fingerprint(list(digests.values()), options_digest)
     done = None
     if not options.overwrite:
@@ -206,7 +213,7 @@ def load(
     if done is not None:
         there = outputs.paths_of(done, options.output, options.formats)
         return Result(done, [done, *(path for path in files if path != done)], there, skipped=True)
-    frames, dropped = _read_all(files, digests, read, on_stage)
+    frames, dropped = _read_all(files, digests, read, should_stop, on_stage)
     infos = burst.sort_by_time([info for info, _ in frames])
     burst.check_same(infos)
     planes = {info.path: planes for info, planes in frames}
@@ -227,10 +234,22 @@ def load(
     )
 
 
+def _digest(path: Path, alone: bool) -> str:
+    """Digest of a file; of one among others that can't be read, a word that says so."""
+    try:
+        check_file(path)
+        return outputs.digest(path)
+    except KpnError:
+        if alone:
+            raise
+        return f"unreadable: {path.name}"
+
+
 def _read_all(
     files: Sequence[Path],
     digests: dict[Path, str],
     read: Reader,
+    should_stop: Callable[[], bool],
     on_stage: Callable[[Stage], None],
 ) -> tuple[list[tuple[RawInfo, np.ndarray]], dict[Path, str]]:
     """Return the frames that can be read, and why the others can't."""
@@ -239,6 +258,8 @@ def _read_all(
     originals: dict[str, Path] = {}
     for number, path in enumerate(files):
         on_stage(Stage("reading", number, len(files)))
+        if should_stop():
+            raise KpnError("stopped")
         # Twice the same noise would pass for a part of the picture.
         original = originals.setdefault(digests[path], path)
         if original != path:
@@ -246,6 +267,10 @@ def _read_all(
             continue
         try:
             frames.append(read(path))
+            if len(frames) == 1:
+                _check_memory(frames[0][1].nbytes, len(files))
+        except PassingError:  # else the next time would give another picture
+            raise
         except KpnError as error:
             if len(files) == 1:
                 raise
@@ -254,6 +279,16 @@ def _read_all(
         path, why = next(iter(dropped.items()))
         raise KpnError(f"{path.name}: {why} No other frame can be read either.")
     return frames, dropped
+
+
+def _check_memory(frame_bytes: int, count: int) -> None:
+    """Refuse a burst whose frames alone are more than the memory that is free."""
+    free = free_memory(torch.device("cpu"))
+    if count > 8 and frame_bytes * (count - 1) > free:
+        raise PassingError(
+            f"its {count} frames need {frame_bytes * count / 2**30:.1f} GiB of memory, and "
+            f"{free / 2**30:.1f} are free; make bursts of fewer with --burst-size"
+        )
 
 
 # --- aligning and denoising -------------------------------------------------
@@ -360,7 +395,9 @@ def _run_network(
         try:
             done = _in_tiles(engine, found, noise, options.strength, tile, on_stage)
             break
-        except (torch.OutOfMemoryError, MemoryError):
+        except (RuntimeError, MemoryError) as error:
+            if not is_lack_of_memory(error):
+                raise
             if tile <= denoiser.SMALLEST_TILE:
                 raise KpnError(
                     f"tiles of {tile} pixels need more memory than there is on "
@@ -427,8 +464,16 @@ def write(
 
     on_stage(Stage("writing", 0, total))
     noise = computed.result.noise.model
-    compression, mark = options.compression, computed.mark
-    outputs.write(computed.info, computed.done, noise, computed.missing, compression, mark, step)
+    outputs.write(
+        computed.info,
+        computed.done,
+        noise,
+        computed.missing,
+        options.compression,
+        computed.mark,
+        options.overwrite,
+        step,
+    )
     clock.stop("write")
     seconds = round(sum(clock.timings.values()), 3)
     return replace(computed.result, seconds=seconds, timings=clock.timings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import grouping, outputs
@@ -65,10 +65,17 @@ class Failure:
 
 @dataclass(frozen=True)
 class Plan:
-    """Bursts to denoise, and what can't be."""
+    """What is to be done.
+
+    Attributes:
+        jobs: bursts to denoise.
+        failures: what can't be.
+        ignored: results of kpn among the files that were named: no frames.
+    """
 
     jobs: list[Job]
     failures: list[Failure]
+    ignored: list[Path] = field(default_factory=list)
 
 
 def make_plan(
@@ -87,7 +94,9 @@ def make_plan(
         capture: reads when and how a file was taken.
         on_file: told how many files of how many are looked at.
     """
-    found, errors = find_below(paths)
+    everything, errors = find_below(paths)
+    found = [file for file in everything if not outputs.is_result(file.path)]
+    ignored = [file.path for file in everything if file not in found]
     failures = [Failure((path,), str(error)) for path, error in errors.items()]
     places = {file.path: file.below for file in found}
     if how.off:
@@ -111,7 +120,7 @@ def make_plan(
             failures.append(Failure(group.files, error))
         else:
             jobs.append(Job(group.files, folder, group.why))
-    return Plan(jobs, failures)
+    return Plan(jobs, failures, ignored)
 
 
 def _as_given(found: Sequence[Found]) -> list[Group]:
@@ -144,8 +153,8 @@ def _clash(
         other = owners.get(stem)
         if other is not None and other != path:
             return (
-                f"{path} and {other} would both become {stem}_kpn; pass one of them, or each "
-                "with its own -o"
+                f"{path} and {other} could both become {stem}_kpn; pass the folder above both, or "
+                "each with its own -o"
             )
         names = outputs.paths_of(path, folder, options.formats)
         try:

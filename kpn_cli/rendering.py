@@ -115,7 +115,12 @@ def write_tiff(
 
 @contextmanager
 def tiff_writer(
-    path: Path | str, size: tuple[int, int], *, linear: bool, tags: Sequence[Tag] = ()
+    path: Path | str,
+    size: tuple[int, int],
+    *,
+    linear: bool,
+    tags: Sequence[Tag] = (),
+    replace: bool = True,
 ) -> Iterator[Callable[[np.ndarray], None]]:
     """Write a 16-bit RGB TIFF band by band. The same picture gives the same bytes.
 
@@ -124,6 +129,7 @@ def tiff_writer(
         size: rows and columns.
         linear: whether it is linear light rather than sRGB.
         tags: what else to say, as from `photo_tags`.
+        replace: whether a file of that name may be replaced.
 
     Yields:
         A function that takes the next rows, `(rows, columns, 3)` uint16.
@@ -136,7 +142,11 @@ def tiff_writer(
     waiting = np.empty((0, columns, 3), np.uint16)
     starts: list[int] = []
     lengths: list[int] = []
-    with atomic(path) as temporary, temporary.open("wb") as file, ThreadPoolExecutor() as pool:
+    with (
+        atomic(path, replace=replace) as temporary,
+        temporary.open("wb") as file,
+        ThreadPoolExecutor() as pool,
+    ):
         file.write(bytes(_TIFF_HEADER))
 
         def write(rgb: np.ndarray) -> None:
@@ -175,7 +185,9 @@ def tiff_writer(
         tiff.write_behind(file, [tiff.merge(picture, tags)])
 
 
-def write_jpeg(path: Path | str, rgb: np.ndarray, tags: Sequence[Tag] = ()) -> None:
+def write_jpeg(
+    path: Path | str, rgb: np.ndarray, tags: Sequence[Tag] = (), *, replace: bool = True
+) -> None:
     """Write an 8-bit sRGB JPEG of good quality with its ICC profile.
 
     Args:
@@ -183,6 +195,7 @@ def write_jpeg(path: Path | str, rgb: np.ndarray, tags: Sequence[Tag] = ()) -> N
         rgb: `(rows, columns, 3)` uint8, sRGB.
         tags: what else to say, as from `photo_tags`; long ones are left out where all of them
             are more than a JPEG can hold.
+        replace: whether a file of that name may be replaced.
 
     Raises:
         KpnError: if the disk refuses the file.
@@ -190,7 +203,7 @@ def write_jpeg(path: Path | str, rgb: np.ndarray, tags: Sequence[Tag] = ()) -> N
     exif = tiff.encode([tuple(tags)]) if tags else b""
     if len(exif) > _MAX_JPEG_EXIF:
         exif = tiff.encode([_short(tuple(tags))])
-    with atomic(path) as temporary:
+    with atomic(path, replace=replace) as temporary:
         Image.fromarray(rgb).save(
             temporary,
             "JPEG",

@@ -30,9 +30,9 @@ _XMP_BURST = re.compile(rb"""BurstID\s*(?:=\s*["']|>)\s*([\w.-]{1,128})""")
 
 def burst_id(metadata: Metadata) -> str:
     """Return what all frames of a burst have in common and no other has; "" if unknown."""
-    sequence = metadata.blob(Tag.IMAGE_SEQUENCE_INFO).split(b"\0")[0]
+    sequence = _sequence(metadata)
     if sequence:
-        return _text(sequence)
+        return _text(sequence[0])
     found = _XMP_BURST.search(metadata.blob(Tag.XMP))
     if found:
         return _text(found[1])
@@ -48,9 +48,9 @@ def burst_id(metadata: Metadata) -> str:
 
 def burst_number(metadata: Metadata) -> int | None:
     """Return the frame's place in its burst, from 1; None where the camera says none."""
-    parts = metadata.blob(Tag.IMAGE_SEQUENCE_INFO).split(b"\0", 3)
-    if len(parts) == 4 and len(parts[3]) >= 4:
-        return struct.unpack(">I", parts[3][:4])[0] + 1  # its index is from 0
+    sequence = _sequence(metadata)
+    if sequence:
+        return struct.unpack(">I", sequence[1])[0] + 1  # its index is from 0
     note = metadata.blob(Tag.MAKER_NOTE)
     for begin, at, tag in _NUMBERED:
         if note.startswith(begin):
@@ -58,6 +58,14 @@ def burst_number(metadata: Metadata) -> int | None:
     if metadata.text(Tag.MAKE).upper().startswith("SONY"):  # in ARW, without a heading
         return _number(note, 0, 0xB04A)
     return None
+
+
+def _sequence(metadata: Metadata) -> tuple[bytes, bytes] | None:
+    """Name and index from ImageSequenceInfo, if it is a burst: focus stacks and so on are none."""
+    parts = metadata.blob(Tag.IMAGE_SEQUENCE_INFO).split(b"\0", 3)
+    if len(parts) < 4 or len(parts[3]) < 4 or b"burst" not in parts[1].lower():
+        return None
+    return parts[0], parts[3][:4]
 
 
 def _number(note: bytes, at: int, tag: int) -> int | None:

@@ -6,11 +6,11 @@ Without a launcher it is a world of one, and all here costs nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from .errors import KpnError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,14 @@ class World:
         said = [value]
         dist.broadcast_object_list(said)
         return said[0]
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        """Have the first process make something, and return it on each of them."""
+        if self.size == 1:
+            return make()
+        made = [make() if self.writes else None]
+        dist.broadcast_object_list(made)
+        return made[0]
 
     def check_same(self, value: object, advice: str) -> None:
         """Check that all processes have the same value.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import shutil
 import time
@@ -19,6 +20,7 @@ except ImportError:  # Windows
     fcntl = None
 
 _PREFIX = ".kpn-"
+_TEMPORARY = re.compile(r"\.kpn-[0-9a-f]{12}")
 _ABANDONED_SECONDS = 24 * 3600
 
 _NO_SPACE = "Free some space, or choose another folder."
@@ -40,7 +42,7 @@ _NEXT_STEP = {
 
 
 @contextmanager
-def atomic(path: Path | str) -> Iterator[Path]:
+def atomic(path: Path | str, *, replace: bool = True) -> Iterator[Path]:
     """Give a temporary name to write to; it becomes `path` when the block ends well.
 
     The temporary file lies in the same folder (a rename is atomic only within
@@ -51,31 +53,24 @@ def atomic(path: Path | str) -> Iterator[Path]:
 
     Args:
         path: the file to create or replace; its folder exists.
+        replace: whether a file of that name may be replaced.
 
     Yields:
         The temporary path: an empty file to overwrite.
 
     Raises:
-        KpnError: if the file cannot be written: full disk, read-only folder, ...
+        KpnError: if the file cannot be written: full disk, read-only folder, ...; or if it
+            is there, and came while this was being written, and may not be replaced.
     """
     path = Path(path)
-    # Short, so that a name near the limit of the file system still has a temporary one.
-    temporary = path.parent / f"{_PREFIX}{secrets.token_hex(6)}{path.suffix}"
-    held = None
+    temporary, held = _create(path)
     try:
-        # Not tempfile: its files are private (0600), and the rename would keep that.
-        held = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-        if fcntl is None:
-            os.close(held)
-            held = None
-        elif _lock(held) and not temporary.exists():
-            # Taken for abandoned between the two: it's locked now, so not again.
-            os.close(held)
-            held = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-            _lock(held)
         yield temporary
         _flush(temporary, os.O_RDWR)
-        os.replace(temporary, path)
+        if replace:
+            os.replace(temporary, path)
+        else:
+            _publish(temporary, path)
         if os.name == "posix":  # Windows has no handle of a folder to flush
             _flush(path.parent, os.O_RDONLY)
     except OSError as error:
@@ -89,13 +84,48 @@ def atomic(path: Path | str) -> Iterator[Path]:
             os.close(held)
 
 
-def _lock(descriptor: int) -> bool:
-    """Lock an open file as long as it's open; whether that was possible."""
+def _create(path: Path) -> tuple[Path, int | None]:
+    """Create a temporary file beside `path` and lock it, where there are locks.
+
+    Raises:
+        KpnError: if it can't be created.
+    """
+    while True:
+        # Short, so that a name near the limit of the file system still has a temporary one.
+        temporary = path.parent / f"{_PREFIX}{secrets.token_hex(6)}{path.suffix}"
+        # Not tempfile: its files are private (0600), and the rename would keep that.
+        try:
+            held = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        except OSError as error:
+            raise write_error(path, error) from error
+        if fcntl is None:
+            os.close(held)
+            return temporary, None
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if temporary.exists():
+                return temporary, held
+        except BlockingIOError:
+            pass
+        except OSError:  # a file system without locks
+            return temporary, held
+        # `remove_abandoned` came in between the two, elsewhere, and has taken it for one.
+        os.close(held)
+
+
+def _publish(temporary: Path, path: Path) -> None:
+    """Give a file a name that no other has, without a moment in which another could take it."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # another has it, or a file system without locks
-        return False
-    return True
+        os.link(temporary, path)
+    except FileExistsError:
+        raise KpnError(
+            f"{path}: is there already, by now; another kpn has written it, or another program. "
+            "Start again, or choose another folder."
+        ) from None
+    except OSError:  # file systems without hard links, such as those of cards
+        if os.path.lexists(path):
+            raise KpnError(f"{path}: is there already, by now. Start again.") from None
+        os.replace(temporary, path)
 
 
 @contextmanager
@@ -172,25 +202,28 @@ def remove_abandoned(folder: Path) -> None:
     A file that is being written is locked by who writes it. Where there are no such locks,
     a file counts as abandoned after a day.
     """
-    for path in folder.glob(f"{_PREFIX}*"):
-        with suppress(OSError):
-            if path.is_file() and not path.is_symlink() and _is_abandoned(path):
-                path.unlink()
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if _TEMPORARY.fullmatch(path.stem) and path.is_file() and not path.is_symlink():
+                _remove_if_abandoned(path)
 
 
-def _is_abandoned(path: Path) -> bool:
-    if fcntl is not None:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            return False
-        except OSError:  # no locks here
-            pass
-        finally:
-            os.close(descriptor)
-    return time.time() - path.stat().st_mtime > _ABANDONED_SECONDS
+def _remove_if_abandoned(path: Path) -> None:
+    with suppress(OSError):
+        if fcntl is not None:
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()  # while it's locked: `_create` looks whether it is still there
+                return
+            except BlockingIOError:
+                return
+            except OSError:  # no locks here
+                pass
+            finally:
+                os.close(descriptor)
+        if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+            path.unlink()
 
 
 def write_error(path: Path, error: OSError) -> KpnError:

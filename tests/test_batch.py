@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -23,7 +24,7 @@ from raw_files import BLACK, WHITE, scene
 
 from kpn_cli import batch, burst, denoiser, device, dng, outputs, pipeline, plan, write
 from kpn_cli.cli import main
-from kpn_cli.errors import KpnError
+from kpn_cli.errors import KpnError, PassingError
 from kpn_cli.options import Options
 from kpn_cli.plan import Grouping, Job
 from kpn_cli.raw import read_capture, read_info
@@ -149,10 +150,46 @@ def test_two_bursts_never_share_a_name(tmp_path, weights):
     for folder in ("a", "b"):
         write_bursts(tmp_path / folder, 1)
     out = tmp_path / "out"
-    command = [tmp_path / "a", tmp_path / "b", "-o", out, "--weights", weights, "--format", "dng"]
-    document = denoised(*command, code=1)
+    files = sorted(tmp_path.rglob("*.dng"))
+    options = ["-o", out, "--weights", weights, "--format", "dng"]
+    document = denoised(*files, *options, code=1)
     assert len(document["bursts"]) == 1
-    assert "would both become" in document["failed"][0]["error"]
+    assert "could both become" in document["failed"][0]["error"]
+    shutil.rmtree(out)
+    # Of several folders, each keeps its own name.
+    assert len(denoised(tmp_path / "a", tmp_path / "b", *options)["bursts"]) == 2
+    assert {path.name for path in out.iterdir()} == {"a", "b"}
+
+
+def test_results_are_no_frames_even_where_they_are_named(tmp_path, weights):
+    write_bursts(tmp_path, 1)
+    options = ["--weights", weights, "--format", "dng"]
+    assert kpn("denoise", tmp_path, "-o", tmp_path, *options).exit_code == 0
+    assert len(list(tmp_path.glob("*.dng"))) == 3
+    again = kpn("denoise", *sorted(tmp_path.glob("*.dng")), "-o", tmp_path / "out", *options)
+    assert again.exit_code == 0
+    assert "1 of the files are results of kpn" in again.stderr
+    assert "2 frames used" in again.stderr
+
+
+def test_bursts_that_race_for_a_name_never_replace_each_other(tmp_path, weights):
+    loaded = []
+    for n, folder in enumerate(("a", "b")):
+        write_bursts(tmp_path / folder, 1 + n)
+        options = Options(tmp_path / "out", ("dng", "srgb", "jpeg"), "first", weights=weights)
+        files = sorted((tmp_path / folder).iterdir())[-2:]
+        for path in files:
+            path.rename(path.with_name(f"IMG_{path.name[-5:]}"))
+        files = sorted((tmp_path / folder).glob("IMG_?.dng"))
+        loaded.append(pipeline.load(files, options, outputs.options_digest(options)))
+    engine = pipeline.Engine(options)
+    computed = [pipeline.compute(each, options, engine) for each in loaded]
+    first = pipeline.write(computed[0], options)
+    before = digests(tmp_path / "out")
+    with pytest.raises(KpnError, match="is there already, by now"):
+        pipeline.write(computed[1], options)
+    assert digests(tmp_path / "out") == before
+    assert len(before) == len(first.outputs) == 3
 
 
 def test_one_photo_in_two_formats_is_refused(tmp_path):
@@ -299,17 +336,26 @@ def test_what_another_process_is_writing_is_no_leftover(tmp_path):
 
 
 def test_a_temporary_file_taken_for_abandoned_is_made_anew(tmp_path, monkeypatch):
-    lock = write._lock
+    flock, times = write.fcntl.flock, []
 
-    def late(descriptor):
-        monkeypatch.setattr(write, "_lock", lock)
-        write.remove_abandoned(tmp_path)  # another process, between creating and locking
-        return lock(descriptor)
+    def late(descriptor, operation):
+        times.append(descriptor)
+        if len(times) == 1:  # another process comes between creating and locking
+            write.remove_abandoned(tmp_path)
+        return flock(descriptor, operation)
 
-    monkeypatch.setattr(write, "_lock", late)
+    monkeypatch.setattr(write.fcntl, "flock", late)
     with write.atomic(tmp_path / "a.dng") as temporary:
+        assert len(times) == 3
         temporary.write_bytes(b"all of it")
     assert (tmp_path / "a.dng").read_bytes() == b"all of it"
+
+
+def test_only_what_kpn_names_so_is_a_leftover(tmp_path):
+    for name in (".kpn-settings", ".kpn-0123456789ab", "kpn-0123456789ab.dng"):
+        (tmp_path / name).write_text("mine")
+    write.remove_abandoned(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {".kpn-settings", "kpn-0123456789ab.dng"}
 
 
 # --- faults -----------------------------------------------------------------
@@ -317,6 +363,96 @@ def test_a_temporary_file_taken_for_abandoned_is_made_anew(tmp_path, monkeypatch
 
 def run_jobs(jobs, options, **changes):
     return list(batch.denoise_all(jobs, options, **changes))
+
+
+def test_a_crash_of_the_decoder_fails_the_burst_and_is_tried_again(tmp_path, weights):
+    write_bursts(tmp_path / "card", 1, frames=3)
+    options = Options(tmp_path / "out", ("dng",), weights=weights)
+    jobs = plan.make_plan([tmp_path / "card"], options, Grouping(), read_capture).jobs
+
+    def crash(path):
+        if path.name == "IMG_0001.dng":
+            raise PassingError("it crashes")
+        return pipeline.read_planes(path)
+
+    (outcome,) = run_jobs(jobs, options, read=crash)
+    assert outcome.failure.error == "it crashes"
+    (outcome,) = run_jobs(jobs, options)
+    assert len(outcome.result.frames) == 3
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: x")]
+)
+def test_a_lack_of_memory_costs_one_burst(tmp_path, weights, error):
+    write_bursts(tmp_path / "card", 2)
+    options = Options(tmp_path / "out", ("dng",), weights=weights)
+    jobs = plan.make_plan([tmp_path / "card"], options, Grouping(), read_capture).jobs
+
+    def short(path):
+        if path.name == "IMG_0000.dng":
+            raise error
+        return pipeline.read_planes(path)
+
+    first, second = run_jobs(jobs, options, read=short)
+    assert "--burst-size" in first.failure.error
+    assert second.result is not None
+
+
+def test_a_burst_larger_than_the_memory_is_refused_before_it_is_read(
+    tmp_path, weights, monkeypatch
+):
+    write_bursts(tmp_path / "card", 1, frames=9)
+    monkeypatch.setattr(pipeline, "free_memory", lambda device: 9000)
+    options = Options(tmp_path / "out", ("dng",), weights=weights)
+    with pytest.raises(KpnError, match=r"its 9 frames need .* --burst-size"):
+        pipeline.denoise([tmp_path / "card"], options)
+
+
+def test_a_file_that_cannot_be_read_is_left_out(tmp_path, weights, monkeypatch):
+    write_bursts(tmp_path / "card", 1, frames=3)
+    digest = outputs.digest
+
+    def bad_sector(path):
+        if path.name == "IMG_0001.dng":
+            raise KpnError(f"{path}: cannot be read (Input/output error)")
+        return digest(path)
+
+    def read(path):
+        bad_sector(path)
+        return pipeline.read_planes(path)
+
+    monkeypatch.setattr(outputs, "digest", bad_sector)
+    options = Options(tmp_path / "out", ("dng",), weights=weights)
+    jobs = plan.make_plan([tmp_path / "card"], options, Grouping(), read_capture).jobs
+    (outcome,) = run_jobs(jobs, options, read=read)
+    assert len(outcome.result.frames) == 2
+    monkeypatch.undo()  # the card is read at last
+    (outcome,) = run_jobs(jobs, options)
+    assert "made of other frames" in outcome.failure.error
+
+
+def test_an_interrupt_ends_reading_after_the_frame_at_hand(tmp_path, weights):
+    write_bursts(tmp_path / "card", 2, frames=4)
+    options = Options(tmp_path / "out", ("dng",), weights=weights)
+    jobs = plan.make_plan([tmp_path / "card"], options, Grouping(), read_capture).jobs
+    seen = []
+    go_on = threading.Event()
+
+    def slow(path):
+        seen.append(path)
+        if len(seen) == 5:  # the second burst's first, while the first is denoised
+            go_on.wait(60)
+        return pipeline.read_planes(path)
+
+    def interrupt(job, stage):
+        if stage.name == "denoising":
+            threading.Timer(0.5, go_on.set).start()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs(jobs, options, read=slow, on_stage=interrupt)
+    assert len(seen) == 5
 
 
 def test_one_burst_that_fails_does_not_keep_the_others(tmp_path, weights):
@@ -331,8 +467,9 @@ def test_one_burst_that_fails_does_not_keep_the_others(tmp_path, weights):
     (tmp_path / "out" / "IMG_0031_kpn.dng").mkdir()
     found = run_jobs(jobs, options)
     assert [outcome.job for outcome in found] == jobs
-    assert [outcome.failure is None for outcome in found] == [True, False, False, False]
-    assert "No such file" in found[1].failure.error
+    assert [outcome.failure is None for outcome in found] == [True, False, True, False]
+    assert "no such file" in found[2].result.dropped[jobs[2].files[0]]
+    assert "no such file" in found[1].failure.error
     assert not list((tmp_path / "out").glob(".kpn-*"))
 
 
@@ -459,10 +596,12 @@ def test_limits_of_the_control_group_count(tmp_path, monkeypatch):
     group.mkdir(parents=True)
     (group / "memory.max").write_text("max\n")
     (group / "memory.current").write_text("1000\n")
+    (group / "memory.stat").write_text("")
+    (tmp_path / "user" / "memory.stat").write_text("anon 5\nactive_file 300\ninactive_file 200\n")
     (tmp_path / "user" / "memory.max").write_text("5000\n")
     (tmp_path / "user" / "memory.current").write_text("2000\n")
     monkeypatch.setattr(device, "_own_cgroups", lambda: [group, group.parent, tmp_path])
-    assert device.free_memory(torch.device("cpu")) == 3000
+    assert device.free_memory(torch.device("cpu")) == 3500
     monkeypatch.setattr(device, "_own_cgroups", list)
     assert device.free_memory(torch.device("cpu")) > 1 << 20
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import os
-import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from raw_files import rich_dng, scene
 
 from kpn_cli import bayer, raw
+from kpn_cli import decoder as module
 from kpn_cli.decoder import Decoder
-from kpn_cli.errors import KpnError
+from kpn_cli.errors import KpnError, PassingError
 
 
 @pytest.fixture(scope="module")
@@ -48,30 +50,51 @@ def test_it_refuses_in_the_same_words(tmp_path, decoder):
             assert str(there.value) == str(here.value)
 
 
-def test_a_child_that_dies_costs_one_file(tmp_path):
+def stand_in(script: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+
+
+def test_a_child_that_dies_is_replaced_and_the_file_tried_again(tmp_path, monkeypatch):
     path = tmp_path / "a.dng"
     rich_dng(path, scene(64, 80))
     with Decoder() as decoder:
         first = decoder.info(path)
-        child = decoder._child
-        os.kill(child.pid, signal.SIGSTOP)  # it can't answer before it dies
-        subprocess.Popen(["sh", "-c", f"sleep 0.3; kill -KILL {child.pid}"])
-        with pytest.raises(KpnError, match=r"a\.dng: LibRaw crashes on it; .* leave it out"):
+        decoder.close()
+        decoder._child = stand_in("import sys; sys.stdin.buffer.read(8); sys.exit(3)")
+        assert decoder.info(path) == first
+        monkeypatch.setattr(module, "_start", lambda: stand_in("import sys; sys.exit(3)"))
+        decoder.close()
+        with pytest.raises(PassingError, match=r"a\.dng: LibRaw crashes on it, twice; .* leave it"):
             decoder.info(path)
+        monkeypatch.undo()
         assert decoder.info(path) == first
 
 
-def test_a_child_that_hangs_is_ended(tmp_path):
+def test_a_child_that_hangs_is_ended(tmp_path, monkeypatch):
     path = tmp_path / "a.dng"
     rich_dng(path, scene(64, 80))
-    with Decoder(patience=0.5) as decoder:
-        decoder._child = subprocess.Popen(
-            [sys.executable, "-c", "import time; time.sleep(600)"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        with pytest.raises(KpnError, match=r"a\.dng: LibRaw has not read it within \d+ s"):
-            decoder.info(path)
+    monkeypatch.setattr(module, "_start", lambda: stand_in("import time; time.sleep(600)"))
+    with (
+        Decoder(patience=0.3) as decoder,
+        pytest.raises(PassingError, match=r"a\.dng: LibRaw has not read it within \d+ s"),
+    ):
+        decoder.info(path)
+
+
+def test_a_decoder_that_cannot_start_is_no_fault_of_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    with Decoder() as decoder, pytest.raises(KpnError, match="can't be started"):
+        decoder.info(tmp_path / "a.dng")
+
+
+def test_modules_in_the_current_folder_are_none_of_its_own(tmp_path):
+    (tmp_path / "rawpy.py").write_text("raise SystemExit('hostile')")
+    rich_dng(tmp_path / "a.dng", scene(64, 80))
+    kpn = Path(sys.executable).with_name("kpn")
+    run = subprocess.run([kpn, "info", "a.dng"], cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
 
 
 def test_it_ends_with_its_parent(tmp_path):
@@ -97,10 +120,6 @@ def test_it_ends_with_its_parent(tmp_path):
 
 
 def test_an_error_of_ours_is_an_answer_too(tmp_path, monkeypatch):
-    import io
-
-    from kpn_cli import decoder as module
-
     def fail(path):
         raise ZeroDivisionError("ours")
 

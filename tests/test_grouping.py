@@ -188,6 +188,8 @@ def test_names_tell_where_nothing_else_does(files):
         ["IMG_20200102_030405_BURST001.dng", "IMG_20200102_030409_BURST001.dng"],
         ["portrait.dng", "landscape.dng"],
         ["a1.dng", "b2.dng"],
+        ["hol_burst1_0001.dng", "hol_burst2_0001.dng"],
+        ["Sunburst1.dng", "Sunburst3.dng"],
     ],
 )
 def test_names_that_do_not_go_on_are_single_frames(files):
@@ -257,6 +259,8 @@ APPLE = b"Apple iOS\0\0\x01MM\0\x01" + struct.pack(">HHII", 0x0B, 2, len(UUID) +
         ({"MAKER_NOTE": tuple(APPLE.ljust(32, b"\0") + UUID + b"\0")}, UUID.decode()),
         ({"MAKER_NOTE": tuple(APPLE[:20])}, ""),
         ({"XMP": (300, 5)}, ""),
+        ({"XMP": (1.0, 2.5)}, ""),
+        ({"IMAGE_SEQUENCE_INFO": tuple(b"series-1\0focus stack\0\0\0\0\0\4\0\0\0\x08\0")}, ""),
         ({}, ""),
     ],
 )
