@@ -1,14 +1,13 @@
-"""Time and memory of `kpn denoise` as a whole: `python benchmarks/whole.py [megapixels] [frames]`.
+"""Time of `kpn denoise` as a whole: `python benchmarks/whole.py [megapixels] [frames]`.
 
 Makes a burst of an enlarged bundled picture, denoises it in a process of its own, and
-prints seconds, seconds a megapixel, and the process's peak memory (Linux: from its
-resource usage). Seconds depend on the machine; compare ratios within one run.
+prints seconds and seconds a megapixel. They depend on the machine; compare ratios within
+one run. `memory.py` beside this measures memory.
 """
 
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -41,11 +40,10 @@ def main(megapixels: float, frames: int) -> None:
         command = [Path(sys.executable).with_name("kpn"), "denoise", *files, "-o", folder, "--json"]
         run = subprocess.run(command, capture_output=True, text=True, check=True)
     (burst,) = json.loads(run.stdout)["bursts"]
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     seconds = burst["seconds"]
     print(
         f"{megapixels:g} megapixels x {frames}: {seconds:.1f} s on {burst['device']}, "
-        f"{seconds / megapixels:.2f} s a megapixel, peak {peak:.2f} GiB; "
+        f"{seconds / megapixels:.2f} s a megapixel; "
         + ", ".join(f"{stage} {time:.1f} s" for stage, time in burst["timings"].items())
     )
 
