@@ -33,6 +33,10 @@ _KODAK_KDC = 32867
 _JPEG_XL = 52546
 _FLOAT = 3
 
+#: Colours by their codes: red, green, blue; cyan, magenta, yellow, with green or without.
+_RED_GREEN_BLUE = frozenset((0, 1, 2))
+_COMPLEMENTARY = {frozenset((3, 4, 5)), frozenset((1, 3, 4, 5))}
+
 
 def refuse(path: Path, reason: str, remedy: str) -> NoReturn:
     """Raise the one-line `KpnError` of a file: `name: reason; remedy.`"""
@@ -93,14 +97,16 @@ def check_tags(path: Path, metadata: Metadata) -> None:
 
 
 def _check_filters(path: Path, metadata: Metadata) -> None:
-    """Refuse a DNG whose CFAPattern has a colour that CFAPlaneColor hasn't.
+    """Refuse a CFAPattern with a colour that isn't among those of the mosaic.
 
-    LibRaw then takes whatever lies in memory for it, another one each time.
+    LibRaw then takes whatever lies in memory for it, another one each time. The colours are
+    those of CFAPlaneColor, or red, green, blue, or (codes of TIFF/EP) the complementary ones.
     """
-    known = set(metadata.picture_integers(Tag.CFA_PLANE_COLOR) or (0, 1, 2))
-    pattern = metadata.picture_integers(Tag.CFA_PATTERN)
-    if metadata.is_dng and not known.issuperset(pattern):
-        refuse(path, f"its colour filters {pattern} are none of its colours", _COPY_AGAIN)
+    planes = frozenset(metadata.picture_integers(Tag.CFA_PLANE_COLOR))
+    pattern = frozenset(metadata.picture_integers(Tag.CFA_PATTERN))
+    if not (pattern <= (planes or _RED_GREEN_BLUE) or (not planes and pattern in _COMPLEMENTARY)):
+        colours = ", ".join(map(str, sorted(pattern)))
+        refuse(path, f"its colour filters ({colours}) are none of its colours", _COPY_AGAIN)
 
 
 def refuse_demosaiced(path: Path) -> NoReturn:

@@ -264,6 +264,15 @@ XTRANS = "GGRGGBGGBGGRBRGRBGGGBGGRGGRGGBRBGBRG"
 QUAD = "RRGGRRGGGGBBGGBB"
 
 
+@pytest.mark.parametrize("pattern", [(0, 1, 1, 16), (0, 1, 1, 4), (3, 4, 5, 0)])
+def test_filters_of_no_colour_are_refused_where_libraw_takes_what_lies_in_memory(tmp_path, pattern):
+    tags = [(50706, 1, 4, (1, 4, 0, 0), True), (33421, 3, 2, (2, 2), True),
+            (33422, 1, 4, bytes(pattern), True)]  # fmt: skip
+    path = tmp_path / "a.dng"
+    tifffile.imwrite(path, noise_mosaic(), photometric=32803, metadata=None, extratags=tags)
+    assert "none of its colours" in refusal(path)
+
+
 @pytest.mark.parametrize(
     ("side", "colours", "named"),
     [(6, XTRANS, "X-Trans"), (4, QUAD, "RRGG"), (2, "CMYG", "GMCY")],
