@@ -3,8 +3,8 @@
 A whole picture takes LibRaw 20 bytes and more a pixel, and one core. So bands of it, as little
 DNGs in memory, are developed beside each other. Demosaicing looks a few pixels far, hence
 `_MARGIN`; and LibRaw's DHT asks for each channel's extremes in all of its picture and for its
-first pixel, hence `_extremes`. With both, the bands are the whole's, bit by bit
-(tests/test_develop.py).
+first pixel, hence `_extremes`. With both, the bands are the whole's; but for some ten pixels
+that DHT now and then decides otherwise, given the same mosaic twice (tests/test_develop.py).
 """
 
 from __future__ import annotations
