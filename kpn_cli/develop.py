@@ -3,8 +3,9 @@
 A whole picture takes LibRaw 20 bytes and more a pixel, and one core. So bands of it, as little
 DNGs in memory, are developed beside each other. Demosaicing looks a few pixels far, hence
 `_MARGIN`; and LibRaw's DHT asks for each channel's extremes in all of its picture and for its
-first pixel, hence `_extremes`. With both, the bands are the whole's; but for some ten pixels
-that DHT now and then decides otherwise, given the same mosaic twice (tests/test_develop.py).
+first pixel, hence `_extremes`. With both, the bands are the whole's, bit by bit
+(tests/test_develop.py). Each is developed by one thread: where LibRaw is built with OpenMP, DHT's
+threads read rows that others are changing, and some pixels come out one way or the other.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rawpy
+from threadpoolctl import ThreadpoolController
 
 from . import dng, tiff
 from .dng_pictures import mosaic_ifd
@@ -227,7 +229,8 @@ def _postprocess(
         with rawpy.RawPy() as raw:
             raw.open_buffer(io.BytesIO(tiff.encode([ifd])))
             raw.unpack()
-            return raw.postprocess(_parameters(info, black, white, **options))
+            with _openmp().limit(limits=1, user_api="openmp"):  # of this thread alone
+                return raw.postprocess(_parameters(info, black, white, **options))
     except rawpy.LibRawError as error:
         raise KpnError(
             f"{info.path}: LibRaw cannot develop it: {_reason(error)}. Choose --format dng."
@@ -260,6 +263,12 @@ def _looked_up(table: np.ndarray, index: np.ndarray) -> np.ndarray:
         part = slice(start, start + _AT_ONCE)
         values[part] = table[indices[part]]
     return result
+
+
+@cache
+def _openmp() -> ThreadpoolController:
+    """The OpenMP libraries of this process; to find them takes milliseconds."""
+    return ThreadpoolController()
 
 
 def _reason(error: Exception) -> str:
