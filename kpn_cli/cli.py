@@ -15,6 +15,7 @@ import click
 from . import __version__, cli_research, console
 from .cli_options import DEVICE, JSON, PATHS, PRECISION, WEIGHTS
 from .errors import KpnError
+from .startup import swift_imports
 
 if TYPE_CHECKING:
     from .noise import NoiseModel
@@ -170,9 +171,10 @@ def denoise(
     if no_group and burst_size is not None:
         raise click.UsageError("--burst-size and --no-group exclude each other")
     console.let_first_speak()
-    from . import calibration, jobs
-    from .options import Options
-    from .plan import Grouping
+    with swift_imports():
+        from . import calibration, jobs
+        from .options import Options
+        from .plan import Grouping
 
     try:
         options = Options(
@@ -304,11 +306,12 @@ def info(files: tuple[Path, ...], as_json: bool) -> None:
 @WEIGHTS
 def demo(output: Path, gain: str, device: str, weights: Path | None) -> None:
     """Make a noisy burst from a bundled picture, denoise it, show before and after."""
-    from . import demo as demonstration
-    from . import pipeline
-    from .develop import develop
-    from .options import Options
-    from .raw import read_info, read_planes
+    with swift_imports():
+        from . import demo as demonstration
+        from . import pipeline
+        from .develop import develop
+        from .options import Options
+        from .raw import read_info, read_planes
 
     scene = demonstration.bundled_scene()
     frames, truth = demonstration.write_burst(scene, output / "burst", gain=int(gain))

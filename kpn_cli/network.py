@@ -97,7 +97,10 @@ class KPN(nn.Module):
         self.widen = nn.Conv2d(widths[0], config.head, 1)
         pixels = config.output == "pixels"
         taps = 4 if pixels else (config.frames + config.wide) * config.kernel**2
-        self.head_weight = nn.Parameter(torch.randn(taps, config.head) * 1e-3)
+        head = torch.empty(taps, config.head)
+        if not head.is_meta:  # where random numbers would cost a second of imports
+            head.normal_().mul_(1e-3)
+        self.head_weight = nn.Parameter(head)
         self.head_bias = nn.Parameter(torch.zeros(taps))
 
     def forward(self, burst: Tensor, shot: Tensor, read: Tensor) -> Tensor:

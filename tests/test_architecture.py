@@ -35,7 +35,7 @@ ORDER = [
     *("handheld", "dataset"),
     *("losses", "train_config", "validation", "run", "board", "train"),
     *("classical", "evaluate", "battery"),
-    *("demo", "console", "cli_options", "cli_research", "cli", "__main__"),
+    *("demo", "startup", "console", "cli_options", "cli_research", "cli", "__main__"),
 ]
 
 #: What using a network must not need.
