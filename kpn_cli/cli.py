@@ -109,7 +109,7 @@ def _parse_formats(context: click.Context, option: click.Parameter, text: str) -
 @click.option(
     "--tile",
     type=click.IntRange(64),
-    help="Side of a tile in pixels; default: 768, or less where memory is short.",
+    help="Side of a tile in pixels; default: 1536, or less where memory is short.",
 )
 @WEIGHTS
 @click.option(

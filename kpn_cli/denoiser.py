@@ -14,13 +14,13 @@ from .device import autocast
 from .frame import Frame, coefficients
 from .guard import guarded
 from .lineup import LineUp, aligned_part, line_up
-from .merge import merge, restore
+from .merge import Merged, merge, restore_in_bands
 from .network import KPN
 from .noise import NoiseModel
 
 #: Side of a tile in sensor pixels, chosen by `--tile`; the network's working memory grows
 #: with its square.
-DEFAULT_TILE = 768
+DEFAULT_TILE = 1536
 SMALLEST_TILE = 96
 #: Bytes that the network takes for a cell of a tile and its halo, besides those for each frame:
 #: the most that was measured, in float32, rounded up (`benchmarks/memory.py`).
@@ -31,9 +31,9 @@ _SHARE = 0.5
 #: network that ships sees further; what that changes is lost in the noise that is left
 #: (tests/test_denoiser.py has the bound).
 _HALO = 32
-#: The noise that is left is told from a square of so many cells in each tile, and from
-#: so many trials.
-_TRIED, _NOISES = 96, 4
+#: The noise that is left is told from the middle of each tile, a part of so much of its
+#: sides (the reciprocal), and from so many trials.
+_TRIED, _NOISES = 4, 4
 
 
 @dataclass(frozen=True)
@@ -100,19 +100,10 @@ def denoise_frames(
 
     def process(rows: slice, columns: slice) -> np.ndarray:
         burst = aligned_part(frames, shifts, rows, columns)[None]
-        with torch.inference_mode():
-            parts = []
-            for members in together:
-                with autocast(device, dtype):
-                    parts.append(restore(network, burst[:, members], *told))
-            clean = torch.stack([part.clean for part in parts]).mean(0)
-            kernels = [part.kernels for part in parts if part.kernels is not None]
-            own = _own_weight(kernels, together) if kernels else torch.zeros_like(clean[:, 0])
-            clean, share = guarded(clean, burst[:, 0], own, *allowed)
-            kept = float("nan")
-            if kernels:
-                trial = _noise_left(kernels, together, len(frames))
-                kept = float(share.square().mean()) * trial + float((1 - share).square().mean())
+        with torch.inference_mode(), autocast(device, dtype):
+            merged, trial = _merge_groups(network, burst, told, together)
+            clean, share = guarded(merged.clean, burst[:, 0], merged.own, *allowed)
+            kept = float(share.square().mean()) * trial + float((1 - share).square().mean())
         left.append((kept, 1 - float(share.mean()), share.numel()))
         return clean[0].cpu().numpy()
 
@@ -124,34 +115,50 @@ def denoise_frames(
     )
 
 
-def _own_weight(kernels: Sequence[Tensor], together: Sequence[list[int]]) -> Tensor:
-    """Weight of the reference's own sample in the mean of the groups, `(batch, height, width)`."""
-    weights = []
-    for some, members in zip(kernels, together, strict=True):
-        centre, count = some.shape[2] // 2, len(members)
-        weight = some[:, 0, centre] / count
-        # The other taps of the wide kernel are too far away to have a part of it.
-        weights.append(weight * some[:, count, centre] if some.shape[1] > count else weight)
-    return torch.stack(weights).mean(0)
+def _merge_groups(
+    network: KPN,
+    burst: Tensor,
+    told: tuple[Tensor, Tensor],
+    together: Sequence[list[int]],
+) -> tuple[Merged, float]:
+    """Merge the groups of a burst, and the groups' results.
+
+    Returns:
+        The mean of the groups, and the variance it would leave of noise of variance 1; NaN
+        where no kernels tell.
+    """
+    if network.config.output == "pixels":
+        clean = torch.stack([network(burst[:, members], *told) for members in together]).mean(0)
+        return Merged(clean, torch.zeros_like(clean[:, 0])), float("nan")
+    parts, trials = [], []
+    for members in together:
+        frames = burst[:, members]
+        x, weights = network.seen(frames, *told)
+        parts.append(restore_in_bands(network, frames, x, weights))
+        trials.append(_middle_kernels(network, x, weights))
+    clean, own = (torch.stack(values).mean(0) for values in zip(*parts, strict=True))
+    return Merged(clean, own), _noise_left(trials, together, burst.shape[1])
+
+
+def _middle_kernels(network: KPN, x: Tensor, weights: Tensor) -> Tensor:
+    """Kernels of the middle of a tile."""
+    rows, columns = (
+        slice(side // 2 - side // (2 * _TRIED), side // 2 + side // (2 * _TRIED) + 1)
+        for side in x.shape[-2:]
+    )
+    return network.kernels(x[..., rows, columns], weights[..., rows, columns])
 
 
 def _noise_left(kernels: Sequence[Tensor], together: Sequence[list[int]], count: int) -> float:
     """Variance that the groups' kernels leave, in the mean, of noise of variance 1.
 
-    Tried out on noise in the middle of the tile: kernels that follow on each other have no
-    short formula.
+    Tried out: kernels that follow on each other have no short formula.
     """
-    height, width = kernels[0].shape[-2:]
-    rows, columns = (
-        slice(max(side - _TRIED, 0) // 2, (side + min(side, _TRIED)) // 2)
-        for side in (height, width)
-    )
     generator = torch.Generator().manual_seed(0)
-    size = (rows.stop - rows.start, columns.stop - columns.start)
+    size = kernels[0].shape[-2:]
     noise = torch.randn(1, count, _NOISES, *size, generator=generator).to(kernels[0])
     merged = [
-        merge(noise[:, members], some[..., rows, columns])
-        for some, members in zip(kernels, together, strict=True)
+        merge(noise[:, members], some) for some, members in zip(kernels, together, strict=True)
     ]
     return float(torch.stack(merged).mean(0).square().mean())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import product
 from typing import NamedTuple
 
@@ -9,11 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .network import KPN
+
 #: Distance between the taps of the wide kernel, in cells: the first kernels have made
 #: neighbours closer than that alike.
 WIDE = 3
 #: Samples of a burst that are filtered together, so that they stay in the cache.
 _CACHED = 2**18
+#: Kernels that are made and used together: 16 MB of them.
+_BAND = 2**22
 
 
 class _FilterFrames(torch.autograd.Function):
@@ -79,9 +84,12 @@ def filter_frames(burst: Tensor, kernels: Tensor, dilation: int = 1) -> Tensor:
         `(batch, count, planes, height, width)`.
     """
     reach = round(kernels.shape[2] ** 0.5) // 2 * dilation
+    return _FilterFrames.apply(_padded(burst, reach), kernels, dilation)
+
+
+def _padded(burst: Tensor, reach: int) -> Tensor:
     padded = F.pad(burst.flatten(1, 2), (reach,) * 4, mode="replicate")
-    padded = padded.unflatten(1, burst.shape[1:3])
-    return _FilterFrames.apply(padded, kernels, dilation)
+    return padded.unflatten(1, burst.shape[1:3])
 
 
 def merge(burst: Tensor, kernels: Tensor) -> Tensor:
@@ -136,3 +144,54 @@ def restore(network: nn.Module, burst: Tensor, shot: Tensor, read: Tensor) -> Re
     if written.dim() == 4:
         return Restored(written, None, None)
     return _merged(burst, written)
+
+
+class Merged(NamedTuple):
+    """A clean burst, without the kernels that made it.
+
+    Attributes:
+        clean: `(batch, planes, height, width)`.
+        own: `(batch, height, width)`, the weight of the reference's own sample in it.
+    """
+
+    clean: Tensor
+    own: Tensor
+
+
+def restore_in_bands(network: KPN, burst: Tensor, x: Tensor, weights: Tensor) -> Merged:
+    """Merge a burst under kernels that are made for some rows at a time, used and forgotten.
+
+    Kernels are 900 bytes a cell: of a whole tile they would fill the memory, and no cache
+    would hold them between being made and being used. Not for training.
+
+    Args:
+        network: writes kernels.
+        burst: as in `restore`.
+        x, weights: what the network has `KPN.seen` in it.
+    """
+    batch, count, planes, height, width = burst.shape
+    side = network.config.kernel
+    clean = burst.new_empty(batch, planes, height, width)
+    own = burst.new_empty(batch, height, width)
+
+    def filtered(picture: Tensor, dilation: int, **which: bool) -> Iterator[tuple]:
+        reach = side // 2 * dilation
+        padded = _padded(picture, reach)
+        step = max(_BAND // (width * picture.shape[1] * side**2), 1)
+        for top in range(0, height, step):
+            band = slice(top, min(top + step, height))
+            kernels = network.kernels(x[:, :, band], weights[:, :, band], **which)
+            under = padded[:, :, :, top : band.stop + 2 * reach]
+            yield band, kernels, _FilterFrames.apply(under, kernels, dilation)
+
+    for band, kernels, done in filtered(burst, 1, wide=False):
+        clean[:, :, band] = done.mean(1)
+        own[:, band] = kernels[:, 0, side**2 // 2] / count
+    if not network.config.wide:
+        return Merged(clean, own)
+    wider = torch.empty_like(clean)
+    for band, kernels, done in filtered(clean[:, None], WIDE, frames=False):
+        wider[:, :, band] = done[:, 0]
+        # The other taps are too far away to have a part of the reference's own sample.
+        own[:, band] *= kernels[:, 0, side**2 // 2]
+    return Merged(wider, own)

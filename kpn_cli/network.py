@@ -117,25 +117,53 @@ class KPN(nn.Module):
             sums to 1. With `config.output` "pixels": the clean planes,
             `(batch, 4, height, width)`.
         """
+        x, weights = self.seen(burst, shot, read)
+        if self.config.output == "pixels":
+            return self._pixels(x, burst, weights, features.sigma_map(burst[:, 0], shot, read))
+        return self.kernels(x, weights)
+
+    def seen(self, burst: Tensor, shot: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the kernels of a burst are written from.
+
+        Args:
+            burst, shot, read: as in `forward`.
+
+        Returns:
+            `(batch, config.head, height, width)` and the frames' robust weights,
+            `(batch, count, height, width)`.
+        """
         if self.config.blind:
             shot, read = (torch.full_like(shot, value) for value in _BLIND)
-        count, (height, width) = burst.shape[1], burst.shape[-2:]
+        height, width = burst.shape[-2:]
         shown, weights = features.prepare(burst, shot, read, self.config.frames)
         stride = self.config.stride
         shown = F.pad(shown, (0, -width % stride, 0, -height % stride), mode="replicate")
         x = self._unet(shown.contiguous(memory_format=torch.channels_last))
-        x = x[..., :height, :width]
-        if self.config.output == "pixels":
-            return self._pixels(x, burst, weights, features.sigma_map(burst[:, 0], shot, read))
-        kernels = self._corrections(x, count)
+        return x[..., :height, :width], weights
+
+    def kernels(
+        self, x: Tensor, weights: Tensor, *, frames: bool = True, wide: bool = True
+    ) -> Tensor:
+        """Return kernels as `forward` does, of any rows of what is `seen`.
+
+        Args:
+            x, weights: rows of what `seen` has returned.
+            frames, wide: whether those of the frames, and the wide one if there is one,
+                are wanted.
+        """
+        count, (height, width) = weights.shape[1], weights.shape[-2:]
+        side = self.config.kernel**2
+        parts = [slice(0, count * side)] if frames else []
+        if wide and self.config.wide:
+            parts.append(slice(self.config.frames * side, None))
+        kernels = self._corrections(x, parts).unflatten(1, (-1, side))
         # In place and behind autograd's back: the base is a constant, neither
         # backward reads the kernels, and a copy of them costs as much as the merge.
-        base = weights * (count / weights.sum(1, keepdim=True))
-        centre = self.config.kernel**2 // 2
-        kernels = kernels.unflatten(1, (-1, self.config.kernel**2))
-        constant = kernels.detach()[:, :, centre]
-        constant[:, :count].add_(base.flatten(2))
-        constant[:, count:].add_(1)
+        constant = kernels.detach()[:, :, side // 2]
+        if frames:
+            base = weights * (count / weights.sum(1, keepdim=True))
+            constant[:, :count].add_(base.flatten(2))
+        constant[:, count if frames else 0 :].add_(1)
         return kernels.unflatten(3, (height, width))
 
     def _unet(self, x: Tensor) -> Tensor:
@@ -157,18 +185,14 @@ class KPN(nn.Module):
             added = torch.einsum("bchw,pc->bphw", x.float(), self.head_weight)
             return mean + sigma * (added + self.head_bias[:, None, None])
 
-    def _corrections(self, x: Tensor, count: int) -> Tensor:
+    def _corrections(self, x: Tensor, parts: list[slice]) -> Tensor:
         """Corrections to the kernels, `(batch, taps, height * width)`.
 
-        They sum to zero at every cell, over all frames, and over the wide kernel. The
-        projection is linear, so it is done on the weights, once, and not on
-        the pixels. In float32: in bf16 the rounding of 200 weights would leave
+        They sum to zero at every cell over each part of the head: over all frames, and over
+        the wide kernel. The projection is linear, so it is done on the weights, once, and
+        not on the pixels. In float32: in bf16 the rounding of 200 weights would leave
         their sum off by a thousandth, which shows as noise in clean pictures.
         """
-        side = self.config.kernel**2
-        parts = [slice(0, count * side)]
-        if self.config.wide:
-            parts.append(slice(self.config.frames * side, None))
         weights = [self.head_weight[part] for part in parts]
         biases = [self.head_bias[part] for part in parts]
         weight = torch.cat([part - part.mean(0) for part in weights])

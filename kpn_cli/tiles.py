@@ -37,15 +37,18 @@ def spans(length: int, tile: int, halo: int, grid: int = 1) -> list[Span]:
 
     Args:
         length: of the axis, at least 1.
-        tile: samples a tile adds, without halo; rounded up to a multiple of `grid`, and
-            to the halo, for a tile hands over to one neighbour at a time.
+        tile: samples a tile adds, without halo, at most; rounded up to a multiple of `grid`,
+            and to the halo, for a tile hands over to one neighbour at a time. Tiles are as
+            few as that allows, and as equal.
         halo: samples a tile sees beyond these on either side; a multiple of `grid` too.
         grid: tiles start at multiples of it, so that a network that halves its
             input sees the same phase in a tile as in the whole picture.
     """
     tile, halo = (-(-max(value, 1) // grid) * grid for value in (tile, halo))
     tile = max(tile, halo)
-    edges = [*range(0, length, tile), length]
+    number = -(-length // tile)
+    step = max(-(-length // (number * grid)) * grid, halo)  # not above `tile`, on the grid too
+    edges = [*range(0, length, step), length]
     if len(edges) > 2 and edges[-1] - edges[-2] < halo:  # too short to hand over within
         del edges[-2]
     ramp = max(halo / 2, 0.5)
