@@ -19,6 +19,10 @@ from .noise import NoiseModel
 TILE = 16
 #: Tiles that are looked at together: their windows fit into a cache.
 _AT_ONCE = 512
+#: Where so large a share of the tiles is compared at one shift, the whole picture is.
+_WORTH = 0.25
+#: Samples that several steps are done to before the next ones: they stay in a cache.
+_CACHED = 2**17
 #: How far a tile's cost looks beyond it on each side: twice the samples at high noise.
 _SURROUND = 4
 #: Largest shift in cells, either way: 128 sensor pixels.
@@ -75,7 +79,12 @@ def _whole_cost(reference: Tensor, frame: Tensor, y: int, x: int) -> float:
     height, width = reference.shape
     mine = reference[max(-y, 0) : height - max(y, 0), max(-x, 0) : width - max(x, 0)]
     theirs = frame[max(y, 0) : height - max(-y, 0), max(x, 0) : width - max(-x, 0)]
-    return _LARGE * float((mine - theirs).square_().mul_(0.5 / _LARGE).log1p_().mean())
+    step = max(_CACHED // mine.shape[1], 1)
+    parts = [
+        (one - other).square_().mul_(0.5 / _LARGE).log1p_().sum()
+        for one, other in zip(mine.split(step), theirs.split(step), strict=True)
+    ]
+    return _LARGE * float(torch.stack(parts).sum()) / mine.numel()
 
 
 def _whole_shift(
@@ -96,11 +105,18 @@ def _whole_shift(
     return found
 
 
+def _sums(surrounded: Tensor) -> Tensor:
+    """Sum over the window of each tile, `(tiles,)`, of what `_Tiles._surrounded` has made."""
+    side = TILE + 2 * _SURROUND
+    return F.avg_pool2d(surrounded[None], side, TILE, divisor_override=1).flatten()
+
+
 class _Tiles:
     """The tiles of one level, row by row, and their costs against a frame.
 
-    Their windows are cut out as they are needed, `_AT_ONCE` tiles at a time: all of them
-    together would be several times the picture, and in no cache.
+    Where many are compared at one shift, that is done in the whole picture at once. Else their
+    windows are cut out as they are needed, `_AT_ONCE` tiles at a time: all of them together
+    would be several times the picture, and in no cache.
 
     Attributes:
         rows, columns: of the grid of tiles.
@@ -119,14 +135,16 @@ class _Tiles:
             indexing="ij",
         )
         self._top, self._left = row.flatten() * TILE, column.flatten() * TILE
-        insides = [self._inside(chosen).sum((1, 2)) for chosen in self._parts(self._all())]
-        self.deviation = (2 * torch.cat(insides)).sqrt()
+        inside, picture = self._surrounded()
+        picture.fill_(1)
+        self.deviation = (2 * _sums(inside)).sqrt()
 
-    def _all(self) -> Tensor:
-        return torch.arange(len(self._top), device=self._top.device)
-
-    def _parts(self, chosen: Tensor) -> tuple[Tensor, ...]:
-        return chosen.split(_AT_ONCE)
+    def _surrounded(self) -> tuple[Tensor, Tensor]:
+        """Zeros that hold all tiles' windows, and the view of them that is the picture."""
+        sides = (TILE * number + 2 * _SURROUND for number in (self.rows, self.columns))
+        zeros = self._reference.new_zeros(*sides)
+        height, width = self._reference.shape
+        return zeros, zeros[_SURROUND:, _SURROUND:][:height, :width]
 
     def _side(self, margin: int = 0) -> Tensor:
         reach = _SURROUND + margin
@@ -163,8 +181,22 @@ class _Tiles:
         Returns:
             `((2 * margin + 1) ** 2, chosen)`, row by row of the further shifts.
         """
+        own = shifts[chosen]
+        common = own.mode(0).values
+        together = (own == common).all(1)
+        if int(together.sum()) < _WORTH * len(shifts):
+            return self._costs_one_by_one(frame, shifts, chosen, margin)
+        costs = self._costs_at(frame, common, margin)[:, chosen]
+        apart = (~together).nonzero()[:, 0]
+        if len(apart):
+            costs[:, apart] = self._costs_one_by_one(frame, shifts, chosen[apart], margin)
+        return costs
+
+    def _costs_one_by_one(
+        self, frame: Tensor, shifts: Tensor, chosen: Tensor, margin: int
+    ) -> Tensor:
         found = []
-        for part in self._parts(chosen):
+        for part in chosen.split(_AT_ONCE):
             mine, inside = self._windows(self._reference, part), self._inside(part)
             theirs = self._windows(frame, part, shifts, margin)
             side = mine.shape[1]
@@ -180,13 +212,35 @@ class _Tiles:
             )
         return torch.cat(found, 1)
 
+    def _costs_at(self, frame: Tensor, shift: Tensor, margin: int) -> Tensor:
+        """Costs of all tiles at one shift and those up to `margin` from it."""
+        height, width = self._reference.shape
+        y, x = shift.tolist()
+        reach = max(abs(y), abs(x)) + margin
+        padded = F.pad(frame[None, None], (reach,) * 4, mode="replicate")[0, 0]
+        top, left = reach + y - margin, reach + x - margin
+        moved = [
+            padded[row : row + height, column : column + width]
+            for row in range(top, top + 2 * margin + 1)
+            for column in range(left, left + 2 * margin + 1)
+        ]
+        squares, picture = self._surrounded()
+        costs = []
+        for one in moved:
+            torch.sub(one, self._reference, out=picture).square_()
+            costs.append(_sums(squares).mul_(0.5))
+        return torch.stack(costs)
+
     def choose(self, frame: Tensor, first: Tensor, candidates: list[Tensor]) -> Tensor:
         """Of several `(tiles, 2)` shifts, the cheapest; `first` unless one is clearly better."""
-        shifts = first.clone()
-        cost = self._costs(frame, first, self._all())[0] - _LOYALTY * self.deviation
+        every = torch.arange(len(first), device=first.device)
+        shifts, tried = first.clone(), [first]
+        cost = self._costs(frame, first, every)[0] - _LOYALTY * self.deviation
         for candidate in candidates:
             # Most neighbours move alike: only where they don't is there something to look up.
-            other = (candidate != shifts).any(1).nonzero()[:, 0]
+            new = torch.stack([(candidate != one).any(1) for one in tried]).all(0)
+            tried.append(candidate)
+            other = new.nonzero()[:, 0]
             if len(other) == 0:
                 continue
             there = self._costs(frame, candidate, other)[0]
@@ -197,7 +251,8 @@ class _Tiles:
 
     def step(self, frame: Tensor, shifts: Tensor) -> Tensor:
         """Move each tile by up to one cell either way where that is clearly better."""
-        costs = self._costs(frame, shifts, self._all(), margin=1)
+        every = torch.arange(len(shifts), device=shifts.device)
+        costs = self._costs(frame, shifts, every, margin=1)
         costs[4] -= _LOYALTY * self.deviation  # staying
         best = costs.argmin(0)
         return shifts + torch.stack([best // 3 - 1, best % 3 - 1], 1)
@@ -247,7 +302,7 @@ class Aligner:
             whole = (2 * whole[0], 2 * whole[1])
             reach = REACH >> (len(levels) - 1) if shifts is None else 1
             whole = _whole_shift(reference, moved, whole, reach)
-            first = torch.tensor(whole, device=frame.device).expand(tiles.rows * tiles.columns, 2)
+            first = torch.tensor(whole, device=frame.device).repeat(tiles.rows * tiles.columns, 1)
             if shifts is not None:
                 expected = tiles.from_coarser(shifts)
                 first = tiles.choose(moved, first, [expected, *tiles.neighbours(expected)])
@@ -273,11 +328,24 @@ def shifted(planes: Tensor, shifts: Tensor, rows: slice, columns: slice) -> Tens
         samples would agree with a flat reference, and their common noise show as streaks.
     """
     _, height, width = planes.shape
-    y = torch.arange(rows.start, rows.stop, device=planes.device)[:, None]
-    x = torch.arange(columns.start, columns.stop, device=planes.device)[None, :]
-    there = shifts[y // TILE, x // TILE]
-    y, x = _mirror(y + there[..., 0], height), _mirror(x + there[..., 1], width)
-    return planes.flatten(1)[:, y * width + x]
+    if planes.dtype == torch.uint16:  # which cannot be indexed
+        return shifted(planes.view(torch.int16), shifts, rows, columns).view(torch.uint16)
+    y = torch.arange(rows.start, rows.stop, device=planes.device)
+    x = torch.arange(columns.start, columns.stop, device=planes.device)
+    grid = shifts[rows.start // TILE : -(-rows.stop // TILE)]
+    grid = grid[:, columns.start // TILE : -(-columns.stop // TILE)]
+    # Most tiles move alike: they are copied line by line, and only the others cell by cell.
+    common = grid.flatten(0, 1).mode(0).values
+    part = planes[:, _mirror(y + common[0], height)][:, :, _mirror(x + common[1], width)]
+    apart = (grid != common).any(-1)
+    if apart.any():
+        cells = apart[y // TILE - y[0] // TILE][:, x // TILE - x[0] // TILE]
+        down, across = cells.nonzero(as_tuple=True)
+        there = shifts[y[down] // TILE, x[across] // TILE]
+        own_y = _mirror(y[down] + there[:, 0], height)
+        own_x = _mirror(x[across] + there[:, 1], width)
+        part[:, down, across] = planes.flatten(1)[:, own_y * width + own_x]
+    return part
 
 
 def _mirror(index: Tensor, length: int) -> Tensor:

@@ -30,7 +30,8 @@ class Frame:
     def linear(self, samples: Tensor) -> Tensor:
         """Map samples `(4, ...)` of this frame to float32, 0 = black, 1 = white level."""
         black = torch.tensor(self.black, device=samples.device).view(4, *[1] * (samples.dim() - 1))
-        return (samples.float() - black) * (self.gain / (self.white - black))
+        linear = samples.to(torch.float32, copy=True)
+        return linear.sub_(black).mul_(self.gain / (self.white - black))
 
     def planes(self) -> np.ndarray:
         """Return all of it, linear: `(4, height, width)` float32."""
