@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +65,77 @@ def groups(count: int, most: int) -> list[list[int]]:
     return [[0, *range(1 + first, count, number)] for first in range(number)]
 
 
+@dataclass(frozen=True)
+class Part:
+    """What becomes of a part of the picture.
+
+    Attributes:
+        burst: `(1, frames, 4, rows, columns)`, linear, over the reference.
+        clean: `(1, 4, rows, columns)`.
+        kernels: of each group of frames, `(1, members, K*K, rows, columns)`, and one kernel
+            more where there is a wide one; none from a network that writes pixels.
+        share: `(1, 1, rows, columns)` of what the kernels made in `clean`; the rest is the
+            reference (`guard.guarded`).
+    """
+
+    burst: Tensor
+    clean: Tensor
+    kernels: list[Tensor]
+    share: Tensor
+
+
+class Merger:
+    """Merges frames, part by part; more than the network takes, in groups.
+
+    Each group has the reference in it, and the groups' results are averaged.
+
+    Attributes:
+        told: shot and read noise as the network is told them, `(1, 4)` each.
+        groups: the frames' numbers, group by group.
+    """
+
+    def __init__(
+        self,
+        network: KPN,
+        frames: Sequence[Frame],
+        shifts: Sequence[Tensor],
+        noise: NoiseModel,
+        *,
+        strength: float = 1.0,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """See `denoise_frames`."""
+        self._network, self._frames, self._shifts = network, frames, shifts
+        self._device, self._dtype = frames[0].samples.device, dtype
+        self.told = coefficients(noise.with_strength(strength), self._device)
+        # Who wants more noise taken away accepts that more of the rest goes with it.
+        self._allowed = coefficients(noise.with_strength(max(strength, 1.0)), self._device)
+        self.groups = groups(len(frames), network.config.frames)
+
+    def part(self, rows: slice, columns: slice) -> Part:
+        """Merge a part of the picture, given in cells."""
+        burst = aligned_part(self._frames, self._shifts, rows, columns)[None]
+        with torch.inference_mode():
+            parts = []
+            for members in self.groups:
+                with autocast(self._device, self._dtype):
+                    parts.append(restore(self._network, burst[:, members], *self.told))
+            clean = torch.stack([part.clean for part in parts]).mean(0)
+            kernels = [part.kernels for part in parts if part.kernels is not None]
+            own = _own_weight(kernels, self.groups) if kernels else torch.zeros_like(clean[:, 0])
+            clean, share = guarded(clean, burst[:, 0], own, *self._allowed)
+        return Part(burst, clean, kernels, share)
+
+    def noise_left(self, part: Part) -> float:
+        """Share of the reference's noise variance that is left; NaN where no kernels tell."""
+        if not part.kernels:
+            return float("nan")
+        with torch.inference_mode():
+            trial = _noise_left(part.kernels, self.groups, len(self._frames))
+            share = part.share
+            return float(share.square().mean()) * trial + float((1 - share).square().mean())
+
+
 def denoise_frames(
     network: KPN,
     frames: Sequence[Frame],
@@ -78,9 +149,6 @@ def denoise_frames(
 ) -> Denoised:
     """Merge frames into clean planes, the first being the reference.
 
-    More frames than the network takes are merged in groups, each with the reference, and
-    the groups' results averaged.
-
     Args:
         network: on the device of the frames.
         frames: of equal size.
@@ -91,30 +159,14 @@ def denoise_frames(
         tile: side of a tile in sensor pixels; memory grows with its square.
         on_tile: called after each of `tile_count` tiles.
     """
-    device = frames[0].samples.device
-    told = coefficients(noise.with_strength(strength), device)
-    # Who wants more noise taken away accepts that more of the rest goes with it.
-    allowed = coefficients(noise.with_strength(max(strength, 1.0)), device)
-    together = groups(len(frames), network.config.frames)
+    merger = Merger(network, frames, shifts, noise, strength=strength, dtype=dtype)
     left: list[tuple[float, float, int]] = []  # variance, share of the reference, and weight
 
     def process(rows: slice, columns: slice) -> np.ndarray:
-        burst = aligned_part(frames, shifts, rows, columns)[None]
-        with torch.inference_mode():
-            parts = []
-            for members in together:
-                with autocast(device, dtype):
-                    parts.append(restore(network, burst[:, members], *told))
-            clean = torch.stack([part.clean for part in parts]).mean(0)
-            kernels = [part.kernels for part in parts if part.kernels is not None]
-            own = _own_weight(kernels, together) if kernels else torch.zeros_like(clean[:, 0])
-            clean, share = guarded(clean, burst[:, 0], own, *allowed)
-            kept = float("nan")
-            if kernels:
-                trial = _noise_left(kernels, together, len(frames))
-                kept = float(share.square().mean()) * trial + float((1 - share).square().mean())
-        left.append((kept, 1 - float(share.mean()), share.numel()))
-        return clean[0].cpu().numpy()
+        part = merger.part(rows, columns)
+        fallen_back = 1 - float(part.share.mean())
+        left.append((merger.noise_left(part), fallen_back, part.share.numel()))
+        return part.clean[0].cpu().numpy()
 
     out = tiles.blend(process, 4, *frames[0].size, **_cut(network, tile), on_tile=on_tile)
     variances, shares, cells = zip(*left, strict=True)
@@ -188,6 +240,16 @@ def tile_for(free_bytes: int, frames: int, network: KPN) -> int:
     while tile > SMALLEST_TILE and (tile // 2 + 2 * _HALO) ** 2 > cells:
         tile //= 2
     return tile
+
+
+def tile_spans(
+    network: KPN, height: int, width: int, tile: int = DEFAULT_TILE
+) -> Iterator[tuple[tiles.Span, tiles.Span]]:
+    """Yield rows and columns of the tiles of planes, in cells, as `denoise_frames` cuts them."""
+    cut = _cut(network, tile)
+    for rows in tiles.spans(height, **cut):
+        for columns in tiles.spans(width, **cut):
+            yield rows, columns
 
 
 def tile_count(network: KPN, height: int, width: int, tile: int = DEFAULT_TILE) -> int:
