@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from . import __version__, drawing, figures, outputs
+from . import __version__, drawing, map_figures, outputs, place_figures
 from .errors import KpnError
 from .inspection import Inspection
 from .noise_choice import SOURCES
@@ -111,7 +111,7 @@ def _sections(inspection: Inspection) -> list[_Section]:
                 "" if number else "Kernels",
                 _KERNELS if number == 0 else "",
                 f"The frames around pixel {place.x}, {place.y}, and the kernel of each there",
-                lambda place=place: figures.kernels(inspection, place),
+                lambda place=place: place_figures.kernels(inspection, place),
             )
         )
     if len(inspection.infos) > 1:
@@ -121,14 +121,14 @@ def _sections(inspection: Inspection) -> list[_Section]:
                 "Weights",
                 _WEIGHTS,
                 "A map of the weight of each frame in the result",
-                lambda: figures.weights(inspection),
+                lambda: map_figures.weights(inspection),
             ),
             _Section(
                 "shifts",
                 "Alignment",
                 _SHIFTS,
                 "The path of the frames over the reference, and a map of each frame's tiles",
-                lambda: figures.shifts(inspection),
+                lambda: map_figures.shifts(inspection),
             ),
         ]
     found += [
@@ -137,14 +137,14 @@ def _sections(inspection: Inspection) -> list[_Section]:
             "Trust",
             _TRUST,
             "Maps of the share of the reference frame in the result",
-            lambda: figures.trust(inspection),
+            lambda: map_figures.trust(inspection),
         ),
         _Section(
             "noise",
             "Noise",
             _NOISE,
             "The reference frame, and a map of its noise",
-            lambda: figures.noise(inspection),
+            lambda: map_figures.noise(inspection),
         ),
     ]
     for number, (place, looks) in enumerate(inspection.scaled.items()):
@@ -155,7 +155,7 @@ def _sections(inspection: Inspection) -> list[_Section]:
                     "" if number else "Scaled noise estimates",
                     _SCALES if number == 0 else "",
                     f"The result around pixel {place.x}, {place.y} under each noise estimate",
-                    lambda place=place: figures.noise_scales(inspection, place),
+                    lambda place=place: place_figures.noise_scales(inspection, place),
                 )
             )
     return found

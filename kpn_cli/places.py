@@ -10,6 +10,7 @@ import numpy as np
 from .bayer import RED_OFFSET
 from .develop import upright_size
 from .errors import KpnError
+from .maps import Maps
 from .orientation import sensor_place
 from .raw import RawInfo
 
@@ -19,35 +20,6 @@ _BLOCK = 12
 _LEANED_ON = 0.25
 #: Signals between which a plain surface is one, rather than black or clipped.
 _DARK, _BRIGHT = 0.02, 0.8
-
-
-@dataclass(frozen=True)
-class Maps:
-    """Maps of all the picture, upright, each sample the mean of `cells` x `cells` cells.
-
-    Attributes:
-        cells: see above.
-        weights: `(frames, rows, columns)`, total weight of each frame; they sum to 1.
-        share: `(rows, columns)` of what the kernels made in the result; the rest is the
-            reference's, where the result contradicted it (`guard.guarded`).
-        sigma: `(rows, columns)`, noise of the reference as the network is told it, linear, the
-            root mean square of the four planes.
-        clean, reference: `(4, rows, columns)`, the result and the reference, linear.
-        noise_left: share of the reference's noise variance that is left in the result.
-    """
-
-    cells: int
-    weights: np.ndarray
-    share: np.ndarray
-    sigma: np.ndarray
-    clean: np.ndarray
-    reference: np.ndarray
-    noise_left: float
-
-    @property
-    def fallen_back(self) -> float:
-        """Share of the picture that is the reference's."""
-        return 1 - float(self.share.mean())
 
 
 @dataclass(frozen=True)
