@@ -12,8 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import __version__, cli_research, console
-from .cli_options import DEVICE, JSON, PATHS, PRECISION, WEIGHTS
+from . import __version__, cli_inspect, cli_research, console
+from .cli_options import (
+    DEVICE,
+    JSON,
+    NOISE,
+    PATHS,
+    PRECISION,
+    REFERENCE,
+    STRENGTH,
+    TILE,
+    WEIGHTS,
+)
 from .errors import KpnError
 from .startup import swift_imports
 
@@ -38,24 +48,6 @@ def main() -> None:
 
 
 # --- denoise ----------------------------------------------------------------
-
-
-def _parse_noise(context: click.Context, option: click.Parameter, text: str | None) -> Any:
-    if text is None:
-        return None
-    from .noise import NoiseModel
-
-    try:
-        shot, read = (float(part) for part in text.split(","))
-        return NoiseModel.uniform(shot, read)
-    except ValueError:
-        if Path(text).exists():
-            return Path(text)
-        raise click.BadParameter(
-            "give two numbers, S,O, such as 1e-3,1e-5, or a file that kpn calibrate has written"
-        ) from None
-    except KpnError as error:
-        raise click.BadParameter(str(error)) from None
 
 
 def _parse_formats(context: click.Context, option: click.Parameter, text: str) -> tuple[str, ...]:
@@ -84,33 +76,12 @@ def _parse_formats(context: click.Context, option: click.Parameter, text: str) -
     callback=_parse_formats,
     help="Any of dng, linear (16-bit TIFF), srgb (16-bit TIFF), jpeg.",
 )
-@click.option(
-    "--reference",
-    default="auto",
-    show_default=True,
-    help="Frame whose moment is kept: auto, first, an index from 0 in order of time, or a file.",
-)
-@click.option(
-    "--strength",
-    type=click.FloatRange(0, 4),
-    default=1.0,
-    show_default=True,
-    help="Multiplies the noise sigma the network sees; 0 keeps the reference as it is.",
-)
-@click.option(
-    "--noise",
-    callback=_parse_noise,
-    metavar="S,O|FILE",
-    help="Noise model: variance = S*x + O, x in [0, 1], as in the DNG NoiseProfile; or a file "
-    "of kpn calibrate.",
-)
+@REFERENCE
+@STRENGTH
+@NOISE
 @DEVICE
 @PRECISION
-@click.option(
-    "--tile",
-    type=click.IntRange(64),
-    help="Side of a tile in pixels; default: 1536, or less where memory is short.",
-)
+@TILE
 @WEIGHTS
 @click.option(
     "--gap",
@@ -331,5 +302,10 @@ def demo(output: Path, gain: str, device: str, weights: Path | None) -> None:
     console.print_path(picture)
 
 
-for _command in (cli_research.synth, cli_research.train, cli_research.evaluate):
+for _command in (
+    cli_inspect.inspect,
+    cli_research.synth,
+    cli_research.train,
+    cli_research.evaluate,
+):
     main.add_command(_command)

@@ -25,6 +25,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from .batch import Outcome, Summary
     from .calibration import Calibration
+    from .inspection import Inspection
     from .noise_choice import NoiseReport
     from .pipeline import Result, Stage
     from .plan import Failure, Job, Plan
@@ -88,6 +89,17 @@ def progress_line(progress: TrainProgress) -> str:
     return line
 
 
+def noise_json(noise: NoiseReport) -> dict[str, Any]:
+    """Return the JSON of a noise model and where it came from."""
+    return {
+        "source": noise.source,
+        "shot": noise.model.shot,
+        "read": noise.model.read,
+        "warning": noise.warning,
+        "file": noise.file and str(noise.file),
+    }
+
+
 def burst_json(result: Result) -> dict[str, Any]:
     """Return a burst's entry in the JSON of `kpn denoise`."""
     noise = result.noise
@@ -96,14 +108,7 @@ def burst_json(result: Result) -> dict[str, Any]:
         "frames": [str(path) for path in result.frames],
         "dropped": {str(path): why for path, why in result.dropped.items()},
         "outputs": {name: str(path) for name, path in result.outputs.items()},
-        "noise": noise
-        and {
-            "source": noise.source,
-            "shot": noise.model.shot,
-            "read": noise.model.read,
-            "warning": noise.warning,
-            "file": noise.file and str(noise.file),
-        },
+        "noise": noise and noise_json(noise),
         "noise_left": result.noise_left,
         "shifts": result.shifts,
         "agreement": result.agreement,
@@ -114,6 +119,32 @@ def burst_json(result: Result) -> dict[str, Any]:
         "timings": result.timings,
         "skipped": result.skipped,
     }
+
+
+def show_inspection(found: Inspection) -> None:
+    """Show what was looked at; the paths are printed apart."""
+    note(f"reference   {found.info.path.name}, {_frames(len(found.infos))} used")
+    for path, why in found.dropped.items():
+        note(f"dropped     {path.name}: {why}")
+    note(f"noise       {_show_noise(found.noise)}")
+    if found.noise.warning:
+        note(f"warning     {found.noise.warning}")
+    for place, look in found.looks.items():
+        why = f", {place.why}" if place.why else ""
+        weights = " ".join(f"{weight:.0%}" for weight in look.weights)
+        note(f"at {place.x},{place.y}{why}: weights {weights}; the reference first")
+        for each in found.scaled[place]:
+            note(
+                f"  sigma x {each.scale:g}: radius {each.radius:.1f} px, "
+                f"{each.noise_left**0.5:.1%} of sigma left"
+            )
+
+
+@contextmanager
+def stages() -> Iterator[Callable[[Stage], None]]:
+    """Show a bar for what is being done to one burst."""
+    with bar("reading", None) as move:
+        yield lambda stage: move(description=stage.name, completed=stage.done, total=stage.total)
 
 
 def show_result(result: Result) -> None:
@@ -132,7 +163,9 @@ def show_result(result: Result) -> None:
 
 def _show_noise(noise: NoiseReport) -> str:
     shot, read = (f"{sum(values) / 4:.3g}" for values in (noise.model.shot, noise.model.read))
-    source = _SOURCES[noise.source] + (f" in {noise.file.name}" if noise.file else "")
+    from .noise_choice import SOURCES
+
+    source = SOURCES[noise.source] + (f" in {noise.file.name}" if noise.file else "")
     return f"S={shot} O={read} {source}"
 
 
@@ -327,14 +360,6 @@ def show_calibration(found: Calibration) -> None:
             note(f"warning     {level.note}")
 
 
-_SOURCES = {
-    "given": "as given",
-    "profile": "from the NoiseProfile",
-    "iso": "typical of the ISO",
-    "measured": "measured from the frames",
-}
-
-
 def info_json(found: RawInfo) -> dict[str, Any]:
     """Return a file's entry in the JSON of `kpn info`."""
     from .noise_estimate import from_iso
@@ -363,12 +388,14 @@ def info_json(found: RawInfo) -> dict[str, Any]:
 
 def show_info(row: dict[str, Any]) -> None:
     """Show a file's entry as a table."""
+    from .noise_choice import SOURCES
+
     # Text: what a file says of itself is no markup.
     table = Table(title=Text(row["file"]), show_header=False, title_justify="left")
     for key, value in row.items():
         if key == "noise":
             text = "measured from the burst" if value is None else (
-                f"S {value['shot']} O {value['read']} ({_SOURCES[value['source']]})"
+                f"S {value['shot']} O {value['read']} ({SOURCES[value['source']]})"
             )  # fmt: skip
         else:
             text = "unknown" if value in (None, "") else str(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +65,108 @@ def groups(count: int, most: int) -> list[list[int]]:
     return [[0, *range(1 + first, count, number)] for first in range(number)]
 
 
+@dataclass(frozen=True)
+class Part:
+    """What becomes of a part of the picture.
+
+    Attributes:
+        burst: `(1, frames, 4, rows, columns)`, linear, over the reference.
+        clean: `(1, 4, rows, columns)`.
+        share: `(1, 1, rows, columns)` of what the network made in `clean`; the rest is the
+            reference (`guard.guarded`).
+        seen: what the kernels of each group of frames are written from (`KPN.seen`); empty
+            for a network that writes pixels.
+    """
+
+    burst: Tensor
+    clean: Tensor
+    share: Tensor
+    seen: list[tuple[Tensor, Tensor]]
+
+
+class Merger:
+    """Merges frames, part by part; more than the network takes, in groups.
+
+    Each group has the reference in it, and the groups' results are averaged.
+
+    Attributes:
+        told: shot and read noise as the network is told them, `(1, 4)` each.
+        groups: the frames' numbers, group by group.
+    """
+
+    def __init__(
+        self,
+        network: KPN,
+        frames: Sequence[Frame],
+        shifts: Sequence[Tensor],
+        noise: NoiseModel,
+        *,
+        strength: float = 1.0,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """See `denoise_frames`."""
+        self._network, self._frames, self._shifts = network, frames, shifts
+        self._device, self._dtype = frames[0].samples.device, dtype
+        self.told = coefficients(noise.with_strength(strength), self._device)
+        # Who wants more noise taken away accepts that more of the rest goes with it.
+        self._allowed = coefficients(noise.with_strength(max(strength, 1.0)), self._device)
+        self.groups = groups(len(frames), network.config.frames)
+
+    def part(self, rows: slice, columns: slice) -> Part:
+        """Merge a part of the picture, given in cells."""
+        burst = aligned_part(self._frames, self._shifts, rows, columns)[None]
+        with torch.inference_mode(), autocast(self._device, self._dtype):
+            if self._network.config.output == "pixels":
+                seen = []
+                parts = [self._pixels(burst[:, members]) for members in self.groups]
+            else:
+                seen = [self._network.seen(burst[:, some], *self.told) for some in self.groups]
+                parts = [
+                    restore_in_bands(self._network, burst[:, members], *of_group)
+                    for members, of_group in zip(self.groups, seen, strict=True)
+                ]
+            clean, own = (torch.stack(values).mean(0) for values in zip(*parts, strict=True))
+            clean, share = guarded(clean, burst[:, 0], own, *self._allowed)
+        return Part(burst, clean, share, seen)
+
+    def _pixels(self, burst: Tensor) -> Merged:
+        clean = self._network(burst, *self.told)
+        return Merged(clean, torch.zeros_like(clean[:, 0]))
+
+    def kernels(
+        self, part: Part, rows: slice = slice(None), columns: slice = slice(None)
+    ) -> list[Tensor]:
+        """Return the kernels of each group in some of a part; 900 bytes a cell.
+
+        Returns:
+            `(1, members, K*K, rows, columns)` each, and one kernel more where there is a wide
+            one; none from a network that writes pixels.
+        """
+        with torch.inference_mode():
+            return [
+                self._network.kernels(x[..., rows, columns], weights[..., rows, columns])
+                for x, weights in part.seen
+            ]
+
+    def noise_left(self, part: Part) -> float:
+        """Share of the reference's noise variance that is left; NaN where no kernels tell.
+
+        Tried out in the middle of the part: kernels that follow on each other have no short
+        formula.
+        """
+        if not part.seen:
+            return float("nan")
+        middle = (
+            slice(side // 2 - side // (2 * _TRIED), side // 2 + side // (2 * _TRIED) + 1)
+            for side in part.clean.shape[-2:]
+        )
+        kernels = self.kernels(part, *middle)
+        with torch.inference_mode():
+            trial = _noise_left(kernels, self.groups, len(self._frames))
+            share = part.share
+            return float(share.square().mean()) * trial + float((1 - share).square().mean())
+
+
 def denoise_frames(
     network: KPN,
     frames: Sequence[Frame],
@@ -78,9 +180,6 @@ def denoise_frames(
 ) -> Denoised:
     """Merge frames into clean planes, the first being the reference.
 
-    More frames than the network takes are merged in groups, each with the reference, and
-    the groups' results averaged.
-
     Args:
         network: on the device of the frames.
         frames: of equal size.
@@ -91,21 +190,14 @@ def denoise_frames(
         tile: side of a tile in sensor pixels; memory grows with its square.
         on_tile: called after each of `tile_count` tiles.
     """
-    device = frames[0].samples.device
-    told = coefficients(noise.with_strength(strength), device)
-    # Who wants more noise taken away accepts that more of the rest goes with it.
-    allowed = coefficients(noise.with_strength(max(strength, 1.0)), device)
-    together = groups(len(frames), network.config.frames)
+    merger = Merger(network, frames, shifts, noise, strength=strength, dtype=dtype)
     left: list[tuple[float, float, int]] = []  # variance, share of the reference, and weight
 
     def process(rows: slice, columns: slice) -> np.ndarray:
-        burst = aligned_part(frames, shifts, rows, columns)[None]
-        with torch.inference_mode(), autocast(device, dtype):
-            merged, trial = _merge_groups(network, burst, told, together)
-            clean, share = guarded(merged.clean, burst[:, 0], merged.own, *allowed)
-            kept = float(share.square().mean()) * trial + float((1 - share).square().mean())
-        left.append((kept, 1 - float(share.mean()), share.numel()))
-        return clean[0].cpu().numpy()
+        part = merger.part(rows, columns)
+        fallen_back = 1 - float(part.share.mean())
+        left.append((merger.noise_left(part), fallen_back, part.share.numel()))
+        return part.clean[0].cpu().numpy()
 
     out = tiles.blend(process, 4, *frames[0].size, **_cut(network, tile), on_tile=on_tile)
     variances, shares, cells = zip(*left, strict=True)
@@ -115,45 +207,8 @@ def denoise_frames(
     )
 
 
-def _merge_groups(
-    network: KPN,
-    burst: Tensor,
-    told: tuple[Tensor, Tensor],
-    together: Sequence[list[int]],
-) -> tuple[Merged, float]:
-    """Merge the groups of a burst, and the groups' results.
-
-    Returns:
-        The mean of the groups, and the variance it would leave of noise of variance 1; NaN
-        where no kernels tell.
-    """
-    if network.config.output == "pixels":
-        clean = torch.stack([network(burst[:, members], *told) for members in together]).mean(0)
-        return Merged(clean, torch.zeros_like(clean[:, 0])), float("nan")
-    parts, trials = [], []
-    for members in together:
-        frames = burst[:, members]
-        x, weights = network.seen(frames, *told)
-        parts.append(restore_in_bands(network, frames, x, weights))
-        trials.append(_middle_kernels(network, x, weights))
-    clean, own = (torch.stack(values).mean(0) for values in zip(*parts, strict=True))
-    return Merged(clean, own), _noise_left(trials, together, burst.shape[1])
-
-
-def _middle_kernels(network: KPN, x: Tensor, weights: Tensor) -> Tensor:
-    """Kernels of the middle of a tile."""
-    rows, columns = (
-        slice(side // 2 - side // (2 * _TRIED), side // 2 + side // (2 * _TRIED) + 1)
-        for side in x.shape[-2:]
-    )
-    return network.kernels(x[..., rows, columns], weights[..., rows, columns])
-
-
 def _noise_left(kernels: Sequence[Tensor], together: Sequence[list[int]], count: int) -> float:
-    """Variance that the groups' kernels leave, in the mean, of noise of variance 1.
-
-    Tried out: kernels that follow on each other have no short formula.
-    """
+    """Variance that the groups' kernels leave, in the mean, of noise of variance 1."""
     generator = torch.Generator().manual_seed(0)
     size = kernels[0].shape[-2:]
     noise = torch.randn(1, count, _NOISES, *size, generator=generator).to(kernels[0])
@@ -195,6 +250,16 @@ def tile_for(free_bytes: int, frames: int, network: KPN) -> int:
     while tile > SMALLEST_TILE and (tile // 2 + 2 * _HALO) ** 2 > cells:
         tile //= 2
     return tile
+
+
+def tile_spans(
+    network: KPN, height: int, width: int, tile: int = DEFAULT_TILE
+) -> Iterator[tuple[tiles.Span, tiles.Span]]:
+    """Yield rows and columns of the tiles of planes, in cells, as `denoise_frames` cuts them."""
+    cut = _cut(network, tile)
+    for rows in tiles.spans(height, **cut):
+        for columns in tiles.spans(width, **cut):
+            yield rows, columns
 
 
 def tile_count(network: KPN, height: int, width: int, tile: int = DEFAULT_TILE) -> int:

@@ -26,6 +26,7 @@ from threadpoolctl import ThreadpoolController
 from . import dng, tiff
 from .dng_pictures import mosaic_ifd
 from .errors import KpnError
+from .orientation import BACKWARDS, TURNED, upright
 from .srgb import srgb_encode
 
 if TYPE_CHECKING:
@@ -42,10 +43,6 @@ _MOST_WORKERS = 4
 
 #: Samples that are looked up at once: NumPy makes 64-bit numbers of them first.
 _AT_ONCE = 1 << 20
-
-#: Exif orientations whose rows are the sensor's columns; and those in which the first becomes
-#: the last.
-_TURNED, _BACKWARDS = {5, 6, 7, 8}, {3, 4, 7, 8}
 
 
 def develop(info: RawInfo, planes: np.ndarray, *, linear: bool) -> np.ndarray:
@@ -69,7 +66,7 @@ def develop(info: RawInfo, planes: np.ndarray, *, linear: bool) -> np.ndarray:
 
 def upright_size(info: RawInfo) -> tuple[int, int]:
     """Return rows and columns of a frame's developed picture."""
-    turned = info.orientation in _TURNED
+    turned = info.orientation in TURNED
     return (info.width, info.height) if turned else (info.height, info.width)
 
 
@@ -84,19 +81,19 @@ def bands(
         orientation: Exif's, in the place of the frame's own.
     """
     orientation = orientation or info.orientation
-    axis = 1 if orientation in _TURNED else 0
+    axis = 1 if orientation in TURNED else 0
     side = (info.height, info.width)[axis]
     starts = list(range(0, side, _BAND))
     if len(starts) > 1 and side - starts[-1] < _MARGIN:
         starts.pop()  # the one before takes the rest
     ends = [*starts[1:], side]
     places = list(zip(starts, ends, strict=True))
-    if orientation in _BACKWARDS:
+    if orientation in BACKWARDS:
         places.reverse()
     strip = _extremes(info, planes, axis) if len(places) > 1 else None
 
     def one(place: tuple[int, int]) -> np.ndarray:
-        return _upright(_band(info, planes, axis, place, strip, half), orientation)
+        return upright(_band(info, planes, axis, place, strip, half), orientation)
 
     workers = min(_MOST_WORKERS, _cores(), len(places))
     with ThreadPoolExecutor(workers) as pool:
@@ -112,15 +109,6 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _upright(rgb: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn a picture as its Exif orientation (tag 274) says."""
-    if orientation in _TURNED:
-        rgb = rgb.swapaxes(0, 1)
-    if orientation in _BACKWARDS:
-        rgb = rgb[::-1]
-    return np.ascontiguousarray(rgb[:, ::-1] if orientation in {2, 3, 6, 7} else rgb)
 
 
 def preview(info: RawInfo, planes: np.ndarray) -> np.ndarray:

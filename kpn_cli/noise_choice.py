@@ -16,6 +16,14 @@ from .frame import Frame
 from .noise import NoiseModel, typical_read
 from .raw import RawInfo
 
+#: `NoiseReport.source` -> in words.
+SOURCES = {
+    "given": "as given",
+    "profile": "from the NoiseProfile",
+    "iso": "typical of the ISO",
+    "measured": "measured from the frames",
+}
+
 #: Beyond this factor between two estimates of sigma, one of them is wrong.
 _DISAGREEMENT = 2.0
 

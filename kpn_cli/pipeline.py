@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -33,6 +34,8 @@ from .raw_checks import check_file
 from .weights import load_weights
 from .world import local_device
 from .write import make_folder
+
+T = TypeVar("T")
 
 #: Reads a file: what it says, and its planes `(4, height, width)` uint16.
 Reader = Callable[[Path], "tuple[RawInfo, np.ndarray]"]
@@ -326,19 +329,8 @@ def compute(
     """
     clock = _Clock(loaded.timings)
     info = loaded.infos[0]
-    given = given_noise(info, options.noise)
     make_folder(options.output)  # before the work: it may not be possible
-    frames = [
-        Frame(torch.from_numpy(planes), info.black, info.white).to(engine.device)
-        for info, planes in zip(loaded.infos, loaded.planes, strict=True)
-    ]
-    loaded.planes.clear()
-    found = _line_up(frames, first_guess(info, frames[0], given), on_stage)
-    return_freed_memory()
-    clock.stop("align")
-    noise = given or choose_noise(info, found.frames, found.shifts)
-    return_freed_memory()
-    clock.stop("measure noise")
+    found, noise = line_up(loaded, options, engine.device, on_stage, clock.stop)
     done = _run_network(engine, found, noise.model, options, on_stage)
     return_freed_memory()
     clock.stop("denoise")
@@ -349,7 +341,7 @@ def compute(
         loaded.outputs,
         dropped=loaded.dropped | strangers,
         noise=noise,
-        shifts=[_median_shift(shift) for shift in found.shifts],
+        shifts=[median_shift(shift) for shift in found.shifts],
         agreement=[round(value, 3) for value in found.agreement],
         exposure=[round(value, 4) for value in found.exposure],
         noise_left=done.noise_left,
@@ -360,7 +352,41 @@ def compute(
     return Computed(loaded.mark, info, done, loaded.missing, result)
 
 
-def _line_up(
+def line_up(
+    loaded: Loaded,
+    options: Options,
+    device: torch.device,
+    on_stage: Callable[[Stage], None] = lambda stage: None,
+    on_done: Callable[[str], None] = lambda what: None,
+) -> tuple[lineup.LineUp, NoiseReport]:
+    """Align a burst, whose planes are taken from it, and tell how noisy it is.
+
+    Args:
+        loaded, options: of the burst.
+        device: where to.
+        on_stage: told about progress.
+        on_done: told when "align" and "measure noise" are done.
+
+    Raises:
+        KpnError: if there is no telling its noise.
+    """
+    info = loaded.infos[0]
+    given = given_noise(info, options.noise)
+    frames = [
+        Frame(torch.from_numpy(planes), info.black, info.white).to(device)
+        for info, planes in zip(loaded.infos, loaded.planes, strict=True)
+    ]
+    loaded.planes.clear()
+    found = _aligned(frames, first_guess(info, frames[0], given), on_stage)
+    return_freed_memory()
+    on_done("align")
+    noise = given or choose_noise(info, found.frames, found.shifts)
+    return_freed_memory()
+    on_done("measure noise")
+    return found, noise
+
+
+def _aligned(
     frames: Sequence[Frame], noise: NoiseModel, on_stage: Callable[[Stage], None]
 ) -> lineup.LineUp:
     count = 0
@@ -373,8 +399,8 @@ def _line_up(
     return lineup.line_up(frames, noise, step)
 
 
-def _median_shift(shifts: Tensor) -> tuple[int, int]:
-    """In sensor pixels; a cell is two."""
+def median_shift(shifts: Tensor) -> tuple[int, int]:
+    """Return the median (row, column) of a frame's tiles, in sensor pixels; a cell is two."""
     y, x = (2 * shifts.flatten(0, 1)).cpu().median(0).values.tolist()
     return int(y), int(x)
 
@@ -389,12 +415,34 @@ def _run_network(
     """Merge the frames, in smaller tiles where the memory isn't enough."""
     if options.strength == 0:
         return Denoised(found.frames[0].planes(), 1.0)
-    count = len(found.frames)
-    tile = options.tile or denoiser.tile_for(free_memory(engine.device), count, engine.network)
+
+    def work(tile: int) -> Denoised:
+        return _in_tiles(engine, found, noise, options.strength, tile, on_stage)
+
+    done = in_tiles_that_fit(work, engine, len(found.frames), options.tile)
+    if not np.isfinite(done.planes).all():
+        raise KpnError("the result holds values that are not numbers; check --noise and --weights")
+    return done
+
+
+def in_tiles_that_fit(
+    work: Callable[[int], T], engine: Engine, frames: int, wanted: int | None
+) -> T:
+    """Return `work` of a tile's side, once more with smaller ones where the memory isn't enough.
+
+    Args:
+        work: given the side in sensor pixels.
+        engine: that it uses.
+        frames: how many.
+        wanted: the side to begin with; None to tell from the memory there is.
+
+    Raises:
+        KpnError: if the smallest tiles are too large.
+    """
+    tile = wanted or denoiser.tile_for(free_memory(engine.device), frames, engine.network)
     while True:
         try:
-            done = _in_tiles(engine, found, noise, options.strength, tile, on_stage)
-            break
+            return work(tile)
         except (RuntimeError, MemoryError) as error:
             if not is_lack_of_memory(error):
                 raise
@@ -406,9 +454,6 @@ def _run_network(
         tile = max(tile // 2, denoiser.SMALLEST_TILE)
         if engine.device.type == "cuda":
             torch.cuda.empty_cache()
-    if not np.isfinite(done.planes).all():
-        raise KpnError("the result holds values that are not numbers; check --noise and --weights")
-    return done
 
 
 def _in_tiles(

@@ -16,6 +16,7 @@ ORDER = [
     *(
         "errors",
         "bayer",
+        "orientation",
         "noise",
         "noise_estimate",
         "metadata",
@@ -31,11 +32,14 @@ ORDER = [
     *("burst", "calibration", "flats", "frame", "lineup", "guard", "denoiser"),
     *("options", "noise_choice", "outputs", "pipeline", "decoder", "grouping", "plan"),
     *("batch", "jobs"),
+    *("maps", "looks", "places", "inspection"),
+    *("drawing", "panels", "place_figures", "map_figures", "page"),
     *("photos", "protocol", "synth_config", "motion", "sensor", "synth", "shards"),
     *("handheld", "dataset"),
     *("losses", "train_config", "validation", "run", "board", "train"),
     *("classical", "evaluate", "battery"),
-    *("demo", "startup", "console", "cli_options", "cli_research", "cli", "__main__"),
+    *("demo", "startup", "console", "cli_options", "cli_inspect", "cli_research", "cli"),
+    "__main__",
 ]
 
 #: What using a network must not need.
@@ -100,8 +104,9 @@ def test_imports_point_back_along_the_order(path):
     assert Imports(path).own <= set(before)
 
 
-def test_using_a_network_needs_nothing_of_training():
-    reached, ahead = set(), ["pipeline"]
+@pytest.mark.parametrize("name", ["pipeline", "page"])
+def test_using_a_network_needs_nothing_of_training(name):
+    reached, ahead = set(), [name]
     while ahead:
         name = ahead.pop()
         if name not in reached:
@@ -113,7 +118,7 @@ def test_using_a_network_needs_nothing_of_training():
 
 @every_module
 def test_only_the_command_line_prints_and_draws(path):
-    if path.stem in ("cli", "cli_options", "cli_research", "console"):
+    if path.stem in ("cli", "cli_inspect", "cli_options", "cli_research", "console"):
         return
     tree = ast.parse(path.read_text(encoding="utf-8"))
     prints = [
