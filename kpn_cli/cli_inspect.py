@@ -19,7 +19,6 @@ from .cli_options import (
     TILE,
     WEIGHTS,
 )
-
 from .startup import swift_imports
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ DEFAULT_TILE = 1536
 SMALLEST_TILE = 96
 #: Bytes that the network takes for a cell of a tile and its halo, besides those for each frame:
 #: the most that was measured, in float32, rounded up (`benchmarks/memory.py`).
-_BYTES_A_CELL, _BYTES_A_FRAME = 2000, 300
+_BYTES_A_CELL, _BYTES_A_FRAME = 2000, 80
 #: Of the memory that is free, so much may be used.
 _SHARE = 0.5
 #: Cells beyond a tile that the network sees; half of it is discarded. The

