@@ -43,9 +43,12 @@ _MOST_WORKERS = 4
 #: Samples that are looked up at once: NumPy makes 64-bit numbers of them first.
 _AT_ONCE = 1 << 20
 
-#: Exif orientations whose rows are the sensor's columns; and those in which the first becomes
-#: the last.
-_TURNED, _BACKWARDS = {5, 6, 7, 8}, {3, 4, 7, 8}
+#: Top, left, height and width of a part of a picture, in pixels.
+Box = tuple[int, int, int, int]
+
+#: Exif orientations whose rows are the sensor's columns; then those in which the first row
+#: becomes the last, and those in which the first column does.
+_TURNED, _BACKWARDS, _MIRRORED = {5, 6, 7, 8}, {3, 4, 7, 8}, {2, 3, 6, 7}
 
 
 def develop(info: RawInfo, planes: np.ndarray, *, linear: bool) -> np.ndarray:
@@ -71,6 +74,24 @@ def upright_size(info: RawInfo) -> tuple[int, int]:
     """Return rows and columns of a frame's developed picture."""
     turned = info.orientation in _TURNED
     return (info.width, info.height) if turned else (info.height, info.width)
+
+
+def upright_box(info: RawInfo, box: Box) -> Box:
+    """Return where a box of the mosaic lies in the developed picture.
+
+    Args:
+        info: the frame, for its size and rotation.
+        box: top, left, height, width in sensor pixels.
+    """
+    top, left, height, width = box
+    if info.orientation in _TURNED:
+        top, left, height, width = left, top, width, height
+    rows, columns = upright_size(info)
+    if info.orientation in _BACKWARDS:
+        top = rows - top - height
+    if info.orientation in _MIRRORED:
+        left = columns - left - width
+    return top, left, height, width
 
 
 def bands(
@@ -120,7 +141,7 @@ def _upright(rgb: np.ndarray, orientation: int) -> np.ndarray:
         rgb = rgb.swapaxes(0, 1)
     if orientation in _BACKWARDS:
         rgb = rgb[::-1]
-    return np.ascontiguousarray(rgb[:, ::-1] if orientation in {2, 3, 6, 7} else rgb)
+    return np.ascontiguousarray(rgb[:, ::-1] if orientation in _MIRRORED else rgb)
 
 
 def preview(info: RawInfo, planes: np.ndarray) -> np.ndarray:

@@ -16,6 +16,14 @@ from .frame import Frame
 from .noise import NoiseModel, typical_read
 from .raw import RawInfo
 
+#: What a `NoiseReport.source` means, for the user.
+SOURCES = {
+    "given": "as given",
+    "profile": "from the NoiseProfile",
+    "iso": "typical of the ISO",
+    "measured": "measured from the frames",
+}
+
 #: Beyond this factor between two estimates of sigma, one of them is wrong.
 _DISAGREEMENT = 2.0
 
@@ -25,7 +33,7 @@ class NoiseReport:
     """A noise model and where it came from.
 
     Attributes:
-        source: `given`, `profile`, `iso` or `measured`.
+        source: of `SOURCES`.
         model: the one that is used.
         warning: what the user should know about it; "" if nothing.
         file: the calibration it is from, if any.
@@ -35,6 +43,11 @@ class NoiseReport:
     model: NoiseModel
     warning: str = ""
     file: Path | None = None
+
+    @property
+    def origin(self) -> str:
+        """Where the model came from, in words."""
+        return SOURCES[self.source] + (f" in {self.file.name}" if self.file else "")
 
 
 def given_noise(info: RawInfo, noise: NoiseModel | Calibration | None) -> NoiseReport | None:
