@@ -95,7 +95,7 @@ def denoise_all(
     stopped = Event()
 
     def load(job: Job) -> Loaded | Result:
-        return pipeline.load(
+        loaded = pipeline.load(
             job.files,
             _for(job, options),
             mark,
@@ -103,6 +103,9 @@ def denoise_all(
             should_stop=stopped.is_set,
             on_stage=partial(on_stage, job),
         )
+        if sections and isinstance(loaded, Result):
+            sections.add_finished(loaded, read)  # here: `read` is for this thread alone
+        return loaded
 
     def write(job: Job, computed: Computed) -> Result:
         result = pipeline.write(computed, options, partial(on_stage, job))
@@ -133,8 +136,6 @@ def denoise_all(
                 if isinstance(step, Computed):
                     behind = job, writing.submit(write, job, step)
                 else:
-                    if sections and isinstance(step, Result):
-                        sections.add_finished(step, read)
                     yield _outcome(job, step)
                 del step
             if behind is not None:

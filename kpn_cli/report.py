@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO
 
 import torch
@@ -111,6 +112,7 @@ class Sections:
         self._folder, self._file = folder, file
         self._budget = budget(planned)
         self._earlier = _index(folder / NAME)
+        self._lock = Lock()
 
     def add(self, computed: Computed, result: Result) -> Result:
         """Make the section of a burst whose outputs are written.
@@ -157,19 +159,25 @@ class Sections:
 
     def _keep(self, result: Result, pictures: Pictures | str) -> None:
         """Write a section to disk, unless that has failed before."""
-        if self.collected.error is not None:
-            return
         key = _key(result, self._folder)
         section = report_burst.section(result, pictures, self._folder, key)
         content = b"%s%s\n%s" % (_start(key), section.encode(), _END)
-        try:
-            with self._file.open("ab") as file:
-                start = file.tell()
-                file.write(content)
-        except OSError as error:
-            self.collected.error = write_error(self._folder / NAME, error)
-        else:
-            self.collected.pieces[key] = Piece(self._file, start, len(content), result)
+        with self._lock:  # bursts that were there already come from another thread
+            if self.collected.error is not None:
+                return
+            try:
+                start = self._write(content)
+            except OSError as error:
+                self.collected.error = write_error(self._folder / NAME, error)
+            else:
+                self.collected.pieces[key] = Piece(self._file, start, len(content), result)
+
+    def _write(self, content: bytes) -> int:
+        """Add to the file; return where that begins."""
+        with self._file.open("ab") as file:
+            start = file.tell()
+            file.write(content)
+        return start
 
 
 def budget(planned: int) -> int:
