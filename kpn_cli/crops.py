@@ -19,11 +19,11 @@ _BLOCK, _PIXELS, _BAND = 8, 16, 8
 #: From here on a sample counts as clipped; of a part that is shown, no more may be.
 _CLIPPED, _MOST_CLIPPED = 0.97, 0.2
 #: A part beside another that is shown begins at least this share of its side further on.
-_APART = 0.7
+_APART = 0.5
 #: A part that changed by less than this, relative to the median, is left to the reference.
 _UNCHANGED = 0.6
 #: Quantiles of brightness: shadows lie below the first, tones that show noise between the others.
-_DARK, _LIGHT = 0.25, 0.9
+_SHADOWS, _DARK, _LIGHT = 0.1, 0.25, 0.9
 
 
 @dataclass(frozen=True)
@@ -101,10 +101,11 @@ def choose(
 
 def _scores(blocks: _Blocks, usable: np.ndarray, noise_known: bool) -> list[tuple[str, np.ndarray]]:
     """Return what is looked for and how much of it there is at each place; -inf where none."""
-    dark, light = np.quantile(blocks.signal[usable], (_DARK, _LIGHT))
+    levels = np.quantile(blocks.signal[usable], (_SHADOWS, _DARK, _LIGHT))
+    shadows, dark, light = levels
     found = [
         ("Most detail", blocks.detail),
-        ("Shadows", np.where(blocks.signal <= dark, blocks.detail, -np.inf)),
+        ("Shadows", np.where(blocks.signal <= shadows, blocks.detail, -np.inf)),
         (
             "Smooth tones",
             np.where((blocks.signal > dark) & (blocks.signal <= light), -blocks.detail, -np.inf),

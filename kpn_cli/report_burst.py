@@ -162,7 +162,7 @@ def _frames(result: Result) -> str:
         f'<tr class="why"><td colspan="{columns}">{text(why)}</td></tr>'
         for path, why in result.dropped.items()
     ]
-    heads = ["Frame", *(["Shift, px", "Agreement", "Brightness"] if known else [])]
+    heads = ["Frame", *(["Shift x, y", "Agreement", "Brightness"] if known else [])]
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
     count = f"{len(result.frames)} used" + (
         f", {len(result.dropped)} dropped" if result.dropped else ""

@@ -94,7 +94,7 @@ alone, developed exactly as the result is: the camera&#8217;s white balance, sRG
 no other noise reduction. They are JPEGs for this page; judge fine differences by the
 outputs.</p>
 <p class="keys">Keys: <kbd>&#8592;</kbd> <kbd>&#8594;</kbd> move the divider,
-<kbd>j</kbd> <kbd>k</kbd> go to the next and the last burst,
+<kbd>j</kbd> <kbd>k</kbd> go to the next burst and back,
 <kbd>1</kbd>&#8211;<kbd>4</kbd> choose a place.</p>
 </footer>
 </body>
