@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from threading import Event
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ from .errors import KpnError
 from .options import Options
 from .pipeline import Computed, Engine, Loaded, Reader, Result, Stage
 from .plan import Failure, Job
+from .report import Sections
 
 T = TypeVar("T")
 
@@ -36,10 +38,17 @@ class Outcome:
 
 @dataclass
 class Summary:
-    """What became of all bursts, in the order of the plan."""
+    """What became of all bursts, in the order of the plan.
+
+    Attributes:
+        results: of those that are done or were there already.
+        failures: what could not be done.
+        report: the page that shows it; None without.
+    """
 
     results: list[Result] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    report: Path | None = None
 
     def add(self, outcome: Outcome) -> None:
         """Count a burst."""
@@ -55,6 +64,7 @@ def denoise_all(
     *,
     engine: Engine | None = None,
     read: Reader = pipeline.read_planes,
+    sections: Sections | None = None,
     on_stage: Callable[[Job, Stage], None] = lambda job, stage: None,
 ) -> Iterator[Outcome]:
     """Denoise bursts; one that fails doesn't keep the others.
@@ -67,6 +77,7 @@ def denoise_all(
         options: how; each burst's own folder is its job's.
         engine: a network to use; made when it is needed by default.
         read: reads a file, in another thread.
+        sections: of a report, which gets one for each burst that is done.
         on_stage: told about progress; also from other threads.
 
     Yields:
@@ -84,7 +95,7 @@ def denoise_all(
     stopped = Event()
 
     def load(job: Job) -> Loaded | Result:
-        return pipeline.load(
+        loaded = pipeline.load(
             job.files,
             _for(job, options),
             mark,
@@ -92,9 +103,13 @@ def denoise_all(
             should_stop=stopped.is_set,
             on_stage=partial(on_stage, job),
         )
+        if sections and isinstance(loaded, Result):
+            sections.add_finished(loaded, read)  # here: `read` is for this thread alone
+        return loaded
 
     def write(job: Job, computed: Computed) -> Result:
-        return pipeline.write(computed, options, partial(on_stage, job))
+        result = pipeline.write(computed, options, partial(on_stage, job))
+        return sections.add(computed, result) if sections else result
 
     with ThreadPoolExecutor(1, "read") as reading, ThreadPoolExecutor(1, "write") as writing:
         ahead = reading.submit(load, jobs[0])

@@ -110,6 +110,11 @@ def _parse_formats(context: click.Context, option: click.Parameter, text: str) -
     help="Of the DNG: lossless JPEG, or none.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace finished outputs instead of keeping them.")
+@click.option(
+    "--report",
+    is_flag=True,
+    help="Also write report.html: before and after at 100 %, what was used and measured.",
+)
 @JSON
 def denoise(
     paths: tuple[Path, ...],
@@ -128,6 +133,7 @@ def denoise(
     dry_run: bool,
     compression: str,
     overwrite: bool,
+    report: bool,
     as_json: bool,
 ) -> None:
     """Denoise bursts: each becomes one clean picture.
@@ -160,6 +166,7 @@ def denoise(
             weights,
             overwrite,
             compression,
+            report,
         )
         how = Grouping(gap, burst_size, no_group)
         if dry_run:

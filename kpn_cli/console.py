@@ -163,23 +163,13 @@ def show_result(result: Result) -> None:
 
 def _show_noise(noise: NoiseReport) -> str:
     shot, read = (f"{sum(values) / 4:.3g}" for values in (noise.model.shot, noise.model.read))
-    from .noise_choice import SOURCES
-
-    source = SOURCES[noise.source] + (f" in {noise.file.name}" if noise.file else "")
-    return f"S={shot} O={read} {source}"
+    return f"S={shot} O={read} {noise.origin}"
 
 
 def show_remarks(result: Result) -> None:
     """Show what the user should know about a burst."""
-    for path, why in result.dropped.items():
-        note(f"dropped     {path.name}: {why}")
-    for path, exposure in zip(result.frames, result.exposure, strict=True):
-        if abs(exposure - 1) > 0.02:
-            note(f"note        {path.name} is {exposure:.3f} times as bright; matched")
-    if result.fallen_back > 0.02:
-        note(f"note        {result.fallen_back:.0%} of the picture is left to the reference")
-    if result.noise.warning:
-        note(f"warning     {result.noise.warning}")
+    for kind, text in result.remarks():
+        note(f"{kind:<12}{text}")
 
 
 @contextmanager
@@ -254,7 +244,7 @@ class Batch:
         if outcome.failure is not None and self._bursts is None:
             return  # the summary says it
         if outcome.failure is not None:
-            note(f"[{self._done}/{self._total}] failed: {_where(outcome.failure)}")
+            note(f"[{self._done}/{self._total}] failed: {outcome.failure.with_path()}")
         elif self._bursts is None:
             show_result(outcome.result)
         else:
@@ -274,10 +264,16 @@ class Batch:
 
 
 def show_summary(summary: Summary) -> None:
-    """Show how many bursts are done, and what failed."""
+    """Show how many bursts are done, what failed, and where the report is."""
+    _show_counts(summary)
+    if summary.report is not None:
+        note(f"report      {summary.report}")
+
+
+def _show_counts(summary: Summary) -> None:
     if len(summary.results) + len(summary.failures) < 2:
         for failure in summary.failures:
-            note(f"kpn: {_where(failure)}")
+            note(f"kpn: {failure.with_path()}")
         return
     skipped = sum(result.skipped for result in summary.results)
     parts = [f"{len(summary.results) - skipped} done"]
@@ -287,15 +283,16 @@ def show_summary(summary: Summary) -> None:
         parts.append(f"{len(summary.failures)} failed:")
     note(", ".join(parts))
     for failure in summary.failures:
-        note(f"kpn: {_where(failure)}")
+        note(f"kpn: {failure.with_path()}")
 
 
 def summary_json(summary: Summary) -> dict[str, Any]:
     """Return the JSON of `kpn denoise`."""
-    return {
+    document = {
         "bursts": [burst_json(result) for result in summary.results],
         "failed": [failure_json(failure) for failure in summary.failures],
     }
+    return document | ({"report": str(summary.report)} if summary.report else {})
 
 
 def failure_json(failure: Failure) -> dict[str, Any]:
@@ -331,15 +328,7 @@ def show_plan(plan: Plan) -> None:
     # For other programs a line each, however long.
     (_out if _out.is_terminal else Console(width=10_000)).print(table)
     for failure in plan.failures:
-        note(f"kpn: {_where(failure)}")
-
-
-def _where(failure: Failure) -> str:
-    """The error, with the path of the file where it has but its name."""
-    for path in failure.files:
-        if failure.error.startswith(f"{path.name}: "):
-            return f"{path.parent / failure.error}"
-    return failure.error
+        note(f"kpn: {failure.with_path()}")
 
 
 def _one_line(text: str) -> str:

@@ -26,7 +26,7 @@ from threadpoolctl import ThreadpoolController
 from . import dng, tiff
 from .dng_pictures import mosaic_ifd
 from .errors import KpnError
-from .orientation import BACKWARDS, TURNED, upright
+from .orientation import BACKWARDS, MIRRORED, TURNED, upright
 from .srgb import srgb_encode
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ _MOST_WORKERS = 4
 
 #: Samples that are looked up at once: NumPy makes 64-bit numbers of them first.
 _AT_ONCE = 1 << 20
+
+#: Top, left, height and width of a part of a picture, in pixels.
+Box = tuple[int, int, int, int]
 
 
 def develop(info: RawInfo, planes: np.ndarray, *, linear: bool) -> np.ndarray:
@@ -68,6 +71,24 @@ def upright_size(info: RawInfo) -> tuple[int, int]:
     """Return rows and columns of a frame's developed picture."""
     turned = info.orientation in TURNED
     return (info.width, info.height) if turned else (info.height, info.width)
+
+
+def upright_box(info: RawInfo, box: Box) -> Box:
+    """Return where a box of the mosaic lies in the developed picture.
+
+    Args:
+        info: the frame, for its size and rotation.
+        box: top, left, height, width in sensor pixels.
+    """
+    top, left, height, width = box
+    if info.orientation in TURNED:
+        top, left, height, width = left, top, width, height
+    rows, columns = upright_size(info)
+    if info.orientation in BACKWARDS:
+        top = rows - top - height
+    if info.orientation in MIRRORED:
+        left = columns - left - width
+    return top, left, height, width
 
 
 def bands(

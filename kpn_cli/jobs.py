@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import timedelta
@@ -11,11 +12,14 @@ from typing import Protocol
 
 import torch
 
+from . import report
 from .batch import Outcome, Summary, denoise_all
 from .decoder import Decoder
+from .errors import KpnError
 from .options import Options
 from .pipeline import Stage
-from .plan import Grouping, Job, Plan, make_plan
+from .plan import Failure, Grouping, Job, Plan, make_plan
+from .report import Collected, Sections
 from .world import world
 
 #: How long a process that has done its share waits for the others.
@@ -64,6 +68,9 @@ def run(paths: Sequence[Path], options: Options, how: Grouping, view: View) -> S
     Raises:
         KpnError: if nothing can be done at all.
     """
+    if options.report:
+        report.check(options.output)  # before the work: it may not be possible
+    start = time.monotonic()
     # Results are exchanged as objects, for which the CPU does whatever the network runs on.
     with world(torch.device("cpu"), _PATIENCE) as processes, Decoder() as decoder:
         # One plan: with two, a file that comes meanwhile would move all shares.
@@ -72,18 +79,67 @@ def run(paths: Sequence[Path], options: Options, how: Grouping, view: View) -> S
         )
         own = found.jobs[processes.rank :: processes.size]
         view.begin(found, own)
-        outcomes = []
-        # Closed before the decoder is, whatever happens: its threads use it.
-        with closing(denoise_all(own, options, read=decoder.planes, on_stage=view.stage)) as bursts:
-            for outcome in bursts:
-                view.done(outcome)
-                outcomes.append(outcome)
-        shares = processes.gather(outcomes)
-        if not processes.writes:
-            return None
-        for outcome in chain.from_iterable(shares[1:]):
-            view.done(outcome)
-        summary = Summary(failures=list(found.failures))
-        for outcome in filter(None, chain.from_iterable(zip_longest(*shares))):
-            summary.add(outcome)
+        with report.sections(options, len(found.jobs)) as sections:
+            outcomes: list[Outcome] = []
+            try:
+                # Closed before the decoder is, whatever happens: its threads use it.
+                with closing(
+                    denoise_all(
+                        own, options, read=decoder.planes, sections=sections, on_stage=view.stage
+                    )
+                ) as bursts:
+                    for outcome in bursts:
+                        view.done(outcome)
+                        outcomes.append(outcome)
+            except KeyboardInterrupt:
+                if sections and processes.size == 1:
+                    _report_interrupted(found, outcomes, options, sections, start)
+                raise
+            shares = processes.gather((outcomes, sections and sections.collected))
+            summary = None
+            if processes.writes:
+                for outcome in chain.from_iterable(share for share, _ in shares[1:]):
+                    view.done(outcome)
+                summary = _summary(found, [share for share, _ in shares])
+                if sections:
+                    _report(summary, found, options, [part for _, part in shares], start)
+            if sections:
+                processes.wait()  # the first reads what the others have made
         return summary
+
+
+def _summary(found: Plan, shares: Sequence[Sequence[Outcome]]) -> Summary:
+    """Put the processes' outcomes back into the order of the plan."""
+    summary = Summary(failures=list(found.failures))
+    for outcome in filter(None, chain.from_iterable(zip_longest(*shares))):
+        summary.add(outcome)
+    return summary
+
+
+def _report(
+    summary: Summary, found: Plan, options: Options, collected: Sequence[Collected], start: float
+) -> None:
+    """Write the page, and say in the summary where it is, or why there is none."""
+    try:
+        summary.report = report.publish(
+            options,
+            summary.results,
+            summary.failures,
+            collected,
+            planned=len(found.jobs),
+            seconds=time.monotonic() - start,
+        )
+    except KpnError as error:
+        summary.failures.append(Failure((options.output / report.NAME,), str(error)))
+
+
+def _report_interrupted(
+    found: Plan, outcomes: Sequence[Outcome], options: Options, sections: Sections, start: float
+) -> None:
+    """Write the page of what is done, also of the burst that was written meanwhile."""
+    summary = _summary(found, [outcomes])
+    told = {result.reference for result in summary.results}
+    made = [piece.result for piece in sections.collected.pieces.values()]
+    summary.results += [result for result in made if result.reference not in told]
+    if summary.results:
+        _report(summary, found, options, [sections.collected], start)

@@ -16,7 +16,7 @@ from .frame import Frame
 from .noise import NoiseModel, typical_read
 from .raw import RawInfo
 
-#: `NoiseReport.source` -> in words.
+#: What a `NoiseReport.source` means, for the user.
 SOURCES = {
     "given": "as given",
     "profile": "from the NoiseProfile",
@@ -33,7 +33,7 @@ class NoiseReport:
     """A noise model and where it came from.
 
     Attributes:
-        source: `given`, `profile`, `iso` or `measured`.
+        source: of `SOURCES`.
         model: the one that is used.
         warning: what the user should know about it; "" if nothing.
         file: the calibration it is from, if any.
@@ -43,6 +43,11 @@ class NoiseReport:
     model: NoiseModel
     warning: str = ""
     file: Path | None = None
+
+    @property
+    def origin(self) -> str:
+        """Where the model came from, in words."""
+        return SOURCES[self.source] + (f" in {self.file.name}" if self.file else "")
 
 
 def given_noise(info: RawInfo, noise: NoiseModel | Calibration | None) -> NoiseReport | None:

@@ -35,6 +35,7 @@ class Options:
         weights: a weight file; None for the network that ships.
         overwrite: replace finished outputs instead of keeping them.
         compression: of the DNG's mosaic, of `COMPRESSIONS`.
+        report: whether a page shows what was done (`report.py`).
     """
 
     output: Path = Path("denoised")
@@ -48,6 +49,7 @@ class Options:
     weights: Path | None = None
     overwrite: bool = False
     compression: str = "lossless"
+    report: bool = False
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.formats if name not in SUFFIXES]

@@ -163,8 +163,8 @@ def remove_leftovers(folder: Path) -> None:
 # --- writing ----------------------------------------------------------------
 
 
-def _now() -> datetime:
-    """The time of modification; SOURCE_DATE_EPOCH where the same bytes are wanted every day.
+def now() -> datetime:
+    """Return the time of modification; SOURCE_DATE_EPOCH where the same bytes are wanted every day.
 
     See https://reproducible-builds.org/specs/source-date-epoch/
     """
@@ -200,7 +200,7 @@ def write(
     Raises:
         KpnError: if the disk refuses one, or the reference can't be read any more.
     """
-    now, tree = _now(), read_tree(info.path, is_kept_whole)
+    modified, tree = now(), read_tree(info.path, is_kept_whole)
     if "dng" in outputs:
         share = done.noise_left
         dng_result.write_result(
@@ -211,7 +211,7 @@ def write(
             develop.preview(info, done.planes),
             noise=None if share is None else noise.with_strength(share**0.5),
             compression=compression,
-            modified=now,
+            modified=modified,
             mark=mark,
             replace_file=replace,
         )
@@ -221,7 +221,13 @@ def write(
     size = develop.upright_size(info)
     tags = {
         name: rendering.photo_tags(
-            info, tree, size, linear=name == "linear", jpeg=name == "jpeg", modified=now, mark=mark
+            info,
+            tree,
+            size,
+            linear=name == "linear",
+            jpeg=name == "jpeg",
+            modified=modified,
+            mark=mark,
         )
         for name in outputs
     }

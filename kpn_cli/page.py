@@ -16,7 +16,6 @@ from PIL import Image
 from . import __version__, drawing, map_figures, outputs, place_figures
 from .errors import KpnError
 from .inspection import Inspection
-from .noise_choice import SOURCES
 from .write import atomic, make_folder, remove_abandoned
 
 PAGE = "index.html"
@@ -285,7 +284,7 @@ def _summary(inspection: Inspection) -> str:
     return html.escape(
         f"{count} frame{'s' * (count != 1)} merged; {100 * maps.noise_left**0.5:.1f} % of the "
         f"reference's noise (sigma) is left, {100 * maps.fallen_back:.2g} % of the picture is put "
-        f"back from the reference. The noise model is {SOURCES[noise.source]}{told}. "
+        f"back from the reference. The noise model is {noise.origin}{told}. "
         f"{noise.warning}"
     )
 

@@ -60,6 +60,7 @@ class Result:
         seconds: from the first file to the last.
         timings: seconds by stage.
         skipped: whether all outputs were there already.
+        mark: fingerprint of the outputs.
     """
 
     reference: Path
@@ -76,6 +77,23 @@ class Result:
     seconds: float = 0.0
     timings: dict[str, float] = field(default_factory=dict)
     skipped: bool = False
+    mark: bytes = b""
+
+    def remarks(self) -> list[tuple[str, str]]:
+        """Return what the user should know: `dropped`, `note` or `warning`, and a line each."""
+        lines = [("dropped", f"{path.name}: {why}") for path, why in self.dropped.items()]
+        lines += [
+            ("note", f"{path.name} is {exposure:.3f} times as bright; matched")
+            for path, exposure in zip(self.frames, self.exposure, strict=False)
+            if abs(exposure - 1) > 0.02
+        ]
+        if self.fallen_back > 0.02:
+            lines.append(
+                ("note", f"{self.fallen_back:.0%} of the picture is left to the reference")
+            )
+        if self.noise is not None and self.noise.warning:
+            lines.append(("warning", self.noise.warning))
+        return lines
 
 
 @dataclass(frozen=True)
@@ -215,7 +233,8 @@ def load(
         done = outputs.finished(files, options.output, options.formats, mark)
     if done is not None:
         there = outputs.paths_of(done, options.output, options.formats)
-        return Result(done, [done, *(path for path in files if path != done)], there, skipped=True)
+        others = [path for path in files if path != done]
+        return Result(done, [done, *others], there, skipped=True, mark=mark)
     frames, dropped = _read_all(files, digests, read, should_stop, on_stage)
     infos = burst.sort_by_time([info for info, _ in frames])
     burst.check_same(infos)
@@ -307,6 +326,7 @@ class Computed:
         done: its clean planes.
         missing: outputs to make.
         result: what is known of it so far.
+        reference: its noisy frame, for a report; None where none is made.
     """
 
     mark: bytes
@@ -314,6 +334,7 @@ class Computed:
     done: Denoised
     missing: dict[str, Path]
     result: Result
+    reference: Frame | None = None
 
 
 def compute(
@@ -348,8 +369,10 @@ def compute(
         fallen_back=round(done.fallen_back, 5),
         device=str(engine.device),
         timings=clock.timings,
+        mark=loaded.mark,
     )
-    return Computed(loaded.mark, info, done, loaded.missing, result)
+    reference = found.frames[0].to(torch.device("cpu")) if options.report else None
+    return Computed(loaded.mark, info, done, loaded.missing, result, reference)
 
 
 def line_up(

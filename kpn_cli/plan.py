@@ -62,6 +62,13 @@ class Failure:
     files: tuple[Path, ...]
     error: str
 
+    def with_path(self) -> str:
+        """Return the error, with the path of the file where it has but its name."""
+        for path in self.files:
+            if self.error.startswith(f"{path.name}: "):
+                return f"{path.parent / self.error}"
+        return self.error
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -129,6 +129,25 @@ def _publish(temporary: Path, path: Path) -> None:
 
 
 @contextmanager
+def scratch(folder: Path) -> Iterator[Path]:
+    """Give an empty hidden file in a folder, which is there; it goes at the end of the block.
+
+    Left by a killed program, it is one of those that `remove_abandoned` takes away.
+
+    Raises:
+        KpnError: if it can't be created.
+    """
+    temporary, held = _create(folder / "scratch.part")
+    try:
+        yield temporary
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if held is not None:
+            os.close(held)
+
+
+@contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Give a temporary folder to fill; it becomes `path`, which is not there, at the end.
 

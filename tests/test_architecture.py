@@ -31,6 +31,7 @@ ORDER = [
     *("features", "network", "merge", "device", "weights", "world"),
     *("burst", "calibration", "flats", "frame", "lineup", "guard", "denoiser"),
     *("options", "noise_choice", "outputs", "pipeline", "decoder", "grouping", "plan"),
+    *("crops", "markup", "report_pictures", "report_burst", "report_page", "report"),
     *("batch", "jobs"),
     *("maps", "looks", "places", "inspection"),
     *("drawing", "panels", "place_figures", "map_figures", "page"),

@@ -1,0 +1,39 @@
+"""Texts in HTML: what comes from files may hold anything, and `text` and `link` make it safe."""
+
+from __future__ import annotations
+
+import html
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+
+def text(value: object) -> str:
+    """Return HTML that shows a text from anywhere; what can't be shown is a question mark."""
+    return html.escape("".join(c if c.isprintable() else "\ufffd" for c in str(value)))
+
+
+def link(path: Path, folder: Path) -> str:
+    """Return a link from a page in a folder to a file, for an attribute in quotes."""
+    # As bytes: a name need not be UTF-8.
+    relative = os.fsencode(Path(os.path.relpath(path, folder)).as_posix())
+    return "./" + quote(relative)
+
+
+def mean(values: Sequence[float]) -> str:
+    """Return the mean of a model's coefficients, short."""
+    return f"{sum(values) / len(values):.3g}"
+
+
+def count(number: int, what: str) -> str:
+    """Return so many of something."""
+    return f"{number} {what}" + "s" * (number != 1)
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it."""
+    if seconds < 99.5:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
