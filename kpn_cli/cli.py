@@ -19,6 +19,7 @@ from .cli_options import (
     NOISE,
     PATHS,
     PRECISION,
+    QUIET,
     REFERENCE,
     STRENGTH,
     TILE,
@@ -115,6 +116,7 @@ def _parse_formats(context: click.Context, option: click.Parameter, text: str) -
     is_flag=True,
     help="Also write report.html: before and after at 100 %, what was used and measured.",
 )
+@QUIET
 @JSON
 def denoise(
     paths: tuple[Path, ...],
@@ -210,6 +212,7 @@ def denoise(
     required=True,
     help="JSON file of the camera's noise, for --noise.",
 )
+@QUIET
 @JSON
 def calibrate(flats: tuple[Path, ...], output: Path, as_json: bool) -> None:
     """Measure a camera's noise by ISO, for kpn denoise --noise.
@@ -256,7 +259,7 @@ def info(files: tuple[Path, ...], as_json: bool) -> None:
         for row in rows:
             console.show_info(row)
         for failure in failed:
-            console.note(f"kpn: {failure['error']}")
+            console.complain(f"kpn: {failure['error']}")
     if failed:
         sys.exit(1)
 
@@ -282,6 +285,7 @@ def info(files: tuple[Path, ...], as_json: bool) -> None:
 )
 @DEVICE
 @WEIGHTS
+@QUIET
 def demo(output: Path, gain: str, device: str, weights: Path | None) -> None:
     """Make a noisy burst from a bundled picture, denoise it, show before and after."""
     with swift_imports():

@@ -14,6 +14,7 @@ from .cli_options import (
     JSON,
     NOISE,
     PRECISION,
+    QUIET,
     REFERENCE,
     STRENGTH,
     TILE,
@@ -86,6 +87,7 @@ def _parse_scales(
 @PRECISION
 @TILE
 @WEIGHTS
+@QUIET
 @JSON
 def inspect(
     burst: tuple[Path, ...],

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from . import console
 from .errors import KpnError
 
 
@@ -71,6 +72,20 @@ TILE = click.option(
     "--tile",
     type=click.IntRange(64),
     help="Side of a tile in pixels; default: 1536, or less where memory is short.",
+)
+
+
+def _hush(context: click.Context, option: click.Parameter, quiet: bool) -> None:
+    console.hush(quiet)
+
+
+QUIET = click.option(
+    "-q",
+    "--quiet",
+    is_flag=True,
+    expose_value=False,
+    callback=_hush,
+    help="Say nothing but what has failed; results still go to stdout.",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import console
-from .cli_options import DEVICE, JSON, PHOTOS, PRECISION, WEIGHTS
+from .cli_options import DEVICE, JSON, PHOTOS, PRECISION, QUIET, WEIGHTS
 
 if TYPE_CHECKING:
     import torch
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Fixes every byte."
 )
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
+@QUIET
 def synth(
     photos: tuple[Path, ...],
     output: Path,
@@ -161,6 +162,7 @@ def synth(
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard's files too.")
 @DEVICE
 @PRECISION
+@QUIET
 def train(
     data: tuple[Path, ...],
     output: Path,
@@ -318,6 +320,7 @@ def _load(paths: tuple[Path, ...], at_least: int) -> list[Any]:
 @WEIGHTS
 @DEVICE
 @PRECISION
+@QUIET
 @JSON
 def evaluate(
     photos: tuple[Path, ...],

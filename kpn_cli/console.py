@@ -42,6 +42,15 @@ def let_first_speak() -> None:
         _err.quiet = _out.quiet = True
 
 
+def _shows_bars() -> bool:
+    return _err.is_terminal and not _err.quiet
+
+
+def hush(quiet: bool) -> None:
+    """Show no bars and no lines but of what has failed."""
+    _err.quiet = quiet
+
+
 def fail(message: str) -> NoReturn:
     """Show an error and exit with 1."""
     _err.quiet = False
@@ -63,6 +72,13 @@ def note(message: str) -> None:
     _err.print(_one_line(message), markup=False, highlight=False, soft_wrap=True)
 
 
+def complain(message: str) -> None:
+    """Show what has failed on stderr, even if nothing else is to be shown."""
+    hushed, _err.quiet = _err.quiet, _out.quiet
+    note(message)
+    _err.quiet = hushed
+
+
 @contextmanager
 def bar(description: str, total: int | None) -> Iterator[Callable[..., None]]:
     """Show a progress bar on stderr; yields a function that moves it."""
@@ -72,7 +88,7 @@ def bar(description: str, total: int | None) -> Iterator[Callable[..., None]]:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=_err, transient=True, disable=not _err.is_terminal) as bar:
+    with Progress(*columns, console=_err, transient=True, disable=not _shows_bars()) as bar:
         task = bar.add_task(description, total=total)
 
         def move(**changes: Any) -> None:
@@ -193,7 +209,7 @@ class Batch:
             TimeRemainingColumn(),
         )
         self._quiet = quiet
-        self._bars = Progress(*columns, console=_err, transient=True, disable=not _err.is_terminal)
+        self._bars = Progress(*columns, console=_err, transient=True, disable=not _shows_bars())
         self._stage = self._bars.add_task("looking at files", total=None)
         self._bursts: TaskID | None = None
         self._share: list[Job] = []
@@ -273,7 +289,7 @@ def show_summary(summary: Summary) -> None:
 def _show_counts(summary: Summary) -> None:
     if len(summary.results) + len(summary.failures) < 2:
         for failure in summary.failures:
-            note(f"kpn: {failure.with_path()}")
+            complain(f"kpn: {failure.with_path()}")
         return
     skipped = sum(result.skipped for result in summary.results)
     parts = [f"{len(summary.results) - skipped} done"]
@@ -283,7 +299,7 @@ def _show_counts(summary: Summary) -> None:
         parts.append(f"{len(summary.failures)} failed:")
     note(", ".join(parts))
     for failure in summary.failures:
-        note(f"kpn: {failure.with_path()}")
+        complain(f"kpn: {failure.with_path()}")
 
 
 def summary_json(summary: Summary) -> dict[str, Any]:
@@ -328,7 +344,7 @@ def show_plan(plan: Plan) -> None:
     # For other programs a line each, however long.
     (_out if _out.is_terminal else Console(width=10_000)).print(table)
     for failure in plan.failures:
-        note(f"kpn: {failure.with_path()}")
+        complain(f"kpn: {failure.with_path()}")
 
 
 def _one_line(text: str) -> str:

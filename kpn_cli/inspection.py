@@ -20,7 +20,7 @@ from .lineup import LineUp
 from .looks import Look, look_at
 from .maps import Maps, draw_maps
 from .noise import NoiseModel
-from .noise_choice import NoiseReport
+from .noise_choice import NoiseReport, given_noise
 from .options import Options
 from .orientation import upright_vectors
 from .pipeline import Engine, Loaded, Stage
@@ -116,7 +116,8 @@ def inspect(
         if not isinstance(loaded, Loaded):
             raise KpnError(f"{options.output}: is there already; choose another folder with -o")
         chosen = [places.given(loaded.infos[0], x, y) for x, y in at]
-        found, noise = pipeline.line_up(loaded, options, engine.device, on_stage)
+        known = given_noise(loaded.infos[0], options.noise)
+        found, noise = pipeline.line_up(loaded, known, engine.device, on_stage)
         return _inspected(loaded, options, engine, found, noise, chosen, scales, on_stage)
 
 

@@ -350,8 +350,9 @@ def compute(
     """
     clock = _Clock(loaded.timings)
     info = loaded.infos[0]
+    given = given_noise(info, options.noise)
     make_folder(options.output)  # before the work: it may not be possible
-    found, noise = line_up(loaded, options, engine.device, on_stage, clock.stop)
+    found, noise = line_up(loaded, given, engine.device, on_stage, clock.stop)
     done = _run_network(engine, found, noise.model, options, on_stage)
     return_freed_memory()
     clock.stop("denoise")
@@ -377,7 +378,7 @@ def compute(
 
 def line_up(
     loaded: Loaded,
-    options: Options,
+    given: NoiseReport | None,
     device: torch.device,
     on_stage: Callable[[Stage], None] = lambda stage: None,
     on_done: Callable[[str], None] = lambda what: None,
@@ -385,7 +386,8 @@ def line_up(
     """Align a burst, whose planes are taken from it, and tell how noisy it is.
 
     Args:
-        loaded, options: of the burst.
+        loaded: the burst.
+        given: its noise, if the user has said so (`noise_choice.given_noise`).
         device: where to.
         on_stage: told about progress.
         on_done: told when "align" and "measure noise" are done.
@@ -394,7 +396,6 @@ def line_up(
         KpnError: if there is no telling its noise.
     """
     info = loaded.infos[0]
-    given = given_noise(info, options.noise)
     frames = [
         Frame(torch.from_numpy(planes), info.black, info.white).to(device)
         for info, planes in zip(loaded.infos, loaded.planes, strict=True)

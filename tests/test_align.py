@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import texture
 
-from kpn_cli.align import REACH, TILE, align, shifted, stabilise
+from kpn_cli.align import REACH, TILE, _Tiles, align, shifted, stabilise
 from kpn_cli.noise import NoiseModel
 from kpn_cli.protocol import noise_of_gain
 
@@ -187,6 +187,32 @@ def test_stabilised_grey_rises_with_the_signal_and_is_finite_below_black():
         assert torch.isfinite(grey).all()
         assert (grey.diff() >= 0).all()
         assert (grey[101:].diff() > 0).all()
+
+
+# --- costs ------------------------------------------------------------------
+
+
+@settings(max_examples=25)
+@given(
+    st.integers(24, 70),
+    st.integers(24, 70),
+    st.tuples(st.integers(-30, 30), st.integers(-30, 30)),
+    st.integers(0, 1),
+    st.data(),
+)
+def test_costs_are_the_same_in_the_whole_picture_and_one_by_one(height, width, shift, margin, data):
+    generator = torch.Generator().manual_seed(height)
+    reference, frame = torch.randn(2, height, width, generator=generator)
+    tiles = _Tiles(reference)
+    count = tiles.rows * tiles.columns
+    shifts = torch.tensor(shift).repeat(count, 1)
+    apart = data.draw(st.lists(st.integers(0, count - 1), max_size=count, unique=True))
+    shifts[apart] += torch.tensor(data.draw(st.tuples(st.integers(-3, 3), st.integers(-3, 3))))
+    chosen = torch.tensor(
+        data.draw(st.lists(st.integers(0, count - 1), min_size=1, max_size=count, unique=True))
+    )
+    expected = tiles._costs_one_by_one(frame, shifts, chosen, margin)
+    torch.testing.assert_close(tiles._costs(frame, shifts, chosen, margin), expected)
 
 
 # --- shifted ----------------------------------------------------------------

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,7 +35,9 @@ SHARED = Path(__file__).parents[2] / "shared" / "raw"
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="../shared is not there")
 
 KPN_PROGRAM = Path(sys.executable).with_name("kpn")
-README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+GUIDE = (ROOT / "docs" / "guide.md").read_text("utf-8")
 COMMANDS = sorted(main.commands)
 
 
@@ -81,9 +85,18 @@ def test_every_command_has_help_and_is_in_the_readme(command):
     assert f"kpn {command}" in README
 
 
-def test_help_in_the_readme_is_what_the_program_says():
-    blocks = re.findall(r"```console\n\$ kpn (\w+) --help\n(.*?)```", README, re.DOTALL)
-    assert blocks
+def test_using_the_network_does_not_load_the_compiler():
+    """It takes longer than a small burst."""
+    script = (
+        "import sys; from kpn_cli import jobs; from kpn_cli.weights import load_weights\n"
+        "load_weights(); sys.exit('torch._dynamo' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_help_in_the_guide_is_what_the_program_says():
+    blocks = re.findall(r"```console\n\$ kpn (\w+) --help\n(.*?)```", README + GUIDE, re.DOTALL)
+    assert "denoise" in dict(blocks)
     for command, text in blocks:
         result = CliRunner().invoke(main, [command, "--help"], prog_name="kpn", terminal_width=78)
         assert result.output.strip() == text.strip()
@@ -173,6 +186,54 @@ def test_the_same_burst_gives_the_same_bytes_in_any_order(burst, weights, tmp_pa
         assert kpn("denoise", *files, "-o", out, "--weights", weights).exit_code == 0
     for path in (tmp_path / "0").iterdir():
         assert path.read_bytes() == (tmp_path / "1" / path.name).read_bytes()
+
+
+def _in_a_terminal(command: list[object], **environment: str) -> tuple[str, str]:
+    """Run a command with stderr in a terminal of its own; return stdout and what that shows."""
+    pty = pytest.importorskip("pty", reason="there are no pseudo-terminals here")
+    own, its = pty.openpty()
+    shown = []
+    clean = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")}
+    process = subprocess.Popen(
+        [str(part) for part in command],
+        stdout=subprocess.PIPE,
+        stderr=its,
+        env=clean | {"TERM": "xterm-256color"} | environment,
+    )
+    os.close(its)
+    with suppress(OSError):  # the terminal's end
+        while part := os.read(own, 65536):
+            shown.append(part)
+    os.close(own)
+    out = process.communicate()[0]
+    assert process.returncode == 0
+    return out.decode(), b"".join(shown).decode()
+
+
+def test_a_terminal_shows_bars_in_colour_unless_none_is_wanted(burst, weights, tmp_path):
+    command = [KPN_PROGRAM, "denoise", *burst[0], "--weights", weights, "--overwrite"]
+    command += ["-o", tmp_path, "--format", "dng"]
+    colour = re.compile(r"\x1b\[[0-9;]*m")
+    out, shown = _in_a_terminal(command)
+    assert "writing" in shown and colour.search(shown)
+    _, plain = _in_a_terminal(command, NO_COLOR="1")
+    assert "writing" in plain
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]|\x1b\[38", plain)
+    same, silent = _in_a_terminal([*command, "--quiet"])
+    assert silent == ""
+    assert same == out != ""
+
+
+def test_quiet_says_what_has_failed_and_nothing_else(burst, weights, tmp_path):
+    (tmp_path / "in").mkdir()
+    broken = tmp_path / "in" / "broken.dng"
+    broken.write_bytes(b"no raw at all")
+    command = ["denoise", *burst[0], broken, "--weights", weights, "--format", "dng", "-q"]
+    result = kpn(*command, "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert [Path(line).parent for line in result.stdout.splitlines()] == [tmp_path / "out"]
+    (line,) = result.stderr.splitlines()
+    assert "broken.dng" in line
 
 
 @pytest.mark.parametrize("phase", bayer.PHASES)

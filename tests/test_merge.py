@@ -8,7 +8,9 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kpn_cli.merge import WIDE, filter_frames, merge
+from kpn_cli import merge as merging
+from kpn_cli.merge import WIDE, filter_frames, merge, restore, restore_in_bands
+from kpn_cli.network import KPN, KPNConfig
 
 
 def example(batch=2, count=3, channels=4, side=3, height=5, width=6, seed=0, dtype=torch.float64):
@@ -126,3 +128,31 @@ def test_filtering_leaves_its_arguments_alone():
     filter_frames(burst, kernels)
     assert torch.equal(burst, before[0])
     assert torch.equal(kernels, before[1])
+
+
+# --- in bands ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wide", [True, False])
+@pytest.mark.parametrize("rows_at_once", [1, 3, 100])
+@pytest.mark.parametrize("count", [1, 3])
+def test_kernels_made_band_by_band_give_the_same(monkeypatch, wide, rows_at_once, count):
+    torch.manual_seed(0)
+    network = KPN(KPNConfig(frames=3, widths=(8, 8), head=8, wide=wide))
+    with torch.no_grad():
+        network.head_weight.mul_(300)  # kernels that differ from cell to cell
+    burst = torch.rand(2, count, 4, 11, 13)
+    noise = torch.full((2, 4), 1e-2)
+    monkeypatch.setattr(merging, "_BAND", rows_at_once * 13 * 25 * count)
+    with torch.no_grad():
+        whole = restore(network, burst, noise, noise)
+        x, weights = network.seen(burst, noise, noise)
+        clean, own = restore_in_bands(network, burst, x, weights)
+        torch.testing.assert_close(clean, whole.clean)
+        # The weight of the reference's own sample, tried out: one sample is made brighter.
+        place = (0, 0, slice(None), 5, 6)
+        brighter = burst.clone()
+        brighter[place] += 1
+        risen = merge(brighter, whole.kernels) - whole.clean
+    assert whole.kernels.std((-2, -1)).max() > 0.01
+    torch.testing.assert_close(risen[0, :, 5, 6], own[0, 5, 6].expand(4), atol=1e-5, rtol=1e-4)

@@ -1,0 +1,170 @@
+"""Time of `kpn denoise` against what the machine could do: `python benchmarks/limit.py [MP]`.
+
+The limit is the sum of what can't be avoided: LibRaw's decoding of the frames, the network's
+floating-point operations at the best rate that a convolution reaches here, LibRaw's development
+of the result, and writing as many bytes to the disk. Everything is measured in one run, the
+limit's parts before and after the rest, and the better counts; compare the ratios, not the
+seconds. Then the start-up times.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from whole import make_burst
+
+from kpn_cli import develop, merge, pipeline
+from kpn_cli.device import autocast
+from kpn_cli.frame import Frame
+from kpn_cli.options import DEFAULT_FORMATS, Options
+from kpn_cli.pipeline import Engine
+from kpn_cli.raw import read_raw
+
+FRAMES = 8
+_CELLS = 512  # side of a part on which the network is measured
+_CHANNELS, _SIDE = (32, 64, 96, 128, 192, 256), 224
+
+
+def best(work: Callable[[], object], times: int = 3) -> float:
+    """Return the least seconds of some tries."""
+    seconds = []
+    for _ in range(times):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def convolution_rate(engine: Engine) -> float:
+    """Best rate of 3x3 convolutions of the network's widths, in operations a second."""
+    rates = []
+    for channels in _CHANNELS:
+        layer = torch.nn.Conv2d(channels, channels, 3, padding=1)
+        layer = layer.to(engine.device, engine.dtype, memory_format=torch.channels_last)
+        x = torch.rand(1, channels, _SIDE, _SIDE).to(
+            engine.device, engine.dtype, memory_format=torch.channels_last
+        )
+        with torch.inference_mode():
+            seconds = best(lambda layer=layer, x=x: layer(x), 10)
+        rates.append(2 * 9 * channels**2 * _SIDE**2 / seconds)
+    return max(rates)
+
+
+def operations(engine: Engine) -> float:
+    """Floating-point operations of the network for one cell, heads included."""
+    burst, noise = torch.rand(1, FRAMES, 4, 64, 64), torch.full((1, 4), 1e-3)
+    counter = FlopCounterMode(display=False)
+    with torch.inference_mode(), counter:
+        engine.network(burst.to(engine.device), noise, noise)
+    return counter.get_total_flops() / 64**2
+
+
+def disk(count: int, folder: Path) -> float:
+    """Seconds to write so many bytes, and have them on the disk."""
+    content = os.urandom(1 << 20)
+
+    def work() -> None:
+        with (folder / "bytes").open("wb") as file:
+            for _ in range(max(count >> 20, 1)):
+                file.write(content)
+            os.fsync(file.fileno())
+
+    return best(work, 2)
+
+
+def shares_of_network(engine: Engine) -> dict[str, float]:
+    """Of the time that a part of the picture takes the network, how much goes where."""
+    burst, noise = torch.rand(1, FRAMES, 4, _CELLS, _CELLS), torch.full((1, 4), 1e-3)
+    network, kernel_time = engine.network, 0.0
+    make = network.kernels
+
+    def timed(*arguments: object, **options: object) -> torch.Tensor:
+        nonlocal kernel_time
+        start = time.perf_counter()
+        kernels = make(*arguments, **options)
+        kernel_time += time.perf_counter() - start
+        return kernels
+
+    with torch.inference_mode(), autocast(engine.device, engine.dtype):
+        x, weights = network.seen(burst, noise, noise)
+        features = best(lambda: network.seen(burst, noise, noise))
+        network.kernels, tries = timed, 3
+        both = best(lambda: merge.restore_in_bands(network, burst, x, weights), tries)
+        network.kernels = make
+    kernels = min(kernel_time / tries, both)
+    whole = features + both
+    return {
+        "features": features / whole,
+        "kernels": kernels / whole,
+        "their application": (both - kernels) / whole,
+    }
+
+
+def limits(engine: Engine, files: list[Path], written: int, folder: Path) -> dict[str, float]:
+    """Seconds of each part of the limit."""
+    info, planes = pipeline.read_planes(files[0])
+    linear = Frame(torch.from_numpy(planes), info.black, info.white).planes()
+    cells = info.height * info.width / 4
+    return {
+        "decode": best(lambda: [read_raw(path) for path in files], 2),
+        "network": cells * operations(engine) / convolution_rate(engine),
+        "develop": best(lambda: [None for _ in develop.bands(info, linear)], 2),
+        "disk": disk(written, folder),
+    }
+
+
+def start_up(folder: Path) -> dict[str, float]:
+    """Seconds of short commands, each in a process of its own."""
+    kpn = Path(sys.executable).with_name("kpn")
+    tiny = make_burst(folder / "tiny", 0.05, 4)
+    commands = {
+        "kpn --help": [kpn, "--help"],
+        "import torch": [sys.executable, "-c", "import torch"],
+        "a tiny burst": [kpn, "denoise", *tiny, "-o", folder / "out", "--overwrite"],
+    }
+    return {
+        name: best(lambda command=command: subprocess.run(command, check=True, capture_output=True))
+        for name, command in commands.items()
+    }
+
+
+def main(megapixels: float) -> None:
+    """Measure and print."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        files = make_burst(folder / "burst", megapixels, FRAMES)
+        options = Options(folder / "out", DEFAULT_FORMATS, overwrite=True)
+        engine = Engine(options)
+        pipeline.denoise(files, options, engine)
+        written = sum(path.stat().st_size for path in options.output.iterdir())
+        before = limits(engine, files, written, folder)
+        runs = [pipeline.denoise(files, options, engine) for _ in range(3)]
+        fastest = min(runs, key=lambda run: run.seconds)
+        after = limits(engine, files, written, folder)
+        parts = {name: min(value, after[name]) for name, value in before.items()}
+        shares = shares_of_network(engine)
+        started = start_up(folder)
+    limit = sum(parts.values())
+    threads = torch.get_num_threads()
+    print(f"{megapixels:g} megapixels x {FRAMES}, {engine.device}, {engine.dtype}, {threads} cores")
+    print(f"limit {limit:.1f} s: " + ", ".join(f"{k} {v:.2f} s" for k, v in parts.items()))
+    print(f"kpn {fastest.seconds:.1f} s, {fastest.seconds / limit:.1f} times the limit:")
+    for stage, seconds in fastest.timings.items():
+        print(f"  {stage:18}{seconds:6.2f} s  {seconds / limit:5.2f} of the limit")
+        if stage == "denoise":
+            for part, share in shares.items():
+                print(f"    {part:18}{share:8.0%}")
+    for command, seconds in started.items():
+        print(f"{command}: {seconds:.2f} s")
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]) if sys.argv[1:] else 12)
