@@ -12,6 +12,7 @@ from torch import Tensor
 from . import tiles
 from .device import autocast
 from .frame import Frame, coefficients
+from .greens import balanced
 from .guard import guarded
 from .lineup import LineUp, aligned_part, line_up
 from .merge import Merged, merge, restore_in_bands
@@ -126,6 +127,7 @@ class Merger:
                     for members, of_group in zip(self.groups, seen, strict=True)
                 ]
             clean, own = (torch.stack(values).mean(0) for values in zip(*parts, strict=True))
+            clean = balanced(clean, burst[:, 0], own, *self.told)
             clean, share = guarded(clean, burst[:, 0], own, *self._allowed)
         return Part(burst, clean, share, seen)
 

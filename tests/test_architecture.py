@@ -29,7 +29,7 @@ ORDER = [
     *("srgb", "icc", "write", "tiff", "tiff_tree", "ljpeg"),
     *("dng_pictures", "dng", "opcodes", "dng_copy", "dng_result", "rendering", "develop"),
     *("features", "network", "merge", "device", "weights", "world"),
-    *("burst", "calibration", "flats", "frame", "lineup", "guard", "denoiser"),
+    *("burst", "calibration", "flats", "frame", "lineup", "greens", "guard", "denoiser"),
     *("options", "noise_choice", "outputs", "pipeline", "decoder", "grouping", "plan"),
     *("crops", "markup", "report_pictures", "report_burst", "report_page", "report"),
     *("batch", "jobs"),

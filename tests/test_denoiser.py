@@ -90,8 +90,9 @@ def test_integer_samples_with_levels_equal_linear_ones(tiny_network):
     np.testing.assert_allclose(one, two, atol=1e-5)
 
 
-def test_the_noise_left_is_that_of_the_kernels(tiny_network):
+def test_the_noise_left_is_that_of_the_kernels(tiny_network, monkeypatch):
     """A plain mean of n frames, which an untrained head gives on equal frames, leaves 1 / n."""
+    monkeypatch.setattr(denoiser, "balanced", lambda clean, *_: clean)  # has tests of its own
     with torch.no_grad():
         tiny_network.head_weight.zero_()
         tiny_network.head_bias.zero_()
