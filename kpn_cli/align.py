@@ -105,6 +105,12 @@ def _whole_shift(
     return found
 
 
+def _most_common(shifts: Tensor) -> Tensor:
+    """The shift `(2,)` that most of `(tiles, 2)` have; on the CPU, as MPS can't tell."""
+    keys = (shifts[:, 0] * 2**20 + shifts[:, 1]).cpu()
+    return shifts[int(keys.mode().indices)]
+
+
 def _sums(surrounded: Tensor) -> Tensor:
     """Sum over the window of each tile, `(tiles,)`, of what `_Tiles._surrounded` has made."""
     side = TILE + 2 * _SURROUND
@@ -182,7 +188,7 @@ class _Tiles:
             `((2 * margin + 1) ** 2, chosen)`, row by row of the further shifts.
         """
         own = shifts[chosen]
-        common = own.mode(0).values
+        common = _most_common(own)
         together = (own == common).all(1)
         if int(together.sum()) < _WORTH * len(shifts):
             return self._costs_one_by_one(frame, shifts, chosen, margin)
@@ -335,7 +341,7 @@ def shifted(planes: Tensor, shifts: Tensor, rows: slice, columns: slice) -> Tens
     grid = shifts[rows.start // TILE : -(-rows.stop // TILE)]
     grid = grid[:, columns.start // TILE : -(-columns.stop // TILE)]
     # Most tiles move alike: they are copied line by line, and only the others cell by cell.
-    common = grid.flatten(0, 1).mode(0).values
+    common = _most_common(grid.flatten(0, 1))
     part = planes[:, _mirror(y + common[0], height)][:, :, _mirror(x + common[1], width)]
     apart = (grid != common).any(-1)
     if apart.any():

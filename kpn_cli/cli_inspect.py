@@ -20,6 +20,7 @@ from .cli_options import (
     TILE,
     WEIGHTS,
 )
+from .errors import KpnError
 from .startup import swift_imports
 
 if TYPE_CHECKING:
@@ -114,24 +115,29 @@ def inspect(
         from .decoder import Decoder
         from .options import Options
 
-    model = calibration.load(noise) if isinstance(noise, Path) else noise
-    options = Options(
-        output,
-        reference=reference,
-        strength=strength,
-        noise=model,
-        device=device,
-        precision=precision,
-        tile=tile,
-        weights=weights,
-        overwrite=True,
-    )
-    page.check_folder(output)
-    with Decoder() as decoder, console.stages() as on_stage:
-        found = inspection.inspect(
-            burst, options, at, noise_scale, read=decoder.planes, on_stage=on_stage
+    try:
+        options = Options(
+            output,
+            reference=reference,
+            strength=strength,
+            noise=calibration.load(noise) if isinstance(noise, Path) else noise,
+            device=device,
+            precision=precision,
+            tile=tile,
+            weights=weights,
+            overwrite=True,
         )
-        files = page.write_page(found, output)
+        page.check_folder(output)
+        with Decoder() as decoder, console.stages() as on_stage:
+            found = inspection.inspect(
+                burst, options, at, noise_scale, read=decoder.planes, on_stage=on_stage
+            )
+            files = page.write_page(found, output)
+    except KpnError as error:
+        if as_json:
+            failed = {"files": [str(path) for path in burst], "error": str(error)}
+            click.echo(json.dumps({"failed": [failed]}, indent=2))
+        raise
     if as_json:
         click.echo(json.dumps(_document(found, files), indent=2))
         return
@@ -148,7 +154,7 @@ def _document(found: Any, files: dict[str, Path]) -> dict[str, Any]:
         "dropped": {str(path): why for path, why in found.dropped.items()},
         "noise": console.noise_json(found.noise),
         "strength": found.strength,
-        "shifts": found.median_shifts,
+        "upright_shifts": found.median_shifts,
         "agreement": [round(value, 3) for value in found.agreement],
         "exposure": [round(value, 4) for value in found.exposure],
         "mean_weights": found.maps.weights.mean((1, 2)).tolist(),

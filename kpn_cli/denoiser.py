@@ -25,7 +25,7 @@ DEFAULT_TILE = 1536
 SMALLEST_TILE = 96
 #: Bytes that the network takes for a cell of a tile and its halo, besides those for each frame:
 #: the most that was measured, in float32, rounded up (`benchmarks/memory.py`).
-_BYTES_A_CELL, _BYTES_A_FRAME = 2000, 80
+_BYTES_A_CELL, _BYTES_A_FRAME = 2300, 40
 #: Of the memory that is free, so much may be used.
 _SHARE = 0.5
 #: Cells beyond a tile that the network sees; half of it is discarded. The
@@ -75,13 +75,16 @@ class Part:
         clean: `(1, 4, rows, columns)`.
         share: `(1, 1, rows, columns)` of what the network made in `clean`; the rest is the
             reference (`guard.guarded`).
-        seen: what the kernels of each group of frames are written from (`KPN.seen`); empty
-            for a network that writes pixels.
+        left: share of noise of variance 1 that the kernels leave in the middle; NaN where no
+            kernels tell.
+        seen: what the kernels of each group of frames are written from (`KPN.seen`), if it
+            was to be kept.
     """
 
     burst: Tensor
     clean: Tensor
     share: Tensor
+    left: float
     seen: list[tuple[Tensor, Tensor]]
 
 
@@ -113,23 +116,32 @@ class Merger:
         self._allowed = coefficients(noise.with_strength(max(strength, 1.0)), self._device)
         self.groups = groups(len(frames), network.config.frames)
 
-    def part(self, rows: slice, columns: slice) -> Part:
-        """Merge a part of the picture, given in cells."""
+    def part(self, rows: slice, columns: slice, *, keep: bool = False) -> Part:
+        """Merge a part of the picture.
+
+        Args:
+            rows, columns: of the part, in cells.
+            keep: whether its `kernels` will be asked for; 256 bytes a cell for each group.
+        """
         burst = aligned_part(self._frames, self._shifts, rows, columns)[None]
         with torch.inference_mode(), autocast(self._device, self._dtype):
-            if self._network.config.output == "pixels":
-                seen = []
-                parts = [self._pixels(burst[:, members]) for members in self.groups]
-            else:
-                seen = [self._network.seen(burst[:, some], *self.told) for some in self.groups]
-                parts = [
-                    restore_in_bands(self._network, burst[:, members], *of_group)
-                    for members, of_group in zip(self.groups, seen, strict=True)
-                ]
+            seen, parts, kernels = [], [], []
+            for members in self.groups:
+                frames = burst[:, members]
+                if self._network.config.output == "pixels":
+                    parts.append(self._pixels(frames))
+                    continue
+                of_group = self._network.seen(frames, *self.told)
+                parts.append(restore_in_bands(self._network, frames, *of_group))
+                kernels.append(self._network.kernels(*_middle(of_group)))
+                if keep:
+                    seen.append(of_group)
             clean, own = (torch.stack(values).mean(0) for values in zip(*parts, strict=True))
             clean = balanced(clean, burst[:, 0], own, *self.told)
             clean, share = guarded(clean, burst[:, 0], own, *self._allowed)
-        return Part(burst, clean, share, seen)
+            count = burst.shape[1]
+            left = _noise_left(kernels, self.groups, count) if kernels else float("nan")
+        return Part(burst, clean, share, left, seen)
 
     def _pixels(self, burst: Tensor) -> Merged:
         clean = self._network(burst, *self.told)
@@ -138,7 +150,7 @@ class Merger:
     def kernels(
         self, part: Part, rows: slice = slice(None), columns: slice = slice(None)
     ) -> list[Tensor]:
-        """Return the kernels of each group in some of a part; 900 bytes a cell.
+        """Return the kernels of each group in some of a part that was kept; 900 bytes a cell.
 
         Returns:
             `(1, members, K*K, rows, columns)` each, and one kernel more where there is a wide
@@ -150,23 +162,19 @@ class Merger:
                 for x, weights in part.seen
             ]
 
-    def noise_left(self, part: Part) -> float:
-        """Share of the reference's noise variance that is left; NaN where no kernels tell.
+    @staticmethod
+    def noise_left(part: Part) -> float:
+        """Share of the reference's noise variance that is left; NaN where no kernels tell."""
+        share = part.share
+        return float(share.square().mean()) * part.left + float((1 - share).square().mean())
 
-        Tried out in the middle of the part: kernels that follow on each other have no short
-        formula.
-        """
-        if not part.seen:
-            return float("nan")
-        middle = (
-            slice(side // 2 - side // (2 * _TRIED), side // 2 + side // (2 * _TRIED) + 1)
-            for side in part.clean.shape[-2:]
-        )
-        kernels = self.kernels(part, *middle)
-        with torch.inference_mode():
-            trial = _noise_left(kernels, self.groups, len(self._frames))
-            share = part.share
-            return float(share.square().mean()) * trial + float((1 - share).square().mean())
+
+def _middle(seen: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+    rows, columns = (
+        slice(side // 2 - side // (2 * _TRIED), side // 2 + side // (2 * _TRIED) + 1)
+        for side in seen[0].shape[-2:]
+    )
+    return tuple(part[..., rows, columns] for part in seen)
 
 
 def denoise_frames(
@@ -210,7 +218,10 @@ def denoise_frames(
 
 
 def _noise_left(kernels: Sequence[Tensor], together: Sequence[list[int]], count: int) -> float:
-    """Variance that the groups' kernels leave, in the mean, of noise of variance 1."""
+    """Variance that the groups' kernels leave, in the mean, of noise of variance 1.
+
+    Tried out: kernels that follow on each other have no short formula.
+    """
     generator = torch.Generator().manual_seed(0)
     size = kernels[0].shape[-2:]
     noise = torch.randn(1, count, _NOISES, *size, generator=generator).to(kernels[0])
@@ -240,13 +251,12 @@ def _cut(network: KPN, tile: int) -> dict[str, int]:
     return {"tile": max(tile // 2, 1), "halo": _HALO, "grid": network.config.stride}
 
 
-def tile_for(free_bytes: int, frames: int, network: KPN) -> int:
+def tile_for(free_bytes: int, frames: int) -> int:
     """Return the side of tiles, in sensor pixels, for which so much free memory is enough.
 
     No larger than `DEFAULT_TILE`, so that it is the same, and with it the picture to the last
     bit, wherever memory isn't short.
     """
-    frames = min(frames, network.config.frames)
     cells = _SHARE * free_bytes / (_BYTES_A_CELL + _BYTES_A_FRAME * frames)
     tile = DEFAULT_TILE
     while tile > SMALLEST_TILE and (tile // 2 + 2 * _HALO) ** 2 > cells:

@@ -12,6 +12,7 @@ from functools import cache
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 #: Pixels of a point.
 SCALE = 2
@@ -272,8 +273,9 @@ def wheel(side: float, most: str) -> Image.Image:
     return column([Image.fromarray(rgb), text(most, 11, FAINT, side)], 4)
 
 
-def encode_png(drawn: Image.Image) -> bytes:
-    """Return a PNG; the same picture gives the same bytes."""
-    content = io.BytesIO()
-    drawn.save(content, "PNG", optimize=True)
+def encode_png(drawn: Image.Image, software: str) -> bytes:
+    """Return a PNG that says what has made it; the same picture gives the same bytes."""
+    content, said = io.BytesIO(), PngInfo()
+    said.add_text("Software", software)
+    drawn.save(content, "PNG", optimize=True, pnginfo=said)
     return content.getvalue()

@@ -126,7 +126,7 @@ def _report(
             summary.results,
             summary.failures,
             collected,
-            planned=len(found.jobs),
+            planned=len(found.jobs) + len(found.failures),
             seconds=time.monotonic() - start,
         )
     except KpnError as error:

@@ -18,7 +18,7 @@ from .orientation import upright_place
 #: Side of the crop that is shown around a place, in cells.
 CROP = 64
 #: Cells beyond the crop that the network sees: from the place itself it then sees as far as
-#: it looks (43 cells, to a multiple of 8, and the 5 of `features`), as in the whole picture.
+#: it looks (43 cells, to a multiple of 8, and the 4 of `features`), as in the whole picture.
 _CONTEXT = 64
 
 
@@ -85,7 +85,7 @@ def look_at(
         slice(max(part.start - _CONTEXT, 0) // grid * grid, min(part.stop + _CONTEXT, length))
         for part, length in zip(crop, size, strict=True)
     ]
-    part = merger.part(*seen)
+    part = merger.part(*seen, keep=True)
     check_finite(part.clean)
     inside = tuple(
         slice(shown.start - whole.start, shown.stop - whole.start)

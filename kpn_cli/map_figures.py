@@ -96,9 +96,9 @@ def shifts(inspection: Inspection) -> Image.Image:
 def noise(inspection: Inspection) -> Image.Image:
     """Draw the noise of the reference, as the network is told it."""
     info, maps = inspection.info, inspection.maps
-    percent = 100 * maps.sigma
-    low, high = _limits(percent)
-    shown = drawing.sequential((percent - low) / (high - low))
+    sigma = 100 * maps.sigma
+    low, high = _limits(sigma)
+    shown = drawing.sequential((sigma - low) / (high - low))
     reference = rendered(info, maps.reference, exposure_gain(info, maps.clean))
     told = inspection.told
     lines = [

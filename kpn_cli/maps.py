@@ -80,7 +80,7 @@ def draw_maps(
     left, cells = [], []
     for number, (rows, columns) in enumerate(denoiser.tile_spans(network, *size, tile)):
         on_tile(number, total)
-        part = merger.part(rows.slice, columns.slice)
+        part = merger.part(rows.slice, columns.slice, keep=True)
         check_finite(part.clean)
         layers = _layers(merger, part)
         if sums is None:

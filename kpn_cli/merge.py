@@ -192,6 +192,6 @@ def restore_in_bands(network: KPN, burst: Tensor, x: Tensor, weights: Tensor) ->
     wider = torch.empty_like(clean)
     for band, kernels, done in filtered(clean[:, None], WIDE, frames=False):
         wider[:, :, band] = done[:, 0]
-        # The other taps are too far away to have a part of the reference's own sample.
+        # The other taps of kernels of 5 are too far away to have a part of that sample.
         own[:, band] *= kernels[:, 0, side**2 // 2]
     return Merged(wider, own)

@@ -121,6 +121,7 @@ class KPN(nn.Module):
         """
         x, weights = self.seen(burst, shot, read)
         if self.config.output == "pixels":
+            shot, read = self._told(shot, read)
             return self._pixels(x, burst, weights, features.sigma_map(burst[:, 0], shot, read))
         return self.kernels(x, weights)
 
@@ -134,11 +135,15 @@ class KPN(nn.Module):
             `(batch, config.head, height, width)` and the frames' robust weights,
             `(batch, count, height, width)`.
         """
-        if self.config.blind:
-            shot, read = (torch.full_like(shot, value) for value in _BLIND)
+        shot, read = self._told(shot, read)
         height, width = burst.shape[-2:]
         shown, weights = self._shown(burst, shot, read)
         return self._unet(shown)[..., :height, :width], weights
+
+    def _told(self, shot: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.config.blind:
+            return shot, read
+        return tuple(torch.full_like(shot, value) for value in _BLIND)
 
     def _shown(self, burst: Tensor, shot: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
         """What the U-Net is shown, up to a multiple of the stride, and the robust weights.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +20,7 @@ from .inspection import Inspection
 from .write import atomic, make_folder, remove_abandoned
 
 PAGE = "index.html"
+_SOFTWARE = "kpn inspect"
 _MARK = '<meta name="generator" content="kpn inspect">'
 #: Names of figures, of which those of former runs are removed.
 _OURS = re.compile(r"(kernels|noise_scale)_\d+_\d+\.png|(weights|shifts|noise|trust)\.png")
@@ -47,12 +49,29 @@ def check_folder(folder: Path) -> None:
     """Make the folder of a page where it isn't there.
 
     Raises:
-        KpnError: if it can't be made, or holds another program's page.
+        KpnError: if it can't be made, or holds another program's page or pictures of the
+            figures' names.
     """
     make_folder(folder)
     page = folder / PAGE
-    if page.exists() and not _is_ours(page):
-        raise KpnError(f"{page}: is not a page of kpn inspect; choose another folder with -o")
+    foreign = [path for path in _figures(folder) if not _is_our_figure(path)]
+    if os.path.lexists(page) and not _is_ours(page):
+        foreign.insert(0, page)
+    if foreign:
+        raise KpnError(f"{foreign[0]}: is not of kpn inspect; choose another folder with -o")
+
+
+def _figures(folder: Path) -> list[Path]:
+    """What has the name of a figure."""
+    return sorted(path for path in folder.iterdir() if _OURS.fullmatch(path.name))
+
+
+def _is_our_figure(path: Path) -> bool:
+    try:
+        with Image.open(path) as picture:
+            return picture.info.get("Software") == _SOFTWARE
+    except (OSError, ValueError, SyntaxError):
+        return False
 
 
 def _is_ours(page: Path) -> bool:
@@ -83,11 +102,11 @@ def write_page(inspection: Inspection, folder: Path) -> dict[str, Path]:
     remove_abandoned(folder)
     pictures = {}
     for section in sections:
-        pictures[section.name] = drawing.encode_png(section.draw())
+        pictures[section.name] = drawing.encode_png(section.draw(), _SOFTWARE)
         _write(paths[section.name], pictures[section.name])
     _write(paths["page"], _page(inspection, sections, pictures).encode("utf-8", "replace"))
-    for path in folder.iterdir():
-        if _OURS.fullmatch(path.name) and path not in paths.values():
+    for path in _figures(folder):
+        if path not in paths.values() and _is_our_figure(path):
             with suppress(OSError):
                 path.unlink()
     return paths

@@ -51,7 +51,9 @@ class Result:
         dropped: files of the burst that are not used -> why: damaged, of something else.
         outputs: format -> file.
         noise: model and source; None if skipped.
-        shifts: median shift of each used frame, (row, column) in sensor pixels.
+        shifts: median shift of each used frame, (row, column) in sensor pixels, as the
+            sensor lies.
+        orientation: Exif's, of the reference.
         agreement: of each used frame with the reference, 0 to 1.
         exposure: brightness of each used frame over the reference's, before it was matched.
         noise_left: share of the noise variance that is left.
@@ -77,6 +79,7 @@ class Result:
     seconds: float = 0.0
     timings: dict[str, float] = field(default_factory=dict)
     skipped: bool = False
+    orientation: int = 1
     mark: bytes = b""
 
     def remarks(self) -> list[tuple[str, str]]:
@@ -370,6 +373,7 @@ def compute(
         fallen_back=round(done.fallen_back, 5),
         device=str(engine.device),
         timings=clock.timings,
+        orientation=info.orientation,
         mark=loaded.mark,
     )
     reference = found.frames[0].to(torch.device("cpu")) if options.report else None
@@ -463,7 +467,7 @@ def in_tiles_that_fit(
     Raises:
         KpnError: if the smallest tiles are too large.
     """
-    tile = wanted or denoiser.tile_for(free_memory(engine.device), frames, engine.network)
+    tile = wanted or denoiser.tile_for(free_memory(engine.device), frames)
     while True:
         try:
             return work(tile)

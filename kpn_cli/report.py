@@ -153,6 +153,8 @@ class Sections:
     def _of_files(self, result: Result, read: Reader) -> Pictures:
         info, noisy = read(result.reference)
         done, clean = read(result.outputs["dng"])
+        if (done.height, done.width) != (info.height, info.width):
+            raise KpnError(f"{done.path.name} has another size than {info.path.name}")
         planes = Frame(torch.from_numpy(clean), done.black, done.white).planes()
         reference = Frame(torch.from_numpy(noisy), info.black, info.white)
         return report_pictures.make(info, reference, planes, None, self._budget)
@@ -192,6 +194,8 @@ def _unless_it_fails(make: Callable[[], Pictures]) -> Pictures | str:
             return make()
     except KpnError as error:
         return str(error)
+    except Exception as error:  # the picture is done and written: its report must not undo that
+        return f"{type(error).__name__}: {error}"
 
 
 @contextmanager
@@ -247,13 +251,22 @@ def publish(
         page.write(report_page.head(batch, options).encode())
         for number, result in enumerate(results, 1):
             key = _key(result, options.output)
-            page.write(report_page.burst_start(number, result).encode())
+            page.write(report_page.burst_start(number, result.skipped).encode())
             if key in pieces:
                 piece = pieces[key]
                 _copy(piece.path, piece.start, piece.length, page)
             elif key in earlier:
                 _copy(path, *earlier[key], page)
+            else:
+                page.write(report_burst.missing(result, options.output).encode())
             page.write(report_page.burst_end().encode())
+        told = {_key(result, options.output) for result in results}
+        if len(results) + len(failures) < planned:  # interrupted: the rest may be done already
+            rest = [key for key in earlier if key not in told]
+            for number, key in enumerate(rest, len(results) + 1):
+                page.write(report_page.burst_start(number, True).encode())
+                _copy(path, *earlier[key], page)
+                page.write(report_page.burst_end().encode())
         page.write(report_page.foot().encode())
     return path
 
@@ -286,11 +299,21 @@ def _index(path: Path) -> dict[str, tuple[int, int]]:
 
 
 def _copy(path: Path, start: int, length: int, page: BinaryIO) -> None:
-    with path.open("rb") as file:
-        file.seek(start)
-        while length:
-            part = file.read(min(length, _AT_ONCE))
-            if not part:
-                raise KpnError(f"{path}: has changed while in use; start again")
-            page.write(part)
-            length -= len(part)
+    parts = _parts(path, start, length)
+    while part := next(parts, b""):
+        page.write(part)
+
+
+def _parts(path: Path, start: int, length: int) -> Iterator[bytes]:
+    """Read a section; that it is gone is another error than that the page can't be written."""
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            while length:
+                part = file.read(min(length, _AT_ONCE))
+                if not part:
+                    raise KpnError(f"{path}: has changed while in use; start again")
+                yield part
+                length -= len(part)
+    except OSError as error:
+        raise KpnError(f"{path}: cannot be read ({error.strerror}); start again") from None

@@ -8,8 +8,11 @@ from collections.abc import Iterable, Sequence
 from math import log2
 from pathlib import Path
 
+import numpy as np
+
 from .markup import count, duration, link, mean, text
 from .noise_choice import NoiseReport
+from .orientation import upright_vectors
 from .pipeline import Result
 from .report_pictures import Part, Pictures
 
@@ -55,6 +58,12 @@ def section(result: Result, pictures: Pictures | str, folder: Path, key: str) ->
 </div>
 </div>
 """
+
+
+def missing(result: Result, folder: Path) -> str:
+    """Return what is shown of a burst whose section is gone."""
+    hint = "Its part of the page is gone: another run has replaced the page."
+    return f'<header><h2>{text(place(result, folder))}</h2></header>\n<p class="hint">{hint}</p>\n'
 
 
 def _summary(result: Result) -> str:
@@ -149,7 +158,9 @@ def _frames(result: Result) -> str:
     for number, path in enumerate(result.frames):
         cells = f'<th scope="row">{text(path.name)}{" <em>reference</em>" * (number == 0)}</th>'
         if known:
-            y, x = result.shifts[number]
+            # Turned like the pictures.
+            sensor = np.array([[result.shifts[number]]])
+            y, x = upright_vectors(sensor, result.orientation)[0, 0].tolist()
             agreement, exposure = result.agreement[number], result.exposure[number]
             cells += (
                 f"<td>{_signed(x)}, {_signed(y)}</td><td>{_bar(agreement)}{agreement:.0%}</td>"

@@ -102,9 +102,9 @@ outputs.</p>
 """
 
 
-def burst_start(number: int, result: Result) -> str:
+def burst_start(number: int, there_already: bool) -> str:
     """Return what stands before a burst's section; the number counts from 1."""
-    remark = "There already: not made again." if result.skipped else ""
+    remark = "There already: not made again." if there_already else ""
     return (
         f'<article class="burst" id="burst-{number}" tabindex="-1"><p class="remark">{remark}</p>\n'
     )

@@ -582,13 +582,13 @@ def test_tiles_become_smaller_where_memory_ends(tmp_path, weights, monkeypatch):
     assert tried[-1] == denoiser.SMALLEST_TILE
 
 
-def test_tiles_fit_into_the_memory_that_is_free(tiny_network):
-    sides = [denoiser.tile_for(free << 20, 8, tiny_network) for free in (64000, 4000, 300, 100, 1)]
+def test_tiles_fit_into_the_memory_that_is_free():
+    sides = [denoiser.tile_for(free << 20, 8) for free in (64000, 4000, 300, 100, 1)]
     assert sides[:2] == [denoiser.DEFAULT_TILE] * 2
     assert sides == sorted(sides, reverse=True)
     assert sides[2] < denoiser.DEFAULT_TILE
     assert sides[-1] == denoiser.SMALLEST_TILE
-    assert denoiser.tile_for(300 << 20, 1, tiny_network) >= sides[2]
+    assert denoiser.tile_for(300 << 20, 1) >= sides[2] > denoiser.tile_for(300 << 20, 300)
 
 
 def test_limits_of_the_control_group_count(tmp_path, monkeypatch):

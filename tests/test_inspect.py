@@ -25,6 +25,7 @@ from kpn_cli.handheld import Camera, write_frames
 from kpn_cli.inspection import Inspection
 from kpn_cli.network import KPN
 from kpn_cli.noise import NoiseModel
+from kpn_cli.noise_choice import given_noise
 from kpn_cli.options import Options
 from kpn_cli.protocol import noise_of_gain
 from kpn_cli.weights import load_weights, save_weights
@@ -76,7 +77,9 @@ def small(tmp_path_factory) -> list[Path]:
 def whole_picture(paths: list[Path], how: Options) -> tuple[torch.Tensor, KPN]:
     """Kernels of all cells, from one call of the network: `(frames or more, K, K, h, w)`."""
     loaded = pipeline.load(paths, how, "")
-    found, noise = pipeline.line_up(loaded, how, torch.device("cpu"))
+    found, noise = pipeline.line_up(
+        loaded, given_noise(loaded.infos[0], how.noise), torch.device("cpu")
+    )
     network, _ = load_weights(how.weights)
     burst = lineup.aligned_part(
         found.frames, found.shifts, *(slice(0, side) for side in found.frames[0].size)
@@ -392,3 +395,19 @@ def test_an_inspection_knows_its_reference(tmp_path, small, weights):
     found = inspection.inspect(small, Options(tmp_path, weights=weights, reference="2"), [(9, 9)])
     assert isinstance(found, Inspection)
     assert found.info.path == small[2] == found.infos[0].path
+
+
+def test_pictures_of_others_are_neither_replaced_nor_removed(small, lively, tmp_path):
+    for name in ("weights.png", "kernels_1_2.png"):
+        folder = tmp_path / name
+        folder.mkdir()
+        Image.new("RGB", (4, 4)).save(folder / name)
+        content = (folder / name).read_bytes()
+        result = CliRunner().invoke(
+            main,
+            ["inspect", *map(str, small), "--weights", str(lively), "-o", str(folder), "--json"],
+        )
+        assert result.exit_code == 1
+        assert name in json.loads(result.stdout)["failed"][0]["error"]
+        assert [path.name for path in folder.iterdir()] == [name]
+        assert (folder / name).read_bytes() == content

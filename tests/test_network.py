@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pictures import planes
 
 from kpn_cli import features
+from kpn_cli import network as network_module
 from kpn_cli.errors import KpnError
 from kpn_cli.merge import merge
 from kpn_cli.network import KPN, KPNConfig
@@ -217,3 +218,27 @@ def test_each_level_doubles_the_stride(widths, stride):
     assert config.stride == stride
     with torch.no_grad():
         assert KPN(config)(burst_of(2, 5, 7), SHOT, READ).shape == (1, 3, 9, 5, 7)
+
+
+@pytest.mark.parametrize("output", ["kernels", "pixels"])
+def test_a_blind_network_sees_no_noise_whatever_it_writes(output):
+    torch.manual_seed(0)
+    config = KPNConfig(frames=2, widths=(8, 8), head=8, output=output, wide=False, blind=True)
+    network = KPN(config).eval()
+    with torch.no_grad():
+        network.head_weight.mul_(100)
+        burst = torch.rand(1, 2, 4, 8, 8)
+        quiet, noisy = (network(burst, *[torch.full((1, 4), value)] * 2) for value in (1e-6, 1e-2))
+    torch.testing.assert_close(quiet, noisy, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 100])
+def test_what_the_network_is_shown_is_the_same_in_bands(monkeypatch, tiny_network, rows):
+    """So `features.REACH` is as far as `prepare` looks."""
+    burst, noise = torch.rand(2, 3, 4, 21, 13), torch.full((2, 4), 1e-2)
+    frames = tiny_network.config.frames
+    shown, weights = features.prepare(burst, noise, noise, frames)
+    monkeypatch.setattr(network_module, "_CELLS", rows * 13)
+    banded, in_bands = tiny_network._shown(burst, noise, noise)
+    torch.testing.assert_close(banded[..., :21, :13], shown, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(in_bands, weights, rtol=1e-6, atol=1e-6)

@@ -23,7 +23,8 @@ from click.testing import CliRunner
 from pictures import texture
 from PIL import Image
 
-from kpn_cli import crops, demo, jobs, outputs, report, report_pictures
+from kpn_cli import crops, demo, jobs, outputs, pipeline, report, report_pictures
+from kpn_cli.batch import denoise_all
 from kpn_cli.cli import main
 from kpn_cli.denoiser import Denoised
 from kpn_cli.develop import develop, upright_size
@@ -34,7 +35,7 @@ from kpn_cli.noise_choice import NoiseReport
 from kpn_cli.options import Options
 from kpn_cli.photos import Scene
 from kpn_cli.pipeline import Computed, Result
-from kpn_cli.plan import Failure, Grouping
+from kpn_cli.plan import Failure, Grouping, Job
 from kpn_cli.raw import RawInfo, read_info, read_planes
 from kpn_cli.report_pictures import Part
 
@@ -429,6 +430,51 @@ def test_an_interrupted_batch_has_the_page_of_what_is_done(weights, tmp_path):
     assert 1 <= bursts < 4
     assert bursts == len(list((tmp_path / "out").rglob("*.dng")))
     assert f"Interrupted after {bursts} of 4 bursts" in page.text
+
+
+def test_an_interrupted_batch_keeps_what_the_page_knew(weights, tmp_path):
+    for number in range(3):
+        write_burst(tmp_path / "card" / str(number), 1, number)
+    for truth in (tmp_path / "card").glob("*_truth.dng"):
+        truth.unlink()
+    options = Options(tmp_path / "out", ("dng",), weights=weights, report=True)
+
+    class View:
+        def looking(self, done, total):
+            pass
+
+        begin = stage = done = looking
+
+    class Impatient(View):
+        def done(self, outcome):
+            raise KeyboardInterrupt
+
+    View.done = lambda self, outcome: None
+    run = ([tmp_path / "card"], options, Grouping(off=True))
+    jobs.run(*run, View())
+    before = Page(tmp_path / "out" / "report.html")
+    with pytest.raises(KeyboardInterrupt):
+        jobs.run(*run, Impatient())
+    jobs.run(*run, View())
+    after = Page(tmp_path / "out" / "report.html")
+    assert before.source.count("variance =") == after.source.count("variance =") == 3
+    assert after.source.count('<article class="burst"') == 3
+
+
+def test_whatever_goes_wrong_with_pictures_the_burst_is_done(weights, tmp_path, monkeypatch):
+    write_burst(tmp_path / "burst", 1, 0)
+    monkeypatch.setattr(report.report_pictures, "make", lambda *_: 1 / 0)
+    options = Options(tmp_path / "out", ("dng",), weights=weights, report=True)
+    read, mark = pipeline.read_planes, lambda *_: None
+    files = sorted((tmp_path / "burst").glob("*.dng"))
+    with report.sections(options, 1) as sections:
+        job = Job(tuple(files), tmp_path / "out", "as given")
+        (outcome,) = denoise_all([job], options, read=read, sections=sections, on_stage=mark)
+        assert outcome.result is not None
+        page = report.publish(
+            options, [outcome.result], [], [sections.collected], planned=1, seconds=1.0
+        )
+    assert "No pictures: ZeroDivisionError" in page.read_text("utf-8")
 
 
 def test_two_processes_make_one_page_in_the_order_of_the_plan(card, batch, weights, tmp_path):
