@@ -407,24 +407,36 @@ def no_space(*_):
     raise OSError(28, "No space left on device")
 
 
-def test_an_interrupted_batch_has_the_page_of_what_is_done(weights, tmp_path):
+class View:
+    """Nobody who looks on; `impatient`, somebody who interrupts after a burst."""
+
+    def __init__(self, impatient=False):
+        self.impatient = impatient
+
+    def looking(self, done, total):
+        pass
+
+    begin = stage = looking
+
+    def done(self, outcome):
+        if self.impatient:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def four(weights, tmp_path):
+    """Four bursts to be denoised with a report: the first arguments of `jobs.run`."""
     for number in range(4):
         write_burst(tmp_path / "card" / str(number), 1, number)
     for truth in (tmp_path / "card").glob("*_truth.dng"):
         truth.unlink()
     options = Options(tmp_path / "out", ("dng",), weights=weights, report=True)
+    return [tmp_path / "card"], options, Grouping(off=True)
 
-    class View:
-        def looking(self, done, total):
-            pass
 
-        begin = stage = looking
-
-        def done(self, outcome):
-            raise KeyboardInterrupt
-
+def test_an_interrupted_batch_has_the_page_of_what_is_done(four, tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        jobs.run([tmp_path / "card"], options, Grouping(off=True), View())
+        jobs.run(*four, View(impatient=True))
     page = Page(tmp_path / "out" / "report.html")
     bursts = page.source.count('<article class="burst"')
     assert 1 <= bursts < 4
@@ -432,33 +444,15 @@ def test_an_interrupted_batch_has_the_page_of_what_is_done(weights, tmp_path):
     assert f"Interrupted after {bursts} of 4 bursts" in page.text
 
 
-def test_an_interrupted_batch_keeps_what_the_page_knew(weights, tmp_path):
-    for number in range(3):
-        write_burst(tmp_path / "card" / str(number), 1, number)
-    for truth in (tmp_path / "card").glob("*_truth.dng"):
-        truth.unlink()
-    options = Options(tmp_path / "out", ("dng",), weights=weights, report=True)
-
-    class View:
-        def looking(self, done, total):
-            pass
-
-        begin = stage = done = looking
-
-    class Impatient(View):
-        def done(self, outcome):
-            raise KeyboardInterrupt
-
-    View.done = lambda self, outcome: None
-    run = ([tmp_path / "card"], options, Grouping(off=True))
-    jobs.run(*run, View())
-    before = Page(tmp_path / "out" / "report.html")
-    with pytest.raises(KeyboardInterrupt):
-        jobs.run(*run, Impatient())
-    jobs.run(*run, View())
-    after = Page(tmp_path / "out" / "report.html")
-    assert before.source.count("variance =") == after.source.count("variance =") == 3
-    assert after.source.count('<article class="burst"') == 3
+def test_an_interrupted_batch_keeps_what_the_page_knew(four, tmp_path):
+    for impatient in (False, True, False):
+        try:
+            jobs.run(*four, View(impatient))
+        except KeyboardInterrupt:
+            assert impatient
+        page = Page(tmp_path / "out" / "report.html")
+        assert page.source.count('<article class="burst"') == 4
+        assert page.source.count("variance =") == 4
 
 
 def test_whatever_goes_wrong_with_pictures_the_burst_is_done(weights, tmp_path, monkeypatch):
