@@ -33,12 +33,28 @@ _CELLS = 512  # side of a part on which the network is measured
 _CHANNELS, _SIDE = (32, 64, 96, 128, 192, 256), 224
 
 
+def synchronise() -> None:
+    """Wait for a GPU: it is told what to do, and goes on with it."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    elif torch.backends.mps.is_available():
+        torch.mps.synchronize()
+
+
+def example(engine: Engine, side: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A burst, and its noise."""
+    burst, noise = torch.rand(1, FRAMES, 4, side, side), torch.full((1, 4), 1e-3)
+    return burst.to(engine.device), noise.to(engine.device)
+
+
 def best(work: Callable[[], object], times: int = 3) -> float:
     """Return the least seconds of some tries."""
     seconds = []
     for _ in range(times):
+        synchronise()
         start = time.perf_counter()
         work()
+        synchronise()
         seconds.append(time.perf_counter() - start)
     return min(seconds)
 
@@ -60,10 +76,10 @@ def convolution_rate(engine: Engine) -> float:
 
 def operations(engine: Engine) -> float:
     """Floating-point operations of the network for one cell, heads included."""
-    burst, noise = torch.rand(1, FRAMES, 4, 64, 64), torch.full((1, 4), 1e-3)
+    burst, noise = example(engine, 64)
     counter = FlopCounterMode(display=False)
     with torch.inference_mode(), counter:
-        engine.network(burst.to(engine.device), noise, noise)
+        engine.network(burst, noise, noise)
     return counter.get_total_flops() / 64**2
 
 
@@ -82,14 +98,16 @@ def disk(count: int, folder: Path) -> float:
 
 def shares_of_network(engine: Engine) -> dict[str, float]:
     """Of the time that a part of the picture takes the network, how much goes where."""
-    burst, noise = torch.rand(1, FRAMES, 4, _CELLS, _CELLS), torch.full((1, 4), 1e-3)
+    burst, noise = example(engine, _CELLS)
     network, kernel_time = engine.network, 0.0
     make = network.kernels
 
     def timed(*arguments: object, **options: object) -> torch.Tensor:
         nonlocal kernel_time
+        synchronise()
         start = time.perf_counter()
         kernels = make(*arguments, **options)
+        synchronise()
         kernel_time += time.perf_counter() - start
         return kernels
 

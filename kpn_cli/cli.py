@@ -187,6 +187,8 @@ def denoise(
             failures = summary.failures
             if as_json:
                 click.echo(json.dumps(console.summary_json(summary), indent=2))
+            elif summary.report is not None:
+                console.print_path(summary.report)
             console.show_summary(summary)
     except KpnError as error:
         if as_json:

@@ -46,7 +46,8 @@ def _parse_scales(
     context: click.Context, option: click.Parameter, text: str | None
 ) -> tuple[float, ...]:
     try:
-        scales = tuple(dict.fromkeys(float(part) for part in text.split(","))) if text else ()
+        parts = [] if text is None else text.split(",")
+        scales = tuple(dict.fromkeys(float(part) for part in parts))
     except ValueError:
         scales = (0.0,)
     if len(scales) > _MOST_SCALES or not all(0 < scale <= _MOST_SCALE for scale in scales):

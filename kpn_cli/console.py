@@ -129,7 +129,7 @@ def burst_json(result: Result) -> dict[str, Any]:
         "shifts": result.shifts,
         "agreement": result.agreement,
         "exposure": result.exposure,
-        "fallen_back": result.fallen_back,
+        "fallen_back": None if result.skipped else result.fallen_back,
         "device": result.device,
         "seconds": result.seconds,
         "timings": result.timings,
@@ -282,8 +282,6 @@ class Batch:
 def show_summary(summary: Summary) -> None:
     """Show how many bursts are done, what failed, and where the report is."""
     _show_counts(summary)
-    if summary.report is not None:
-        note(f"report      {summary.report}")
 
 
 def _show_counts(summary: Summary) -> None:

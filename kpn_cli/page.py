@@ -191,7 +191,8 @@ _WEIGHTS = (
     "What each frame's kernel sums to. Green-blue is an equal share, as in a plain mean; dark "
     "means that the network does not trust the frame there; yellow, that it takes nothing else. "
     "Where something moves, and at borders that other frames don't reach, the reference is yellow "
-    "and the others are dark."
+    "and the others are dark. Of more than eight frames the reference is in every group that is "
+    "merged, so it counts more everywhere."
 )
 _SHIFTS = (
     "Frames are moved over the reference tile by tile, in whole cells, before the network sees "

@@ -16,7 +16,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
+from urllib.parse import quote, unquote_to_bytes
 
 import torch
 
@@ -38,7 +39,8 @@ NAME = "report.html"
 _MOST, _LEAST, _IN_ALL = 750_000, 200_000, 75_000_000
 #: So far into a file it must have said that it is a page of kpn.
 _BEGINNING = 1024
-_SECTION = re.compile(rb"<!-- kpn section ([0-9a-f]{32}) -->\n")
+#: Before a section: its burst's key, and an output, relative to the page, as a URL has it.
+_SECTION = re.compile(rb"<!-- kpn section ([0-9a-f]{32}) (\S*) -->\n")
 _END = b"<!-- kpn end -->\n"
 _AT_ONCE = 1 << 20
 
@@ -163,7 +165,7 @@ class Sections:
         """Write a section to disk, unless that has failed before."""
         key = _key(result, self._folder)
         section = report_burst.section(result, pictures, self._folder, key)
-        content = b"%s%s\n%s" % (_start(key), section.encode(), _END)
+        content = b"%s%s\n%s" % (_start(key, result, self._folder), section.encode(), _END)
         with self._lock:  # bursts that were there already come from another thread
             if self.collected.error is not None:
                 return
@@ -256,17 +258,22 @@ def publish(
                 piece = pieces[key]
                 _copy(piece.path, piece.start, piece.length, page)
             elif key in earlier:
-                _copy(path, *earlier[key], page)
+                _copy(path, *earlier[key][:2], page)
             else:
                 page.write(report_burst.missing(result, options.output).encode())
             page.write(report_page.burst_end().encode())
         told = {_key(result, options.output) for result in results}
-        if len(results) + len(failures) < planned:  # interrupted: the rest may be done already
-            rest = [key for key in earlier if key not in told]
-            for number, key in enumerate(rest, len(results) + 1):
-                page.write(report_page.burst_start(number, True).encode())
-                _copy(path, *earlier[key], page)
-                page.write(report_page.burst_end().encode())
+        made = {path for result in results for path in result.outputs.values()}
+        # Of other batches, or of this one, if it was interrupted before it came to them.
+        others = [
+            section
+            for key, section in earlier.items()
+            if key not in told and section.output not in made and section.output.is_file()
+        ]
+        for number, section in enumerate(others, len(results) + 1):
+            page.write(report_page.burst_start(number, True).encode())
+            _copy(path, section.start, section.length, page)
+            page.write(report_page.burst_end().encode())
         page.write(report_page.foot().encode())
     return path
 
@@ -278,13 +285,24 @@ def _key(result: Result, folder: Path) -> str:
     return hashlib.sha256(result.mark + name).hexdigest()[:32]
 
 
-def _start(key: str) -> bytes:
-    return b"<!-- kpn section %s -->\n" % key.encode()
+def _start(key: str, result: Result, folder: Path) -> bytes:
+    # A URL: no byte of a name ends the comment.
+    there = [os.path.relpath(path, folder) for path in result.outputs.values()][:1]
+    name = quote(os.fsencode("".join(there))).replace("-", "%2D")
+    return b"<!-- kpn section %s %s -->\n" % (key.encode(), name.encode())
 
 
-def _index(path: Path) -> dict[str, tuple[int, int]]:
-    """Return where the sections of a page lie, start and length; of no page of kpn, none."""
-    found: dict[str, tuple[int, int]] = {}
+class _Earlier(NamedTuple):
+    """Where a section of the page lies that is there, and an output of its burst."""
+
+    start: int
+    length: int
+    output: Path
+
+
+def _index(path: Path) -> dict[str, _Earlier]:
+    """Return the sections of a page; of no page of kpn, none."""
+    found: dict[str, _Earlier] = {}
     if not _is_ours(path):
         return found
     key, start, position = "", 0, 0
@@ -292,9 +310,10 @@ def _index(path: Path) -> dict[str, tuple[int, int]]:
         for line in file:
             if match := _SECTION.fullmatch(line):
                 key, start = match[1].decode(), position
+                output = path.parent / os.fsdecode(unquote_to_bytes(match[2]))
             position += len(line)
             if line == _END and key:
-                found[key] = (start, position - start)
+                found[key] = _Earlier(start, position - start, output)
     return found
 
 

@@ -48,6 +48,7 @@ def section(result: Result, pictures: Pictures | str, folder: Path, key: str) ->
     )
     return f"""<header><h2>{text(place(result, folder))}</h2>{_summary(result)}</header>
 {shown}
+{_unknown(result)}
 {_remarks(result)}
 <div class="about">
 {_frames(result)}
@@ -64,6 +65,13 @@ def missing(result: Result, folder: Path) -> str:
     """Return what is shown of a burst whose section is gone."""
     hint = "Its part of the page is gone: another run has replaced the page."
     return f'<header><h2>{text(place(result, folder))}</h2></header>\n<p class="hint">{hint}</p>\n'
+
+
+def _unknown(result: Result) -> str:
+    if not result.skipped:
+        return ""
+    hint = "Made without a report: its noise and alignment are not known any more. "
+    return f'<p class="hint">{hint}<code>--overwrite</code> makes it again.</p>'
 
 
 def _summary(result: Result) -> str:

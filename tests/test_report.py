@@ -455,6 +455,21 @@ def test_an_interrupted_batch_keeps_what_the_page_knew(four, tmp_path):
         assert page.source.count("variance =") == 4
 
 
+def test_the_page_keeps_other_batches_as_long_as_their_pictures_are_there(four, tmp_path):
+    (card,), options, how = four
+    for path in card.rglob("*.dng"):
+        path.rename(path.with_name(f"{path.parent.name}_{path.name}"))
+    for number in range(3):
+        jobs.run([card / str(number)], options, how, View())
+    page = Page(tmp_path / "out" / "report.html")
+    assert page.source.count('<article class="burst"') == page.source.count("variance =") == 3
+    outputs_there = sorted((tmp_path / "out").rglob("*.dng"))
+    outputs_there[0].unlink()
+    jobs.run([card / "2"], options, how, View())
+    page = Page(tmp_path / "out" / "report.html")
+    assert page.source.count('<article class="burst"') == len(outputs_there) - 1
+
+
 def test_whatever_goes_wrong_with_pictures_the_burst_is_done(weights, tmp_path, monkeypatch):
     write_burst(tmp_path / "burst", 1, 0)
     monkeypatch.setattr(report.report_pictures, "make", lambda *_: 1 / 0)
