@@ -1,8 +1,8 @@
-"""Cost by size and by frames: `python benchmarks/scaling.py [MP,MP,...] [FRAMES,FRAMES,...]`.
+"""Cost by size and by frames: `python benchmarks/scaling.py [MP,MP,...] [FRAMES,...] [ROUNDS]`.
 
 Denoises bursts of 8 frames of each size, and bursts of each length of 12 megapixels, to a DNG,
-each twice in turns; prints the best seconds a megapixel, and the same over those of the burst of
-8 x 12 megapixels. Compare the ratios.
+each twice in turns, or as often as said; prints the best seconds a megapixel, and those over what
+the burst of 8 x 12 megapixels takes. Compare the ratios.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from kpn_cli.pipeline import Engine
 
 SIZES, COUNTS = (1, 3, 12, 48, 100), (1, 2, 4, 8, 16)
 COMMON = (12, 8)
-_ROUNDS = 2
 
 
 def cost(engine: Engine, megapixels: float, frames: int) -> float:
@@ -31,12 +30,12 @@ def cost(engine: Engine, megapixels: float, frames: int) -> float:
         return pipeline.denoise(files, options, engine).seconds / megapixels
 
 
-def main(sizes: list[float], counts: list[int]) -> None:
+def main(sizes: list[float], counts: list[int], rounds: int) -> None:
     """Measure and print."""
     engine = Engine(Options())
     pairs = list(dict.fromkeys([COMMON, *((s, 8) for s in sizes), *((12, c) for c in counts)]))
     found: dict[tuple[float, int], float] = {}
-    for _ in range(_ROUNDS):
+    for _ in range(rounds):
         for pair in pairs:
             found[pair] = min(found.get(pair, float("inf")), cost(engine, *pair))
     for (megapixels, frames), seconds in found.items():
@@ -49,4 +48,5 @@ if __name__ == "__main__":
     main(
         [float(part) for part in lists[0]] if lists else list(SIZES),
         [int(part) for part in lists[1]] if lists[1:] else list(COUNTS),
+        int(lists[2][0]) if lists[2:] else 2,
     )
