@@ -216,7 +216,7 @@ def sections(options: Options, planned: int) -> Iterator[Sections | None]:
         return
     make_folder(options.output)
     remove_abandoned(options.output)
-    with scratch(options.output) as file:
+    with scratch(options.output / NAME) as file:
         yield Sections(options.output, file, planned)
 
 

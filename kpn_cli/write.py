@@ -129,15 +129,15 @@ def _publish(temporary: Path, path: Path) -> None:
 
 
 @contextmanager
-def scratch(folder: Path) -> Iterator[Path]:
-    """Give an empty hidden file in a folder, which is there; it goes at the end of the block.
+def scratch(path: Path) -> Iterator[Path]:
+    """Give an empty hidden file beside one to be made; it goes at the end of the block.
 
     Left by a killed program, it is one of those that `remove_abandoned` takes away.
 
     Raises:
         KpnError: if it can't be created.
     """
-    temporary, held = _create(folder / "scratch.part")
+    temporary, held = _create(path)
     try:
         yield temporary
     finally:
