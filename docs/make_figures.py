@@ -215,10 +215,10 @@ def main(output: Path) -> None:
         drawn = {name: draw(Path(folder), engine) for name, draw in single.items()}
         drawn |= inside(Path(folder), engine)
     for name, picture in drawn.items():
-        path = output / f"{name}.jpg"
+        path = output / f"{name}.webp"
         if picture.width > _WIDEST:
             picture = ImageOps.contain(picture, (_WIDEST, _WIDEST), Image.Resampling.LANCZOS)
-        picture.save(path, quality=82, optimize=True)
+        picture.save(path, quality=85, method=6)
         print(path, f"{path.stat().st_size / 1000:.0f} kB", f"{picture.width} x {picture.height}")
 
 
