@@ -70,7 +70,7 @@ def denoise_all(
     """Denoise bursts; one that fails doesn't keep the others.
 
     While the network works on one burst, the next is read and the last is written: no more
-    than the frames and the results of two are in memory.
+    than the frames and the results of two are in memory, and for a report one frame more.
 
     Args:
         jobs: the bursts.

@@ -70,7 +70,7 @@ def missing(result: Result, folder: Path) -> str:
 def _unknown(result: Result) -> str:
     if not result.skipped:
         return ""
-    hint = "Made without a report: its noise and alignment are not known any more. "
+    hint = "It was there already: its noise and alignment are not known any more. "
     return f'<p class="hint">{hint}<code>--overwrite</code> makes it again.</p>'
 
 
