@@ -107,7 +107,10 @@ SCENES: dict[str, Callable[[Scene, Scene, np.random.Generator], np.ndarray]] = {
         ]
     ),
     "half misaligned": _misaligned,
+    "highlights": lambda s, o, rng: _planes(s, _within(rng, 2)),
 }
+#: Scenes that are exposed too long, and how much longer than the sensor takes.
+_CLIPPED, _OVER = {"highlights"}, 2.5
 
 
 @dataclass(frozen=True)
@@ -149,9 +152,12 @@ def try_scene(
     rng = np.random.default_rng((seed, number, list(SCENES).index(name)))
     clean = SCENES[name](scenes[number], scenes[(number + 1) % len(scenes)], rng)
     white = protocol.WHITE_LEVELS[number % len(protocol.WHITE_LEVELS)]
-    clean = protocol.expose(clean * 65535, white)
+    exposure = _OVER if name in _CLIPPED else white
+    clean = protocol.expose(clean * 65535, exposure)
     noise = NoiseModel.uniform(*LEVELS[level])
     noisy = noise.sample(clean, np.random.default_rng((seed, number, *_noise_seed(level))))
+    if name in _CLIPPED:
+        clean, noisy, white = np.minimum(clean, 1), np.minimum(noisy, 1), 1.0
     device = next(network.parameters()).device
     frames = [Frame(torch.from_numpy(planes).to(device)) for planes in noisy]
     done, found = denoiser.denoise_burst(network, frames, noise, dtype=dtype)

@@ -22,6 +22,11 @@ _DOUBTED, _WHOLLY = 1.4, 1.9
 _MOST = 9.0
 _LEAST = 1e-10  # of the variance: the rounding of 14 bits has 3e-10
 _LEAST_NEWS = 0.01  # share of the result that is not the reference's own sample
+#: From here on a sample is clipped.
+_CLIPPED = 0.999
+#: Result and reference agree where both are clipped, which says nothing of the samples beside
+#: them. Fewer cells than one that do say something are no reason for doubt.
+_LEAST_TOLD = 1 / _SIDE**2
 
 
 def guarded(
@@ -48,11 +53,14 @@ def guarded(
     # Beside something bright, a mean over neighbours takes shadows for noisier than they are;
     # a ghost may be brighter than what it hides: the lower of the two is right.
     signal = torch.minimum(clean, box(reference, 3)).clamp_min_(0)
-    variance = shot[:, :, None, None] * signal + read[:, :, None, None]
+    variance = (shot[:, :, None, None] * signal + read[:, :, None, None]).clamp_min(_LEAST)
     news = (1 - own[:, None]).clamp(_LEAST_NEWS, 1)
-    squares = (clean - reference).square() / (variance.clamp_min(_LEAST) * news)
-    whole = box(squares.mean(1, keepdim=True), _SIDE)
-    robust = box(squares.clamp_max(_MOST).mean(1, keepdim=True), _SIDE)
+    squares = (clean - reference).square() / (variance * news)
+    telling = (reference < _CLIPPED) | (clean < 1 - _MOST**0.5 * variance.sqrt())
+    squares *= telling
+    told = box(telling.float().mean(1, keepdim=True), _SIDE).clamp_min(_LEAST_TOLD)
+    whole = box(squares.mean(1, keepdim=True), _SIDE) / told
+    robust = box(squares.clamp_max(_MOST).mean(1, keepdim=True), _SIDE) / told
     doubt = ((robust - _DOUBTED) / (_WHOLLY - _DOUBTED)).clamp(0, 1)
     share = 1 - doubt * (1 - 1 / whole.clamp_min(1))
     return torch.lerp(reference, clean, share), share

@@ -73,3 +73,30 @@ def test_shadows_beside_something_bright_are_judged_by_their_own_noise():
     mixed, _ = guarded(clean, reference, torch.zeros(1, 60, 60), SHOT, read)
     before, after = (float((x - truth)[..., 29].square().mean()) for x in (clean, mixed))
     assert after < 0.5 * before
+
+
+@pytest.mark.parametrize("clipped", [1, 3])
+def test_clipped_planes_are_no_excuse_for_the_others(clipped):
+    """They agree, whatever the result does elsewhere."""
+    truth, reference, clean, _ = example(bias=3)
+    shares = []
+    for planes in (0, clipped):
+        for picture in (truth, reference, clean):
+            picture[:, :planes] = 1
+        shares.append(guarded(clean, reference, torch.zeros(1, SIDE, SIDE), SHOT, READ)[1])
+    assert shares[0].mean() < 0.15
+    torch.testing.assert_close(shares[1].mean(), shares[0].mean(), atol=0.02, rtol=0)
+
+
+def test_a_result_too_dark_where_the_reference_is_clipped_is_refused():
+    white = torch.ones(1, 4, SIDE, SIDE)
+    clean = white - 0.3
+    mixed, share = guarded(clean, white, torch.zeros(1, SIDE, SIDE), SHOT, READ)
+    assert share.max() < 0.02
+    torch.testing.assert_close(mixed, white, atol=0.01, rtol=0)
+
+
+def test_where_all_is_clipped_there_is_no_doubt():
+    white = torch.ones(1, 4, SIDE, SIDE)
+    _, share = guarded(white, white, torch.zeros(1, SIDE, SIDE), SHOT, READ)
+    assert float(share.min()) == 1
