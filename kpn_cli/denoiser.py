@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from .frame import Frame, coefficients
 from .greens import balanced
 from .guard import guarded
 from .lineup import LineUp, aligned_part, line_up
-from .merge import Merged, merge, restore_in_bands
+from .merge import Merged, merge, restore_in_bands, smoothed, smoothed_under
 from .network import KPN
 from .noise import NoiseModel
 
@@ -32,6 +33,10 @@ _SHARE = 0.5
 #: network that ships sees further; what that changes is lost in the noise that is left
 #: (tests/test_denoiser.py has the bound).
 _HALO = 32
+#: With strength s, the wide kernels pass over the picture this often times log2(s) once more,
+#: as long as they change no sample by more than this share of the sigma that the network is
+#: told: beyond the true sigma, the kernels alone leave more noise now and then, not less.
+_PASSES, _CHANGE = 2.0, 0.05
 #: The noise that is left is told from the middle of each tile, a part of so much of its
 #: sides (the reciprocal), and from so many trials.
 _TRIED, _NOISES = 4, 4
@@ -110,6 +115,8 @@ class Merger:
     ) -> None:
         """See `denoise_frames`."""
         self._network, self._frames, self._shifts = network, frames, shifts
+        self._passes = _PASSES * math.log2(max(strength, 1.0)) if network.config.wide else 0.0
+        self._limit = _CHANGE * strength  # where sigma is 1
         self._device, self._dtype = frames[0].samples.device, dtype
         self.told = coefficients(noise.with_strength(strength), self._device)
         # Who wants more noise taken away accepts that more of the rest goes with it.
@@ -132,16 +139,37 @@ class Merger:
                     parts.append(self._pixels(frames))
                     continue
                 of_group = self._network.seen(frames, *self.told)
-                parts.append(restore_in_bands(self._network, frames, *of_group))
+                parts.append(self._merged(frames, *of_group))
                 kernels.append(self._network.kernels(*_middle(of_group)))
                 if keep:
                     seen.append(of_group)
             clean, own = (torch.stack(values).mean(0) for values in zip(*parts, strict=True))
             clean = balanced(clean, burst[:, 0], own, *self.told)
             clean, share = guarded(clean, burst[:, 0], own, *self._allowed)
-            count = burst.shape[1]
-            left = _noise_left(kernels, self.groups, count) if kernels else float("nan")
+            left = self._noise_left(kernels, burst.shape[1]) if kernels else float("nan")
         return Part(burst, clean, share, left, seen)
+
+    def _merged(self, burst: Tensor, x: Tensor, weights: Tensor) -> Merged:
+        merged = restore_in_bands(self._network, burst, x, weights)
+        if not self._passes:
+            return merged
+        shot, read = (told[:, :, None, None] for told in self.told)
+        limit = _CHANGE * (shot * merged.clean.clamp_min(0) + read).clamp_min(1e-10).sqrt_()
+        return smoothed(self._network, merged, x, weights, limit, self._passes)
+
+    def _noise_left(self, kernels: Sequence[Tensor], count: int) -> float:
+        """Variance that the groups' kernels leave, in the mean, of noise of variance 1.
+
+        Tried out: kernels that follow on each other have no short formula.
+        """
+        generator = torch.Generator().manual_seed(0)
+        size = kernels[0].shape[-2:]
+        noise = torch.randn(1, count, _NOISES, *size, generator=generator).to(kernels[0])
+        merged = [
+            smoothed_under(some, merge(noise[:, members], some), self._limit, self._passes)
+            for some, members in zip(kernels, self.groups, strict=True)
+        ]
+        return float(torch.stack(merged).mean(0).square().mean())
 
     def _pixels(self, burst: Tensor) -> Merged:
         clean = self._network(burst, *self.told)
@@ -195,7 +223,7 @@ def denoise_frames(
         frames: of equal size.
         shifts: where they lie (`lineup.line_up`).
         noise: of the reference.
-        strength: multiplies the sigma that the network is told.
+        strength: multiplies the sigma that the network is told; beyond 1, more is smoothed.
         dtype: of the convolutions.
         tile: side of a tile in sensor pixels; memory grows with its square.
         on_tile: called after each of `tile_count` tiles.
@@ -215,20 +243,6 @@ def denoise_frames(
     return Denoised(
         out, None if np.isnan(variance) else variance, float(np.average(shares, weights=cells))
     )
-
-
-def _noise_left(kernels: Sequence[Tensor], together: Sequence[list[int]], count: int) -> float:
-    """Variance that the groups' kernels leave, in the mean, of noise of variance 1.
-
-    Tried out: kernels that follow on each other have no short formula.
-    """
-    generator = torch.Generator().manual_seed(0)
-    size = kernels[0].shape[-2:]
-    noise = torch.randn(1, count, _NOISES, *size, generator=generator).to(kernels[0])
-    merged = [
-        merge(noise[:, members], some) for some, members in zip(kernels, together, strict=True)
-    ]
-    return float(torch.stack(merged).mean(0).square().mean())
 
 
 def denoise_burst(

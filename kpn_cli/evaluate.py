@@ -131,7 +131,9 @@ def _methods(
     device = next(network.parameters()).device
     frames = [Frame(torch.from_numpy(planes).to(device)) for planes in test.burst]
     few = frames if network.config.frames > 1 else frames[:1]
-    done, _ = denoiser.denoise_burst(network, few, test.noise, strength=noise_scale, dtype=dtype)
+    found = lineup.line_up(few, test.noise)
+    told = test.noise.with_strength(noise_scale)
+    done = denoiser.denoise_frames(network, found.frames, found.shifts, told, dtype=dtype)
     yield "kpn", done.planes
     if "reference" in baselines:
         yield "reference", test.burst[0]

@@ -138,8 +138,8 @@ def _inspected(
             engine.network,
             found.frames,
             found.shifts,
-            noise.model,
-            strength=options.strength * scale,
+            noise.model.with_strength(scale),
+            strength=options.strength,
             dtype=engine.dtype,
         )
 

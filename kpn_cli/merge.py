@@ -170,28 +170,87 @@ def restore_in_bands(network: KPN, burst: Tensor, x: Tensor, weights: Tensor) ->
         x, weights: what the network has `KPN.seen` in it.
     """
     batch, count, planes, height, width = burst.shape
-    side = network.config.kernel
+    middle = network.config.kernel**2 // 2
     clean = burst.new_empty(batch, planes, height, width)
     own = burst.new_empty(batch, height, width)
-
-    def filtered(picture: Tensor, dilation: int, **which: bool) -> Iterator[tuple]:
-        reach = side // 2 * dilation
-        padded = _padded(picture, reach)
-        step = max(_BAND // (width * picture.shape[1] * side**2), 1)
-        for top in range(0, height, step):
-            band = slice(top, min(top + step, height))
-            kernels = network.kernels(x[:, :, band], weights[:, :, band], **which)
-            under = padded[:, :, :, top : band.stop + 2 * reach]
-            yield band, kernels, _FilterFrames.apply(under, kernels, dilation)
-
-    for band, kernels, done in filtered(burst, 1, wide=False):
+    for band, kernels, done in _filtered(network, burst, x, weights, 1, wide=False):
         clean[:, :, band] = done.mean(1)
-        own[:, band] = kernels[:, 0, side**2 // 2] / count
+        own[:, band] = kernels[:, 0, middle] / count
     if not network.config.wide:
         return Merged(clean, own)
-    wider = torch.empty_like(clean)
-    for band, kernels, done in filtered(clean[:, None], WIDE, frames=False):
-        wider[:, :, band] = done[:, 0]
+    wider, weight = _widely(network, clean, x, weights)
+    return Merged(wider, own.mul_(weight))
+
+
+def smoothed(
+    network: KPN, merged: Merged, x: Tensor, weights: Tensor, limit: Tensor, passes: float
+) -> Merged:
+    """Filter a merged burst with its wide kernels once more, or several times.
+
+    Where there is nothing but noise, what is left of it shrinks with every pass. Where a pass
+    changes more than noise could, there is texture, which stays.
+
+    Args:
+        network: writes a wide kernel.
+        merged: what `restore_in_bands` returned.
+        x, weights: likewise.
+        limit: broadcasts to `merged.clean`; of a change d the part 1 / (1 + (d / limit)^2)
+            is made.
+        passes: how often; of the last one, a part may be made.
+    """
+    clean, own = merged
+    while passes > 0:
+        wider, weight = _widely(network, clean, x, weights)
+        clean, made = _changed(clean, wider, limit, min(passes, 1.0))
+        own = own * (1 + made.mean(1) * (weight - 1))
+        passes -= 1
+    return Merged(clean, own)
+
+
+def smoothed_under(kernels: Tensor, clean: Tensor, limit: float, passes: float) -> Tensor:
+    """Return what `smoothed` would, under kernels that are at hand.
+
+    Args:
+        kernels: of a burst, the wide ones last.
+        clean, limit, passes: as in `smoothed`.
+    """
+    while passes > 0:
+        wider = filter_frames(clean[:, None], kernels[:, -1:], WIDE)[:, 0]
+        clean, _ = _changed(clean, wider, torch.tensor(limit), min(passes, 1.0))
+        passes -= 1
+    return clean
+
+
+def _changed(clean: Tensor, wider: Tensor, limit: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Go from one picture to the other, less so where they differ; return the part as well."""
+    change = wider - clean
+    made = (1 + (change / limit).square()).reciprocal_().mul_(share)
+    return torch.addcmul(clean, made, change), made
+
+
+def _widely(network: KPN, picture: Tensor, x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Filter with the wide kernels; return the centre taps too, `(batch, height, width)`."""
+    done, centre = torch.empty_like(picture), torch.empty_like(picture[:, 0])
+    middle = network.config.kernel**2 // 2
+    bands = _filtered(network, picture[:, None], x, weights, WIDE, frames=False)
+    for band, kernels, some in bands:
+        done[:, :, band] = some[:, 0]
         # The other taps of kernels of 5 are too far away to have a part of that sample.
-        own[:, band] *= kernels[:, 0, side**2 // 2]
-    return Merged(wider, own)
+        centre[:, band] = kernels[:, 0, middle]
+    return done, centre
+
+
+def _filtered(
+    network: KPN, pictures: Tensor, x: Tensor, weights: Tensor, dilation: int, **which: bool
+) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Yield rows, their kernels and the pictures filtered with them, band by band."""
+    height, width = pictures.shape[-2:]
+    side = network.config.kernel
+    reach = side // 2 * dilation
+    padded = _padded(pictures, reach)
+    step = max(_BAND // (width * pictures.shape[1] * side**2), 1)
+    for top in range(0, height, step):
+        band = slice(top, min(top + step, height))
+        kernels = network.kernels(x[:, :, band], weights[:, :, band], **which)
+        under = padded[:, :, :, top : band.stop + 2 * reach]
+        yield band, kernels, _FilterFrames.apply(under, kernels, dilation)

@@ -103,6 +103,40 @@ def test_the_noise_left_is_that_of_the_kernels(tiny_network, monkeypatch):
     np.testing.assert_allclose(done.planes, frame.samples.numpy(), atol=1e-5)
 
 
+# --- strength ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 5, 8])
+@pytest.mark.parametrize("level", [0.02, 0.18])
+@pytest.mark.parametrize("gain", [0, 1, 4])
+def test_more_strength_never_leaves_more_noise(gain, level, count):
+    network, _ = load_weights()
+    noise, rng = noise_of_gain(gain), np.random.default_rng((gain, count))
+    scene = np.full((count, 4, 64, 64), level, np.float32)
+    frames = [Frame(torch.from_numpy(planes)) for planes in noise.sample(scene, rng)]
+    inner = np.s_[:, 10:-10, 10:-10]
+    sigma = np.std((frames[0].samples.numpy() - level)[inner])
+    left = []
+    for strength in (0.25, 0.5, 1, 1.25, 1.5, 2, 3, 4):
+        done = denoiser.denoise_frames(network, frames, _shifts(frames), noise, strength=strength)
+        left.append(np.std((done.planes - level)[inner]) / sigma)
+    # A ten-thousandth of sigma is less than this patch can tell.
+    assert max(np.diff(left)) < 3e-4, left
+    assert left[-1] < 0.8 * left[2]
+
+
+def test_the_noise_left_falls_with_strength():
+    network, _ = load_weights()
+    noise, rng = noise_of_gain(1), np.random.default_rng(0)
+    scene = np.full((4, 4, 64, 64), 0.18, np.float32)
+    frames = [Frame(torch.from_numpy(planes)) for planes in noise.sample(scene, rng)]
+    left = [
+        denoiser.denoise_frames(network, frames, _shifts(frames), noise, strength=s).noise_left
+        for s in (0.5, 1, 2, 4)
+    ]
+    assert max(np.diff(left)) < 0
+
+
 # --- many frames ------------------------------------------------------------
 
 
