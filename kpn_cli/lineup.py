@@ -12,6 +12,7 @@ from .align import TILE, Aligner, shifted, stabilise
 from .features import robust_weights, sigma_map
 from .frame import Frame, coefficients
 from .noise import NoiseModel
+from .sharpness import contrasts, sharpness
 
 _SQUARE = 256  # side of the squares on which frames are compared, in cells
 _BAND = 64  # rows of cells that are worked on at once where whole frames are
@@ -26,6 +27,8 @@ _LEAST_FLICKER, _CERTAIN = 0.005, 4.0
 #: brightness; a frame is of something else if more than this share of its blocks differ, or
 #: if they differ in the median by this share of what blocks of other places differ by.
 _SIGMAS, _RELATIVE, _ELSEWHERE, _BY_CHANCE = 6.0, 0.1, 0.5, 0.6
+#: A frame with fewer edges than this share of the reference's is blurred.
+_BLURRED = 0.15
 #: Matching the brightness has to make the blocks' differences so much smaller.
 _BETTER = 0.75
 #: Before frames are aligned, only such differences say something: a shift changes places too.
@@ -65,12 +68,14 @@ class _Comparison:
         error: standard error of that.
         elsewhere: share of blocks that differ by far more than noise; 1 if they have
             nothing to do with the reference's.
+        sharpness: edges for one of the reference's.
     """
 
     agreement: float = 1.0
     exposure: float = 1.0
     error: float = 0.0
     elsewhere: float = 0.0
+    sharpness: float = 1.0
 
     @property
     def certain_exposure(self) -> float:
@@ -152,6 +157,8 @@ def line_up(
     for place, (n, comparison) in enumerate(zip(used, found, strict=True)):
         if comparison.elsewhere > _ELSEWHERE:
             dropped[n] = "shows something else, or moved too far"
+        elif comparison.sharpness < _BLURRED:
+            dropped[n] = "heavily blurred"
         else:
             kept.append(place)
     return LineUp(
@@ -177,19 +184,20 @@ def _compare(
 ) -> list[_Comparison]:
     """Compare each frame with the first, on up to 16 squares all over the picture."""
     shot, read = coefficients(noise, frames[0].samples.device)
-    agreement, sums, deviations = [], [], []
+    agreement, sums, deviations, edges = [], [], [], []
     for rows, columns in _squares(*frames[0].size):
         part = aligned_part(frames, shifts, rows, columns)
         sigma = sigma_map(part[:1], shot, read)
         differences = (part[1:] - part[:1]) / (2**0.5 * sigma)
         agreement.append(robust_weights(differences[None])[0].mean((1, 2)).cpu())
+        edges.append(contrasts(part, sigma[0].square()))
         sums.append(_blocks(part).cpu().double())  # in this order: MPS has no float64
         deviations.append(_blocks(sigma.square()).sqrt().cpu().double())
     means = torch.stack(agreement).mean(0).tolist()
     brightness, sigmas = torch.cat(sums, 1), torch.cat(deviations, 1)[0]
     found = [
-        _judge(mean, theirs, brightness[0], sigmas)
-        for mean, theirs in zip(means, brightness[1:], strict=True)
+        replace(_judge(mean, theirs, brightness[0], sigmas), sharpness=sharp)
+        for mean, theirs, sharp in zip(means, brightness[1:], sharpness(edges)[1:], strict=True)
     ]
     return [_Comparison(), *found]
 

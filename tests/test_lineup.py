@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -64,6 +65,34 @@ def test_an_object_that_moves_is_no_flicker():
     found = line_up(burst(noise, scene, moved), noise)
     assert found.used == [0, 1]
     assert found.exposure == [1.0, 1.0]
+
+
+def blurred(picture, down, across):
+    kernel = np.outer(np.ones(down), np.ones(across)).astype(np.float32) / (down * across)
+    return np.stack([cv2.filter2D(plane, -1, kernel) for plane in picture])
+
+
+@pytest.mark.parametrize("gain", [0, 1, 4])
+@pytest.mark.parametrize("shake", [(1, 31), (31, 1), (15, 15)])
+def test_a_heavily_blurred_frame_is_dropped(gain, shake):
+    noise, scene = noise_of_gain(gain), planes(3, SIZE, SIZE)
+    found = line_up(burst(noise, scene, scene, blurred(scene, *shake), scene), noise)
+    assert found.used == [0, 1, 3]
+    assert found.dropped[2] == "heavily blurred"
+
+
+@pytest.mark.parametrize("gain", GAINS)
+def test_a_little_blur_is_no_reason(gain):
+    """What is left of such a frame still helps where there is no texture."""
+    noise, scene = noise_of_gain(gain), planes(3, SIZE, SIZE)
+    assert line_up(burst(noise, scene, blurred(scene, 3, 3), scene), noise).used == [0, 1, 2]
+
+
+def test_a_reference_with_an_object_of_its_own_makes_no_other_frame_blurred():
+    noise, scene = noise_of_gain(0), planes(3, SIZE, SIZE)
+    with_bars = scene.copy()
+    with_bars[:, 20:60, 20:60:8] = 1
+    assert line_up(burst(noise, with_bars, scene, scene), noise).used == [0, 1, 2]
 
 
 def test_flat_frames_are_of_the_same_scene():
