@@ -63,6 +63,8 @@ _OF_ANY_PHOTO = {270, 315, 700, 33432, 33723, *range(40091, 40096)}
 #: Where these lie in the file is kept: MakerNote, DNGPrivateData. They hold offsets that
 #: only their maker knows, and many of them count from the beginning of the file.
 _PLACED = {37500, 50740}
+#: Tags of a GPS directory are below this (Exif 2.32, 4.6.6).
+_GPS_TAGS = 32
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,10 @@ def kept_of_any_raw(tree: Tree | None) -> tuple[Ifd, Ifd, Ifd]:
     if not found:  # Canon's CR3 has Exif in a tree of its own
         found = [ifd for ifd in tree.ifds[1:] if integers(ifd, 34855)]
     exif = merge(*reversed(found))
-    gps = next((ifd for parent in tree.ifds for ifd in _nested(parent, GPS)), ())
+    places = [ifd for parent in tree.ifds for ifd in _nested(parent, GPS)]
+    if not places:  # likewise
+        places = [ifd for ifd in tree.ifds[1:] if ifd and all(tag.code < _GPS_TAGS for tag in ifd)]
+    gps = next(iter(places), ())
     return _free(main), _free(exif), _free(gps)
 
 

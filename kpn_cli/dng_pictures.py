@@ -157,6 +157,8 @@ def _repeated(side: int, whole: int) -> np.ndarray:
 def _tile_side(side: int) -> int:
     """About `_TILE`, and such that little reaches over the edge."""
     count = max(1, round(side / _TILE))
-    # LibRaw reads no tile that is wider than the whole mosaic.
+    # LibRaw reads no tile that is wider than the whole mosaic, and takes two that are half as
+    # wide for another camera's layout: of a strip whose components are stacked.
     count += count == 1 and side % _TILE_STEP > 0
+    count += count == 2 and side % (2 * _TILE_STEP) == 0
     return -(-side // (count * _TILE_STEP)) * _TILE_STEP

@@ -184,11 +184,16 @@ def _picture(ifds: list[Ifd]) -> Ifd:
     return max(candidates, key=rank, default={})
 
 
+#: What comes before a TIFF tree, and how far it then is: Exif of a preview, the boxes of a CR3
+#: (IFD 0, Exif, GPS), the block of an MRW.
+_BLOCKS = {b"CMT1": 4, b"CMT2": 4, b"CMT4": 4, b"Exif\0\0": 6, b"\0TTW": 8}
+
+
 def exif_blocks(file: BinaryIO) -> list[int]:
-    """Offsets of the TIFF trees in a file that isn't one: Exif of a preview, CR3's boxes."""
+    """Offsets of the TIFF trees in a file that isn't one."""
     file.seek(0)
     head = file.read(_MAX_SEARCH_BYTES)
-    found = ((head.find(marker), len(marker)) for marker in (b"CMT1", b"CMT2", b"Exif\0\0"))
+    found = ((head.find(marker), length) for marker, length in _BLOCKS.items())
     return [at + length for at, length in found if at >= 0]
 
 

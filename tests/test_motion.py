@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from pictures import scene
 
-from kpn_cli.motion import draw_object, draw_planes
+from kpn_cli import motion
+from kpn_cli.motion import draw_angles, draw_object, draw_planes, draw_shifts
 from kpn_cli.photos import scene_from_srgb
 from kpn_cli.synth_config import SynthConfig
 
@@ -95,24 +96,140 @@ def test_a_near_layer_shifts_against_the_far_one_as_a_whole(scenes):
     assert 0.25 < np.mean([0.05 < share < 0.95 for share in changed]) < 0.6
 
 
-@pytest.mark.parametrize("shaky", [{}, {"static": 0, "failed": 1, "failure": 6.0}])
-def test_what_an_object_shows_goes_along_with_it(shaky):
-    """On a flat background, an object in another frame is the same picture, shifted."""
-    flat = scene_from_srgb("flat", np.full((400, 400, 3), 10, np.uint8))
-    config = dataclasses.replace(STILL, cells=64, moving=1, **shaky)
-    best = []
-    for seed in range(12):
-        planes = draw_planes([flat, scene(3, 400, 400)], np.random.default_rng(seed), 2, config)
-        background = np.median(planes)
-        if np.mean(planes == background) < 0.4:
-            continue  # the textured photo is the background
-        first, second = (frame[1] - background for frame in planes)
-        shifts = [(y, x) for y in range(-8, 9) for x in range(-8, 9)]
-        inner = (slice(10, -10), slice(10, -10))
-        errors = [np.abs(np.roll(first, s, (0, 1)) - second)[inner].mean() for s in shifts]
-        best.append(min(errors) / max(np.abs(first)[inner].mean(), 1e-6))
-    assert len(best) >= 3
-    assert np.median(best) < 0.4
+def shown(monkeypatch, shifts, way=None):
+    """Frames of a photo under known shifts and, if it is given, all covered by an object."""
+    count = len(shifts)
+    monkeypatch.setattr(motion, "draw_shifts", lambda *_: np.array(shifts, float))
+    config = dataclasses.replace(STILL, cells=40, moving=way is not None)
+    if way is not None:
+        covered = np.ones((count, 4, 40, 40), np.float32)
+        monkeypatch.setattr(motion, "draw_object", lambda *_: (np.array(way, float), covered))
+    return draw_planes([scene(3, 400, 400)], np.random.default_rng(0), count, config)
+
+
+def over(frame, down, right):
+    """What a frame shows so many cells further, in the middle."""
+    return frame[:, 8 + down : 32 + down, 8 + right : 32 + right]
+
+
+def test_a_frame_shows_at_a_cell_what_lies_its_shift_further(monkeypatch):
+    shifts = [(0, 0), (3, 0), (0, -2), (-5, 4)]
+    frames = shown(monkeypatch, shifts)
+    for frame, (down, right) in zip(frames, shifts, strict=True):
+        np.testing.assert_array_equal(over(frame, 0, 0), over(frames[0], down, right))
+    assert not np.array_equal(over(frames[0], 0, 0), over(frames[0], 2, 0))
+
+
+def test_what_an_object_shows_goes_along_with_it(monkeypatch):
+    """It goes its way over the scene, and the camera its own."""
+    shifts, way = [(0, 0), (0, 0), (2, 1), (-1, 3)], [(0, 0), (3, -4), (0, 0), (4, 2)]
+    frames = shown(monkeypatch, shifts, way)
+    for frame, shift, (down, right) in zip(frames, shifts, way, strict=True):
+        moved = over(frames[0], shift[0] - down, shift[1] - right)
+        np.testing.assert_allclose(over(frame, 0, 0), moved, atol=1e-6)
+
+
+# --- how far, how often -----------------------------------------------------
+
+
+def drawn(bursts=1500, **changes):
+    """Shifts of many bursts, but the references', `(bursts, 7, 2)`."""
+    nothing = {"static": 0, "partly": 0, "rough": 0, "failed": 0, "off_by_one": 0}
+    config = dataclasses.replace(SynthConfig(), **nothing | changes)
+    seeds = range(bursts)
+    return np.stack([draw_shifts(np.random.default_rng(n), 8, config)[1:] for n in seeds])
+
+
+def on_grid(shifts):
+    return shifts * 4 == np.round(shifts * 4)
+
+
+@pytest.mark.parametrize(("rough", "reach"), [(0, 0.5), (1, 1.5)])
+def test_residuals_fill_their_range_both_ways(rough, reach):
+    shifts = drawn(rough=rough)
+    for axis in (0, 1):
+        one = shifts[..., axis]
+        assert reach * 0.99 < one.max() <= reach
+        assert -reach <= one.min() < -reach * 0.99
+        assert np.abs(one).mean() == pytest.approx(reach / 2, rel=0.05)
+    assert abs(np.corrcoef(shifts[..., 0].ravel(), shifts[..., 1].ravel())[0, 1]) < 0.05
+
+
+def test_most_bursts_shift_by_whole_photo_pixels_and_others_do_not():
+    whole = on_grid(drawn()).all((1, 2))
+    assert whole.mean() == pytest.approx(0.7, abs=0.04)
+    fractions = drawn()[~whole]
+    assert on_grid(fractions).mean() < 0.01
+
+
+def test_tripods_and_exactly_aligned_frames_are_as_frequent_as_said():
+    static = ~drawn(static=0.3).any((1, 2))
+    assert static.mean() == pytest.approx(0.3, abs=0.04)
+    exact = ~drawn(partly=1).any(2)
+    by_chance = 0.7 / 16  # rounded to zero both ways: half a pixel of two each
+    assert exact.mean() == pytest.approx(0.5 + 0.5 * by_chance, abs=0.03)
+
+
+def test_an_aligner_that_errs_by_one_errs_by_whole_cells():
+    errors = drawn(off_by_one=1) - drawn()  # the same random numbers but for the last
+    np.testing.assert_allclose(errors, np.round(errors), atol=1e-12)
+    assert {*np.unique(np.round(errors))} == {-1, 0, 1}
+    assert errors.any(2).mean() == pytest.approx(8 / 9, abs=0.02)
+    seldom = drawn(off_by_one=0.2) - drawn()
+    assert seldom.any(2).mean() == pytest.approx(0.2 * 8 / 9, abs=0.02)
+
+
+def test_alignment_that_failed_may_lie_anywhere_within_its_reach():
+    shifts = drawn(failed=1)
+    limit = SynthConfig().failure
+    assert limit == 12
+    assert limit * 0.99 < np.abs(shifts).max() <= limit
+    assert np.abs(shifts).mean() == pytest.approx(limit / 2, rel=0.05)
+    assert (np.abs(drawn(failed=0.1)) > 0.5).any(2).mean() == pytest.approx(0.1, abs=0.02)
+
+
+def test_bursts_turn_as_often_as_said_and_by_up_to_half_a_degree():
+    rng, config = np.random.default_rng(2), SynthConfig()
+    shifts = np.ones((8, 2))
+    shifts[0] = 0
+    angles = np.degrees([draw_angles(rng, shifts, config) for _ in range(2000)])
+    assert (angles[:, 0] == 0).all()
+    turned = angles[:, 1:].any(1)
+    assert turned.mean() == pytest.approx(config.turning, abs=0.03)
+    assert 0.49 < angles.max() <= 0.5
+    assert -0.5 <= angles.min() < -0.49
+    assert np.abs(angles[turned, 1:]).mean() == pytest.approx(0.25, rel=0.05)
+
+
+def test_a_turn_is_of_the_angle_drawn(monkeypatch):
+    """About the middle: what lay 15 cells beside it goes up or down by the angle's sine."""
+    angle = 0.1
+    monkeypatch.setattr(motion, "draw_shifts", lambda *_: np.zeros((2, 2)))
+    monkeypatch.setattr(motion, "draw_angles", lambda *_: np.array([0, angle]))
+    config = dataclasses.replace(STILL, cells=41)
+    still, turned = draw_planes([scene(3, 400, 400)], np.random.default_rng(0), 2, config)[:, 1]
+    steps = []
+    for column in (5, 35):
+        part = turned[16:25, column - 1 : column + 2]
+        errors = [
+            np.abs(part - still[16 + d : 25 + d, column - 1 : column + 2]).mean()
+            for d in range(-4, 5)
+        ]
+        steps.append(int(np.argmin(errors)) - 4)
+    assert abs(steps[1] - steps[0]) == pytest.approx(30 * np.sin(angle), abs=1)
+
+
+def test_objects_appear_or_vanish_now_and_then():
+    covered = np.array(
+        [
+            draw_object(np.random.default_rng(n), (200, 200), np.zeros(8), np.zeros((8, 2)))[1]
+            .any((1, 2, 3))
+            for n in range(300)
+        ]
+    )  # fmt: skip
+    some = covered.any(1) & ~covered.all(1)
+    assert some.mean() == pytest.approx(0.3, abs=0.06)
+    assert covered[some].mean() == pytest.approx(0.5, abs=0.06)
 
 
 @pytest.mark.parametrize("size", [(16, 16), (12, 40)])

@@ -98,6 +98,8 @@ def test_noise_levels_span_their_range_and_lean_towards_the_noisy():
     models = [draw_noise(rng, config) for _ in range(4000)]
     log_shot = np.log10([model.shot[0] for model in models])
     low, high = config.shot_range
+    assert low == -6  # cameras at base ISO
+    assert high > np.log10(4e-2)  # beyond the protocol's gain 8
     assert low <= log_shot.min() < low + 0.1
     assert high - 0.1 < log_shot.max() <= high
     share = (high - config.noisy_from) / (high - low)
@@ -206,6 +208,42 @@ def test_quantised_frames_hold_whole_numbers_of_a_sensor(rng):
             np.abs(burst * n - np.rint(burst * n)).max() for n in (2**b - 1 for b in range(10, 15))
         ]
         assert min(off) < 2e-3
+
+
+def test_quantisation_is_to_10_to_14_bits_and_to_the_nearest_number():
+    found = set()
+    for seed in range(60):
+        fine, coarse = (
+            expose(
+                flat_planes(0.3), np.random.default_rng(seed),
+                dataclasses.replace(STILL, quantised=chance),
+            ).burst
+            for chance in (0, 1)
+        )  # fmt: skip
+        errors = {
+            bits: np.abs(coarse * (2**bits - 1) - np.rint(coarse * (2**bits - 1))).max()
+            for bits in range(8, 17)
+        }
+        bits = min(bits for bits, error in errors.items() if error < 2e-3)
+        found.add(bits)
+        off = (coarse - fine) * (2**bits - 1)
+        assert np.abs(off).max() <= 0.51
+        assert abs(off.mean()) < 0.1
+    assert found == {10, 11, 12, 13, 14}
+
+
+def test_planes_of_one_row_of_the_sensor_share_its_noise():
+    """Red and the first green lie in one, the second green and blue in the next."""
+    config = dataclasses.replace(STILL, row_noise=1, shot_range=(-4.0, -4.0))
+    together = np.zeros((4, 4))
+    for seed in range(20):
+        patch = expose(flat_planes(0.0, 4, 64), np.random.default_rng(seed), config)
+        rows = (patch.burst - patch.truth).mean(3).transpose(1, 0, 2).reshape(4, -1)
+        together += np.cov(rows) / patch.noise.read[0]
+    shared = (together[0, 1] + together[2, 3]) / 2
+    others = together[:2, 2:]
+    assert shared > 0
+    assert np.abs(others).max() < 0.25 * shared
 
 
 def test_exposing_leaves_the_planes_alone(rng):

@@ -18,6 +18,7 @@ import torch
 from pictures import photo
 
 from kpn_cli import protocol, synth, train, validation
+from kpn_cli import run as run_module
 from kpn_cli.errors import KpnError
 from kpn_cli.losses import LossConfig
 from kpn_cli.merge import restore
@@ -94,6 +95,42 @@ def whole(scenes, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     train.train(Photos(scenes), scenes, folder, CONFIG)
     return folder
+
+
+# --- a step -----------------------------------------------------------------
+
+
+def gradient_norm(scenes, folder, monkeypatch, clip):
+    monkeypatch.setattr(run_module, "_CLIP", clip)
+    run = Run(folder, CONFIG)
+    run.train_step(Photos(scenes).draw((0, 0), range(4), CONFIG.data, map))
+    squares = [(weight.grad**2).sum() for weight in run.network.parameters()]
+    return float(torch.stack(squares).sum() ** 0.5)
+
+
+def test_a_gradient_is_clipped_to_a_norm_of_one(scenes, tmp_path, monkeypatch):
+    assert run_module._CLIP == 1
+    free = gradient_norm(scenes, tmp_path / "free", monkeypatch, 1e9)
+    assert free > 2
+    assert gradient_norm(scenes, tmp_path / "half", monkeypatch, free / 2) == pytest.approx(
+        free / 2, rel=1e-4
+    )
+    assert gradient_norm(scenes, tmp_path / "one", monkeypatch, 1.0) == pytest.approx(1, rel=1e-4)
+
+
+def test_training_in_bf16_learns_the_same_and_resumes_to_the_bit(
+    scenes, whole, tmp_path, monkeypatch
+):
+    config = dataclasses.replace(CONFIG, precision="bf16")
+    train.train(Photos(scenes), scenes, tmp_path / "one", config)
+    interrupt_at(monkeypatch, [5, 9])
+    assert train_in_pieces(scenes, tmp_path / "two", config) == 3
+    same_tensors(state_of(tmp_path / "two")[0], state_of(tmp_path / "one")[0])
+    coarse, fine = (
+        [line["loss"] for line in log_of(folder)] for folder in (tmp_path / "one", whole)
+    )
+    assert coarse == pytest.approx(fine, rel=0.02)
+    assert coarse != fine
 
 
 # --- resuming ---------------------------------------------------------------
