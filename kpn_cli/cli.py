@@ -29,7 +29,10 @@ from .errors import KpnError
 from .startup import swift_imports
 
 if TYPE_CHECKING:
+    from .decoder import Decoder
     from .noise import NoiseModel
+    from .noise_choice import NoiseReport
+    from .raw import RawInfo
 
 
 class _Group(click.Group):
@@ -252,7 +255,7 @@ def info(files: tuple[Path, ...], as_json: bool) -> None:
     with Decoder() as decoder:
         for path in files:
             try:
-                rows.append(console.info_json(decoder.info(path)))
+                rows.append(console.info_json(*_info_and_noise(decoder, path)))
             except KpnError as error:
                 failed.append({"file": str(path), "error": str(error)})
     if as_json:
@@ -264,6 +267,18 @@ def info(files: tuple[Path, ...], as_json: bool) -> None:
             console.complain(f"kpn: {failure['error']}")
     if failed:
         sys.exit(1)
+
+
+def _info_and_noise(decoder: Decoder, path: Path) -> tuple[RawInfo, NoiseReport | None]:
+    from .noise_choice import NoiseReport, noise_of_file
+
+    found = decoder.info(path)
+    if found.noise_profile is not None and all(found.noise_profile.read):
+        return found, NoiseReport("profile", found.noise_profile)
+    try:
+        return found, noise_of_file(*decoder.planes(path))
+    except KpnError:  # blank, or too small
+        return found, None
 
 
 # --- demo -------------------------------------------------------------------

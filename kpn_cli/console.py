@@ -129,6 +129,7 @@ def burst_json(result: Result) -> dict[str, Any]:
         "shifts": result.shifts,
         "agreement": result.agreement,
         "exposure": result.exposure,
+        "rejected": result.rejected,
         "fallen_back": None if result.skipped else result.fallen_back,
         "device": result.device,
         "seconds": result.seconds,
@@ -163,6 +164,14 @@ def stages() -> Iterator[Callable[[Stage], None]]:
         yield lambda stage: move(description=stage.name, completed=stage.done, total=stage.total)
 
 
+def _show_alignment(result: Result) -> str:
+    """The other frames' median shifts, and how many of their tiles show something else."""
+    far = [max(map(abs, shift)) for shift in result.shifts[1:]]
+    rejected = [f"{share:.0%}" for share in sorted(result.rejected[1:])]
+    span = dict.fromkeys((rejected[0], rejected[-1]))
+    return f"by up to {max(far)} pixels; {' to '.join(span)} of a frame's tiles rejected"
+
+
 def show_result(result: Result) -> None:
     """Show what became of a burst; on stdout, the paths of its outputs alone."""
     if result.skipped:
@@ -171,6 +180,8 @@ def show_result(result: Result) -> None:
     noise = result.noise
     note(f"reference   {result.reference.name}, {_frames(len(result.frames))} used")
     show_remarks(result)
+    if len(result.frames) > 1:
+        note(f"aligned     {_show_alignment(result)}")
     note(f"noise       {_show_noise(noise)}")
     note(f"time        {result.seconds:.1f} s on {result.device}")
     for path in result.outputs.values():
@@ -363,13 +374,8 @@ def show_calibration(found: Calibration) -> None:
             note(f"warning     {level.note}")
 
 
-def info_json(found: RawInfo) -> dict[str, Any]:
-    """Return a file's entry in the JSON of `kpn info`."""
-    from .noise_estimate import from_iso
-
-    noise, source = found.noise_profile, "profile"
-    if noise is None and found.iso:
-        noise, source = from_iso(found.iso), "iso"
+def info_json(found: RawInfo, noise: NoiseReport | None) -> dict[str, Any]:
+    """Return a file's entry in the JSON of `kpn info`, its noise included if it can be told."""
     return {
         "file": str(found.path),
         "make": found.make,
@@ -385,21 +391,25 @@ def info_json(found: RawInfo) -> dict[str, Any]:
         "focal_length": found.focal_length,
         "captured": found.captured and found.captured.isoformat(),
         "orientation": found.orientation,
-        "noise": noise and {"source": source, "shot": noise.shot, "read": noise.read},
+        "noise": noise and noise_json(noise),
     }
+
+
+def _show_planes(noise: dict[str, Any]) -> str:
+    """A noise model plane by plane: R, G1, G2, B."""
+    from .noise_choice import SOURCES
+
+    shot, read = (" ".join(f"{value:.3g}" for value in noise[name]) for name in ("shot", "read"))
+    return f"S {shot}, O {read} (R, G1, G2, B; {SOURCES[noise['source']]})"
 
 
 def show_info(row: dict[str, Any]) -> None:
     """Show a file's entry as a table."""
-    from .noise_choice import SOURCES
-
     # Text: what a file says of itself is no markup.
     table = Table(title=Text(row["file"]), show_header=False, title_justify="left")
     for key, value in row.items():
         if key == "noise":
-            text = "measured from the burst" if value is None else (
-                f"S {value['shot']} O {value['read']} ({SOURCES[value['source']]})"
-            )  # fmt: skip
+            text = "not to be told from this file" if value is None else _show_planes(value)
         else:
             text = "unknown" if value in (None, "") else str(value)
         if key != "file":

@@ -145,7 +145,7 @@ class Merger:
                     seen.append(of_group)
             clean, own = (torch.stack(values).mean(0) for values in zip(*parts, strict=True))
             clean = balanced(clean, burst[:, 0], own, *self.told)
-            clean, share = guarded(clean, burst[:, 0], own, *self._allowed)
+            clean, share = guarded(clean, burst[:, 0], own, *self._allowed, burst[:, 1:])
             left = self._noise_left(kernels, burst.shape[1]) if kernels else float("nan")
         return Part(burst, clean, share, left, seen)
 
@@ -254,7 +254,7 @@ def denoise_burst(
     dtype: torch.dtype = torch.float32,
 ) -> tuple[Denoised, LineUp]:
     """Line up frames, the reference first, and denoise them."""
-    found = line_up(frames, noise)
+    found = line_up(frames, noise).best(network.config.frames)
     done = denoise_frames(
         network, found.frames, found.shifts, noise, strength=strength, dtype=dtype
     )

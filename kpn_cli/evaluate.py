@@ -131,7 +131,7 @@ def _methods(
     device = next(network.parameters()).device
     frames = [Frame(torch.from_numpy(planes).to(device)) for planes in test.burst]
     few = frames if network.config.frames > 1 else frames[:1]
-    found = lineup.line_up(few, test.noise)
+    found = lineup.line_up(few, test.noise).best(network.config.frames)
     told = test.noise.with_strength(noise_scale)
     done = denoiser.denoise_frames(network, found.frames, found.shifts, told, dtype=dtype)
     yield "kpn", done.planes

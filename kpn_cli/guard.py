@@ -20,6 +20,8 @@ _SIDE = 5
 _DOUBTED, _WHOLLY = 1.4, 1.9
 #: A single sample says no more than three sigmas: hot pixels of the reference are no reason.
 _MOST = 9.0
+#: Square beyond which a sample is off by more than any noise: once in 500 million.
+_FAR = 36.0
 _LEAST = 1e-10  # of the variance: the rounding of 14 bits has 3e-10
 _LEAST_NEWS = 0.01  # share of the result that is not the reference's own sample
 #: From here on a sample is clipped.
@@ -30,7 +32,12 @@ _LEAST_TOLD = 1 / _SIDE**2
 
 
 def guarded(
-    clean: Tensor, reference: Tensor, own: Tensor, shot: Tensor, read: Tensor
+    clean: Tensor,
+    reference: Tensor,
+    own: Tensor,
+    shot: Tensor,
+    read: Tensor,
+    others: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the result, mixed with the reference where it has to be, and the result's share.
 
@@ -46,6 +53,8 @@ def guarded(
         reference: the same of the reference frame.
         own: `(batch, height, width)`, a.
         shot, read: `(batch, 4)` variance coefficients of the reference's noise.
+        others: `(batch, frames, 4, height, width)`, the other frames over the reference. They
+            tell which is right where a single sample is off by more than any noise.
 
     Returns:
         `(batch, 4, height, width)` and `(batch, 1, height, width)`, 0 to 1.
@@ -63,4 +72,22 @@ def guarded(
     robust = box(squares.clamp_max(_MOST).mean(1, keepdim=True), _SIDE) / told
     doubt = ((robust - _DOUBTED) / (_WHOLLY - _DOUBTED)).clamp(0, 1)
     share = 1 - doubt * (1 - 1 / whole.clamp_min(1))
-    return torch.lerp(reference, clean, share), share
+    mixed = torch.lerp(reference, clean, share)
+    if others is not None and others.shape[1]:
+        _vindicate(mixed, squares > _FAR, clean, reference, others)
+    return mixed, share
+
+
+def _vindicate(
+    mixed: Tensor, off: Tensor, clean: Tensor, reference: Tensor, others: Tensor
+) -> None:
+    """Put samples of the reference back that most of the other frames side with."""
+    batch, plane, row, column = off.nonzero(as_tuple=True)
+    if not len(batch):
+        return
+    ours, theirs = (x[batch, plane, row, column] for x in (clean, reference))
+    seen = others[batch, :, plane, row, column]
+    nearer = ((seen - theirs[:, None]).abs() < (seen - ours[:, None]).abs()).float().mean(1)
+    mixed[batch, plane, row, column] = torch.where(
+        nearer > 0.5, theirs, mixed[batch, plane, row, column]
+    )

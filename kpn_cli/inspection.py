@@ -118,6 +118,7 @@ def inspect(
         chosen = [places.given(loaded.infos[0], x, y) for x, y in at]
         known = given_noise(loaded.infos[0], options.noise)
         found, noise = pipeline.line_up(loaded, known, engine.device, on_stage)
+        found = found.best(engine.network.config.frames)
         return _inspected(loaded, options, engine, found, noise, chosen, scales, on_stage)
 
 

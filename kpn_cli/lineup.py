@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .align import TILE, Aligner, shifted, stabilise
@@ -27,8 +28,13 @@ _LEAST_FLICKER, _CERTAIN = 0.005, 4.0
 #: brightness; a frame is of something else if more than this share of its blocks differ, or
 #: if they differ in the median by this share of what blocks of other places differ by.
 _SIGMAS, _RELATIVE, _ELSEWHERE, _BY_CHANCE = 6.0, 0.1, 0.5, 0.6
+#: A tile whose mean robust weight is below this is hardly used.
+_REJECTED = 0.25
 #: A frame with fewer edges than this share of the reference's is blurred.
 _BLURRED = 0.15
+#: Agreement of a frame that shows nothing but other noise is 0.92; from here on, more frames than
+#: the network takes are of use.
+_AGREES = 0.9
 #: Matching the brightness has to make the blocks' differences so much smaller.
 _BETTER = 0.75
 #: Before frames are aligned, only such differences say something: a shift changes places too.
@@ -47,6 +53,7 @@ class LineUp:
         shifts: where their tiles lie (`align.Aligner.align`).
         agreement: of each with the reference, 0 to 1.
         exposure: brightness of each over the reference's, before it was brought there.
+        rejected: share of each one's tiles that show something else than the reference's.
         dropped: number of each other frame -> why it is not used.
     """
 
@@ -55,7 +62,27 @@ class LineUp:
     shifts: list[Tensor]
     agreement: list[float]
     exposure: list[float]
+    rejected: list[float]
     dropped: dict[int, str]
+
+    def best(self, most: int) -> LineUp:
+        """Leave out frames that blur what others show, where there are more than are needed.
+
+        Args:
+            most: frames that a network takes. So many are kept, those that agree best with the
+                reference, and of the others those that differ from it by hardly more than noise.
+        """
+        if most < 2 or len(self.used) <= most:
+            return self
+        ranked = sorted(range(1, len(self.used)), key=lambda place: -self.agreement[place])
+        kept = [0, *sorted(ranked[: most - 1])]
+        kept += sorted(p for p in ranked[most - 1 :] if self.agreement[p] >= _AGREES)
+        rest = set(range(len(self.used))) - set(kept)
+        worse = dict.fromkeys(
+            (self.used[p] for p in rest), f"{most - 1} others agree better with the reference"
+        )
+        lists = (self.used, self.frames, self.shifts, self.agreement, self.exposure, self.rejected)
+        return LineUp(*([x[p] for p in kept] for x in lists), dropped=self.dropped | worse)
 
 
 @dataclass(frozen=True)
@@ -69,6 +96,7 @@ class _Comparison:
         elsewhere: share of blocks that differ by far more than noise; 1 if they have
             nothing to do with the reference's.
         sharpness: edges for one of the reference's.
+        rejected: share of tiles that don't agree.
     """
 
     agreement: float = 1.0
@@ -76,6 +104,7 @@ class _Comparison:
     error: float = 0.0
     elsewhere: float = 0.0
     sharpness: float = 1.0
+    rejected: float = 0.0
 
     @property
     def certain_exposure(self) -> float:
@@ -165,6 +194,7 @@ def line_up(
         *([values[place] for place in kept] for values in (used, matched, shifts)),
         agreement=[found[place].agreement for place in kept],
         exposure=[exposure[place] for place in kept],
+        rejected=[found[place].rejected for place in kept],
         dropped=dropped,
     )
 
@@ -184,20 +214,25 @@ def _compare(
 ) -> list[_Comparison]:
     """Compare each frame with the first, on up to 16 squares all over the picture."""
     shot, read = coefficients(noise, frames[0].samples.device)
-    agreement, sums, deviations, edges = [], [], [], []
+    agreement, rejected, sums, deviations, edges = [], [], [], [], []
     for rows, columns in _squares(*frames[0].size):
         part = aligned_part(frames, shifts, rows, columns)
         sigma = sigma_map(part[:1], shot, read)
         differences = (part[1:] - part[:1]) / (2**0.5 * sigma)
-        agreement.append(robust_weights(differences[None])[0].mean((1, 2)).cpu())
+        weights = robust_weights(differences[None])[0]
+        agreement.append(weights.mean((1, 2)).cpu())
+        tiles = F.avg_pool2d(weights[:, None], min(TILE, *weights.shape[-2:]))
+        rejected.append((tiles < _REJECTED).float().flatten(1).cpu())
         edges.append(contrasts(part, sigma[0].square()))
         sums.append(_blocks(part).cpu().double())  # in this order: MPS has no float64
         deviations.append(_blocks(sigma.square()).sqrt().cpu().double())
     means = torch.stack(agreement).mean(0).tolist()
     brightness, sigmas = torch.cat(sums, 1), torch.cat(deviations, 1)[0]
+    shares = torch.cat(rejected, 1).mean(1).tolist()
+    sharp = sharpness(edges)[1:]
     found = [
-        replace(_judge(mean, theirs, brightness[0], sigmas), sharpness=sharp)
-        for mean, theirs, sharp in zip(means, brightness[1:], sharpness(edges)[1:], strict=True)
+        replace(_judge(mean, theirs, brightness[0], sigmas), sharpness=edge, rejected=share)
+        for mean, theirs, edge, share in zip(means, brightness[1:], sharp, shares, strict=True)
     ]
     return [_Comparison(), *found]
 

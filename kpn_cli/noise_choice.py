@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from . import lineup, noise_estimate
@@ -90,7 +91,7 @@ def choose_noise(info: RawInfo, frames: Sequence[Frame], shifts: Sequence[Tensor
     Args:
         info: the reference.
         frames: it and the others, of its brightness.
-        shifts: where they lie over it (`lineup.line_up`).
+        shifts: where they lie over it (`lineup.line_up`); none are needed for a single one.
 
     Raises:
         KpnError: if nothing is stated and the frames show nothing.
@@ -111,6 +112,20 @@ def choose_noise(info: RawInfo, frames: Sequence[Frame], shifts: Sequence[Tensor
     if measured is None:
         raise KpnError(f"{info.path.name}: no noise profile, and {failure}")
     return NoiseReport("measured", measured)
+
+
+def noise_of_file(info: RawInfo, planes: np.ndarray) -> NoiseReport:
+    """Return the noise model of a file that is denoised by itself.
+
+    Args:
+        info: of the file.
+        planes: `(4, rows, columns)` as they were recorded.
+
+    Raises:
+        KpnError: if nothing is stated and the frame shows nothing.
+    """
+    frame = Frame(torch.from_numpy(planes), info.black, info.white)
+    return choose_noise(info, [frame], [])
 
 
 def _measure(frames: Sequence[Frame], shifts: Sequence[Tensor]) -> NoiseModel:

@@ -56,6 +56,7 @@ class Result:
         orientation: Exif's, of the reference.
         agreement: of each used frame with the reference, 0 to 1.
         exposure: brightness of each used frame over the reference's, before it was matched.
+        rejected: share of each used frame's tiles that show something else than the reference.
         noise_left: share of the noise variance that is left.
         fallen_back: share of the picture that is the reference's (`guard.guarded`).
         device: where the network ran.
@@ -73,6 +74,7 @@ class Result:
     shifts: list[tuple[int, int]] = field(default_factory=list)
     agreement: list[float] = field(default_factory=list)
     exposure: list[float] = field(default_factory=list)
+    rejected: list[float] = field(default_factory=list)
     fallen_back: float = 0.0
     noise_left: float | None = None
     device: str = ""
@@ -356,6 +358,7 @@ def compute(
     given = given_noise(info, options.noise)
     make_folder(options.output)  # before the work: it may not be possible
     found, noise = line_up(loaded, given, engine.device, on_stage, clock.stop)
+    found = found.best(engine.network.config.frames)
     done = _run_network(engine, found, noise.model, options, on_stage)
     return_freed_memory()
     clock.stop("denoise")
@@ -369,6 +372,7 @@ def compute(
         shifts=[median_shift(shift) for shift in found.shifts],
         agreement=[round(value, 3) for value in found.agreement],
         exposure=[round(value, 4) for value in found.exposure],
+        rejected=[round(value, 3) for value in found.rejected],
         noise_left=done.noise_left,
         fallen_back=round(done.fallen_back, 5),
         device=str(engine.device),

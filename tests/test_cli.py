@@ -28,7 +28,7 @@ from kpn_cli.noise_choice import choose_noise
 from kpn_cli.options import SUFFIXES, Options
 from kpn_cli.photos import Scene
 from kpn_cli.plan import Grouping
-from kpn_cli.raw import read_info, read_planes
+from kpn_cli.raw import read_info, read_mosaic, read_planes
 from kpn_cli.weights import save_weights
 
 SHARED = Path(__file__).parents[2] / "shared" / "raw"
@@ -684,6 +684,21 @@ def test_info_tells_camera_levels_and_noise(burst):
     assert (row["cfa"], row["white"], row["iso"]) == ("GRBG", 16383, 3450)
     assert row["noise"]["source"] == "profile"
     assert "GRBG" in kpn("info", frames[0]).stdout
+
+
+def test_info_tells_the_noise_that_denoise_would_use(burst, tmp_path, weights):
+    """Measured where the file's ISO says something else than its pixels."""
+    info = read_info(burst[0][0])
+    bare = tmp_path / "bare.dng"
+    tags = replace(dng.tags_of(info), noise=None, iso=100)
+    dng.write_cfa_dng(bare, read_mosaic(info), tags)
+    (row,) = json.loads(kpn("info", bare, "--json").stdout)["files"]
+    done = kpn("denoise", bare, "-o", tmp_path / "o", "--weights", weights, "--json",
+               "--format", "dng")  # fmt: skip
+    (result,) = json.loads(done.stdout)["bursts"]
+    assert row["noise"] == result["noise"]
+    assert row["noise"]["source"] == "measured"
+    assert "measured from the frames" in kpn("info", bare).stdout
 
 
 def test_info_goes_on_after_a_bad_file(burst, tmp_path):

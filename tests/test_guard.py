@@ -100,3 +100,25 @@ def test_where_all_is_clipped_there_is_no_doubt():
     white = torch.ones(1, 4, SIDE, SIDE)
     _, share = guarded(white, white, torch.zeros(1, SIDE, SIDE), SHOT, READ)
     assert float(share.min()) == 1
+
+
+def spot(truly: bool):
+    """A result that lacks a spot of the reference, which other frames have, too, or don't."""
+    truth, reference, clean, sigma = example()
+    reference[0, 3, 60, 60] += 80 * sigma
+    generator = torch.Generator().manual_seed(1)
+    others = truth[:, None].repeat(1, 7, 1, 1, 1)
+    others += sigma * torch.randn(others.shape, generator=generator)
+    if truly:
+        others[0, :5, 3, 60, 60] += 80 * sigma  # two of seven lie elsewhere
+    return guarded(clean, reference, torch.zeros(1, SIDE, SIDE), SHOT, READ, others)[0], reference
+
+
+def test_a_spot_that_other_frames_show_too_is_kept():
+    mixed, reference = spot(truly=True)
+    assert mixed[0, 3, 60, 60] == reference[0, 3, 60, 60]
+
+
+def test_a_spot_of_the_reference_alone_is_not():
+    mixed, reference = spot(truly=False)
+    assert mixed[0, 3, 60, 60] < reference[0, 3, 60, 60] - 0.5

@@ -6,12 +6,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from pictures import planes
+from pictures import planes, scene
 
+from kpn_cli.denoiser import denoise_burst
 from kpn_cli.frame import Frame
-from kpn_cli.lineup import line_up
+from kpn_cli.lineup import LineUp, line_up
 from kpn_cli.noise import NoiseModel
-from kpn_cli.protocol import GAINS, noise_of_gain
+from kpn_cli.protocol import GAINS, expose, noise_of_gain, psnr, whole_planes
+from kpn_cli.weights import load_weights
 
 SIZE = 160
 
@@ -93,6 +95,57 @@ def test_a_reference_with_an_object_of_its_own_makes_no_other_frame_blurred():
     with_bars = scene.copy()
     with_bars[:, 20:60, 20:60:8] = 1
     assert line_up(burst(noise, with_bars, scene, scene), noise).used == [0, 1, 2]
+
+
+def test_of_more_frames_than_are_merged_at_once_the_best_are_kept():
+    def lined_up(*agreement):
+        count = len(agreement) + 1
+        return LineUp(
+            list(range(10, 10 + count)), *([f"{what}{n}" for n in range(count)] for what in "fs"),
+            [1.0, *agreement], [1.0] * count, [0.0] * count, {3: "other"},
+        )  # fmt: skip
+
+    found = lined_up(0.5, 0.91, 0.2, 0.93, 0.92, 0.9)
+    best = found.best(3)
+    assert best.used == [10, 14, 15, 12, 16]
+    assert best.frames == ["f0", "f4", "f5", "f2", "f6"]
+    assert best.shifts == ["s0", "s4", "s5", "s2", "s6"]
+    assert best.agreement == [1.0, 0.93, 0.92, 0.91, 0.9]
+    assert best.dropped == {3: "other"} | dict.fromkeys(
+        (11, 13), "2 others agree better with the reference"
+    )
+    assert lined_up(0.5, 0.1).best(3) == lined_up(0.5, 0.1)
+    assert found.best(1) == found
+    assert found.best(8) == found
+
+
+@pytest.mark.parametrize("gain", [0, 1, 4])
+def test_more_frames_from_the_hand_are_never_worse(gain):
+    """Eight of them, exactly aligned by chance or not, against sixteen."""
+    network, _ = load_weights()
+    noise, rng = noise_of_gain(gain), np.random.default_rng(0)
+    photo = scene(3, 600, 600)
+    shifts = rng.integers(-4, 5, (16, 2))
+    shifts[0] = 0
+    clean = expose(whole_planes(photo, shifts), 0.5)[..., :96, :96]
+    frames = [Frame(torch.from_numpy(noise.sample(planes, rng))) for planes in clean]
+    quality = [
+        psnr(denoise_burst(network, frames[:count], noise)[0].planes, clean[0], 0.5)
+        for count in (1, 2, 4, 8, 16)
+    ]
+    assert min(np.diff(quality)) > -0.05, quality
+    assert quality[-1] > quality[0] + 1
+
+
+@pytest.mark.parametrize("gain", [0, 1])  # noisier frames hide what differs
+def test_the_share_of_tiles_that_show_something_else_is_told(gain):
+    noise, scene = noise_of_gain(gain), planes(3, SIZE, SIZE)
+    partly = scene.copy()
+    partly[:, :80, :80] = planes(9, 80, 80)[::-1]  # other colours: nowhere to be found
+    found = line_up(burst(noise, scene, scene, partly), noise)
+    assert found.rejected[0] == 0
+    assert found.rejected[1] < 0.01
+    assert found.rejected[2] == pytest.approx(0.25, abs=0.06)
 
 
 def test_flat_frames_are_of_the_same_scene():
