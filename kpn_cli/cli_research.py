@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import console
-from .cli_options import DEVICE, JSON, PHOTOS, PRECISION, QUIET, WEIGHTS
+from .cli_options import DEVICE, JSON, NOISE, PHOTOS, PRECISION, QUIET, WEIGHTS
 
 if TYPE_CHECKING:
     import torch
 
     from .network import KPN
+    from .noise import NoiseModel
     from .synth import Source
 
 
@@ -158,6 +159,7 @@ def synth(
     show_default=True,
     help="Patches between validations.",
 )
+@NOISE
 @click.option("--workers", type=click.IntRange(0), help="Threads that draw the data.")
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard's files too.")
 @DEVICE
@@ -179,6 +181,7 @@ def train(
     init: Path | None,
     seed: int,
     validate_every: int,
+    noise: NoiseModel | Path | None,
     workers: int | None,
     tensorboard: bool,
     device: str,
@@ -191,6 +194,7 @@ def train(
     processes train together: torchrun --nproc-per-node 2 -m kpn_cli train ...
     """
     from . import train as training
+    from .synth import Photos
     from .train_config import TrainConfig, loss_for, with_network, with_variant
     from .weights import default_weights, load_weights
 
@@ -215,6 +219,11 @@ def train(
         config = with_network(config, replace(shape, wide=shape.output == "kernels"))
     config = with_variant(config, variant)
     source = _source(data, config.data.photo_pixels)
+    if noise is not None:
+        if not isinstance(source, Photos):
+            raise click.UsageError("shards have their noise already; leave --noise out")
+        levels = _noise_levels(noise)
+        config = replace(config, data=replace(config.data, noise_levels=levels))
     val_scenes = _load((val,), config.data.photo_pixels) if val else []
     if val_scenes:
         console.note(
@@ -249,6 +258,18 @@ def train(
             console.note(f"interrupted and saved; the same command goes on from {output}")
             sys.exit(130)
     console.print_path(best)
+
+
+def _noise_levels(noise: NoiseModel | Path) -> tuple[tuple[float, float], ...]:
+    """Pairs S, O to train for, means over the planes: of all ISOs of a calibration."""
+    from . import calibration
+    from .noise import NoiseModel
+
+    if isinstance(noise, NoiseModel):
+        models = [noise]
+    else:
+        models = [level.noise for level in calibration.load(noise).levels]
+    return tuple((sum(m.shot) / 4, sum(m.read) / 4) for m in models)
 
 
 @contextmanager

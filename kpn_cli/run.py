@@ -20,6 +20,7 @@ from .losses import annealed_loss
 from .merge import restore
 from .network import KPN, widened
 from .synth import Batch
+from .synth_config import SynthConfig
 from .train_config import TrainConfig
 from .validation import Table
 from .weights import (
@@ -206,6 +207,9 @@ class Run:
             raise KpnError(f"{self.checkpoint}: not of a training run; choose another folder")
         before, now = recipe["train"], json.loads(json.dumps(asdict(self.config)))
         try:
+            # Settings that there were not then had what is their default now.
+            defaults = json.loads(json.dumps(asdict(SynthConfig())))
+            before["data"] = defaults | before["data"]
             for settings in (before, now):
                 settings["loss"].pop("decay")  # the annealing's pace follows the length
             other = [name for name in TrainConfig.FIXED if before[name] != now[name]]

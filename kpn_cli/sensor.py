@@ -76,7 +76,14 @@ def undo_white_balance(planes: np.ndarray, red: float, blue: float) -> np.ndarra
 
 
 def draw_noise(rng: np.random.Generator, config: SynthConfig) -> NoiseModel:
-    """Return the noise of a random camera at a random ISO: O follows S, with scatter."""
+    """Return the noise at a random ISO of a random camera, whose O follows S with scatter.
+
+    Or of the one camera that the config names.
+    """
+    if config.noise_levels:
+        shots, reads = np.log10(np.maximum(sorted(config.noise_levels), 1e-12)).T
+        log_shot = rng.uniform(shots[0], shots[-1])
+        return NoiseModel.uniform(10**log_shot, 10 ** np.interp(log_shot, shots, reads))
     low, high = config.shot_range
     if rng.random() < config.noisy:
         low = min(max(config.noisy_from, low), high)

@@ -33,6 +33,8 @@ class SynthConfig:
         mixed: chance of a camera whose primaries are not the photo's.
         shot_range: log10 of the range of S: from cameras at base ISO to a little above
             the protocol's gain 8.
+        noise_levels: pairs (S, O) of one camera, to train for it alone: S is drawn between the
+            lowest and the highest, O lies on the line through them; () for all cameras.
         noisy, noisy_from: chance that S is drawn from the upper part of the range only,
             above this log10: there the network has most to learn.
         clipped, quantised: chance that frames are clipped at white, or quantised
@@ -57,6 +59,7 @@ class SynthConfig:
     parallax: float = 0.06
     mixed: float = 0.3
     shot_range: tuple[float, float] = (-6.0, -1.3)
+    noise_levels: tuple[tuple[float, float], ...] = ()
     noisy: float = 0.5
     noisy_from: float = -2.6
     clipped: float = 0.3

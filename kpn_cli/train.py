@@ -124,6 +124,10 @@ def _steps(
     """Train; yield a report each time one is due. The first process has the validation sets."""
     config, processes = run.config, run.world
     losses: list[Tensor] = []
+    if run.init and not run.step and sets and processes.writes:
+        # The best so far are those it begins with.
+        run.save_best(validate(run.average, sets, run.device, run.dtype))
+    processes.wait()
     since = time.monotonic()
     for batch in _batches(run, source):
         losses.append(run.train_step(batch))

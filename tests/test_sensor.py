@@ -109,6 +109,25 @@ def test_noise_levels_span_their_range_and_lean_towards_the_noisy():
     assert scatter.std() == pytest.approx(0.4, abs=0.02)
 
 
+def test_the_noise_of_one_camera_lies_on_its_line():
+    rng = np.random.default_rng(0)
+    config = dataclasses.replace(STILL, noise_levels=((1e-3, 1e-5), (1e-5, 1e-8), (1e-4, 1e-7)))
+    models = [draw_noise(rng, config) for _ in range(300)]
+    shots = np.log10([model.shot for model in models])
+    reads = np.log10([model.read for model in models])
+    assert -5 <= shots.min() < -4.97
+    assert -3.03 < shots.max() <= -3
+    np.testing.assert_allclose(reads, np.interp(shots, [-5, -4, -3], [-8, -7, -5]), atol=1e-9)
+    assert np.mean(shots < -4) == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_single_noise_level_is_the_one_of_all_bursts(rng):
+    config = dataclasses.replace(STILL, noise_levels=((1e-3, 0.0),))
+    model = draw_noise(rng, config)
+    assert model.shot == pytest.approx([1e-3] * 4)
+    assert max(model.read) < 1e-11
+
+
 def test_a_misjudged_noise_is_told_up_to_one_and_a_half_times_off():
     told, true = (
         np.array(

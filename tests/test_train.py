@@ -327,6 +327,27 @@ def test_the_recipe_names_what_a_run_began_with_and_on_what(scenes, whole, tmp_p
     assert again["init"] == recipe["init"]
 
 
+def test_the_best_weights_are_the_initial_ones_until_others_are_better(scenes, whole, tmp_path):
+    init = whole / "best.safetensors"
+    spoiling = dataclasses.replace(CONFIG, rate=5.0)
+    train.train(Photos(scenes), scenes, tmp_path, spoiling, init=init)
+    kept, _ = load_tensors(tmp_path / "best.safetensors")
+    same_tensors(kept, load_tensors(init)[0])
+    last, _ = load_tensors(tmp_path / "last.safetensors")
+    assert any(not torch.equal(last[name], value) for name, value in kept.items())
+
+
+def test_a_run_from_before_a_setting_was_there_is_resumed(scenes, whole, tmp_path):
+    state, header = state_of(whole)
+    del header["recipe"]["train"]["data"]["noise_levels"]
+    tmp_path.mkdir(exist_ok=True)
+    save_tensors(tmp_path / "checkpoint.safetensors", state, header)
+    assert Run(tmp_path, CONFIG).patches == 48
+    other = dataclasses.replace(CONFIG.data, noise_levels=((1e-3, 1e-5),))
+    with pytest.raises(KpnError, match="noise_levels"):
+        Run(tmp_path, dataclasses.replace(CONFIG, data=other))
+
+
 @pytest.mark.parametrize("recipe", [{"train": None}, {"train": {}}, {"train": {"loss": 1}}])
 def test_a_checkpoint_with_a_damaged_recipe_is_refused(whole, tmp_path, recipe):
     state, header = state_of(whole)
