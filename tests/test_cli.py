@@ -288,9 +288,11 @@ def test_of_many_frames_the_one_that_does_not_belong_is_left_out(weights, tmp_pa
     run = kpn("denoise", *frames, "-o", tmp_path, "--weights", weights, "--json",
               "--reference", "first")  # fmt: skip
     (result,) = json.loads(run.stdout)["bursts"]
-    assert len(result["frames"]) == 10
-    assert list(result["dropped"]) == [str(frames[4])]
-    assert "something else" in result["dropped"][str(frames[4])]
+    why = result["dropped"]
+    assert "something else" in why.pop(str(frames[4]))
+    # From the hand, and with little noise, the best of ten are better than all of them.
+    assert len(result["frames"]) == 10 - len(why) >= 8
+    assert all("agree better" in reason for reason in why.values())
 
 
 def _identity(path: Path) -> tuple[int, int]:
