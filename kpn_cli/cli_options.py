@@ -68,6 +68,13 @@ NOISE = click.option(
     help="Noise model: variance = S*x + O, x in [0, 1], as in the DNG NoiseProfile; or a file "
     "of kpn calibrate.",
 )
+ONE_NOISE = click.option(
+    "--noise",
+    callback=_parse_noise,
+    metavar="S,O|FILE",
+    help="Train for this noise alone, variance = S*x + O, or for a camera's, from a file of kpn "
+    "calibrate; default: all cameras'.",
+)
 TILE = click.option(
     "--tile",
     type=click.IntRange(64),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import console
-from .cli_options import DEVICE, JSON, NOISE, PHOTOS, PRECISION, QUIET, WEIGHTS
+from .cli_options import DEVICE, JSON, ONE_NOISE, PHOTOS, PRECISION, QUIET, WEIGHTS
 
 if TYPE_CHECKING:
     import torch
@@ -159,7 +159,7 @@ def synth(
     show_default=True,
     help="Patches between validations.",
 )
-@NOISE
+@ONE_NOISE
 @click.option("--workers", type=click.IntRange(0), help="Threads that draw the data.")
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard's files too.")
 @DEVICE
