@@ -313,7 +313,12 @@ def _load(paths: tuple[Path, ...], at_least: int) -> list[Any]:
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for eval.json and eval.md.",
 )
-@click.option("--gains", default="0,1,2,4,8", show_default=True, help="Noise levels.")
+@click.option(
+    "--gains",
+    default="0,1,2,4,8",
+    show_default=True,
+    help="Noise levels; also 16, noisier than anything trained on.",
+)
 @click.option(
     "--frames", type=click.IntRange(1), default=8, show_default=True, help="Frames of a burst."
 )

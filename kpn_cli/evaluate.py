@@ -76,7 +76,7 @@ def evaluate(
     Args:
         network: on its device.
         scenes: photos, at least 128 photo pixels each way.
-        gains: of `protocol.GAINS`.
+        gains: of `protocol.GAINS` or `protocol.BEYOND`.
         frames: per burst; a network that takes fewer merges them in groups, one that takes
             a single frame gets the reference.
         baselines: of `BASELINES`.
@@ -113,9 +113,10 @@ def evaluate(
 
 
 def _check(gains: Sequence[int], baselines: Sequence[str]) -> None:
+    known = protocol.GAINS | protocol.BEYOND
     for gain in gains:
-        if gain not in protocol.GAINS:
-            raise KpnError(f"--gains {gain}: choose among {', '.join(map(str, protocol.GAINS))}")
+        if gain not in known:
+            raise KpnError(f"--gains {gain}: choose among {', '.join(map(str, known))}")
     for name in baselines:
         if name not in BASELINES:
             raise KpnError(f"--baselines {name}: choose among {', '.join(BASELINES)}")

@@ -25,6 +25,9 @@ GAINS: dict[int, tuple[float, float]] = {
     4: (1.430e-2, 1.3075e-3),
     8: (3.290e-2, 6.917e-3),
 }
+#: One step further than any training goes (`SynthConfig.shot_range`): S grows by 2.3 and
+#: O by 5.29 with each doubling of the paper's gains.
+BEYOND: dict[int, tuple[float, float]] = {16: (7.567e-2, 3.659e-2)}
 
 #: White levels of the scenes, in turn.
 WHITE_LEVELS = (1.0, 0.5, 0.25)
@@ -38,8 +41,8 @@ _SMALL, _LARGE = 4, 32  # photo pixels: 2 and 16 mosaic pixels
 
 
 def noise_of_gain(gain: int) -> NoiseModel:
-    """The noise model of a gain of `GAINS`."""
-    return NoiseModel.uniform(*GAINS[gain])
+    """The noise model of a gain of `GAINS` or `BEYOND`."""
+    return NoiseModel.uniform(*(GAINS | BEYOND)[gain])
 
 
 def expose(planes: np.ndarray, white: float) -> np.ndarray:

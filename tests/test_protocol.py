@@ -9,6 +9,7 @@ import pytest
 from pictures import planes, scene
 
 from kpn_cli.protocol import (
+    BEYOND,
     GAINS,
     WHITE_LEVELS,
     displayed,
@@ -20,6 +21,7 @@ from kpn_cli.protocol import (
     whole_scene,
 )
 from kpn_cli.srgb import srgb_encode
+from kpn_cli.synth_config import SynthConfig
 
 
 def flat(level, side=16):
@@ -87,6 +89,15 @@ def test_the_gains_are_those_of_the_contract():
     }
     assert noise_of_gain(4).shot == (1.430e-2,) * 4
     assert noise_of_gain(4).read == (1.3075e-3,) * 4
+
+
+def test_the_gain_beyond_goes_on_as_the_others_do_and_leaves_the_training_range():
+    steps = [np.divide(GAINS[2 * gain], GAINS[gain]) for gain in (1, 2, 4)]
+    (beyond,) = BEYOND.values()
+    np.testing.assert_allclose(np.divide(beyond, GAINS[8]), np.mean(steps, 0), rtol=1e-3)
+    highest = 10 ** SynthConfig().shot_range[1]
+    assert GAINS[8][0] < highest < beyond[0]
+    assert noise_of_gain(16).shot == (beyond[0],) * 4
 
 
 def test_shifts_are_small_but_for_some_and_the_reference_has_none():
