@@ -29,15 +29,18 @@ def channels(frames: int) -> int:
     return 4 * 4 + 4 * others + others
 
 
-def box(x: Tensor, side: int) -> Tensor:
+def box(x: Tensor, side: int, apart: int = 1, outside: str = "replicate") -> Tensor:
     """Mean over a `side`-wide square round each sample of `(batch, planes, height, width)`.
 
-    Rows, then columns, by adding slices: ten times as fast on a CPU as `avg_pool2d`.
+    Rows, then columns, by adding slices: ten times as fast on a CPU as `avg_pool2d`. Samples
+    `apart` from each other, of means over squares that wide, give the mean over all of a square
+    `side * apart` wide. `outside` of the picture is what `F.pad` puts there.
     """
     height, width = x.shape[-2:]
-    padded = F.pad(x, (side // 2,) * 4, mode="replicate")
-    rows = sum(padded[..., i : i + height, :] for i in range(side))
-    return sum(rows[..., i : i + width] for i in range(side)) / side**2
+    padded = F.pad(x, (side // 2 * apart,) * 4, mode=outside)
+    places = range(0, side * apart, apart)
+    rows = sum(padded[..., i : i + height, :] for i in places)
+    return sum(rows[..., i : i + width] for i in places) / side**2
 
 
 def _compress(x: Tensor) -> Tensor:

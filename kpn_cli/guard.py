@@ -14,10 +14,15 @@ from torch import Tensor
 from .features import box
 
 #: Side of the square over which the difference is judged, in cells: 100 samples of noise,
-#: whose mean square is known to 14 %.
-_SIDE = 5
-#: Mean square, over the expected one, from which on the result is doubted, and wholly so.
-_DOUBTED, _WHOLLY = 1.4, 1.9
+#: whose mean square is known to 14 %. What is wrong by less is told from noise by more samples:
+#: so many squares beside and below each other, 900 samples, 5 %.
+_SIDE, _SQUARES = 5, 3
+#: What the mean square of one square has over the expected one, as a share of it, from which on
+#: the result is doubted, and wholly so; and that of all of them. A picture has millions of
+#: squares: five standard deviations, or where nothing is wrong specks of the reference's noise
+#: stand in the smooth result.
+_DOUBTED, _WHOLLY = 0.65, 1.0
+_ALL_DOUBTED, _ALL_WHOLLY = 0.25, 0.45
 #: A single sample says no more than three sigmas: hot pixels of the reference are no reason.
 _MOST = 9.0
 #: Square beyond which a sample is off by more than any noise: once in 500 million.
@@ -69,13 +74,22 @@ def guarded(
     squares *= telling
     told = box(telling.float().mean(1, keepdim=True), _SIDE).clamp_min(_LEAST_TOLD)
     whole = box(squares.mean(1, keepdim=True), _SIDE) / told
-    robust = box(squares.clamp_max(_MOST).mean(1, keepdim=True), _SIDE) / told
-    doubt = ((robust - _DOUBTED) / (_WHOLLY - _DOUBTED)).clamp(0, 1)
+    # None outside of the picture: a corner would be judged by nine cells.
+    excess = (squares.clamp_max(_MOST) - telling.float()).mean(1, keepdim=True)
+    excess = box(excess, _SIDE, outside="constant")
+    around = box(excess, _SQUARES, _SIDE, "constant") / box(told, _SQUARES, _SIDE)
+    doubt = torch.maximum(
+        _ramp(excess / told, _DOUBTED, _WHOLLY), _ramp(around, _ALL_DOUBTED, _ALL_WHOLLY)
+    )
     share = 1 - doubt * (1 - 1 / whole.clamp_min(1))
     mixed = torch.lerp(reference, clean, share)
     if others is not None and others.shape[1]:
         _vindicate(mixed, squares > _FAR, clean, reference, others)
     return mixed, share
+
+
+def _ramp(x: Tensor, first: float, last: float) -> Tensor:
+    return ((x - first) / (last - first)).clamp(0, 1)
 
 
 def _vindicate(
