@@ -21,7 +21,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from whole import make_burst
 
-from kpn_cli import develop, merge, pipeline
+from kpn_cli import develop, loading, merge, pipeline
 from kpn_cli.device import autocast
 from kpn_cli.frame import Frame
 from kpn_cli.options import DEFAULT_FORMATS, Options
@@ -128,7 +128,7 @@ def shares_of_network(engine: Engine) -> dict[str, float]:
 
 def limits(engine: Engine, files: list[Path], written: int, folder: Path) -> dict[str, float]:
     """Seconds of each part of the limit."""
-    info, planes = pipeline.read_planes(files[0])
+    info, planes = loading.read_planes(files[0])
     linear = Frame(torch.from_numpy(planes), info.black, info.white).planes()
     cells = info.height * info.width / 4
     return {

@@ -19,7 +19,16 @@ import tifffile
 from PIL import Image, ImageOps
 from skimage import data
 
-from kpn_cli import drawing, inspection, lineup, map_figures, pipeline, place_figures, protocol
+from kpn_cli import (
+    drawing,
+    inspection,
+    lineup,
+    loading,
+    map_figures,
+    pipeline,
+    place_figures,
+    protocol,
+)
 from kpn_cli.demo import bundled_scene
 from kpn_cli.develop import develop, to_srgb8
 from kpn_cli.frame import Frame
@@ -68,7 +77,7 @@ class Burst:
 
     def mean(self) -> np.ndarray:
         """Return the plain mean of the frames after alignment, likewise."""
-        read = [pipeline.read_planes(path) for path in self.files]
+        read = [loading.read_planes(path) for path in self.files]
         info = read[0][0]
         frames = [_frame(planes, info.black, info.white) for _, planes in read]
         shifts = lineup.align_frames(frames, self.noise)
@@ -77,7 +86,7 @@ class Burst:
         return to_srgb8(develop(info, mean.numpy(), linear=True))
 
     def _developed(self, path: Path) -> np.ndarray:
-        info, planes = pipeline.read_planes(path)
+        info, planes = loading.read_planes(path)
         linear = _frame(planes, info.black, info.white).planes()
         return to_srgb8(develop(info, linear, linear=True))
 

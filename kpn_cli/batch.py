@@ -10,13 +10,15 @@ from pathlib import Path
 from threading import Event
 from typing import TypeVar
 
-from . import outputs, pipeline
+from . import loading, outputs, pipeline
 from .device import memory_as_error
 from .errors import KpnError
+from .loading import Loaded, Reader
 from .options import Options
-from .pipeline import Computed, Engine, Loaded, Reader, Result, Stage
+from .pipeline import Computed, Engine
 from .plan import Failure, Job
 from .report import Sections
+from .result import Result, Stage
 
 T = TypeVar("T")
 
@@ -63,7 +65,7 @@ def denoise_all(
     options: Options,
     *,
     engine: Engine | None = None,
-    read: Reader = pipeline.read_planes,
+    read: Reader = loading.read_planes,
     sections: Sections | None = None,
     on_stage: Callable[[Job, Stage], None] = lambda job, stage: None,
 ) -> Iterator[Outcome]:
@@ -95,7 +97,7 @@ def denoise_all(
     stopped = Event()
 
     def load(job: Job) -> Loaded | Result:
-        loaded = pipeline.load(
+        loaded = loading.load(
             job.files,
             _for(job, options),
             mark,

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from .calibration import Calibration
     from .inspection import Inspection
     from .noise_choice import NoiseReport
-    from .pipeline import Result, Stage
     from .plan import Failure, Job, Plan
     from .raw import RawInfo
+    from .result import Result, Stage
     from .train import Progress as TrainProgress
 
 _err = Console(stderr=True)

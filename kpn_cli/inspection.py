@@ -12,20 +12,22 @@ from pathlib import Path
 
 import numpy as np
 
-from . import burst, outputs, pipeline, places
+from . import burst, loading, outputs, pipeline, places
 from .denoiser import Merger
 from .device import memory_as_error
 from .errors import KpnError
 from .lineup import LineUp
+from .loading import Loaded, Reader
 from .looks import Look, look_at
 from .maps import Maps, draw_maps
 from .noise import NoiseModel
 from .noise_choice import NoiseReport, given_noise
 from .options import Options
 from .orientation import upright_vectors
-from .pipeline import Engine, Loaded, Stage
+from .pipeline import Engine
 from .places import Place
 from .raw import RawInfo
+from .result import Stage
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def inspect(
     at: Sequence[tuple[int, int]] = (),
     scales: Sequence[float] = (),
     *,
-    read: pipeline.Reader = pipeline.read_planes,
+    read: Reader = loading.read_planes,
     on_stage: Callable[[Stage], None] = lambda stage: None,
 ) -> Inspection:
     """Line up a burst, run the network on all of it, look closely at some places.
@@ -106,7 +108,7 @@ def inspect(
             "that writes kernels"
         )
     with memory_as_error():
-        loaded = pipeline.load(
+        loaded = loading.load(
             burst.find_raws(paths),
             options,
             outputs.options_digest(options),

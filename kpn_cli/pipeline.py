@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import bayer, burst, denoiser, lineup, outputs
+from . import burst, denoiser, lineup, outputs
 from .denoiser import Denoised
 from .device import (
     free_memory,
@@ -23,96 +22,20 @@ from .device import (
     pick_precision,
     return_freed_memory,
 )
-from .errors import KpnError, PassingError
+from .errors import KpnError
 from .frame import Frame
+from .loading import Loaded, load
 from .network import KPN
 from .noise import NoiseModel
 from .noise_choice import NoiseReport, choose_noise, first_guess, given_noise
 from .options import Options
-from .raw import RawInfo, read_raw
-from .raw_checks import check_file
+from .raw import RawInfo
+from .result import Clock, Result, Stage
 from .weights import load_weights
 from .world import local_device
 from .write import make_folder
 
 T = TypeVar("T")
-
-#: Reads a file: what it says, and its planes `(4, height, width)` uint16.
-Reader = Callable[[Path], "tuple[RawInfo, np.ndarray]"]
-
-
-@dataclass(frozen=True)
-class Result:
-    """What became of a burst.
-
-    Attributes:
-        reference: the reference frame's file.
-        frames: the files used, the reference first.
-        dropped: files of the burst that are not used -> why: damaged, of something else.
-        outputs: format -> file.
-        noise: model and source; None if skipped.
-        shifts: median shift of each used frame, (row, column) in sensor pixels, as the
-            sensor lies.
-        orientation: Exif's, of the reference.
-        agreement: of each used frame with the reference, 0 to 1.
-        exposure: brightness of each used frame over the reference's, before it was matched.
-        rejected: share of each used frame's tiles that show something else than the reference.
-        noise_left: share of the noise variance that is left.
-        fallen_back: share of the picture that is the reference's (`guard.guarded`).
-        device: where the network ran.
-        seconds: from the first file to the last.
-        timings: seconds by stage.
-        skipped: whether all outputs were there already.
-        mark: fingerprint of the outputs.
-    """
-
-    reference: Path
-    frames: list[Path]
-    outputs: dict[str, Path]
-    dropped: dict[Path, str] = field(default_factory=dict)
-    noise: NoiseReport | None = None
-    shifts: list[tuple[int, int]] = field(default_factory=list)
-    agreement: list[float] = field(default_factory=list)
-    exposure: list[float] = field(default_factory=list)
-    rejected: list[float] = field(default_factory=list)
-    fallen_back: float = 0.0
-    noise_left: float | None = None
-    device: str = ""
-    seconds: float = 0.0
-    timings: dict[str, float] = field(default_factory=dict)
-    skipped: bool = False
-    orientation: int = 1
-    mark: bytes = b""
-
-    def remarks(self) -> list[tuple[str, str]]:
-        """Return what the user should know: `dropped`, `note` or `warning`, and a line each."""
-        lines = [("dropped", f"{path.name}: {why}") for path, why in self.dropped.items()]
-        lines += [
-            ("note", f"{path.name} is {exposure:.3f} times as bright; matched")
-            for path, exposure in zip(self.frames, self.exposure, strict=False)
-            if abs(exposure - 1) > 0.02
-        ]
-        if self.fallen_back > 0.02:
-            lines.append(
-                ("note", f"{self.fallen_back:.0%} of the picture is left to the reference")
-            )
-        if self.noise is not None and self.noise.warning:
-            lines.append(("warning", self.noise.warning))
-        return lines
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Progress: what is being done, and how much of it.
-
-    Attributes:
-        name: for the user, such as "aligning".
-        done, total: in steps.
-    """
-
-    name: str
-    done: int
-    total: int
 
 
 class Engine:
@@ -124,12 +47,6 @@ class Engine:
         self.dtype = pick_precision(options.precision, self.device)
         network, _ = load_weights(options.weights)
         self.network: KPN = network.to(self.device)
-
-
-def read_planes(path: Path) -> tuple[RawInfo, np.ndarray]:
-    """Read a file in this process."""
-    info, mosaic = read_raw(path)
-    return info, bayer.pack(mosaic, info.phase)
 
 
 def denoise(
@@ -156,166 +73,6 @@ def denoise(
             return loaded
         computed = compute(loaded, options, engine or Engine(options), on_stage)
         return write(computed, options, on_stage)
-
-
-class _Clock:
-    """Tells how long each stage took."""
-
-    def __init__(self, timings: dict[str, float] | None = None) -> None:
-        self.timings = dict(timings or {})
-        self._last = time.monotonic()
-
-    def stop(self, stage: str) -> None:
-        """End a stage; the next one begins."""
-        now = time.monotonic()
-        self.timings[stage] = round(now - self._last, 3)
-        self._last = now
-
-
-# --- reading ----------------------------------------------------------------
-
-
-@dataclass
-class Loaded:
-    """A burst in memory.
-
-    Attributes:
-        mark: fingerprint of its outputs.
-        infos: of the frames, the reference first.
-        planes: of the frames, `(4, height, width)` uint16 each; `compute` takes them out.
-        dropped: files that can't be used -> why.
-        outputs: format -> file.
-        missing: those of them to make.
-        timings: seconds by stage.
-    """
-
-    mark: bytes
-    infos: list[RawInfo]
-    planes: list[np.ndarray]
-    dropped: dict[Path, str]
-    outputs: dict[str, Path]
-    missing: dict[str, Path]
-    timings: dict[str, float]
-
-    @property
-    def files(self) -> list[Path]:
-        """The frames' files, the reference first."""
-        return [info.path for info in self.infos]
-
-
-def load(
-    files: Sequence[Path],
-    options: Options,
-    options_digest: str,
-    *,
-    read: Reader = read_planes,
-    should_stop: Callable[[], bool] = lambda: False,
-    on_stage: Callable[[Stage], None] = lambda stage: None,
-) -> Loaded | Result:
-    """Read a burst, unless all its outputs are there.
-
-    A damaged frame is left out, as is a copy of another.
-
-    Args:
-        files: of one burst.
-        options: how; `options.output` is the burst's own folder.
-        options_digest: of `outputs.options_digest`.
-        read: reads a file.
-        should_stop: asked before each frame.
-        on_stage: told about progress.
-
-    Returns:
-        The burst, or, if there is nothing to do, its result.
-
-    Raises:
-        KpnError: if no frame can be used, the frames are no burst, or an output is in the way.
-    """
-    clock = _Clock()
-    digests = {path: _digest(path, alone=len(files) == 1) for path in files}
-    mark = outputs.fingerprint(list(digests.values()), options_digest)
-    done = None
-    if not options.overwrite:
-        done = outputs.finished(files, options.output, options.formats, mark)
-    if done is not None:
-        there = outputs.paths_of(done, options.output, options.formats)
-        others = [path for path in files if path != done]
-        return Result(done, [done, *others], there, skipped=True, mark=mark)
-    frames, dropped = _read_all(files, digests, read, should_stop, on_stage)
-    infos = burst.sort_by_time([info for info, _ in frames])
-    burst.check_same(infos)
-    planes = {info.path: planes for info, planes in frames}
-    sharp = [burst.sharpness(planes[info.path]) for info in infos]
-    first = burst.pick_reference(options.reference, infos, sharp)
-    infos.insert(0, infos.pop(first))
-    paths = outputs.paths_of(infos[0].path, options.output, options.formats)
-    outputs.check_inputs(list(paths.values()), frozenset(path.resolve() for path in files))
-    clock.stop("read")
-    return Loaded(
-        mark,
-        infos,
-        [planes[info.path] for info in infos],
-        dropped,
-        paths,
-        paths if options.overwrite else outputs.missing(paths, mark),
-        clock.timings,
-    )
-
-
-def _digest(path: Path, alone: bool) -> str:
-    """Digest of a file; of one among others that can't be read, a word that says so."""
-    try:
-        check_file(path)
-        return outputs.digest(path)
-    except KpnError:
-        if alone:
-            raise
-        return f"unreadable: {path.name}"
-
-
-def _read_all(
-    files: Sequence[Path],
-    digests: dict[Path, str],
-    read: Reader,
-    should_stop: Callable[[], bool],
-    on_stage: Callable[[Stage], None],
-) -> tuple[list[tuple[RawInfo, np.ndarray]], dict[Path, str]]:
-    """Return the frames that can be read, and why the others can't."""
-    frames: list[tuple[RawInfo, np.ndarray]] = []
-    dropped: dict[Path, str] = {}
-    originals: dict[str, Path] = {}
-    for number, path in enumerate(files):
-        on_stage(Stage("reading", number, len(files)))
-        if should_stop():
-            raise KpnError("stopped")
-        # Twice the same noise would pass for a part of the picture.
-        original = originals.setdefault(digests[path], path)
-        if original != path:
-            dropped[path] = f"a copy of {original.name}"
-            continue
-        try:
-            frames.append(read(path))
-            if len(frames) == 1:
-                _check_memory(frames[0][1].nbytes, len(files))
-        except PassingError:  # else the next time would give another picture
-            raise
-        except KpnError as error:
-            if len(files) == 1:
-                raise
-            dropped[path] = str(error).removeprefix(f"{path.name}: ")
-    if not frames:
-        path, why = next(iter(dropped.items()))
-        raise KpnError(f"{path.name}: {why} No other frame can be read either.")
-    return frames, dropped
-
-
-def _check_memory(frame_bytes: int, count: int) -> None:
-    """Refuse a burst whose frames alone are more than the memory that is free."""
-    free = free_memory(torch.device("cpu"))
-    if count > 8 and frame_bytes * (count - 1) > free:
-        raise PassingError(
-            f"its {count} frames need {frame_bytes * count / 2**30:.1f} GiB of memory, and "
-            f"{free / 2**30:.1f} are free; make bursts of fewer with --burst-size"
-        )
 
 
 # --- aligning and denoising -------------------------------------------------
@@ -353,7 +110,7 @@ def compute(
     Raises:
         KpnError: if there is no telling its noise, or the memory isn't enough.
     """
-    clock = _Clock(loaded.timings)
+    clock = Clock(loaded.timings)
     info = loaded.infos[0]
     given = given_noise(info, options.noise)
     make_folder(options.output)  # before the work: it may not be possible
@@ -530,7 +287,7 @@ def write(
     Raises:
         KpnError: if the disk refuses one, or the reference can't be read any more.
     """
-    clock = _Clock(computed.result.timings)
+    clock = Clock(computed.result.timings)
     total = len(computed.missing)
     count = 0
 

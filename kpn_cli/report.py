@@ -25,11 +25,13 @@ from . import outputs, report_burst, report_page, report_pictures
 from .device import memory_as_error
 from .errors import KpnError
 from .frame import Frame
+from .loading import Reader
 from .options import Options
-from .pipeline import Computed, Reader, Result
+from .pipeline import Computed
 from .plan import Failure
 from .report_page import Batch
 from .report_pictures import Pictures
+from .result import Result
 from .write import atomic, make_folder, remove_abandoned, scratch, write_error
 
 NAME = "report.html"

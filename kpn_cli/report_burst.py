@@ -13,8 +13,8 @@ import numpy as np
 from .markup import count, duration, link, mean, text
 from .noise_choice import NoiseReport
 from .orientation import upright_vectors
-from .pipeline import Result
 from .report_pictures import Part, Pictures
+from .result import Result
 
 _FORMATS = {
     "dng": "DNG",

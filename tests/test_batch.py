@@ -22,7 +22,7 @@ import torch
 from click.testing import CliRunner, Result
 from raw_files import BLACK, WHITE, scene
 
-from kpn_cli import batch, burst, denoiser, device, dng, outputs, pipeline, plan, write
+from kpn_cli import batch, burst, denoiser, device, dng, loading, outputs, pipeline, plan, write
 from kpn_cli.cli import main
 from kpn_cli.errors import KpnError, PassingError
 from kpn_cli.options import Options
@@ -181,7 +181,7 @@ def test_bursts_that_race_for_a_name_never_replace_each_other(tmp_path, weights)
         for path in files:
             path.rename(path.with_name(f"IMG_{path.name[-5:]}"))
         files = sorted((tmp_path / folder).glob("IMG_?.dng"))
-        loaded.append(pipeline.load(files, options, outputs.options_digest(options)))
+        loaded.append(loading.load(files, options, outputs.options_digest(options)))
     engine = pipeline.Engine(options)
     computed = [pipeline.compute(each, options, engine) for each in loaded]
     first = pipeline.write(computed[0], options)
@@ -373,7 +373,7 @@ def test_a_crash_of_the_decoder_fails_the_burst_and_is_tried_again(tmp_path, wei
     def crash(path):
         if path.name == "IMG_0001.dng":
             raise PassingError("it crashes")
-        return pipeline.read_planes(path)
+        return loading.read_planes(path)
 
     (outcome,) = run_jobs(jobs, options, read=crash)
     assert outcome.failure.error == "it crashes"
@@ -392,7 +392,7 @@ def test_a_lack_of_memory_costs_one_burst(tmp_path, weights, error):
     def short(path):
         if path.name == "IMG_0000.dng":
             raise error
-        return pipeline.read_planes(path)
+        return loading.read_planes(path)
 
     first, second = run_jobs(jobs, options, read=short)
     assert "--burst-size" in first.failure.error
@@ -403,7 +403,7 @@ def test_a_burst_larger_than_the_memory_is_refused_before_it_is_read(
     tmp_path, weights, monkeypatch
 ):
     write_bursts(tmp_path / "card", 1, frames=9)
-    monkeypatch.setattr(pipeline, "free_memory", lambda device: 9000)
+    monkeypatch.setattr(loading, "free_memory", lambda device: 9000)
     options = Options(tmp_path / "out", ("dng",), weights=weights)
     with pytest.raises(KpnError, match=r"its 9 frames need .* --burst-size"):
         pipeline.denoise([tmp_path / "card"], options)
@@ -420,7 +420,7 @@ def test_a_file_that_cannot_be_read_is_left_out(tmp_path, weights, monkeypatch):
 
     def read(path):
         bad_sector(path)
-        return pipeline.read_planes(path)
+        return loading.read_planes(path)
 
     monkeypatch.setattr(outputs, "digest", bad_sector)
     options = Options(tmp_path / "out", ("dng",), weights=weights)
@@ -443,7 +443,7 @@ def test_an_interrupt_ends_reading_after_the_frame_at_hand(tmp_path, weights):
         seen.append(path)
         if len(seen) == 5:  # the second burst's first, while the first is denoised
             go_on.wait(60)
-        return pipeline.read_planes(path)
+        return loading.read_planes(path)
 
     def interrupt(job, stage):
         if stage.name == "denoising":

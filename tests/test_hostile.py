@@ -36,7 +36,7 @@ class Here:
     def __exit__(self, *_): pass
     capture = staticmethod(raw.read_capture)
     info = staticmethod(raw.read_info)
-    planes = staticmethod(kpn_cli.pipeline.read_planes)
+    planes = staticmethod(kpn_cli.loading.read_planes)
 
 kpn_cli.jobs.Decoder = kpn_cli.decoder.Decoder = Here
 weights, good, *files = sys.argv[1:]

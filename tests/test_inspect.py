@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from pictures import planes
 from PIL import Image
 
-from kpn_cli import drawing, inspection, lineup, maps, orientation, pipeline
+from kpn_cli import drawing, inspection, lineup, loading, maps, orientation, pipeline
 from kpn_cli.cli import main
 from kpn_cli.dng import write_cfa_dng
 from kpn_cli.errors import KpnError
@@ -76,7 +76,7 @@ def small(tmp_path_factory) -> list[Path]:
 
 def whole_picture(paths: list[Path], how: Options) -> tuple[torch.Tensor, KPN]:
     """Kernels of all cells, from one call of the network: `(frames or more, K, K, h, w)`."""
-    loaded = pipeline.load(paths, how, "")
+    loaded = loading.load(paths, how, "")
     found, noise = pipeline.line_up(
         loaded, given_noise(loaded.infos[0], how.noise), torch.device("cpu")
     )
@@ -120,7 +120,7 @@ def test_weights_sum_to_1_also_of_frames_in_groups(tmp_path, lively, count):
 def test_what_is_shown_is_what_denoising_does(tmp_path, small, lively):
     how = options(tmp_path, lively, strength=1.5, tile=64)
     found = inspection.inspect(small, how, [(60, 50)])
-    loaded = pipeline.load(small, how, "")
+    loaded = loading.load(small, how, "")
     done = pipeline.compute(loaded, how, pipeline.Engine(how))
     np.testing.assert_allclose(found.maps.clean, done.done.planes, atol=1e-6)
     assert found.maps.noise_left == pytest.approx(done.result.noise_left, rel=1e-5)
@@ -219,8 +219,8 @@ def test_a_turned_burst_shows_the_same_kernels_turned(tmp_path, small, lively, t
         options(tmp_path / "out", lively),
         [(81, 40)],
         read=lambda path: (
-            replace(pipeline.read_planes(path)[0], orientation=1),
-            pipeline.read_planes(path)[1],
+            replace(loading.read_planes(path)[0], orientation=1),
+            loading.read_planes(path)[1],
         ),
     )
     (expected,) = straight.looks.values()

@@ -23,7 +23,7 @@ from click.testing import CliRunner
 from pictures import texture
 from PIL import Image
 
-from kpn_cli import crops, demo, jobs, outputs, pipeline, report, report_pictures
+from kpn_cli import crops, demo, jobs, loading, outputs, report, report_pictures
 from kpn_cli.batch import denoise_all
 from kpn_cli.cli import main
 from kpn_cli.denoiser import Denoised
@@ -34,10 +34,11 @@ from kpn_cli.noise import NoiseModel
 from kpn_cli.noise_choice import NoiseReport
 from kpn_cli.options import Options
 from kpn_cli.photos import Scene
-from kpn_cli.pipeline import Computed, Result
+from kpn_cli.pipeline import Computed
 from kpn_cli.plan import Failure, Grouping, Job
 from kpn_cli.raw import RawInfo, read_info, read_planes
 from kpn_cli.report_pictures import Part
+from kpn_cli.result import Result
 
 EVIL = "<img src=x onerror=alert(1)>&quot;.dng"
 NOISE = NoiseModel.uniform(1e-3, 1e-5)
@@ -474,7 +475,7 @@ def test_whatever_goes_wrong_with_pictures_the_burst_is_done(weights, tmp_path, 
     write_burst(tmp_path / "burst", 1, 0)
     monkeypatch.setattr(report.report_pictures, "make", lambda *_: 1 / 0)
     options = Options(tmp_path / "out", ("dng",), weights=weights, report=True)
-    read, mark = pipeline.read_planes, lambda *_: None
+    read, mark = loading.read_planes, lambda *_: None
     files = sorted((tmp_path / "burst").glob("*.dng"))
     with report.sections(options, 1) as sections:
         job = Job(tuple(files), tmp_path / "out", "as given")
