@@ -145,6 +145,12 @@ def synth(
 )
 @click.option("--balanced/--plain", default=True, show_default=True, help="Log loss, or paper's.")
 @click.option(
+    "--mix/--no-mix",
+    default=True,
+    show_default=True,
+    help="Planes take each other's detail, or the paper's kernels alone.",
+)
+@click.option(
     "--init",
     type=click.Path(dir_okay=False, path_type=Path),
     help='Start from weights; "shipped" for the ones that come with kpn.',
@@ -178,6 +184,7 @@ def train(
     anneal: float | None,
     decay: float | None,
     balanced: bool,
+    mix: bool,
     init: Path | None,
     seed: int,
     validate_every: int,
@@ -194,6 +201,7 @@ def train(
     processes train together: torchrun --nproc-per-node 2 -m kpn_cli train ...
     """
     from . import train as training
+    from .network import KPNConfig
     from .synth import Photos
     from .train_config import TrainConfig, loss_for, with_network, with_variant
     from .weights import default_weights, load_weights
@@ -216,7 +224,10 @@ def train(
     if init is not None:
         init = default_weights() if str(init) == "shipped" else init
         shape = load_weights(init)[0].config
-        config = with_network(config, replace(shape, wide=shape.output == "kernels"))
+        larger = {"wide": True} | ({"scales": max(shape.scales, KPNConfig.scales)} if mix else {})
+        config = with_network(config, replace(shape, **larger if shape.output == "kernels" else {}))
+    elif not mix:
+        config = with_network(config, replace(config.network, scales=0))
     config = with_variant(config, variant)
     source = _source(data, config.data.photo_pixels)
     if noise is not None:

@@ -17,7 +17,7 @@ from .greens import balanced
 from .guard import guarded
 from .lineup import LineUp, aligned_part, line_up
 from .merge import Merged, merge, restore_in_bands, smoothed, smoothed_under
-from .network import KPN
+from .network import KPN, Written
 from .noise import NoiseModel
 
 #: Side of a tile in sensor pixels, chosen by `--tile`; the network's working memory grows
@@ -132,7 +132,7 @@ class Merger:
         """
         burst = aligned_part(self._frames, self._shifts, rows, columns)[None]
         with torch.inference_mode(), autocast(self._device, self._dtype):
-            seen, parts, kernels = [], [], []
+            seen, parts, written = [], [], []
             for members in self.groups:
                 frames = burst[:, members]
                 if self._network.config.output == "pixels":
@@ -140,13 +140,16 @@ class Merger:
                     continue
                 of_group = self._network.seen(frames, *self.told)
                 parts.append(self._merged(frames, *of_group))
-                kernels.append(self._network.kernels(*_middle(of_group)))
+                middle = _middle(of_group)
+                written.append(
+                    Written(self._network.kernels(*middle), self._network.mixing(middle[0]))
+                )
                 if keep:
                     seen.append(of_group)
             clean, own = (torch.stack(values).mean(0) for values in zip(*parts, strict=True))
             clean = balanced(clean, burst[:, 0], own, *self.told)
             clean, share = guarded(clean, burst[:, 0], own, *self._allowed, burst[:, 1:])
-            left = self._noise_left(kernels, burst.shape[1]) if kernels else float("nan")
+            left = self._noise_left(written, burst.shape[1]) if written else float("nan")
         return Part(burst, clean, share, left, seen)
 
     def _merged(self, burst: Tensor, x: Tensor, weights: Tensor) -> Merged:
@@ -157,17 +160,18 @@ class Merger:
         limit = _CHANGE * (shot * merged.clean.clamp_min(0) + read).clamp_min(1e-10).sqrt_()
         return smoothed(self._network, merged, x, weights, limit, self._passes)
 
-    def _noise_left(self, kernels: Sequence[Tensor], count: int) -> float:
+    def _noise_left(self, written: Sequence[Written], count: int) -> float:
         """Variance that the groups' kernels leave, in the mean, of noise of variance 1.
 
         Tried out: kernels that follow on each other have no short formula.
         """
         generator = torch.Generator().manual_seed(0)
-        size = kernels[0].shape[-2:]
-        noise = torch.randn(1, count, _NOISES, *size, generator=generator).to(kernels[0])
+        size = written[0].kernels.shape[-2:]
+        noise = torch.randn(1, count, _NOISES, *size, generator=generator)
+        noise = noise.to(written[0].kernels)
         merged = [
-            smoothed_under(some, merge(noise[:, members], some), self._limit, self._passes)
-            for some, members in zip(kernels, self.groups, strict=True)
+            smoothed_under(some.kernels, merge(noise[:, members], *some), self._limit, self._passes)
+            for some, members in zip(written, self.groups, strict=True)
         ]
         return float(torch.stack(merged).mean(0).square().mean())
 

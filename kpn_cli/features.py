@@ -43,6 +43,18 @@ def box(x: Tensor, side: int, apart: int = 1, outside: str = "replicate") -> Ten
     return sum(rows[..., i : i + width] for i in places) / side**2
 
 
+def moved(planes: Tensor, rows: int, columns: int) -> Tensor:
+    """Return the samples so many cells below and to the right of each; the border continues.
+
+    Args:
+        planes: `(batch, planes, height, width)`.
+        rows, columns: -1 to 1.
+    """
+    height, width = planes.shape[-2:]
+    padded = F.pad(planes, (1, 1, 1, 1), mode="replicate")
+    return padded[..., 1 + rows : 1 + rows + height, 1 + columns : 1 + columns + width]
+
+
 def _compress(x: Tensor) -> Tensor:
     """Logarithm with a linear middle, odd: keeps ratios of large differences apart."""
     return torch.log1p(x.abs()).copysign(x)

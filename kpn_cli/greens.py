@@ -8,10 +8,9 @@ pattern of rows and columns, most of all in dark parts.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from .features import box, sigma_map
+from .features import box, moved, sigma_map
 
 #: Side of the square over which the greens are compared, in cells.
 _SIDE = 3
@@ -39,21 +38,12 @@ def balanced(clean: Tensor, reference: Tensor, own: Tensor, shot: Tensor, read: 
     """
     first, second = clean[:, 1:2], clean[:, 2:3]
     # G1 is right of red, G2 below it.
-    around_first = (
-        second + _moved(second, -1, 0) + _moved(second, 0, 1) + _moved(second, -1, 1)
-    ) / 4
-    around_second = (first + _moved(first, 1, 0) + _moved(first, 0, -1) + _moved(first, 1, -1)) / 4
+    around_first = (second + moved(second, -1, 0) + moved(second, 0, 1) + moved(second, -1, 1)) / 4
+    around_second = (first + moved(first, 1, 0) + moved(first, 0, -1) + moved(first, 1, -1)) / 4
     difference = box(((first - around_first) - (second - around_second)) / 2, _SIDE)
     sigma = sigma_map(reference, shot, read)[:, 1:3].mean(1, keepdim=True)
     small = _SHARE * sigma * (1 - own[:, None]).clamp(0, 1)
-    moved = (
+    change = (
         difference / 2 * small.square() / (small.square() + difference.square()).clamp_min(1e-30)
     )
-    return torch.cat([clean[:, :1], first - moved, second + moved, clean[:, 3:]], 1)
-
-
-def _moved(plane: Tensor, rows: int, columns: int) -> Tensor:
-    """The samples so many cells below and to the right of each; the border continues."""
-    height, width = plane.shape[-2:]
-    padded = F.pad(plane, (1, 1, 1, 1), mode="replicate")
-    return padded[..., 1 + rows : 1 + rows + height, 1 + columns : 1 + columns + width]
+    return torch.cat([clean[:, :1], first - change, second + change, clean[:, 3:]], 1)

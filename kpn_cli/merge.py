@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import mixing
 from .network import KPN
 
 #: Distance between the taps of the wide kernel, in cells: the first kernels have made
@@ -92,19 +93,21 @@ def _padded(burst: Tensor, reach: int) -> Tensor:
     return padded.unflatten(1, burst.shape[1:3])
 
 
-def merge(burst: Tensor, kernels: Tensor) -> Tensor:
+def merge(burst: Tensor, kernels: Tensor, weights: Tensor | None = None) -> Tensor:
     """Return the clean planes, `(batch, planes, height, width)`.
 
     `Y(p) = 1/N sum_i <f_i(p), V_p(X_i)>` (Mildenhall et al., "Burst Denoising
     with Kernel Prediction Networks", CVPR 2018, equation 3). 25 taps of 8 frames reach
     no further than that, however noisy the burst is; a kernel more than there are frames
-    is a wide one, which filters Y once more with taps `WIDE` cells apart.
+    is a wide one, which filters Y once more with taps `WIDE` cells apart. Last, the planes
+    take each other's detail (`mixing.mixed`).
 
     Args:
         burst: `(batch, count, planes, height, width)`, linear.
         kernels: `(batch, count or count + 1, K*K, height, width)`.
+        weights: `(batch, scales * 16, height, width)`; None where no detail is taken.
     """
-    return _merged(burst, kernels).clean
+    return _merged(burst, kernels, weights).clean
 
 
 class Restored(NamedTuple):
@@ -123,12 +126,14 @@ class Restored(NamedTuple):
     kernels: Tensor | None
 
 
-def _merged(burst: Tensor, kernels: Tensor) -> Restored:
+def _merged(burst: Tensor, kernels: Tensor, weights: Tensor | None) -> Restored:
     count = burst.shape[1]
     per_frame = filter_frames(burst, kernels[:, :count])
     clean = per_frame.mean(1)
     if kernels.shape[1] > count:
         clean = filter_frames(clean[:, None], kernels[:, count:], WIDE)[:, 0]
+    if weights is not None:
+        clean = mixing.mixed(clean, weights)
     return Restored(clean, per_frame, kernels)
 
 
@@ -136,14 +141,14 @@ def restore(network: nn.Module, burst: Tensor, shot: Tensor, read: Tensor) -> Re
     """Run a network (`network.KPN`) on a burst and merge the frames under its kernels.
 
     Args:
-        network: writes kernels, five dimensions, or pixels, four.
+        network: writes kernels (`network.Written`) or pixels.
         burst: `(batch, count, 4, height, width)`, linear, the reference first.
         shot, read: `(batch, 4)` variance coefficients.
     """
     written = network(burst, shot, read)
-    if written.dim() == 4:
+    if isinstance(written, Tensor):
         return Restored(written, None, None)
-    return _merged(burst, written)
+    return _merged(burst, *written)
 
 
 class Merged(NamedTuple):
@@ -176,10 +181,27 @@ def restore_in_bands(network: KPN, burst: Tensor, x: Tensor, weights: Tensor) ->
     for band, kernels, done in _filtered(network, burst, x, weights, 1, wide=False):
         clean[:, :, band] = done.mean(1)
         own[:, band] = kernels[:, 0, middle] / count
-    if not network.config.wide:
-        return Merged(clean, own)
-    wider, weight = _widely(network, clean, x, weights)
-    return Merged(wider, own.mul_(weight))
+    merged = Merged(clean, own)
+    if network.config.wide:
+        wider, weight = _widely(network, clean, x, weights)
+        merged = Merged(wider, own.mul_(weight))
+    return _mixed(network, merged, x) if network.config.scales else merged
+
+
+def _mixed(network: KPN, merged: Merged, x: Tensor) -> Merged:
+    """Let the planes take each other's detail, some rows at a time."""
+    clean, own = torch.empty_like(merged.clean), merged.own
+    height, width = own.shape[-2:]
+    reach = mixing.reach(network.config.scales)
+    step = max(_BAND // (width * mixing.taps(network.config.scales)), 1)
+    for top in range(0, height, step):
+        band = slice(max(top - reach, 0), min(top + step + reach, height))
+        weights = network.mixing(x[:, :, band])
+        done = mixing.mixed(merged.clean[:, :, band], weights)
+        inner = slice(top - band.start, min(top + step, height) - band.start)
+        clean[:, :, top : top + step] = done[:, :, inner]
+        own[:, top : top + step] *= mixing.own(weights)[:, inner]
+    return Merged(clean, own)
 
 
 def smoothed(

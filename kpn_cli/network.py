@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import features
+from . import features, mixing
 from .errors import KpnError
 
 #: What a blind network is told, whatever the noise: the paper's gain 1 (S, O).
@@ -34,6 +35,8 @@ class KPNConfig:
             the paper's "direct" ablation.
         wide: whether there is one more kernel, wide apart, for the merged picture
             (`merge.merge`): what noisy bursts need.
+        scales: at how many scales the merged planes take each other's detail
+            (`mixing.mixed`); 0 for the paper's kernels alone.
         blind: the network is not told how noisy the burst is, another ablation.
     """
 
@@ -43,6 +46,7 @@ class KPNConfig:
     head: int = 64
     output: str = "kernels"
     wide: bool = True
+    scales: int = 2
     blind: bool = False
 
     def __post_init__(self) -> None:
@@ -51,6 +55,8 @@ class KPNConfig:
             raise KpnError(f"{self}: needs frames >= 1 and an odd kernel >= 1")
         if not self.widths or min(*self.widths, self.head) < 1:
             raise KpnError(f"{self}: needs at least one level, of at least one channel")
+        if self.scales < 0:
+            raise KpnError(f"{self}: needs scales >= 0")
         if self.output not in ("kernels", "pixels"):
             raise KpnError(f"{self}: writes kernels or pixels")
 
@@ -58,6 +64,20 @@ class KPNConfig:
     def stride(self) -> int:
         """Heights and widths are padded to a multiple of this, in cells."""
         return 2 ** (len(self.widths) - 1)
+
+
+class Written(NamedTuple):
+    """What a network writes of a burst.
+
+    Attributes:
+        kernels: `(batch, count, K*K, height, width)` in float32; they sum to `count`
+            over frames and taps at every cell. With `KPNConfig.wide`, one more, which sums to 1.
+        mixing: `(batch, scales * 16, height, width)` in float32, weights for `mixing.mixed`;
+            None of no scales.
+    """
+
+    kernels: Tensor
+    mixing: Tensor | None
 
 
 class Block(nn.Module):
@@ -104,9 +124,12 @@ class KPN(nn.Module):
             head.normal_().mul_(1e-3)
         self.head_weight = nn.Parameter(head)
         self.head_bias = nn.Parameter(torch.zeros(taps))
+        if config.scales and not pixels:
+            self.mix_weight = nn.Parameter(torch.zeros(mixing.taps(config.scales), config.head))
+            self.mix_bias = nn.Parameter(torch.zeros(mixing.taps(config.scales)))
 
-    def forward(self, burst: Tensor, shot: Tensor, read: Tensor) -> Tensor:
-        """Return the kernels of a burst.
+    def forward(self, burst: Tensor, shot: Tensor, read: Tensor) -> Written | Tensor:
+        """Return the kernels of a burst, and how its planes are mixed.
 
         Args:
             burst: `(batch, count, 4, height, width)` linear planes, the reference
@@ -114,16 +137,13 @@ class KPN(nn.Module):
             shot, read: `(batch, 4)` variance coefficients of the noise.
 
         Returns:
-            `(batch, count, K*K, height, width)` in float32; they sum to `count`
-            over frames and taps at every cell. With `config.wide`, one more, which
-            sums to 1. With `config.output` "pixels": the clean planes,
-            `(batch, 4, height, width)`.
+            Both, or with `config.output` "pixels" the clean planes, `(batch, 4, height, width)`.
         """
         x, weights = self.seen(burst, shot, read)
         if self.config.output == "pixels":
             shot, read = self._told(shot, read)
             return self._pixels(x, burst, weights, features.sigma_map(burst[:, 0], shot, read))
-        return self.kernels(x, weights)
+        return Written(self.kernels(x, weights), self.mixing(x))
 
     def seen(self, burst: Tensor, shot: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the kernels of a burst are written from.
@@ -200,6 +220,20 @@ class KPN(nn.Module):
         constant[:, count if frames else 0 :].add_(1)
         return kernels.unflatten(3, (height, width))
 
+    def mixing(self, x: Tensor) -> Tensor | None:
+        """Return weights for `mixing.mixed`, as `forward` does, of any rows of what is `seen`."""
+        if not self.config.scales:
+            return None
+        batch, channels, height, width = x.shape
+        with torch.autocast(x.device.type, enabled=False):
+            cells = x.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
+            weights = torch.baddbmm(
+                self.mix_bias[:, None].expand(batch, -1, -1),
+                self.mix_weight.expand(batch, -1, -1),
+                cells.float().transpose(1, 2),
+            )
+        return weights.unflatten(2, (height, width))
+
     def _unet(self, x: Tensor) -> Tensor:
         x = self.stem(x)
         skips = []
@@ -241,18 +275,22 @@ class KPN(nn.Module):
             )
 
 
-def widened(network: KPN) -> KPN:
-    """Return the network with a wide kernel that does nothing yet; itself if it has one."""
-    config = network.config
-    if config.wide or config.output == "pixels":
+def grown(network: KPN, config: KPNConfig) -> KPN:
+    """Return a network with the wide kernel and the mixing of a shape, which do nothing yet.
+
+    What the network has is left as it is; so is one that writes pixels.
+    """
+    old = network.config
+    new = replace(old, wide=old.wide or config.wide, scales=max(old.scales, config.scales))
+    if new == old or old.output == "pixels":
         return network
-    wider = KPN(replace(config, wide=True)).to(memory_format=torch.channels_last)
-    taps = len(network.head_weight)
+    larger = KPN(new).to(memory_format=torch.channels_last)
     with torch.no_grad():
-        for name, value in network.state_dict().items():
-            target = wider.state_dict()[name]
-            if name.startswith("head_"):
-                target[taps:] = 0
-                target = target[:taps]
-            target.copy_(value)
-    return wider
+        before = network.state_dict()
+        for name, value in larger.state_dict().items():
+            if name not in before:
+                continue  # zero from the start
+            if len(before[name]) < len(value):
+                value.zero_()
+            value[: len(before[name])] = before[name]
+    return larger

@@ -18,7 +18,7 @@ from .device import autocast, pick_device, pick_precision
 from .errors import KpnError
 from .losses import annealed_loss
 from .merge import restore
-from .network import KPN, widened
+from .network import KPN, grown
 from .synth import Batch
 from .synth_config import SynthConfig
 from .train_config import TrainConfig
@@ -63,8 +63,7 @@ class Run:
         else:
             network, _ = load_weights(init)
             self.init = {"name": init.name, "sha256": sha256(init.read_bytes()).hexdigest()}
-            if config.network.wide:
-                network = widened(network)
+            network = grown(network, config.network)
             if network.config != config.network:
                 raise KpnError(
                     f"{init}: is {network.config}, but this run is {config.network}; "
@@ -210,6 +209,7 @@ class Run:
             # Settings that there were not then had what is their default now.
             defaults = json.loads(json.dumps(asdict(SynthConfig())))
             before["data"] = defaults | before["data"]
+            before["network"] = {"scales": 0} | before["network"]
             for settings in (before, now):
                 settings["loss"].pop("decay")  # the annealing's pace follows the length
             other = [name for name in TrainConfig.FIXED if before[name] != now[name]]

@@ -77,7 +77,8 @@ def config_from_header(path: Path, header: Mapping[str, object]) -> KPNConfig:
     if not isinstance(config, dict) or set(config) - known:
         raise KpnError(f"{path}: written by another version of kpn (network {config}); update kpn")
     try:
-        return KPNConfig(**{"wide": False} | config)  # files from before there was one
+        # Files from before there was a wide kernel, or mixing.
+        return KPNConfig(**{"wide": False, "scales": 0} | config)
     except (TypeError, ValueError):
         raise KpnError(f"{path}: damaged header (network {config}); choose another file") from None
 

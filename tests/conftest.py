@@ -56,4 +56,6 @@ def tiny_network(tiny_config: KPNConfig) -> KPN:
     with torch.no_grad():
         network.head_weight.mul_(100)
         network.head_bias.normal_(0, 0.1)
+        network.mix_weight.normal_(0, 0.1)
+        network.mix_bias.normal_(0, 0.1)
     return network

@@ -29,7 +29,7 @@ from kpn_cli.options import SUFFIXES, Options
 from kpn_cli.photos import Scene
 from kpn_cli.plan import Grouping
 from kpn_cli.raw import read_info, read_mosaic, read_planes
-from kpn_cli.weights import save_weights
+from kpn_cli.weights import load_weights, save_weights
 
 SHARED = Path(__file__).parents[2] / "shared" / "raw"
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="../shared is not there")
@@ -752,6 +752,43 @@ def test_train_writes_weights_that_denoise_and_resumes(burst, tmp_path):
     assert [line["patches"] for line in lines] == [1, 2]
     last = run / "last.safetensors"
     assert kpn("denoise", *burst[0], "-o", tmp_path / "out", "--weights", last).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "scales"),
+    [
+        ([], 2),
+        (["--no-mix"], 0),
+        (["--no-mix", "--variant", "blind"], 0),
+        (["--variant", "direct"], 0),
+    ],
+)
+def test_train_mixes_planes_or_not(options, scales, tmp_path, weights):
+    """The network that it begins with gets what it lacks."""
+    import cv2
+    from pictures import photo
+
+    cv2.imwrite(str(tmp_path / "a.png"), photo(1, 280, 300))
+    command = ["train", tmp_path / "a.png", "--batch", 1, "--patches", 1, *options]
+    run = kpn(*command, "-o", tmp_path / "new")
+    assert run.exit_code == 0, run.output
+    assert load_weights(tmp_path / "new" / "last.safetensors")[0].config.scales == scales
+
+
+def test_fine_tuning_adds_mixing_to_a_network_without(tmp_path, tiny_config):
+    import cv2
+    from pictures import photo
+
+    cv2.imwrite(str(tmp_path / "a.png"), photo(1, 280, 300))
+    before = tmp_path / "before.safetensors"
+    save_weights(before, KPN(replace(tiny_config, scales=0)), {})
+    command = ["train", tmp_path / "a.png", "--batch", 1, "--patches", 1, "--init", before]
+    for options, scales in (([], 2), (["--no-mix"], 0)):
+        run = kpn(*command, "-o", tmp_path / f"run{scales}", *options)
+        assert run.exit_code == 0, run.output
+        assert (
+            load_weights(tmp_path / f"run{scales}" / "last.safetensors")[0].config.scales == scales
+        )
 
 
 def test_the_demo_shows_before_after_and_truth(tmp_path, weights):

@@ -85,8 +85,8 @@ def whole_picture(paths: list[Path], how: Options) -> tuple[torch.Tensor, KPN]:
         found.frames, found.shifts, *(slice(0, side) for side in found.frames[0].size)
     )
     with torch.inference_mode():
-        kernels = network(burst[None], *coefficients(noise.model, torch.device("cpu")))[0]
-    return kernels.unflatten(1, (network.config.kernel,) * 2), network
+        kernels, _ = network(burst[None], *coefficients(noise.model, torch.device("cpu")))
+    return kernels[0].unflatten(1, (network.config.kernel,) * 2), network
 
 
 # --- kernels ----------------------------------------------------------------

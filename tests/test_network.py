@@ -14,7 +14,7 @@ from pictures import planes
 from kpn_cli import features
 from kpn_cli import network as network_module
 from kpn_cli.errors import KpnError
-from kpn_cli.merge import merge
+from kpn_cli.merge import merge, restore
 from kpn_cli.network import KPN, KPNConfig
 from kpn_cli.noise import NoiseModel
 
@@ -44,7 +44,7 @@ def assert_sums(kernels, count):
 @pytest.mark.parametrize("count", range(1, 9))
 def test_kernels_sum_to_the_number_of_frames_at_every_cell(tiny_network, count, dtype):
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype != torch.float32):
-        kernels = tiny_network(burst_of(count), SHOT, READ)
+        kernels = tiny_network(burst_of(count), SHOT, READ).kernels
     assert kernels.dtype == torch.float32
     assert kernels.shape == (1, count + 1, 25, 12, 14)
     assert float(kernels.std()) > 0.05  # they are not the trivial ones
@@ -57,7 +57,7 @@ def test_any_size_will_do(height, width, count):
     torch.manual_seed(0)
     network = KPN(KPNConfig(frames=3, kernel=3, widths=(4, 4, 4), head=4)).eval()
     with torch.no_grad():
-        kernels = network(burst_of(count, height, width), SHOT, READ)
+        kernels = network(burst_of(count, height, width), SHOT, READ).kernels
     assert kernels.shape == (1, count + 1, 9, height, width)
     assert_sums(kernels, count)
 
@@ -68,7 +68,7 @@ def test_a_constant_picture_stays_constant(tiny_network, count, dtype):
     levels = torch.tensor([0.1, 0.5, 0.4, 0.2])
     burst = levels[:, None, None].expand(1, count, 4, 11, 13).contiguous()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype != torch.float32):
-        clean = merge(burst, tiny_network(burst, SHOT, READ))
+        clean = merge(burst, *tiny_network(burst, SHOT, READ))
     torch.testing.assert_close(clean, burst[:, 0], rtol=1e-5, atol=1e-6)
 
 
@@ -80,7 +80,7 @@ def test_a_new_network_averages_the_frames_that_agree(tiny_config):
     burst = burst_of(8)
     burst[:, 5] += 1  # one frame of something else
     with torch.no_grad():
-        clean = merge(burst, KPN(tiny_config)(burst, SHOT, READ))
+        clean = merge(burst, *KPN(tiny_config)(burst, SHOT, READ))
     _, weights = features.prepare(burst, SHOT, READ, 8)
     expected = (weights[:, :, None] * burst).sum(1) / weights.sum(1, keepdim=True)
     torch.testing.assert_close(clean, expected, atol=0.01, rtol=0)
@@ -94,7 +94,7 @@ def test_the_correction_can_turn_the_mean_off(tiny_config):
     with torch.no_grad():
         network.head_weight.zero_()
         network.head_bias[12], network.head_bias[25 + 12] = 1, -1
-        kernels = network(burst, SHOT, READ)
+        kernels = network(burst, SHOT, READ).kernels
     torch.testing.assert_close(kernels[:, 0, 12], torch.full((1, 12, 14), 2.0))
     torch.testing.assert_close(kernels[:, 1], torch.zeros(1, 25, 12, 14))
 
@@ -105,7 +105,9 @@ def test_the_correction_can_turn_the_mean_off(tiny_config):
 def test_the_same_input_gives_the_same_kernels_to_the_bit(tiny_network):
     burst = burst_of(8)
     with torch.no_grad():
-        assert torch.equal(tiny_network(burst, SHOT, READ), tiny_network(burst, SHOT, READ))
+        one, two = (tiny_network(burst, SHOT, READ) for _ in range(2))
+    assert torch.equal(one.kernels, two.kernels)
+    assert torch.equal(one.mixing, two.mixing)
 
 
 def test_a_call_leaves_the_burst_alone(tiny_network):
@@ -121,7 +123,8 @@ def test_bursts_of_a_batch_do_not_see_each_other(tiny_network):
     with torch.no_grad():
         together = tiny_network(bursts, SHOT.expand(2, 4), READ.expand(2, 4))
         alone = [tiny_network(burst[None], SHOT, READ) for burst in bursts]
-    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-4, atol=1e-5)
+    for whole, *parts in zip(together, *alone, strict=True):
+        torch.testing.assert_close(whole, torch.cat(parts), rtol=1e-4, atol=1e-5)
 
 
 def test_kernels_move_with_the_picture_by_whole_strides(tiny_network):
@@ -132,7 +135,8 @@ def test_kernels_move_with_the_picture_by_whole_strides(tiny_network):
         whole = tiny_network(burst, SHOT, READ)
         part = tiny_network(burst[..., 4:, 6:], SHOT, READ)
     inner = (..., slice(margin, -margin), slice(margin, -margin))
-    torch.testing.assert_close(whole[..., 4:, 6:][inner], part[inner], rtol=1e-4, atol=1e-5)
+    for large, small in zip(whole, part, strict=True):
+        torch.testing.assert_close(large[..., 4:, 6:][inner], small[inner], rtol=1e-4, atol=1e-5)
 
 
 def test_the_order_of_memory_does_not_matter(tiny_network):
@@ -140,7 +144,7 @@ def test_the_order_of_memory_does_not_matter(tiny_network):
     turned = burst.transpose(-1, -2).contiguous().transpose(-1, -2)
     with torch.no_grad():
         torch.testing.assert_close(
-            tiny_network(turned, SHOT, READ), tiny_network(burst, SHOT, READ)
+            tuple(tiny_network(turned, SHOT, READ)), tuple(tiny_network(burst, SHOT, READ))
         )
 
 
@@ -149,7 +153,7 @@ def test_the_order_of_memory_does_not_matter(tiny_network):
 
 def test_gradients_reach_every_parameter(tiny_network):
     burst = burst_of(8)
-    merge(burst, tiny_network(burst, SHOT, READ)).square().mean().backward()
+    merge(burst, *tiny_network(burst, SHOT, READ)).square().mean().backward()
     for name, parameter in tiny_network.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
@@ -160,7 +164,7 @@ def test_adding_the_base_in_place_does_not_disturb_the_gradient(tiny_network):
     """The kernels are linear in the head's bias, so its gradient is known exactly."""
     burst = burst_of(2)
     towards = torch.randn(1, 3, 25, 12, 14)
-    (tiny_network(burst, SHOT, READ) * towards).sum().backward()
+    (tiny_network(burst, SHOT, READ).kernels * towards).sum().backward()
     total = towards.sum((0, 3, 4))
     expected = torch.zeros(9 * 25)
     expected[: 2 * 25] = (total[:2] - total[:2].mean()).flatten()  # of taps that are there
@@ -173,7 +177,7 @@ def test_the_gradient_of_the_merged_picture_agrees_with_finite_differences(tiny_
     towards = torch.randn(1, 4, 12, 14)
 
     def value():
-        return (merge(burst, tiny_network(burst, SHOT, READ)) * towards).sum()
+        return (merge(burst, *tiny_network(burst, SHOT, READ)) * towards).sum()
 
     value().backward()
     weight = tiny_network.head_weight
@@ -200,6 +204,7 @@ def test_the_gradient_of_the_merged_picture_agrees_with_finite_differences(tiny_
         {"widths": ()},
         {"widths": (8, 0)},
         {"head": 0},
+        {"scales": -1},
     ],
 )
 def test_an_impossible_shape_is_refused(wrong):
@@ -217,7 +222,7 @@ def test_each_level_doubles_the_stride(widths, stride):
     config = KPNConfig(frames=2, kernel=3, widths=widths, head=4)
     assert config.stride == stride
     with torch.no_grad():
-        assert KPN(config)(burst_of(2, 5, 7), SHOT, READ).shape == (1, 3, 9, 5, 7)
+        assert KPN(config)(burst_of(2, 5, 7), SHOT, READ).kernels.shape == (1, 3, 9, 5, 7)
 
 
 @pytest.mark.parametrize("output", ["kernels", "pixels"])
@@ -228,7 +233,10 @@ def test_a_blind_network_sees_no_noise_whatever_it_writes(output):
     with torch.no_grad():
         network.head_weight.mul_(100)
         burst = torch.rand(1, 2, 4, 8, 8)
-        quiet, noisy = (network(burst, *[torch.full((1, 4), value)] * 2) for value in (1e-6, 1e-2))
+        quiet, noisy = (
+            restore(network, burst, *[torch.full((1, 4), value)] * 2).clean
+            for value in (1e-6, 1e-2)
+        )
     torch.testing.assert_close(quiet, noisy, rtol=0, atol=0)
 
 

@@ -348,6 +348,19 @@ def test_a_run_from_before_a_setting_was_there_is_resumed(scenes, whole, tmp_pat
         Run(tmp_path, dataclasses.replace(CONFIG, data=other))
 
 
+def test_a_run_from_before_planes_were_mixed_is_resumed_without(scenes, tmp_path):
+    without = dataclasses.replace(
+        CONFIG, patches=8, network=dataclasses.replace(CONFIG.network, scales=0)
+    )
+    train.train(Photos(scenes), [], tmp_path, without)
+    state, header = state_of(tmp_path)
+    del header["recipe"]["train"]["network"]["scales"], header["config"]["scales"]
+    save_tensors(tmp_path / "checkpoint.safetensors", state, header)
+    assert Run(tmp_path, without).patches == 8
+    with pytest.raises(KpnError, match="scales 0, not 2"):
+        Run(tmp_path, dataclasses.replace(without, network=CONFIG.network))
+
+
 @pytest.mark.parametrize("recipe", [{"train": None}, {"train": {}}, {"train": {"loss": 1}}])
 def test_a_checkpoint_with_a_damaged_recipe_is_refused(whole, tmp_path, recipe):
     state, header = state_of(whole)
@@ -461,9 +474,9 @@ def test_a_run_begins_with_the_weights_it_is_given(whole, tmp_path):
     assert run.step == 0
 
 
-def test_weights_without_a_wide_kernel_get_one_that_does_nothing_yet(scenes, tmp_path):
+def test_weights_without_a_wide_kernel_and_mixing_get_what_does_nothing_yet(scenes, tmp_path):
     torch.manual_seed(1)
-    plain = KPN(dataclasses.replace(CONFIG.network, wide=False))
+    plain = KPN(dataclasses.replace(CONFIG.network, wide=False, scales=0))
     with torch.no_grad():
         plain.head_weight.mul_(100)
     save_weights(tmp_path / "plain.safetensors", plain, {})
@@ -477,6 +490,7 @@ def test_weights_without_a_wide_kernel_get_one_that_does_nothing_yet(scenes, tmp
     torch.testing.assert_close(after, before)
     run.train_step(burst)
     assert run.network.head_weight[-25:].any()  # it has begun to learn
+    assert run.network.mix_weight.any()
 
 
 def test_weights_of_another_shape_cannot_begin_a_run(whole, tmp_path):
@@ -564,7 +578,9 @@ def test_ablations_differ_from_the_network_in_what_they_are_about():
     config = TrainConfig()
     assert with_variant(config, "kpn") == config
     direct, single, noanneal, blind = (with_variant(config, v) for v in VARIANTS[1:])
-    assert direct.network == dataclasses.replace(config.network, output="pixels", wide=False)
+    assert direct.network == dataclasses.replace(
+        config.network, output="pixels", wide=False, scales=0
+    )
     assert single.network.frames == single.data.frames == 1
     assert noanneal == dataclasses.replace(
         config, loss=dataclasses.replace(config.loss, anneal=0.0)
