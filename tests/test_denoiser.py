@@ -7,7 +7,7 @@ import pytest
 import torch
 from pictures import planes
 
-from kpn_cli import denoiser, lineup
+from kpn_cli import denoiser, lineup, mixing
 from kpn_cli.frame import Frame
 from kpn_cli.noise import NoiseModel
 from kpn_cli.protocol import noise_of_gain
@@ -90,17 +90,30 @@ def test_integer_samples_with_levels_equal_linear_ones(tiny_network):
     np.testing.assert_allclose(one, two, atol=1e-5)
 
 
-def test_the_noise_left_is_that_of_the_kernels(tiny_network, monkeypatch):
+@pytest.mark.parametrize("alike", [0.0, 0.1, 0.25])
+def test_the_noise_left_is_that_of_kernels_and_mixing(tiny_network, monkeypatch, alike):
     """A plain mean of n frames, which an untrained head gives on equal frames, leaves 1 / n."""
     monkeypatch.setattr(denoiser, "balanced", lambda clean, *_: clean)  # has tests of its own
+    monkeypatch.setattr(
+        denoiser, "guarded", lambda clean, *_: (clean, torch.ones_like(clean[:, :1]))
+    )
+    weights = torch.zeros(2, 4, 4)
+    weights[0] = alike * (1 - 4 * torch.eye(4))  # 0.25: the detail is the mean of all planes'
     with torch.no_grad():
-        tiny_network.head_weight.zero_()
-        tiny_network.head_bias.zero_()
+        for parameter in (tiny_network.head_weight, tiny_network.head_bias):
+            parameter.zero_()
+        tiny_network.mix_weight.zero_()
+        tiny_network.mix_bias.copy_(weights.flatten())
+    noise = torch.randn(1, 4, 200, 200, generator=torch.Generator().manual_seed(1))
+    everywhere = weights.flatten()[None, :, None, None].expand(1, -1, 200, 200)
+    kept = float(mixing.mixed(noise, everywhere).var())
+    assert kept == pytest.approx(1, rel=0.01) if alike == 0 else kept < 0.7
     frame = _burst(1)[0]
     frames = [frame] * 4
     done = denoiser.denoise_frames(tiny_network, frames, _shifts(frames), _NOISE)
-    assert done.noise_left == pytest.approx(1 / 4, rel=0.03)  # tried out, not computed
-    np.testing.assert_allclose(done.planes, frame.samples.numpy(), atol=1e-5)
+    assert done.noise_left == pytest.approx(kept / 4, rel=0.03)  # tried out, not computed
+    if alike == 0:
+        np.testing.assert_allclose(done.planes, frame.samples.numpy(), atol=1e-5)
 
 
 # --- strength ---------------------------------------------------------------
