@@ -68,11 +68,18 @@ def main(
         names = ",".join(BASELINES) if variant == "kpn" else "reference"
         weights, figures = run / "best.safetensors", run / "eval.json"
         options = ("--gains", GAINS, "--baselines", names, "--seed", seed)
-        stale = not figures.exists() or figures.stat().st_mtime < weights.stat().st_mtime
+        stale = not _fresh(figures, weights)
         lines.append(kpn("eval", val, "-o", run, "--weights", weights, *options, run=stale))
         _collect(rows, variant, json.loads(figures.read_text()))
     results.write_text(_markdown(rows, lines, patches), encoding="utf-8")
     click.echo(results)
+
+
+def _fresh(figures: Path, weights: Path) -> bool:
+    """Whether there are figures of these weights at all gains."""
+    if not figures.exists() or figures.stat().st_mtime < weights.stat().st_mtime:
+        return False
+    return list(json.loads(figures.read_text())["gains"]) == GAINS.split(",")
 
 
 def _collect(rows: Rows, variant: str, found: dict) -> None:

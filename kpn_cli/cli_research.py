@@ -224,7 +224,7 @@ def train(
     if init is not None:
         init = default_weights() if str(init) == "shipped" else init
         shape = load_weights(init)[0].config
-        larger = {"wide": True} | ({"scales": max(shape.scales, KPNConfig.scales)} if mix else {})
+        larger = {"wide": True, "scales": max(shape.scales, KPNConfig.scales) if mix else 0}
         config = with_network(config, replace(shape, **larger if shape.output == "kernels" else {}))
     elif not mix:
         config = with_network(config, replace(config.network, scales=0))

@@ -224,15 +224,7 @@ class KPN(nn.Module):
         """Return weights for `mixing.mixed`, as `forward` does, of any rows of what is `seen`."""
         if not self.config.scales:
             return None
-        batch, channels, height, width = x.shape
-        with torch.autocast(x.device.type, enabled=False):
-            cells = x.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
-            weights = torch.baddbmm(
-                self.mix_bias[:, None].expand(batch, -1, -1),
-                self.mix_weight.expand(batch, -1, -1),
-                cells.float().transpose(1, 2),
-            )
-        return weights.unflatten(2, (height, width))
+        return _projected(x, self.mix_weight, self.mix_bias).unflatten(2, x.shape[-2:])
 
     def _unet(self, x: Tensor) -> Tensor:
         x = self.stem(x)
@@ -265,14 +257,19 @@ class KPN(nn.Module):
         biases = [self.head_bias[part] for part in parts]
         weight = torch.cat([part - part.mean(0) for part in weights])
         bias = torch.cat([part - part.mean() for part in biases])
-        batch, channels, height, width = x.shape
-        with torch.autocast(x.device.type, enabled=False):
-            cells = x.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
-            return torch.baddbmm(
-                bias[:, None].expand(batch, -1, -1),
-                weight.expand(batch, -1, -1),
-                cells.float().transpose(1, 2),
-            )
+        return _projected(x, weight, bias)
+
+
+def _projected(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """`(batch, channels, height, width)` -> `(batch, len(weight), height * width)`, in float32."""
+    batch, channels, height, width = x.shape
+    with torch.autocast(x.device.type, enabled=False):
+        cells = x.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
+        return torch.baddbmm(
+            bias[:, None].expand(batch, -1, -1),
+            weight.expand(batch, -1, -1),
+            cells.float().transpose(1, 2),
+        )
 
 
 def grown(network: KPN, config: KPNConfig) -> KPN:

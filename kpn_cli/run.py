@@ -67,7 +67,7 @@ class Run:
             if network.config != config.network:
                 raise KpnError(
                     f"{init}: is {network.config}, but this run is {config.network}; "
-                    "leave --variant out, or --init"
+                    "leave --variant and --no-mix out, or --init"
                 )
         network = network.requires_grad_(True).train()
         self.network = network.to(self.device, memory_format=torch.channels_last)

@@ -789,6 +789,8 @@ def test_fine_tuning_adds_mixing_to_a_network_without(tmp_path, tiny_config):
         assert (
             load_weights(tmp_path / f"run{scales}" / "last.safetensors")[0].config.scales == scales
         )
+    mixing = tmp_path / "run2" / "last.safetensors"
+    _one_line(kpn(*command[:-1], mixing, "-o", tmp_path / "no", "--no-mix"), "--no-mix")
 
 
 def test_the_demo_shows_before_after_and_truth(tmp_path, weights):
