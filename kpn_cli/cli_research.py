@@ -148,7 +148,7 @@ def synth(
     "--mix/--no-mix",
     default=True,
     show_default=True,
-    help="Planes take each other's detail, or the paper's kernels alone.",
+    help="Planes take each other's detail, or kernels are all.",
 )
 @click.option(
     "--init",
@@ -202,9 +202,10 @@ def train(
     """
     from . import train as training
     from .network import KPNConfig
+    from .run import shape_of
     from .synth import Photos
     from .train_config import TrainConfig, loss_for, with_network, with_variant
-    from .weights import default_weights, load_weights
+    from .weights import default_weights
 
     console.let_first_speak()
     if anneal and variant in ("noanneal", "direct"):
@@ -223,9 +224,9 @@ def train(
     )
     if init is not None:
         init = default_weights() if str(init) == "shipped" else init
-        shape = load_weights(init)[0].config
-        larger = {"wide": True, "scales": max(shape.scales, KPNConfig.scales) if mix else 0}
-        config = with_network(config, replace(shape, **larger if shape.output == "kernels" else {}))
+        shape = shape_of(output, init)
+        scales = max(shape.scales, KPNConfig.scales) if mix else 0
+        config = with_network(config, replace(shape, wide=True, scales=scales))
     elif not mix:
         config = with_network(config, replace(config.network, scales=0))
     config = with_variant(config, variant)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import tiles
+from . import mixing, tiles
 from .device import autocast
 from .frame import Frame, coefficients
 from .greens import balanced
@@ -38,8 +38,8 @@ _HALO = 32
 #: told: beyond the true sigma, the kernels alone leave more noise now and then, not less.
 _PASSES, _CHANGE = 2.0, 0.05
 #: The noise that is left is told from the middle of each tile, a part of so much of its
-#: sides (the reciprocal), and from so many trials.
-_TRIED, _NOISES = 4, 4
+#: sides (the reciprocal).
+_TRIED = 4
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,8 @@ class Part:
         clean: `(1, 4, rows, columns)`.
         share: `(1, 1, rows, columns)` of what the network made in `clean`; the rest is the
             reference (`guard.guarded`).
+        own: `(1, rows, columns)`, the weight of the reference's own sample in what the
+            network made.
         left: share of noise of variance 1 that the kernels leave in the middle; NaN where no
             kernels tell.
         seen: what the kernels of each group of frames are written from (`KPN.seen`), if it
@@ -89,6 +91,7 @@ class Part:
     burst: Tensor
     clean: Tensor
     share: Tensor
+    own: Tensor
     left: float
     seen: list[tuple[Tensor, Tensor]]
 
@@ -150,7 +153,7 @@ class Merger:
             clean = balanced(clean, burst[:, 0], own, *self.told)
             clean, share = guarded(clean, burst[:, 0], own, *self._allowed, burst[:, 1:])
             left = self._noise_left(written, burst.shape[1]) if written else float("nan")
-        return Part(burst, clean, share, left, seen)
+        return Part(burst, clean, share, own, left, seen)
 
     def _merged(self, burst: Tensor, x: Tensor, weights: Tensor) -> Merged:
         merged = restore_in_bands(self._network, burst, x, weights)
@@ -167,7 +170,7 @@ class Merger:
         """
         generator = torch.Generator().manual_seed(0)
         size = written[0].kernels.shape[-2:]
-        noise = torch.randn(1, count, _NOISES, *size, generator=generator)
+        noise = torch.randn(1, count, mixing.PLANES, *size, generator=generator)
         noise = noise.to(written[0].kernels)
         merged = [
             smoothed_under(some.kernels, merge(noise[:, members], *some), self._limit, self._passes)
@@ -196,9 +199,14 @@ class Merger:
 
     @staticmethod
     def noise_left(part: Part) -> float:
-        """Share of the reference's noise variance that is left; NaN where no kernels tell."""
-        share = part.share
-        return float(share.square().mean()) * part.left + float((1 - share).square().mean())
+        """Share of the reference's noise variance that is left; NaN where no kernels tell.
+
+        The guard's mix s Y + (1 - s) X_0 has the variance s^2 L + 2 s (1 - s) a + (1 - s)^2: the
+        result has a part a of the reference's own noise.
+        """
+        share, own = part.share[:, 0], part.own
+        rest = (1 - share) * (2 * share * own + 1 - share)
+        return float(share.square().mean()) * part.left + float(rest.mean())
 
 
 def _middle(seen: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:

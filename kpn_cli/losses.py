@@ -11,8 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .errors import KpnError
+
 _KNEE = 0.0031308  # IEC 61966-2-1: below it the sRGB curve is a line
 _SLOPE_AT_ONE = 1.055 / 2.4
+_NEGLIGIBLE = 1e-3  # weight of the per-frame terms, at which they are left out
 
 
 def srgb_curve(x: Tensor) -> Tensor:
@@ -33,7 +36,7 @@ class LossConfig:
         gradients: weight of the absolute error of the gradients [lambda 1]. Small,
             because on means over a patch the squared error is far the smaller
             number of the two.
-        anneal: weight of the per-frame terms at the start [beta].
+        anneal: weight of the per-frame terms at the start [beta]; 0, or above 0.001.
         decay: its factor per step [alpha].
         balanced: mean over patches of the logarithm of the loss. The noisiest,
             darkest patches have losses hundreds of times the others' and would
@@ -46,10 +49,17 @@ class LossConfig:
     decay: float = 0.997
     balanced: bool = True
 
+    def __post_init__(self) -> None:
+        if 0 < self.anneal <= _NEGLIGIBLE:
+            raise KpnError(
+                f"training: annealing {self.anneal} is too little to matter; give 0, "
+                f"or more than {_NEGLIGIBLE}"
+            )
+
     def anneal_weight(self, step: int) -> float:
         """The weight beta * alpha^t of the per-frame terms; zero once it no longer matters."""
         weight = self.anneal * self.decay**step
-        return weight if weight > 1e-3 else 0.0
+        return weight if weight > _NEGLIGIBLE else 0.0
 
 
 def patch_loss(output: Tensor, target: Tensor, config: LossConfig) -> Tensor:
@@ -74,11 +84,11 @@ def annealed_loss(
 ) -> Tensor:
     """Return the loss of a batch, a scalar.
 
-    `l(mean of f_i(X_i)) + beta alpha^t sum_i l(f_i(X_i))`, averaged over patches,
-    or the average of its logarithm when balanced.
+    `l(Y) + beta alpha^t sum_i l(f_i(X_i))`, averaged over patches, or the average of its
+    logarithm when balanced.
 
     Args:
-        clean: `(batch, 4, height, width)`, the merged planes, linear.
+        clean: `(batch, 4, height, width)`, Y, all that `merge` made of the burst, linear.
         per_frame: `(batch, count, 4, height, width)`, each frame under its kernels;
             None where there is no such thing, and no annealing then.
         truth: `(batch, 4, height, width)`, linear.

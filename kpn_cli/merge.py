@@ -93,7 +93,7 @@ def _padded(burst: Tensor, reach: int) -> Tensor:
     return padded.unflatten(1, burst.shape[1:3])
 
 
-def merge(burst: Tensor, kernels: Tensor, weights: Tensor | None = None) -> Tensor:
+def merge(burst: Tensor, kernels: Tensor, mix: Tensor | None = None) -> Tensor:
     """Return the clean planes, `(batch, planes, height, width)`.
 
     `Y(p) = 1/N sum_i <f_i(p), V_p(X_i)>` (Mildenhall et al., "Burst Denoising
@@ -105,9 +105,9 @@ def merge(burst: Tensor, kernels: Tensor, weights: Tensor | None = None) -> Tens
     Args:
         burst: `(batch, count, planes, height, width)`, linear.
         kernels: `(batch, count or count + 1, K*K, height, width)`.
-        weights: `(batch, scales * 16, height, width)`; None where no detail is taken.
+        mix: `(batch, scales * 16, height, width)`, the weights of detail; None where none is taken.
     """
-    return _merged(burst, kernels, weights).clean
+    return _merged(burst, kernels, mix).clean
 
 
 class Restored(NamedTuple):
@@ -126,14 +126,14 @@ class Restored(NamedTuple):
     kernels: Tensor | None
 
 
-def _merged(burst: Tensor, kernels: Tensor, weights: Tensor | None) -> Restored:
+def _merged(burst: Tensor, kernels: Tensor, mix: Tensor | None) -> Restored:
     count = burst.shape[1]
     per_frame = filter_frames(burst, kernels[:, :count])
     clean = per_frame.mean(1)
     if kernels.shape[1] > count:
         clean = filter_frames(clean[:, None], kernels[:, count:], WIDE)[:, 0]
-    if weights is not None:
-        clean = mixing.mixed(clean, weights)
+    if mix is not None:
+        clean = mixing.mixed(clean, mix)
     return Restored(clean, per_frame, kernels)
 
 
@@ -156,7 +156,8 @@ class Merged(NamedTuple):
 
     Attributes:
         clean: `(batch, planes, height, width)`.
-        own: `(batch, height, width)`, the weight of the reference's own sample in it.
+        own: `(batch, height, width)`, the weight of the reference's own sample in it; a mean
+            over the planes.
     """
 
     clean: Tensor
@@ -172,7 +173,7 @@ def restore_in_bands(network: KPN, burst: Tensor, x: Tensor, weights: Tensor) ->
     Args:
         network: writes kernels.
         burst: as in `restore`.
-        x, weights: what the network has `KPN.seen` in it.
+        x, weights: what the network has `KPN.seen` in it, robust weights last.
     """
     batch, count, planes, height, width = burst.shape
     middle = network.config.kernel**2 // 2
@@ -183,8 +184,8 @@ def restore_in_bands(network: KPN, burst: Tensor, x: Tensor, weights: Tensor) ->
         own[:, band] = kernels[:, 0, middle] / count
     merged = Merged(clean, own)
     if network.config.wide:
-        wider, weight = _widely(network, clean, x, weights)
-        merged = Merged(wider, own.mul_(weight))
+        wider, centre = _widely(network, clean, x, weights)
+        merged = Merged(wider, own.mul_(centre))
     return _mixed(network, merged, x) if network.config.scales else merged
 
 
@@ -196,11 +197,11 @@ def _mixed(network: KPN, merged: Merged, x: Tensor) -> Merged:
     step = max(_BAND // (width * mixing.taps(network.config.scales)), 1)
     for top in range(0, height, step):
         band = slice(max(top - reach, 0), min(top + step + reach, height))
-        weights = network.mixing(x[:, :, band])
-        done = mixing.mixed(merged.clean[:, :, band], weights)
+        mix = network.mixing(x[:, :, band])
+        done = mixing.mixed(merged.clean[:, :, band], mix)
         inner = slice(top - band.start, min(top + step, height) - band.start)
         clean[:, :, top : top + step] = done[:, :, inner]
-        own[:, top : top + step] *= mixing.own(weights)[:, inner]
+        own[:, top : top + step] *= mixing.own(mix)[:, inner]
     return Merged(clean, own)
 
 
@@ -222,9 +223,9 @@ def smoothed(
     """
     clean, own = merged
     while passes > 0:
-        wider, weight = _widely(network, clean, x, weights)
+        wider, centre = _widely(network, clean, x, weights)
         clean, made = _changed(clean, wider, limit, min(passes, 1.0))
-        own = own * (1 + made.mean(1) * (weight - 1))
+        own = own * (1 + made.mean(1) * (centre - 1))
         passes -= 1
     return Merged(clean, own)
 

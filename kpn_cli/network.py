@@ -31,13 +31,14 @@ class KPNConfig:
         head: channels from which the kernels are written. The finest level is
             narrow because it costs most; so few channels alone could not tell
             frames * kernel^2 weights apart.
-        output: "kernels", or "pixels": the clean planes straight from the network,
-            the paper's "direct" ablation.
+        output: "kernels", or "pixels": the robust mean and what the network adds to it, in
+            sigmas; for the paper's "direct" ablation. They are neither widened nor mixed.
         wide: whether there is one more kernel, wide apart, for the merged picture
             (`merge.merge`): what noisy bursts need.
         scales: at how many scales the merged planes take each other's detail
-            (`mixing.mixed`); 0 for the paper's kernels alone.
-        blind: the network is not told how noisy the burst is, another ablation.
+            (`mixing.mixed`); 0 for kernels alone.
+        blind: the network, its robust weights included, is told gain 1's noise whatever the
+            burst's is: another ablation.
     """
 
     frames: int = 8
@@ -59,6 +60,9 @@ class KPNConfig:
             raise KpnError(f"{self}: needs scales >= 0")
         if self.output not in ("kernels", "pixels"):
             raise KpnError(f"{self}: writes kernels or pixels")
+        if self.output == "pixels":
+            object.__setattr__(self, "wide", False)
+            object.__setattr__(self, "scales", 0)
 
     @property
     def stride(self) -> int:
@@ -124,7 +128,7 @@ class KPN(nn.Module):
             head.normal_().mul_(1e-3)
         self.head_weight = nn.Parameter(head)
         self.head_bias = nn.Parameter(torch.zeros(taps))
-        if config.scales and not pixels:
+        if config.scales:
             self.mix_weight = nn.Parameter(torch.zeros(mixing.taps(config.scales), config.head))
             self.mix_bias = nn.Parameter(torch.zeros(mixing.taps(config.scales)))
 
@@ -279,7 +283,7 @@ def grown(network: KPN, config: KPNConfig) -> KPN:
     """
     old = network.config
     new = replace(old, wide=old.wide or config.wide, scales=max(old.scales, config.scales))
-    if new == old or old.output == "pixels":
+    if new == old:
         return network
     larger = KPN(new).to(memory_format=torch.channels_last)
     with torch.no_grad():

@@ -18,7 +18,7 @@ from .device import autocast, pick_device, pick_precision
 from .errors import KpnError
 from .losses import annealed_loss
 from .merge import restore
-from .network import KPN, grown
+from .network import KPN, KPNConfig, grown
 from .synth import Batch
 from .synth_config import SynthConfig
 from .train_config import TrainConfig
@@ -34,6 +34,14 @@ from .weights import (
 from .world import World, local_device
 from .write import atomic, make_folder, remove_leftovers, write_error
 
+#: What settings are called on the command line, where that is something else.
+_OPTIONS = {
+    "scales": "--mix, --no-mix",
+    "frames": "--variant",
+    "output": "--variant",
+    "blind": "--variant",
+}
+_CHECKPOINT = "checkpoint.safetensors"
 _CLIP = 1.0  # norm of the gradient: one odd patch must not undo a thousand
 
 
@@ -92,7 +100,7 @@ class Run:
     @property
     def checkpoint(self) -> Path:
         """The file from which the run goes on."""
-        return self.folder / "checkpoint.safetensors"
+        return self.folder / _CHECKPOINT
 
     @property
     def patches(self) -> int:
@@ -188,9 +196,8 @@ class Run:
                 if value.shape == weight.shape:
                     moments[key] = torch.empty_like(weight).copy_(value)
         recipe = header["recipe"]
-        self.step = int(recipe["patches"]) // self.config.batch
-        self.best = None if recipe["best"] is None else float(recipe["best"])
-        self.init = recipe.get("init")
+        self.step = recipe["patches"] // self.config.batch
+        self.best, self.init = recipe["best"], recipe.get("init")
 
     def _check_moments(self, optimiser: dict[int, dict[str, Tensor]]) -> None:
         for index, weight in enumerate(self.network.parameters()):
@@ -204,6 +211,8 @@ class Run:
         recipe = header.get("recipe")
         if not isinstance(recipe, dict) or not {"train", "patches", "best"} <= set(recipe):
             raise KpnError(f"{self.checkpoint}: not of a training run; choose another folder")
+        if not (isinstance(recipe["patches"], int) and isinstance(recipe["best"], float | None)):
+            raise KpnError(f"{self.checkpoint}: damaged (patches, best); choose another folder")
         before, now = recipe["train"], json.loads(json.dumps(asdict(self.config)))
         try:
             # Settings that there were not then had what is their default now.
@@ -259,12 +268,24 @@ class Run:
                 temporary.write_text("".join(kept), encoding="utf-8")
 
 
+def shape_of(folder: Path, init: Path) -> KPNConfig:
+    """Return the network's shape of the run in a folder, or of the weights that it begins with.
+
+    Raises:
+        KpnError: if the checkpoint, or the weights where there is none, cannot be read.
+    """
+    checkpoint = folder / _CHECKPOINT
+    path = checkpoint if checkpoint.exists() else init
+    return config_from_header(path, load_tensors(path)[1])
+
+
 def _differences(name: str, before: object, now: object) -> list[str]:
     """Say what differs, setting by setting."""
     if isinstance(before, dict) and isinstance(now, dict):
         keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
         return [s for key in keys for s in _differences(key, before.get(key), now.get(key))]
-    return [f"{name} {before}, not {now}"]
+    option = _OPTIONS.get(name, "")
+    return [f"{name} {before}, not {now}{option and f' ({option})'}"]
 
 
 def _patches_of(line: str) -> float:

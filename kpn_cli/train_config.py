@@ -116,8 +116,7 @@ def with_variant(config: TrainConfig, variant: str) -> TrainConfig:
         raise KpnError(f"training: variant {variant}; choose among {', '.join(VARIANTS)}")
     without_annealing = replace(config, loss=replace(config.loss, anneal=0.0))
     if variant == "direct":  # its pixels belong to no single frame
-        pixels = replace(config.network, output="pixels", wide=False, scales=0)
-        return with_network(without_annealing, pixels)
+        return with_network(without_annealing, replace(config.network, output="pixels"))
     if variant == "single":
         return with_network(config, replace(config.network, frames=1))
     if variant == "noanneal":

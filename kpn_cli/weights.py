@@ -79,7 +79,7 @@ def config_from_header(path: Path, header: Mapping[str, object]) -> KPNConfig:
     try:
         # Files from before there was a wide kernel, or mixing.
         return KPNConfig(**{"wide": False, "scales": 0} | config)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, KpnError):
         raise KpnError(f"{path}: damaged header (network {config}); choose another file") from None
 
 

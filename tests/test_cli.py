@@ -789,6 +789,9 @@ def test_fine_tuning_adds_mixing_to_a_network_without(tmp_path, tiny_config):
         assert (
             load_weights(tmp_path / f"run{scales}" / "last.safetensors")[0].config.scales == scales
         )
+    before.unlink()  # a run that is there goes on without
+    again = kpn(*command, "--patches", 2, "-o", tmp_path / "run2")
+    assert again.exit_code == 0, again.output
     mixing = tmp_path / "run2" / "last.safetensors"
     _one_line(kpn(*command[:-1], mixing, "-o", tmp_path / "no", "--no-mix"), "--no-mix")
 

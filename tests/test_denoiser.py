@@ -116,6 +116,27 @@ def test_the_noise_left_is_that_of_kernels_and_mixing(tiny_network, monkeypatch,
         np.testing.assert_allclose(done.planes, frame.samples.numpy(), atol=1e-5)
 
 
+def test_the_noise_left_counts_what_the_guard_brings_back(tiny_network, monkeypatch):
+    """Half of the mean of 4 frames and half of one of them: 1/8 + 1/2, three times 1/8."""
+    monkeypatch.setattr(denoiser, "balanced", lambda clean, *_: clean)
+
+    def half(clean, reference, *_):
+        return (clean + reference) / 2, torch.full_like(clean[:, :1], 0.5)
+
+    monkeypatch.setattr(denoiser, "guarded", half)
+    with torch.no_grad():
+        for parameter in tiny_network.parameters():
+            parameter.zero_()
+    level, rng = 0.2, np.random.default_rng(0)
+    scene = np.full((4, 4, 200, 200), level, np.float32)
+    frames = [Frame(torch.from_numpy(planes)) for planes in _NOISE.sample(scene, rng)]
+    # The robust weights are not all alike, but nearly.
+    done = denoiser.denoise_frames(tiny_network, frames, _shifts(frames), _NOISE)
+    variance = (done.planes - level).var() / (frames[0].samples.numpy() - level).var()
+    assert variance == pytest.approx((5 / 8) ** 2 + 3 / 8**2, rel=0.05)
+    assert done.noise_left == pytest.approx(variance, rel=0.05)
+
+
 # --- strength ---------------------------------------------------------------
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kpn_cli import merge as merging
+from kpn_cli import mixing
 from kpn_cli.merge import (
     WIDE,
     filter_frames,
@@ -141,6 +144,12 @@ def test_filtering_leaves_its_arguments_alone():
 # --- in bands ---------------------------------------------------------------
 
 
+def _without_mixing(network):
+    bare = KPN(replace(network.config, scales=0))
+    bare.load_state_dict({k: v for k, v in network.state_dict().items() if "mix" not in k})
+    return bare
+
+
 @pytest.mark.parametrize(("wide", "scales"), [(True, 2), (False, 1), (True, 0), (False, 0)])
 @pytest.mark.parametrize("rows_at_once", [1, 3, 100])
 @pytest.mark.parametrize("count", [1, 3])
@@ -164,8 +173,12 @@ def test_kernels_made_band_by_band_give_the_same(monkeypatch, wide, scales, rows
         brighter = burst.clone()
         brighter[place] += 1
         risen = merge(brighter, *network(burst, noise, noise)) - whole.clean
+        _, unmixed = restore_in_bands(_without_mixing(network), burst, x, weights)
     assert whole.kernels.std((-2, -1)).max() > 0.01
-    if not scales:  # mixing brings back a little of what the kernels gave the neighbours
+    if scales:  # mixing brings back a little of what the kernels gave the neighbours
+        torch.testing.assert_close(own, unmixed * mixing.own(network.mixing(x)))
+        assert (own - unmixed).abs().min() > 1e-6
+    else:
         torch.testing.assert_close(risen[0, :, 5, 6], own[0, 5, 6].expand(4), atol=1e-5, rtol=1e-4)
 
 

@@ -357,11 +357,14 @@ def test_a_run_from_before_planes_were_mixed_is_resumed_without(scenes, tmp_path
     del header["recipe"]["train"]["network"]["scales"], header["config"]["scales"]
     save_tensors(tmp_path / "checkpoint.safetensors", state, header)
     assert Run(tmp_path, without).patches == 8
-    with pytest.raises(KpnError, match="scales 0, not 2"):
+    with pytest.raises(KpnError, match=r"scales 0, not 2 \(--mix, --no-mix\)"):
         Run(tmp_path, dataclasses.replace(without, network=CONFIG.network))
 
 
-@pytest.mark.parametrize("recipe", [{"train": None}, {"train": {}}, {"train": {"loss": 1}}])
+@pytest.mark.parametrize(
+    "recipe",
+    [{"train": None}, {"train": {}}, {"train": {"loss": 1}}, {"patches": None}, {"best": "x"}],
+)
 def test_a_checkpoint_with_a_damaged_recipe_is_refused(whole, tmp_path, recipe):
     state, header = state_of(whole)
     header["recipe"] |= recipe
@@ -560,6 +563,14 @@ def test_impossible_settings_are_refused(wrong):
         TrainConfig(**wrong)
 
 
+@pytest.mark.parametrize("anneal", [1e-9, 0.0005, 0.001])
+def test_annealing_that_would_do_nothing_is_refused(anneal):
+    assert LossConfig(anneal=0.0).anneal_weight(0) == 0
+    assert LossConfig(anneal=2 * anneal + 0.001).anneal_weight(0) > 0
+    with pytest.raises(KpnError, match="too little"):
+        LossConfig(anneal=anneal)
+
+
 def test_a_constant_rate_stays():
     config = TrainConfig(patches=160_000, batch=16, rate=1e-3, schedule="constant")
     assert config.rate_at(0) == pytest.approx(1e-3 / 200)
@@ -578,9 +589,8 @@ def test_ablations_differ_from_the_network_in_what_they_are_about():
     config = TrainConfig()
     assert with_variant(config, "kpn") == config
     direct, single, noanneal, blind = (with_variant(config, v) for v in VARIANTS[1:])
-    assert direct.network == dataclasses.replace(
-        config.network, output="pixels", wide=False, scales=0
-    )
+    assert direct.network == dataclasses.replace(config.network, output="pixels")
+    assert not direct.network.wide and not direct.network.scales
     assert single.network.frames == single.data.frames == 1
     assert noanneal == dataclasses.replace(
         config, loss=dataclasses.replace(config.loss, anneal=0.0)
