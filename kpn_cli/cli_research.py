@@ -329,7 +329,7 @@ def _load(paths: tuple[Path, ...], at_least: int) -> list[Any]:
     "--gains",
     default="0,1,2,4,8",
     show_default=True,
-    help="Noise levels; also 16, noisier than anything trained on.",
+    help="Noise levels; also 16, more shot noise than any that was trained on.",
 )
 @click.option(
     "--frames", type=click.IntRange(1), default=8, show_default=True, help="Frames of a burst."

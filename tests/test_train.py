@@ -648,11 +648,14 @@ def test_ctrl_c_saves_the_run(scenes, tmp_path):
         "--device", "cpu", "--precision", "fp32", "--batch", "1", "--variant", "single",
     ]  # fmt: skip
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    while not run.exists() and process.poll() is None:
-        time.sleep(0.1)
-    time.sleep(1)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=120)
+    try:
+        while not run.exists() and process.poll() is None:
+            time.sleep(0.1)
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=120)
+    finally:
+        process.kill()  # a run of its own, half a million patches long
     assert process.returncode == 130
     assert "the same command goes on" in said
     assert load_weights(run / "last.safetensors")[1]["patches"] > 0
