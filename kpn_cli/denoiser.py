@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,9 +16,10 @@ from .frame import Frame, coefficients
 from .greens import balanced
 from .guard import guarded
 from .lineup import LineUp, aligned_part, line_up
-from .merge import Merged, merge, restore_in_bands, smoothed, smoothed_under
+from .merge import Merged, merge, restore_in_bands, widely, widely_under
 from .network import KPN, Written
 from .noise import NoiseModel
+from .strength import Widely, strengthened
 
 #: Side of a tile in sensor pixels, chosen by `--tile`; the network's working memory grows
 #: with its square.
@@ -33,10 +34,6 @@ _SHARE = 0.5
 #: network that ships sees further; what that changes is lost in the noise that is left
 #: (tests/test_denoiser.py has the bound).
 _HALO = 32
-#: With strength s, the wide kernels pass over the picture this often times log2(s) once more,
-#: as long as they change no sample by more than this share of the sigma that the network is
-#: told: beyond the true sigma, the kernels alone leave more noise now and then, not less.
-_PASSES, _CHANGE = 2.0, 0.05
 #: The noise that is left is told from the middle of each tile, a part of so much of its
 #: sides (the reciprocal).
 _TRIED = 4
@@ -118,10 +115,14 @@ class Merger:
     ) -> None:
         """See `denoise_frames`."""
         self._network, self._frames, self._shifts = network, frames, shifts
-        self._passes = _PASSES * math.log2(max(strength, 1.0)) if network.config.wide else 0.0
-        self._limit = _CHANGE * strength  # where sigma is 1
+        self._strength = strength
         self._device, self._dtype = frames[0].samples.device, dtype
-        self.told = coefficients(noise.with_strength(strength), self._device)
+        # The noise as it is, where strength goes beyond that, and as the network is told it.
+        self._levels = [
+            coefficients(noise.with_strength(level), self._device)
+            for level in sorted({min(strength, 1.0), strength})
+        ]
+        self.told = self._levels[-1]
         # Who wants more noise taken away accepts that more of the rest goes with it.
         self._allowed = coefficients(noise.with_strength(max(strength, 1.0)), self._device)
         self.groups = groups(len(frames), network.config.frames)
@@ -141,12 +142,9 @@ class Merger:
                 if self._network.config.output == "pixels":
                     parts.append(self._pixels(frames))
                     continue
-                of_group = self._network.seen(frames, *self.told)
-                parts.append(self._merged(frames, *of_group))
-                middle = _middle(of_group)
-                written.append(
-                    Written(self._network.kernels(*middle), self._network.mixing(middle[0]))
-                )
+                merged, of_group, in_the_middle = self._merged(frames)
+                parts.append(merged)
+                written.append(in_the_middle)
                 if keep:
                     seen.append(of_group)
             clean, own = (torch.stack(values).mean(0) for values in zip(*parts, strict=True))
@@ -155,28 +153,46 @@ class Merger:
             left = self._noise_left(written, burst.shape[1]) if written else float("nan")
         return Part(burst, clean, share, own, left, seen)
 
-    def _merged(self, burst: Tensor, x: Tensor, weights: Tensor) -> Merged:
-        merged = restore_in_bands(self._network, burst, x, weights)
-        if not self._passes:
-            return merged
-        shot, read = (told[:, :, None, None] for told in self.told)
-        limit = _CHANGE * (shot * merged.clean.clamp_min(0) + read).clamp_min(1e-10).sqrt_()
-        return smoothed(self._network, merged, x, weights, limit, self._passes)
+    def _merged(self, burst: Tensor) -> tuple[Merged, tuple[Tensor, Tensor], list[Written]]:
+        """Merge a group's frames.
 
-    def _noise_left(self, written: Sequence[Written], count: int) -> float:
+        Returns:
+            The result, what the kernels are written from, and what is written in the middle,
+            for each level of noise.
+        """
+        merged, written = [], []
+        for told in self._levels:
+            seen = self._network.seen(burst, *told)
+            merged.append(restore_in_bands(self._network, burst, *seen))
+            x, weights = _middle(seen)
+            written.append(Written(self._network.kernels(x, weights), self._network.mixing(x)))
+        shot, read = (level[:, :, None, None] for level in self._levels[0])
+        variance = (shot * merged[0].clean.clamp_min(0) + read).clamp_min_(1e-10)
+        filtered = partial(widely, self._network, x=seen[0], weights=seen[1])
+        return self._strengthened(merged, variance, filtered), seen, written
+
+    def _strengthened(self, merged: list[Merged], variance: Tensor, filtered: Widely) -> Merged:
+        if len(merged) == 1:
+            return merged[0]
+        wide = filtered if self._network.config.wide else None
+        return strengthened(*merged, variance, self._strength, wide)
+
+    def _noise_left(self, written: Sequence[list[Written]], count: int) -> float:
         """Variance that the groups' kernels leave, in the mean, of noise of variance 1.
 
         Tried out: kernels that follow on each other have no short formula.
         """
         generator = torch.Generator().manual_seed(0)
-        size = written[0].kernels.shape[-2:]
-        noise = torch.randn(1, count, mixing.PLANES, *size, generator=generator)
-        noise = noise.to(written[0].kernels)
-        merged = [
-            smoothed_under(some.kernels, merge(noise[:, members], *some), self._limit, self._passes)
-            for some, members in zip(written, self.groups, strict=True)
-        ]
-        return float(torch.stack(merged).mean(0).square().mean())
+        kernels = written[0][0].kernels
+        noise = torch.randn(1, count, mixing.PLANES, *kernels.shape[-2:], generator=generator)
+        noise = noise.to(kernels)
+        left = []
+        for group, members in zip(written, self.groups, strict=True):
+            merged = [merge(noise[:, members], *some) for some in group]
+            merged = [Merged(clean, torch.zeros_like(clean[:, 0])) for clean in merged]
+            filtered = partial(widely_under, kernels=group[-1].kernels)
+            left.append(self._strengthened(merged, noise.new_ones(()), filtered).clean)
+        return float(torch.stack(left).mean(0).square().mean())
 
     def _pixels(self, burst: Tensor) -> Merged:
         clean = self._network(burst, *self.told)

@@ -184,7 +184,7 @@ def restore_in_bands(network: KPN, burst: Tensor, x: Tensor, weights: Tensor) ->
         own[:, band] = kernels[:, 0, middle] / count
     merged = Merged(clean, own)
     if network.config.wide:
-        wider, centre = _widely(network, clean, x, weights)
+        wider, centre = widely(network, clean, x, weights)
         merged = Merged(wider, own.mul_(centre))
     return _mixed(network, merged, x) if network.config.scales else merged
 
@@ -205,54 +205,17 @@ def _mixed(network: KPN, merged: Merged, x: Tensor) -> Merged:
     return Merged(clean, own)
 
 
-def smoothed(
-    network: KPN, merged: Merged, x: Tensor, weights: Tensor, limit: Tensor, passes: float
-) -> Merged:
-    """Filter a merged burst with its wide kernels once more, or several times.
-
-    Where there is nothing but noise, what is left of it shrinks with every pass. Where a pass
-    changes more than noise could, there is texture, which stays.
+def widely(network: KPN, picture: Tensor, x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Filter a picture with the wide kernels, made for some rows at a time.
 
     Args:
         network: writes a wide kernel.
-        merged: what `restore_in_bands` returned.
-        x, weights: likewise.
-        limit: broadcasts to `merged.clean`; of a change d the part 1 / (1 + (d / limit)^2)
-            is made.
-        passes: how often; of the last one, a part may be made.
+        picture: `(batch, planes, height, width)`.
+        x, weights: as of `restore_in_bands`.
+
+    Returns:
+        The picture, and the centre taps of the kernels, `(batch, height, width)`.
     """
-    clean, own = merged
-    while passes > 0:
-        wider, centre = _widely(network, clean, x, weights)
-        clean, made = _changed(clean, wider, limit, min(passes, 1.0))
-        own = own * (1 + made.mean(1) * (centre - 1))
-        passes -= 1
-    return Merged(clean, own)
-
-
-def smoothed_under(kernels: Tensor, clean: Tensor, limit: float, passes: float) -> Tensor:
-    """Return what `smoothed` would, under kernels that are at hand.
-
-    Args:
-        kernels: of a burst, the wide ones last.
-        clean, limit, passes: as in `smoothed`.
-    """
-    while passes > 0:
-        wider = filter_frames(clean[:, None], kernels[:, -1:], WIDE)[:, 0]
-        clean, _ = _changed(clean, wider, torch.tensor(limit), min(passes, 1.0))
-        passes -= 1
-    return clean
-
-
-def _changed(clean: Tensor, wider: Tensor, limit: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """Go from one picture to the other, less so where they differ; return the part as well."""
-    change = wider - clean
-    made = (1 + (change / limit).square()).reciprocal_().mul_(share)
-    return torch.addcmul(clean, made, change), made
-
-
-def _widely(network: KPN, picture: Tensor, x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Filter with the wide kernels; return the centre taps too, `(batch, height, width)`."""
     done, centre = torch.empty_like(picture), torch.empty_like(picture[:, 0])
     middle = network.config.kernel**2 // 2
     bands = _filtered(network, picture[:, None], x, weights, WIDE, frames=False)
@@ -261,6 +224,17 @@ def _widely(network: KPN, picture: Tensor, x: Tensor, weights: Tensor) -> tuple[
         # The other taps of kernels of 5 are too far away to have a part of that sample.
         centre[:, band] = kernels[:, 0, middle]
     return done, centre
+
+
+def widely_under(picture: Tensor, kernels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what `widely` does, under kernels that are at hand.
+
+    Args:
+        picture: as of `widely`.
+        kernels: of a burst, the wide ones last.
+    """
+    wide = kernels[:, -1:]
+    return filter_frames(picture[:, None], wide, WIDE)[:, 0], wide[:, 0, wide.shape[2] // 2]
 
 
 def _filtered(

@@ -28,7 +28,7 @@ ORDER = [
     *("align", "tiles"),
     *("srgb", "icc", "write", "tiff", "tiff_tree", "ljpeg"),
     *("dng_pictures", "dng", "opcodes", "dng_copy", "dng_result", "rendering", "develop"),
-    *("features", "mixing", "network", "merge", "device", "weights", "world"),
+    *("features", "mixing", "network", "merge", "strength", "device", "weights", "world"),
     *(
         "burst",
         "calibration",

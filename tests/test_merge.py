@@ -18,8 +18,6 @@ from kpn_cli.merge import (
     merge,
     restore,
     restore_in_bands,
-    smoothed,
-    smoothed_under,
 )
 from kpn_cli.network import KPN, KPNConfig
 
@@ -180,42 +178,3 @@ def test_kernels_made_band_by_band_give_the_same(monkeypatch, wide, scales, rows
         assert (own - unmixed).abs().min() > 1e-6
     else:
         torch.testing.assert_close(risen[0, :, 5, 6], own[0, 5, 6].expand(4), atol=1e-5, rtol=1e-4)
-
-
-# --- once more --------------------------------------------------------------
-
-
-def test_passes_under_made_kernels_are_those_under_kept_ones(monkeypatch):
-    torch.manual_seed(0)
-    network = KPN(KPNConfig(frames=3, widths=(8, 8), head=8, wide=True))
-    with torch.no_grad():
-        network.head_weight.mul_(30)
-    burst = torch.rand(2, 3, 4, 11, 13)
-    noise = torch.full((2, 4), 1e-2)
-    monkeypatch.setattr(merging, "_BAND", 3 * 13 * 25)
-    with torch.no_grad():
-        x, weights = network.seen(burst, noise, noise)
-        kernels = network.kernels(x, weights)
-        merged = restore_in_bands(network, burst, x, weights)
-        again = smoothed(network, merged, x, weights, torch.tensor(0.01), 1.7)
-        kept = smoothed_under(kernels, merged.clean, 0.01, 1.7)
-        torch.testing.assert_close(again.clean, kept)
-        # The weight of the reference's own sample, where no change comes near the limit.
-        free = smoothed(network, merged, x, weights, torch.tensor(1e6), 1.7)
-        brighter = burst.clone()
-        brighter[0, 0, :, 5, 6] += 1
-        risen = smoothed_under(kernels, merge(brighter, kernels), 1e6, 1.7) - free.clean
-    assert (again.clean - merged.clean).abs().max() > 0.001
-    # A pass moves a sample away and its neighbours bring a little of it back.
-    torch.testing.assert_close(risen[0, :, 5, 6], free.own[0, 5, 6].expand(4), atol=2e-2, rtol=0)
-
-
-def test_passes_keep_what_changes_by_more_than_the_limit():
-    kernels = torch.zeros(1, 1, 25, 30, 30)
-    kernels[:, :, :] = 1 / 25
-    edge = torch.zeros(1, 4, 30, 30)
-    edge[..., 15:] = 1
-    noisy = edge + 1e-3 * torch.randn(edge.shape, generator=torch.Generator().manual_seed(0))
-    done = smoothed_under(kernels, noisy, 0.01, 3)
-    assert (done - edge)[..., :2].std() < 0.5e-3
-    assert (done - edge).abs().max() < 0.01

@@ -1,0 +1,84 @@
+"""More strength than 1: what is told as noise goes, and of noise less is left.
+
+Told more noise than there is, the network takes away what else it would keep, fine texture
+first. Where there is nothing of that kind it leaves hardly any noise anyway, but of that not
+less than when it is told the truth: now and then half as much again. So there its result of
+strength 1 counts. And its wide kernels pass over the picture once more, or several times: what
+is left of noise shrinks with every pass.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from .features import box
+from .merge import Merged
+
+#: With strength s, the wide kernels pass this often times log2(s), as long as they change no
+#: sample by more than this share of the sigma that the network is told.
+_PASSES, _CHANGE = 2.0, 0.05
+#: Differences well below this share of sigma, root mean square over a square of so many cells,
+#: are what is left of noise; those above it, what strength has taken away.
+_SETTLED, _SIDE = 0.15, 5
+
+#: A picture, `(batch, planes, height, width)` -> that under the wide kernels, and their
+#: centre taps, `(batch, height, width)`.
+Widely = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+def strengthened(
+    plain: Merged, told: Merged, variance: Tensor, strength: float, widely: Widely | None
+) -> Merged:
+    """Return what a strength beyond 1 makes of a burst.
+
+    Args:
+        plain: merged with the noise as it is.
+        told: merged with `strength` times that sigma.
+        variance: of the noise in the reference, as it is; broadcasts to `plain.clean`.
+        strength: 1 or more; at 1, `plain` and `told` are the same, and so is the result.
+        widely: filters with the wide kernels; None where there are none.
+    """
+    merged = _settled(plain, told, variance)
+    if widely is None:
+        return merged
+    return smoothed(
+        merged, _CHANGE * strength * variance.sqrt(), _PASSES * math.log2(strength), widely
+    )
+
+
+def _settled(plain: Merged, told: Merged, variance: Tensor) -> Merged:
+    """Go back to `plain` where only what is left of noise differs: share d^4 / (d^4 + limit^4)."""
+    difference = (told.clean - plain.clean).square() / variance
+    difference = box(difference.mean(1, keepdim=True), _SIDE).square()
+    share = difference / (difference + _SETTLED**4)
+    return Merged(
+        torch.lerp(plain.clean, told.clean, share), torch.lerp(plain.own, told.own, share[:, 0])
+    )
+
+
+def smoothed(merged: Merged, limit: Tensor, passes: float, widely: Widely) -> Merged:
+    """Filter a merged burst with its wide kernels once more, or several times.
+
+    Where there is nothing but noise, what is left of it shrinks with every pass. Where a pass
+    changes more than noise could, there is texture, which stays.
+
+    Args:
+        merged: a burst.
+        limit: broadcasts to `merged.clean`; of a change d the part 1 / (1 + (d / limit)^2)
+            is made.
+        passes: how often; of the last one, a part may be made.
+        widely: filters with the wide kernels.
+    """
+    clean, own = merged
+    while passes > 0:
+        wider, centre = widely(clean)
+        change = wider - clean
+        made = (1 + (change / limit).square()).reciprocal_().mul_(min(passes, 1.0))
+        clean = torch.addcmul(clean, made, change)
+        own = own * (1 + made.mean(1) * (centre - 1))
+        passes -= 1
+    return Merged(clean, own)
