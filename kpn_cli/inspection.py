@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from . import burst, loading, outputs, pipeline, places
-from .denoiser import Merger
 from .device import memory_as_error
 from .errors import KpnError
 from .lineup import LineUp
 from .loading import Loaded, Reader
 from .looks import Look, look_at
 from .maps import Maps, draw_maps
+from .merger import Merger
 from .noise import NoiseModel
 from .noise_choice import NoiseReport, given_noise
 from .options import Options

@@ -212,10 +212,10 @@ def _matched(frame: Frame, exposure: float) -> Frame:
 def _compare(
     frames: Sequence[Frame], shifts: Sequence[Tensor], noise: NoiseModel
 ) -> list[_Comparison]:
-    """Compare each frame with the first, on up to 16 squares all over the picture."""
+    """Compare each frame with the first, on `squares`."""
     shot, read = coefficients(noise, frames[0].samples.device)
     agreement, rejected, sums, deviations, edges = [], [], [], [], []
-    for rows, columns in _squares(*frames[0].size):
+    for rows, columns in squares(*frames[0].size):
         part = aligned_part(frames, shifts, rows, columns)
         sigma = sigma_map(part[:1], shot, read)
         differences = (part[1:] - part[:1]) / (2**0.5 * sigma)
@@ -268,7 +268,8 @@ def _blocks(planes: Tensor) -> Tensor:
     )
 
 
-def _squares(height: int, width: int) -> Iterator[tuple[slice, slice]]:
+def squares(height: int, width: int) -> Iterator[tuple[slice, slice]]:
+    """Yield rows and columns of up to 16 squares all over a picture of so many cells."""
     for top in _places(height):
         for left in _places(width):
             yield (

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .denoiser import Merger
 from .maps import check_finite, frame_shares, turned
 from .merge import WIDE
+from .merger import Merger
 from .network import KPN
 from .orientation import upright_place
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from . import denoiser
-from .denoiser import Merger, Part
 from .errors import KpnError
 from .features import sigma_map
+from .merger import Merger, Part
 from .network import KPN
 from .orientation import upright
 from .tiles import Span

@@ -21,8 +21,8 @@ from .merge import Merged
 #: With strength s, the wide kernels pass this often times log2(s), as long as they change no
 #: sample by more than this share of the sigma that the network is told.
 _PASSES, _CHANGE = 2.0, 0.05
-#: Differences well below this share of sigma, root mean square over a square of so many cells,
-#: are what is left of noise; those above it, what strength has taken away.
+#: Differences well below this share of sigma are what is left of noise; those above it, what
+#: strength has taken away. Root mean square over a square of so many cells a side.
 _SETTLED, _SIDE = 0.15, 5
 
 #: A picture, `(batch, planes, height, width)` -> that under the wide kernels, and their
@@ -30,34 +30,45 @@ _SETTLED, _SIDE = 0.15, 5
 Widely = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
+def share_of_told(plain: Tensor, told: Tensor, variance: Tensor) -> Tensor:
+    """Return how far the result counts that was made with more noise told than there is.
+
+    Args:
+        plain: `(batch, planes, height, width)`, merged with the noise as it is.
+        told: merged with the strength times that sigma.
+        variance: of the noise in the reference, as it is; broadcasts to `plain`.
+
+    Returns:
+        `(batch, 1, height, width)`, d^4 / (d^4 + limit^4); 0 where they differ by no more than
+        what is left of noise, near 1 where something else has gone.
+    """
+    difference = box(((told - plain).square() / variance).mean(1, keepdim=True), _SIDE).square()
+    return difference / (difference + _SETTLED**4)
+
+
 def strengthened(
-    plain: Merged, told: Merged, variance: Tensor, strength: float, widely: Widely | None
+    plain: Merged,
+    told: Merged,
+    share: Tensor,
+    sigma: Tensor,
+    strength: float,
+    widely: Widely | None,
 ) -> Merged:
     """Return what a strength beyond 1 makes of a burst.
 
     Args:
-        plain: merged with the noise as it is.
-        told: merged with `strength` times that sigma.
-        variance: of the noise in the reference, as it is; broadcasts to `plain.clean`.
-        strength: 1 or more; at 1, `plain` and `told` are the same, and so is the result.
+        plain, told: merged as for `share_of_told`.
+        share: what that returned.
+        sigma: of the noise in the reference, as it is; broadcasts to `plain.clean`.
+        strength: 1 or more.
         widely: filters with the wide kernels; None where there are none.
     """
-    merged = _settled(plain, told, variance)
-    if widely is None:
-        return merged
-    return smoothed(
-        merged, _CHANGE * strength * variance.sqrt(), _PASSES * math.log2(strength), widely
-    )
-
-
-def _settled(plain: Merged, told: Merged, variance: Tensor) -> Merged:
-    """Go back to `plain` where only what is left of noise differs: share d^4 / (d^4 + limit^4)."""
-    difference = (told.clean - plain.clean).square() / variance
-    difference = box(difference.mean(1, keepdim=True), _SIDE).square()
-    share = difference / (difference + _SETTLED**4)
-    return Merged(
+    merged = Merged(
         torch.lerp(plain.clean, told.clean, share), torch.lerp(plain.own, told.own, share[:, 0])
     )
+    if widely is None:
+        return merged
+    return smoothed(merged, _CHANGE * strength * sigma, _PASSES * math.log2(strength), widely)
 
 
 def smoothed(merged: Merged, limit: Tensor, passes: float, widely: Widely) -> Merged:

@@ -36,8 +36,10 @@ ORDER = [
         "frame",
         "sharpness",
         "lineup",
+        "understatement",
         "greens",
         "guard",
+        "merger",
         "denoiser",
     ),
     *(

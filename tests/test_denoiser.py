@@ -9,7 +9,7 @@ import pytest
 import torch
 from pictures import planes
 
-from kpn_cli import denoiser, lineup, mixing
+from kpn_cli import denoiser, lineup, merger, mixing
 from kpn_cli.frame import Frame
 from kpn_cli.noise import NoiseModel
 from kpn_cli.protocol import noise_of_gain
@@ -95,10 +95,10 @@ def test_integer_samples_with_levels_equal_linear_ones(tiny_network):
 @pytest.mark.parametrize("alike", [0.0, 0.1, 0.25])
 def test_the_noise_left_is_that_of_kernels_and_mixing(tiny_network, monkeypatch, alike):
     """A plain mean of n frames, which an untrained head gives on equal frames, leaves 1 / n."""
-    monkeypatch.setattr(denoiser, "balanced", lambda clean, *_: clean)  # has tests of its own
+    monkeypatch.setattr(merger, "balanced", lambda clean, *_: clean)  # has tests of its own
     if alike:  # the detail is the picture's, too, and the guard would bring it back
         kept_whole = lambda clean, *_: (clean, torch.ones_like(clean[:, :1]))  # noqa: E731
-        monkeypatch.setattr(denoiser, "guarded", kept_whole)
+        monkeypatch.setattr(merger, "guarded", kept_whole)
     weights = torch.zeros(2, 4, 4)
     weights[0] = alike * (1 - 4 * torch.eye(4))  # 0.25: the detail is the mean of all planes'
     with torch.no_grad():
@@ -120,12 +120,12 @@ def test_the_noise_left_is_that_of_kernels_and_mixing(tiny_network, monkeypatch,
 
 def test_the_noise_left_counts_what_the_guard_brings_back(tiny_network, monkeypatch):
     """Half of the mean of 4 frames and half of one of them: 1/8 + 1/2, three times 1/8."""
-    monkeypatch.setattr(denoiser, "balanced", lambda clean, *_: clean)
+    monkeypatch.setattr(merger, "balanced", lambda clean, *_: clean)
 
     def half(clean, reference, *_):
         return (clean + reference) / 2, torch.full_like(clean[:, :1], 0.5)
 
-    monkeypatch.setattr(denoiser, "guarded", half)
+    monkeypatch.setattr(merger, "guarded", half)
     with torch.no_grad():
         for parameter in tiny_network.parameters():
             parameter.zero_()
@@ -178,13 +178,37 @@ def test_the_noise_left_falls_with_strength():
     assert max(np.diff(left)) < 0
 
 
+def test_the_noise_left_beyond_strength_1_follows_what_counts_in_the_picture(monkeypatch):
+    """In texture that is what the network makes of more noise, told so."""
+    network, _ = load_weights()
+    frames = _burst(4, size=(160, 160))
+    real, shares = merger.share_of_told, []
+
+    def kept(*arguments):
+        shares.append(real(*arguments))
+        return shares[-1]
+
+    def left(share) -> float:
+        monkeypatch.setattr(merger, "share_of_told", share)
+        return denoiser.denoise_frames(
+            network, frames, _shifts(frames), _NOISE, strength=2
+        ).noise_left
+
+    plain = left(lambda x, *_: torch.zeros_like(x[:, :1]))
+    told = left(lambda x, *_: torch.ones_like(x[:, :1]))
+    assert told < 0.9 * plain
+    between = left(kept)
+    assert 0.5 < shares[0].mean() < 0.95
+    assert told < between < (plain + told) / 2
+
+
 # --- many frames ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("count", range(1, 30))
 @pytest.mark.parametrize("most", [1, 2, 8])
 def test_groups_hold_every_frame_once_and_the_reference_always(count, most):
-    groups = denoiser.groups(count, most)
+    groups = merger.groups(count, most)
     if most == 1:
         assert groups == [[0]]
         return

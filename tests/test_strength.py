@@ -10,7 +10,7 @@ import torch
 from kpn_cli import merge as merging
 from kpn_cli.merge import Merged, merge, restore_in_bands, widely, widely_under
 from kpn_cli.network import KPN, KPNConfig
-from kpn_cli.strength import smoothed, strengthened
+from kpn_cli.strength import share_of_told, smoothed, strengthened
 
 
 def merged_of(clean: torch.Tensor) -> Merged:
@@ -64,15 +64,20 @@ def test_passes_keep_what_changes_by_more_than_the_limit():
 
 # --- where it counts --------------------------------------------------------
 
-_VARIANCE = torch.tensor(0.1**2)
+_SIGMA = torch.tensor(0.1)
 _SHAPE = (1, 4, 40, 40)
 
 
-def test_a_strength_of_one_changes_nothing():
+def _strengthened(plain: Merged, told: Merged, strength: float = 2.0, widely=None) -> Merged:
+    share = share_of_told(plain.clean, told.clean, _SIGMA.square())
+    return strengthened(plain, told, share, _SIGMA, strength, widely)
+
+
+def test_a_strength_hardly_beyond_one_changes_hardly_anything():
     plain = merged_of(torch.rand(_SHAPE))
     filtered = partial(widely_under, kernels=torch.full((1, 1, 25, 40, 40), 1 / 25))
-    done = strengthened(plain, plain, _VARIANCE, 1.0, filtered)
-    torch.testing.assert_close(done, plain, rtol=0, atol=0)
+    done = _strengthened(plain, plain, 1 + 1e-6, filtered)
+    torch.testing.assert_close(done, plain, rtol=0, atol=1e-6)
 
 
 def test_noise_that_the_network_leaves_when_told_more_does_not_come_back():
@@ -82,7 +87,7 @@ def test_noise_that_the_network_leaves_when_told_more_does_not_come_back():
         for seed, share in enumerate((0.02, 0.05))
     )
     assert (told.clean - 0.5).std() > 2.4 * (plain.clean - 0.5).std()
-    done = strengthened(plain, told, _VARIANCE, 2.0, None)
+    done = _strengthened(plain, told)
     assert (done.clean - 0.5).std() < 1.05 * (plain.clean - 0.5).std()
 
 
@@ -91,18 +96,25 @@ def test_texture_goes_that_the_network_takes_away_when_told_more():
     stripes = 0.5 + 0.05 * torch.tensor([1.0, -1.0]).repeat(20).expand(_SHAPE)
     plain = Merged(stripes, torch.full((1, 40, 40), 0.8))
     told = Merged(torch.full(_SHAPE, 0.5), torch.full((1, 40, 40), 0.1))
-    done = strengthened(plain, told, _VARIANCE, 2.0, None)
+    done = _strengthened(plain, told)
     assert (done.clean - 0.5).abs().max() < 0.01 * 0.05
     torch.testing.assert_close(done.own, told.own, atol=0.01, rtol=0)
 
 
-@pytest.mark.parametrize("strength", [1.25, 2, 4])
-def test_each_place_is_judged_by_itself(strength):
+def test_each_place_is_judged_by_itself():
     """Left, only what is left of noise differs; right, texture has gone."""
     texture = torch.zeros(_SHAPE)
     texture[..., 20:] = noise_like((1, 4, 40, 20), 0.1)
     plain = merged_of(texture + noise_like(_SHAPE, 0.002, 1))
     told = merged_of(noise_like(_SHAPE, 0.002, 2))
-    done = strengthened(plain, told, _VARIANCE, strength, None).clean
+    done = _strengthened(plain, told).clean
     torch.testing.assert_close(done[..., :18], plain.clean[..., :18], atol=1e-4, rtol=0)
     torch.testing.assert_close(done[..., 22:], told.clean[..., 22:], atol=5e-3, rtol=0)
+
+
+@pytest.mark.parametrize("strengths", [(1.25, 2), (2, 4)])
+def test_more_strength_leaves_less_of_noise(strengths):
+    left = merged_of(noise_like(_SHAPE, 0.003))
+    filtered = partial(widely_under, kernels=torch.full((1, 1, 25, 40, 40), 1 / 25))
+    less, more = (_strengthened(left, left, s, filtered).clean.std() for s in strengths)
+    assert more < 0.9 * less
