@@ -141,10 +141,10 @@ class Merger:
             written in the middle.
         """
         if self._strength <= 1:
-            merged, written, seen = self._told(burst, self.told)
+            merged, written, seen = self._under(burst, self.told)
             return merged, seen, _Middle([written])
-        plain, before = self._told(burst, self._true)[:2]
-        told, after, seen = self._told(burst, self.told)
+        plain, before = self._under(burst, self._true)[:2]
+        told, after, seen = self._under(burst, self.told)
         shot, read = (value[:, :, None, None] for value in self._true)
         variance = (shot * plain.clean.clamp_min(0) + read).clamp_min_(1e-10)
         share = share_of_told(plain.clean, told.clean, variance)
@@ -152,10 +152,10 @@ class Merger:
         merged = self._strengthened(plain, told, share, variance.sqrt_(), filtered)
         return merged, seen, _Middle([before, after], _middle(share))
 
-    def _told(
+    def _under(
         self, burst: Tensor, noise: tuple[Tensor, Tensor]
     ) -> tuple[Merged, Written, tuple[Tensor, Tensor]]:
-        """Merge frames as if they had some noise."""
+        """Merge frames under the kernels of some noise, true or not."""
         seen = self._network.seen(burst, *noise)
         x, weights = (_middle(part) for part in seen)
         written = Written(self._network.kernels(x, weights), self._network.mixing(x))
