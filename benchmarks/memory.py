@@ -25,7 +25,7 @@ from kpn_cli import denoiser, lineup
 from kpn_cli.frame import Frame
 from kpn_cli.noise import NoiseModel
 from kpn_cli.weights import load_weights
-tile, count = int(sys.argv[1]), int(sys.argv[2])
+tile, count, strength = (int(text) for text in sys.argv[1:])
 network, _ = load_weights()
 frames = [Frame(torch.rand(4, tile, tile)) for _ in range(count)]
 process, most, stopped = psutil.Process(), 0, threading.Event()
@@ -37,7 +37,8 @@ def watch():
 thread = threading.Thread(target=watch)
 thread.start()
 shifts = [torch.zeros(-(-tile // 16), -(-tile // 16), 2, dtype=torch.int64)] * count
-denoiser.denoise_frames(network, frames, shifts, NoiseModel.uniform(1e-3, 1e-5), tile=tile)
+noise = NoiseModel.uniform(1e-3, 1e-5)
+denoiser.denoise_frames(network, frames, shifts, noise, strength=strength, tile=tile)
 stopped.set(); thread.join()
 print((most - before) / (tile // 2 + 2 * 32) ** 2)
 """
@@ -73,10 +74,12 @@ def main(sizes: list[float]) -> None:
             f"{own / 2**20:.0f}, rest {(most - own) / 2**20:.0f}",
             flush=True,
         )
-    for tile, count in ((768, 1), (768, 8), (384, 8)):
-        command = [sys.executable, "-c", TILE, str(tile), str(count)]
+    for tile, count, strength in ((768, 1, 1), (768, 1, 2), (768, 8, 1), (768, 8, 2), (384, 8, 1)):
+        command = [sys.executable, "-c", TILE, *map(str, (tile, count, strength))]
         cell = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-        print(f"tile {tile}, {count} frames: {cell:.0f} bytes a cell", flush=True)
+        print(
+            f"tile {tile}, {count} frames, strength {strength}: {cell:.0f} bytes a cell", flush=True
+        )
 
 
 if __name__ == "__main__":
