@@ -18,8 +18,8 @@ from torch import Tensor
 from .features import box
 from .merge import Merged
 
-#: With strength s, the wide kernels pass this often times log2(s), as long as they change no
-#: sample by more than this share of the sigma that the network is told.
+#: With strength s, the wide kernels pass this often times log2(s), and where they change a sample
+#: by more than this share of sigma, times the root of s, the less of it is made.
 _PASSES, _CHANGE = 2.0, 0.05
 #: Differences well below this share of sigma are what is left of noise; those above it, what
 #: strength has taken away. Root mean square over a square of so many cells a side.
@@ -68,28 +68,32 @@ def strengthened(
     )
     if widely is None:
         return merged
-    return smoothed(merged, _CHANGE * strength * sigma, _PASSES * math.log2(strength), widely)
+    limit = _CHANGE * strength**0.5 * sigma
+    return smoothed(merged, limit, _PASSES * math.log2(strength), widely)
 
 
 def smoothed(merged: Merged, limit: Tensor, passes: float, widely: Widely) -> Merged:
     """Filter a merged burst with its wide kernels once more, or several times.
 
-    Where there is nothing but noise, what is left of it shrinks with every pass. Where a pass
-    changes more than noise could, there is texture, which stays.
+    Where there is nothing but noise, what is left of it shrinks with every pass. Where that changes
+    more than noise could, there is texture, which stays; and a line whose echo taps so far apart
+    would draw beside it.
 
     Args:
         merged: a burst.
-        limit: broadcasts to `merged.clean`; of a change d the part 1 / (1 + (d / limit)^2)
-            is made.
+        limit: broadcasts to `merged.clean`; of a change d from it, by all passes together, the
+            part 1 / (1 + (d / limit)^2) is made, which is never more than half of the limit.
         passes: how often; of the last one, a part may be made.
         widely: filters with the wide kernels.
     """
     clean, own = merged
     while passes > 0:
         wider, centre = widely(clean)
-        change = wider - clean
-        made = (1 + (change / limit).square()).reciprocal_().mul_(min(passes, 1.0))
-        clean = torch.addcmul(clean, made, change)
-        own = own * (1 + made.mean(1) * (centre - 1))
+        change = wider - merged.clean
+        made = (1 + (change / limit).square()).reciprocal_()
+        share = made.mean(1)
+        part = min(passes, 1.0)
+        clean = clean.lerp(torch.addcmul(merged.clean, made, change), part)
+        own = own.lerp(merged.own * (1 - share) + own * centre * share, part)
         passes -= 1
     return Merged(clean, own)

@@ -51,6 +51,18 @@ def test_passes_under_made_kernels_are_those_under_kept_ones(monkeypatch):
     torch.testing.assert_close(risen[0, :, 5, 6], free.own[0, 5, 6].expand(4), atol=2e-2, rtol=0)
 
 
+@pytest.mark.parametrize("passes", [1, 4.5])
+def test_passes_draw_no_echo_of_a_line(passes):
+    """Taps lie 3 cells apart: beside a bright line each sees it, or not."""
+    lines = torch.full((1, 4, 30, 30), 0.2)
+    lines[..., 15] = 1
+    kernels = torch.full((1, 1, 25, 30, 30), 1 / 25)
+    filtered = partial(widely_under, kernels=kernels)
+    done = smoothed(merged_of(lines), torch.tensor(0.01), passes, filtered).clean
+    assert (filtered(lines)[0] - lines).abs().max() > 0.1
+    assert 0 < (done - lines).abs().max() <= 0.005 * (1 + 1e-4)
+
+
 def test_passes_keep_what_changes_by_more_than_the_limit():
     kernels = torch.full((1, 1, 25, 30, 30), 1 / 25)
     edge = torch.zeros(1, 4, 30, 30)
