@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from .errors import KpnError
 from .frame import Frame
 from .noise import NoiseModel, typical_read
 from .raw import RawInfo
+from .understatement import MOST, understatement
 
 #: What a `NoiseReport.source` means, for the user.
 SOURCES = {
@@ -27,6 +28,9 @@ SOURCES = {
 
 #: Beyond this factor between two estimates of sigma, one of them is wrong.
 _DISAGREEMENT = 2.0
+#: From here on frames certainly have more noise than is stated: told the truth, no burst of the
+#: validation photos showed more than 1.02 times the sigma, no single frame more than 1.08.
+_UNDERSTATED = 1.25
 #: Frames that are measured where a profile is only to be checked: a factor of 2 shows in few.
 _TO_CHECK = 4
 
@@ -112,6 +116,26 @@ def choose_noise(info: RawInfo, frames: Sequence[Frame], shifts: Sequence[Tensor
     if measured is None:
         raise KpnError(f"{info.path.name}: no noise profile, and {failure}")
     return NoiseReport("measured", measured)
+
+
+def checked(report: NoiseReport, frames: Sequence[Frame], shifts: Sequence[Tensor]) -> NoiseReport:
+    """Warn where the frames' flattest blocks show more noise than a model states.
+
+    Args:
+        report: the model, given or chosen.
+        frames, shifts: as for `choose_noise`.
+    """
+    if report.warning or report.source == "measured":
+        return report
+    ratio = understatement(frames, shifts, report.model)
+    if ratio < _UNDERSTATED:
+        return report
+    shown = f"{ratio:.2g} times" if ratio < MOST else f"{MOST:.2g} times, or more,"
+    return replace(
+        report,
+        warning=f"the frames show {shown} the sigma it states, and will keep noise; "
+        "kpn calibrate measures yours",
+    )
 
 
 def noise_of_file(info: RawInfo, planes: np.ndarray) -> NoiseReport:

@@ -27,7 +27,7 @@ from .frame import Frame
 from .loading import Loaded, load
 from .network import KPN
 from .noise import NoiseModel
-from .noise_choice import NoiseReport, choose_noise, first_guess, given_noise
+from .noise_choice import NoiseReport, checked, choose_noise, first_guess, given_noise
 from .options import Options
 from .raw import RawInfo
 from .result import Clock, Result, Stage
@@ -170,6 +170,7 @@ def line_up(
     return_freed_memory()
     on_done("align")
     noise = given or choose_noise(info, found.frames, found.shifts)
+    noise = checked(noise, found.frames, found.shifts)
     return_freed_memory()
     on_done("measure noise")
     return found, noise

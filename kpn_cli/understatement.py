@@ -32,7 +32,7 @@ _FLATTEST = 0.05
 #: as much, there is texture (docs/log.md has what else was tried).
 _TEXTURED = 1.7
 #: Beyond this nothing is believed.
-_MOST = 2.0
+MOST = 2.0
 
 
 def understatement(frames: Sequence[Frame], shifts: Sequence[Tensor], noise: NoiseModel) -> float:
@@ -77,7 +77,7 @@ def understatement(frames: Sequence[Frame], shifts: Sequence[Tensor], noise: Noi
     )
     # Of the frame, or plane, that varies least: it lies best over the reference.
     _, ratio = min(shown)
-    return min(max(1.0, ratio), _MOST)
+    return min(max(1.0, ratio), MOST)
 
 
 def _middle(where: slice) -> slice:

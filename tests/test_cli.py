@@ -18,13 +18,13 @@ import torch
 from click.testing import CliRunner, Result
 from pictures import planes, scene
 
-from kpn_cli import align, bayer, demo, dng, noise_estimate, protocol
+from kpn_cli import align, bayer, demo, dng, noise_choice, noise_estimate, protocol
 from kpn_cli.cli import main
 from kpn_cli.errors import KpnError
 from kpn_cli.frame import Frame
 from kpn_cli.network import KPN
 from kpn_cli.noise import NoiseModel
-from kpn_cli.noise_choice import choose_noise
+from kpn_cli.noise_choice import NoiseReport, choose_noise
 from kpn_cli.options import SUFFIXES, Options
 from kpn_cli.photos import Scene
 from kpn_cli.plan import Grouping
@@ -447,6 +447,25 @@ def test_a_profile_that_the_frames_contradict_is_used_with_a_warning():
     assert "5" in report.warning or "4." in report.warning
     right = choose_noise(replace(_INFO, noise_profile=true), frames, shifts)
     assert right.warning == ""
+
+
+@pytest.mark.parametrize("source", ["given", "profile", "iso"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_model_that_states_too_little_is_used_with_a_warning(source, count):
+    """Short of twice the sigma, where two estimates would contradict each other."""
+    true, rng = NoiseModel.uniform(1e-3, 1e-5), np.random.default_rng(0)
+    scene = planes(1, 300, 300)
+    scene[:, :, 150:] = 0.2
+    frames = [Frame(torch.from_numpy(true.sample(scene, rng))) for _ in range(count)]
+    shifts = [_still(frames[0])] * count
+    some = "1.4 times" if count > 1 else "1.3 times"  # of the plane that shows least
+    for told, words in ((1, ""), (1.5, ""), (0.7, some), (0.3, "2 times, or more")):
+        report = NoiseReport(source, true.with_strength(told))
+        found = noise_choice.checked(report, frames, shifts)
+        assert found.model == report.model
+        assert words in found.warning if words else found.warning == ""
+    measured = NoiseReport("measured", true.with_strength(0.7))
+    assert noise_choice.checked(measured, frames, shifts) == measured
 
 
 def test_a_profile_without_read_noise_gets_what_the_frames_show():
