@@ -80,7 +80,7 @@ def _parse_scales(
     metavar="LIST",
     callback=_parse_scales,
     help="Show the same places with the noise sigma the network sees multiplied by each of "
-    "these, such as 0.25,0.5,1,2,4.",
+    "these, on top of --strength, such as 0.25,0.5,1,2,4.",
 )
 @REFERENCE
 @STRENGTH

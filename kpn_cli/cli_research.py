@@ -410,16 +410,23 @@ def evaluate(
         "frames": frames,
         "seed": seed,
         "noise_scale": noise_scale,
+        "weights": str(weights) if weights else "shipped",
         "patches": recipe.get("patches"),
         "gains": sets["shifted"],
         "static": sets["static"],
     }
+    text = _conditions(document) + evaluation.markdown(sets)
     if output:
-        evaluation.save(output, document, evaluation.markdown(sets))
-    if as_json:
-        click.echo(json.dumps(document, indent=2))
-    else:
-        click.echo(evaluation.markdown(sets))
+        evaluation.save(output, document, text)
+    click.echo(json.dumps(document, indent=2) if as_json else text)
+
+
+def _conditions(document: dict[str, object]) -> str:
+    """Say what tables are of, so that two can be told apart."""
+    return (
+        "{weights} weights, {count} photos, bursts of {frames}, told {noise_scale:g} times "
+        "the true sigma, seed {seed}\n\n"
+    ).format(count=len(document["photos"]), **document)
 
 
 def _refuse_with_scenes(*names: str) -> None:

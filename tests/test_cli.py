@@ -748,7 +748,13 @@ def test_eval_writes_the_table_and_prints_json(tmp_path, weights):
         assert row["mean"]["psnr"] > row["reference"]["psnr"] + 5
         assert row["mean"] == row["aligned-mean"]
     assert json.loads((tmp_path / "out" / "eval.json").read_text()) == document
-    assert "| aligned-mean |" in (tmp_path / "out" / "eval.md").read_text()
+    table = (tmp_path / "out" / "eval.md").read_text()
+    assert "| aligned-mean |" in table
+    # Tables of other weights, frames or noise must not look alike.
+    assert table.startswith(
+        f"{weights} weights, 2 photos, bursts of 8, told 1 times the true sigma"
+    )
+    assert document["weights"] == str(weights)
     assert json.loads(kpn(*command, "--json").stdout) == document
     _one_line(kpn("eval", photos, "--gains", "3"), "--gains 3")
 
