@@ -38,8 +38,8 @@ class Denoised:
     Attributes:
         planes: `(4, height, width)` float32, linear, 1.0 = white level.
         noise_left: the share of the reference's noise variance that is left, a
-            mean over the picture, if the noise of all samples is independent; None
-            where no kernels tell.
+            mean over the picture, if the noise of all samples is independent, of each other
+            and of the kernels, which it is not quite; None where no kernels tell.
         fallen_back: the share of the picture that is the reference's, where the result
             contradicted it (`guard.guarded`).
     """

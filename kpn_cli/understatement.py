@@ -38,11 +38,10 @@ MOST = 2.0
 def understatement(frames: Sequence[Frame], shifts: Sequence[Tensor], noise: NoiseModel) -> float:
     """Return the sigma that frames show in their flattest blocks, over the stated one; 1 to 2.
 
-    They show it by what they differ in; a single one by what a mask leaves of each plane that is
-    blind to planes and edges (Immerkaer, "Fast Noise Variance Estimation", CVIU 1996). Flatness
-    is judged by what has independent noise, but the same texture: the sum of the two frames, or
-    of the three other planes. Where that varies by more, there is texture in the flattest blocks
-    too, and nothing is certain.
+    They show it by what they differ in. Flatness is judged by the sum of two frames, which has
+    independent noise, but the same texture. Where that varies by more, there is texture in the
+    flattest blocks too, and nothing is certain. A single frame can't tell its noise from the
+    grain of what it shows.
 
     Args:
         frames: of equal size, the reference first.
@@ -50,32 +49,33 @@ def understatement(frames: Sequence[Frame], shifts: Sequence[Tensor], noise: Noi
         noise: as it is stated of the reference.
 
     Returns:
-        1 where they show no more than is stated, and where nothing is certain. Texture that is
-        as fine as noise, all over the picture, and lies half a cell off in every other frame,
-        would pass for noise.
+        1 where they show no more than is stated, where nothing is certain, and of a single frame.
+        Texture that is as fine as noise, all over the picture, and lies half a cell off in every
+        other frame, would pass for noise.
     """
+    if len(frames) == 1:
+        return 1.0
     shot, read = coefficients(noise, frames[0].samples.device)
     found: list[list[tuple[Tensor, Tensor]]] = []  # place by place
     for rows, columns in squares(*frames[0].size):
         part = aligned_part(frames, shifts, _middle(rows), _middle(columns))
-        if min(part.shape[-2:]) < _BLOCK + 2:
+        if min(part.shape[-2:]) < _BLOCK:
             return 1.0
         # A frame brought to the reference's brightness by a gain has other noise.
         variances = torch.cat(
             [sigma_map(part[:1], shot * f.gain, read * f.gain**2).square() for f in frames]
         )
         whole = torch.stack([_unclipped(p, f.gain) for p, f in zip(part, frames, strict=True)])
-        if len(frames) == 1:
-            found.append(_of_planes(part[0], variances[0], whole[0]))
-        else:
-            others = range(1, len(frames))
-            found.append(
-                [_of_pair(part[[0, n]], variances[[0, n]], whole[0] & whole[n]) for n in others]
-            )
+        found.append(
+            [
+                _of_pair(part[[0, n]], variances[[0, n]], whole[0] & whole[n])
+                for n in range(1, len(frames))
+            ]
+        )
     shown = (
         _shown(*map(torch.cat, zip(*of_one, strict=True))) for of_one in zip(*found, strict=True)
     )
-    # Of the frame, or plane, that varies least: it lies best over the reference.
+    # Of the frame that varies least: it lies best over the reference.
     _, ratio = min(shown)
     return min(max(1.0, ratio), MOST)
 
@@ -103,15 +103,6 @@ def _of_pair(pair: Tensor, variances: Tensor, whole: Tensor) -> tuple[Tensor, Te
     return shown[whole], flatness[whole]
 
 
-def _of_planes(planes: Tensor, variances: Tensor, whole: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Return the same for each plane of a single frame."""
-    variance = F.avg_pool2d(variances, _BLOCK)
-    masked = F.pad(_masked(planes), (1, 1, 1, 1), mode="replicate")
-    shown = F.avg_pool2d(masked.square(), _BLOCK) / variance
-    flatness = _variance(planes.sum(0) - planes) / (variance.sum(0) - variance)
-    return list(zip(shown[:, whole], flatness[:, whole], strict=True))
-
-
 def _variance(planes: Tensor) -> Tensor:
     """Variance within blocks."""
     mean = F.avg_pool2d(planes, _BLOCK)
@@ -119,12 +110,6 @@ def _variance(planes: Tensor) -> Tensor:
     rest = planes[:, : mean.shape[1] * _BLOCK, : mean.shape[2] * _BLOCK]
     rest = rest - mean.repeat_interleave(_BLOCK, 1).repeat_interleave(_BLOCK, 2)
     return F.avg_pool2d(rest.square(), _BLOCK) * (_BLOCK**2 / (_BLOCK**2 - 1))
-
-
-def _masked(planes: Tensor) -> Tensor:
-    """Second differences across of those down, of the sigma of the noise; smaller by a cell."""
-    across = planes[..., :-2] - 2 * planes[..., 1:-1] + planes[..., 2:]
-    return (across[..., :-2, :] - 2 * across[..., 1:-1, :] + across[..., 2:, :]) / 6
 
 
 def _shown(variances: Tensor, flatness: Tensor) -> tuple[float, float]:

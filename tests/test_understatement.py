@@ -1,4 +1,4 @@
-"""Stated too little noise: told from texture and motion by how even it is."""
+"""Stated too little noise: seen where frames are flat, and told from texture and motion."""
 
 from __future__ import annotations
 
@@ -47,15 +47,6 @@ def _sigma(level: float) -> float:
 # --- the parts --------------------------------------------------------------
 
 
-def test_the_mask_keeps_the_sigma_of_noise_and_sees_no_planes_or_edges():
-    noise = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 4, 500, 500)))
-    assert module._masked(noise).shape == (1, 4, 498, 498)
-    assert float(module._masked(noise).std()) == pytest.approx(1, rel=0.005)
-    rows, columns = torch.meshgrid(torch.arange(20.0), torch.arange(20.0), indexing="ij")
-    smooth = 3 * rows + 2 * columns + (rows > 9).float() + (columns > 12).float()
-    torch.testing.assert_close(module._masked(smooth[None]), torch.zeros(1, 18, 18))
-
-
 def test_the_variance_of_blocks_is_numpys():
     planes = np.random.default_rng(0).standard_normal((3, 17, 25))
     found = module._variance(torch.from_numpy(planes)).numpy()
@@ -70,24 +61,22 @@ def test_the_variance_of_blocks_is_numpys():
 # --- noise ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", [1, 2, 8])
+@pytest.mark.parametrize("count", [2, 8])
 @pytest.mark.parametrize("told", [0.55, 0.7, 0.9])
 @pytest.mark.parametrize("level", [0.01, 0.2, 0.8])
 def test_what_is_stated_too_little_is_found(level, told, count):
-    """A single frame's planes each show it, and the one that shows least counts."""
     shown = _shown(_frames([_flat(level)] * count), told)
-    assert shown == pytest.approx(1 / told, rel=0.06 if count == 1 else 0.03)
+    assert shown == pytest.approx(1 / told, rel=0.03)
 
 
-@pytest.mark.parametrize("count", [1, 4])
+@pytest.mark.parametrize("count", [2, 4])
 @pytest.mark.parametrize("told", [1, 1.3, 2, 4])
 def test_what_is_stated_right_or_too_much_is_left(told, count):
     assert _shown(_frames([_flat()] * count), told) <= 1.02
 
 
-@pytest.mark.parametrize("count", [1, 3])
-def test_never_more_than_twice(count):
-    assert _shown(_frames([_flat()] * count), 0.1) == 2
+def test_never_more_than_twice():
+    assert _shown(_frames([_flat()] * 3), 0.1) == 2
 
 
 @pytest.mark.parametrize("told", [0.7, 1])
@@ -100,13 +89,13 @@ def test_frames_brought_to_the_references_brightness_have_other_noise(gains, tol
     assert _shown(frames, told) == pytest.approx(1 / told, rel=0.03)
 
 
-@pytest.mark.parametrize("count", [1, 4])
+@pytest.mark.parametrize("count", [2, 4])
 def test_a_camera_that_clips_at_black_shows_its_noise_elsewhere(count):
     """A third of the picture is black."""
     scene = _flat()
     scene[:, :200] = 0
     frames = [Frame(frame.samples.clamp_min(0)) for frame in _frames([scene] * count)]
-    assert _shown(frames, 0.6) == pytest.approx(1 / 0.6, rel=0.06)
+    assert _shown(frames, 0.6) == pytest.approx(1 / 0.6, rel=0.03)
 
 
 def test_so_do_frames_that_are_clipped_at_white():
@@ -120,12 +109,6 @@ def test_so_do_frames_that_are_clipped_at_white():
 
 
 # --- and what is none -------------------------------------------------------
-
-
-@pytest.mark.parametrize(("sigmas", "most"), [(0.5, 1.08), (1, 1), (2, 1), (10, 1)])
-def test_texture_of_a_single_frame_is_no_noise(sigmas, most):
-    """Below the noise, it is hardly to be told from it, and hardly changes it."""
-    assert _shown(_frames([_texture(sigmas * _sigma(0.3))]), 1) <= most
 
 
 @pytest.mark.parametrize("sigmas", [0.5, 1, 2, 10])
@@ -150,9 +133,8 @@ def test_the_frame_that_lies_best_counts():
 @pytest.mark.parametrize(
     ("scenes", "why"),
     [
-        ([_flat(0.999)], "clipped"),
+        ([_flat()], "a single frame: it might be grain"),
         ([_flat(0.999)] * 3, "clipped"),
-        ([_flat(side=9)], "too small for the mask"),
         ([_flat(side=4)] * 3, "too small"),
         ([_flat(side=40)] * 3, "too few blocks"),
     ],
