@@ -24,8 +24,8 @@ from .noise import NoiseModel
 _PLACE, _BLOCK = 128, 8
 #: A block with a sample from here on has lost noise to clipping.
 _CLIPPED = 0.98
-#: Fewer blocks say nothing.
-_FEWEST = 100
+#: Fewer blocks say nothing; nor do fewer frames, of which grain may lie half a cell off in all.
+_FEWEST, _FEWEST_FRAMES = 100, 4
 #: So many of them are looked at, the flattest.
 _FLATTEST = 0.05
 #: What judges their flatness should vary as what shows the noise; where it does by so many times
@@ -40,8 +40,7 @@ def understatement(frames: Sequence[Frame], shifts: Sequence[Tensor], noise: Noi
 
     They show it by what they differ in. Flatness is judged by the sum of two frames, which has
     independent noise, but the same texture. Where that varies by more, there is texture in the
-    flattest blocks too, and nothing is certain. A single frame can't tell its noise from the
-    grain of what it shows.
+    flattest blocks too, and nothing is certain.
 
     Args:
         frames: of equal size, the reference first.
@@ -49,11 +48,11 @@ def understatement(frames: Sequence[Frame], shifts: Sequence[Tensor], noise: Noi
         noise: as it is stated of the reference.
 
     Returns:
-        1 where they show no more than is stated, where nothing is certain, and of a single frame.
+        1 where they show no more than is stated, where nothing is certain, of fewer than 4 frames.
         Texture that is as fine as noise, all over the picture, and lies half a cell off in every
         other frame, would pass for noise.
     """
-    if len(frames) == 1:
+    if len(frames) < _FEWEST_FRAMES:
         return 1.0
     shot, read = coefficients(noise, frames[0].samples.device)
     found: list[list[tuple[Tensor, Tensor]]] = []  # place by place

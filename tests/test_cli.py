@@ -455,8 +455,8 @@ def test_a_model_that_states_too_little_is_used_with_a_warning(source):
     true, rng = NoiseModel.uniform(1e-3, 1e-5), np.random.default_rng(0)
     scene = planes(1, 300, 300)
     scene[:, :, 150:] = 0.2
-    frames = [Frame(torch.from_numpy(true.sample(scene, rng))) for _ in range(3)]
-    shifts = [_still(frames[0])] * 3
+    frames = [Frame(torch.from_numpy(true.sample(scene, rng))) for _ in range(4)]
+    shifts = [_still(frames[0])] * 4
     for told, words in ((1, ""), (1.5, ""), (0.7, "1.4 times"), (0.3, "2 times, or more")):
         report = NoiseReport(source, true.with_strength(told))
         found = noise_choice.checked(report, frames, shifts)

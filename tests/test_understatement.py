@@ -61,7 +61,7 @@ def test_the_variance_of_blocks_is_numpys():
 # --- noise ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", [2, 8])
+@pytest.mark.parametrize("count", [4, 8])
 @pytest.mark.parametrize("told", [0.55, 0.7, 0.9])
 @pytest.mark.parametrize("level", [0.01, 0.2, 0.8])
 def test_what_is_stated_too_little_is_found(level, told, count):
@@ -69,18 +69,20 @@ def test_what_is_stated_too_little_is_found(level, told, count):
     assert shown == pytest.approx(1 / told, rel=0.03)
 
 
-@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("count", [4, 5])
 @pytest.mark.parametrize("told", [1, 1.3, 2, 4])
 def test_what_is_stated_right_or_too_much_is_left(told, count):
     assert _shown(_frames([_flat()] * count), told) <= 1.02
 
 
 def test_never_more_than_twice():
-    assert _shown(_frames([_flat()] * 3), 0.1) == 2
+    assert _shown(_frames([_flat()] * 4), 0.1) == 2
 
 
 @pytest.mark.parametrize("told", [0.7, 1])
-@pytest.mark.parametrize("gains", [(1, 2), (1, 1.4, 1.4), (1, 0.7), (1, 0.5, 2.5)])
+@pytest.mark.parametrize(
+    "gains", [(1, 2, 2, 2), (1, 1.4, 1.4, 1.4), (1, 0.7, 0.7, 0.7), (1, 0.5, 2.5, 0.5)]
+)
 def test_frames_brought_to_the_references_brightness_have_other_noise(gains, told):
     rng = np.random.default_rng(0)
     frames = [
@@ -89,7 +91,7 @@ def test_frames_brought_to_the_references_brightness_have_other_noise(gains, tol
     assert _shown(frames, told) == pytest.approx(1 / told, rel=0.03)
 
 
-@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("count", [4, 5])
 def test_a_camera_that_clips_at_black_shows_its_noise_elsewhere(count):
     """A third of the picture is black."""
     scene = _flat()
@@ -103,7 +105,7 @@ def test_so_do_frames_that_are_clipped_at_white():
     scene[:, 200:] = 1.5
     frames = [
         Frame(frame.samples.clamp_max(1) / gain, gain=gain)
-        for frame, gain in zip(_frames([scene] * 3), (1, 0.8, 0.8), strict=True)
+        for frame, gain in zip(_frames([scene] * 4), (1, 0.8, 0.8, 0.8), strict=True)
     ]
     assert _shown(frames, 0.6) > 1.3
 
@@ -114,7 +116,7 @@ def test_so_do_frames_that_are_clipped_at_white():
 @pytest.mark.parametrize("sigmas", [0.5, 1, 2, 10])
 def test_texture_a_third_of_a_cell_off_is_no_noise(sigmas):
     scene = _texture(sigmas * _sigma(0.3))
-    scenes = [scene] + [scene + (np.roll(scene, 1, 2) - scene) * part for part in (1 / 3, 0.3)]
+    scenes = [scene] + [scene + (np.roll(scene, 1, 2) - scene) * part for part in (1 / 3, 0.3, 0.4)]
     assert _shown(_frames(scenes), 1) <= 1.02
 
 
@@ -133,10 +135,10 @@ def test_the_frame_that_lies_best_counts():
 @pytest.mark.parametrize(
     ("scenes", "why"),
     [
-        ([_flat()], "a single frame: it might be grain"),
-        ([_flat(0.999)] * 3, "clipped"),
-        ([_flat(side=4)] * 3, "too small"),
-        ([_flat(side=40)] * 3, "too few blocks"),
+        ([_flat()] * 3, "it might be grain, half a cell off"),
+        ([_flat(0.999)] * 4, "clipped"),
+        ([_flat(side=4)] * 4, "too small"),
+        ([_flat(side=40)] * 4, "too few blocks"),
     ],
 )
 def test_where_nothing_is_shown_nothing_is_changed(scenes, why):
