@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,9 @@ _SHARE = 0.5
 #: network that ships sees further; what that changes is lost in the noise that is left
 #: (tests/test_denoiser.py has the bound).
 _HALO = 32
+#: What is left of noise is tried out on squares of so many cells, one in so many each way, of small
+#: pictures so many each way. Each costs twice its size of the picture: of large ones a twentieth.
+_TRIED, _TRIED_EVERY, _TRIED_LEAST = 64, 400, 3
 
 
 @dataclass(frozen=True)
@@ -37,15 +41,13 @@ class Denoised:
 
     Attributes:
         planes: `(4, height, width)` float32, linear, 1.0 = white level.
-        noise_left: the share of the reference's noise variance that is left, a
-            mean over the picture, if the noise of all samples is independent, of each other
-            and of the kernels, which it is not quite; None where no kernels tell.
+        noise_left: the share of the noise's variance that is left (`noise_left`).
         fallen_back: the share of the picture that is the reference's, where the result
             contradicted it (`guard.guarded`).
     """
 
     planes: np.ndarray
-    noise_left: float | None
+    noise_left: float
     fallen_back: float = 0.0
 
 
@@ -73,20 +75,39 @@ def denoise_frames(
         on_tile: called after each of `tile_count` tiles.
     """
     merger = Merger(network, frames, shifts, noise, strength=strength, dtype=dtype)
-    left: list[tuple[float, float, int]] = []  # variance, share of the reference, and weight
+    shares: list[tuple[float, int]] = []  # of the result, and weight
 
     def process(rows: slice, columns: slice) -> np.ndarray:
         part = merger.part(rows, columns)
-        fallen_back = 1 - float(part.share.mean())
-        left.append((merger.noise_left(part), fallen_back, part.share.numel()))
+        shares.append((float(part.share.mean()), part.share.numel()))
         return part.clean[0].cpu().numpy()
 
     out = tiles.blend(process, 4, *frames[0].size, **_cut(network, tile), on_tile=on_tile)
-    variances, shares, cells = zip(*left, strict=True)
-    variance = float(np.average(variances, weights=cells))
+    share, cells = zip(*shares, strict=True)
     return Denoised(
-        out, None if np.isnan(variance) else variance, float(np.average(shares, weights=cells))
+        out, noise_left(merger, frames[0].size), 1 - float(np.average(share, weights=cells))
     )
+
+
+def noise_left(merger: Merger, size: tuple[int, int]) -> float:
+    """Return the share of the noise's variance that is left in the picture.
+
+    A mean over squares that are spread over it, whatever the tiles are.
+
+    Args:
+        merger: of the burst.
+        size: rows and columns of the picture in cells.
+    """
+    places = itertools.product(*(_tried(length) for length in size))
+    return float(np.mean([merger.noise_left(*place) for place in places]))
+
+
+def _tried(length: int) -> list[slice]:
+    """Stretches of a side where what is left of noise is tried out."""
+    number = max(round(length / _TRIED_EVERY), min(_TRIED_LEAST, -(-length // _TRIED)))
+    side = min(_TRIED, length)
+    starts = ((length - side) * (2 * n + 1) // (2 * number) for n in range(number))
+    return [slice(start, start + side) for start in starts]
 
 
 def denoise_burst(

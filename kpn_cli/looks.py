@@ -105,7 +105,7 @@ def look_at(
         None if wide is None else turned(wide[..., y, x].unflatten(0, square_kernel), turn),
         float(part.share[(0, 0, *inside)][y, x]),
         2 * float(square.sqrt().mean()),
-        merger.noise_left(part),
+        merger.noise_left(*crop),
         turned(part.burst[(0, slice(None), slice(None), *inside)], turn),
         turned(part.clean[(0, slice(None), *inside)], turn),
         middle[::-1],

@@ -77,7 +77,6 @@ def draw_maps(
     small = tuple(-(-side // factor) for side in size)
     total = denoiser.tile_count(network, *size, tile)
     sums: np.ndarray | None = None
-    left, cells = [], []
     for number, (rows, columns) in enumerate(denoiser.tile_spans(network, *size, tile)):
         on_tile(number, total)
         part = merger.part(rows.slice, columns.slice, keep=True)
@@ -88,8 +87,6 @@ def draw_maps(
         (top, above), (first, beside) = (_pooling(span, factor) for span in (rows, columns))
         pooled = above @ layers @ beside.T
         sums[:, top : top + len(above), first : first + len(beside)] += pooled
-        left.append(merger.noise_left(part))
-        cells.append(part.share.numel())
     counts = [np.bincount(np.arange(side) // factor) for side in size]
     means = torch.from_numpy((sums / (counts[0][:, None] * counts[1])).astype(np.float32))
     means = turned(means, turn)
@@ -101,7 +98,7 @@ def draw_maps(
         sigma=np.sqrt(means[frames + 1]),
         clean=means[frames + 2 : frames + 6],
         reference=means[frames + 6 :],
-        noise_left=float(np.average(left, weights=cells)),
+        noise_left=denoiser.noise_left(merger, size),
     )
 
 

@@ -93,23 +93,6 @@ def _padded(burst: Tensor, reach: int) -> Tensor:
     return padded.unflatten(1, burst.shape[1:3])
 
 
-def merge(burst: Tensor, kernels: Tensor, mix: Tensor | None = None) -> Tensor:
-    """Return the clean planes, `(batch, planes, height, width)`.
-
-    `Y(p) = 1/N sum_i <f_i(p), V_p(X_i)>` (Mildenhall et al., "Burst Denoising
-    with Kernel Prediction Networks", CVPR 2018, equation 3). 25 taps of 8 frames reach
-    no further than that, however noisy the burst is; a kernel more than there are frames
-    is a wide one, which filters Y once more with taps `WIDE` cells apart. Last, the planes
-    take each other's detail (`mixing.mixed`).
-
-    Args:
-        burst: `(batch, count, planes, height, width)`, linear.
-        kernels: `(batch, count or count + 1, K*K, height, width)`.
-        mix: `(batch, scales * 16, height, width)`, the weights of detail; None where none is taken.
-    """
-    return _merged(burst, kernels, mix).clean
-
-
 class Restored(NamedTuple):
     """What a network makes of a burst.
 
@@ -126,7 +109,20 @@ class Restored(NamedTuple):
     kernels: Tensor | None
 
 
-def _merged(burst: Tensor, kernels: Tensor, mix: Tensor | None) -> Restored:
+def merge(burst: Tensor, kernels: Tensor, mix: Tensor | None = None) -> Restored:
+    """Return the clean planes of a burst, with what they were made of.
+
+    `Y(p) = 1/N sum_i <f_i(p), V_p(X_i)>` (Mildenhall et al., "Burst Denoising
+    with Kernel Prediction Networks", CVPR 2018, equation 3). 25 taps of 8 frames reach
+    no further than that, however noisy the burst is; a kernel more than there are frames
+    is a wide one, which filters Y once more with taps `WIDE` cells apart. Last, the planes
+    take each other's detail (`mixing.mixed`).
+
+    Args:
+        burst: `(batch, count, planes, height, width)`, linear.
+        kernels: `(batch, count or count + 1, K*K, height, width)`.
+        mix: `(batch, scales * 16, height, width)`, the weights of detail; None where none is taken.
+    """
     count = burst.shape[1]
     per_frame = filter_frames(burst, kernels[:, :count])
     clean = per_frame.mean(1)
@@ -148,7 +144,7 @@ def restore(network: nn.Module, burst: Tensor, shot: Tensor, read: Tensor) -> Re
     written = network(burst, shot, read)
     if isinstance(written, Tensor):
         return Restored(written, None, None)
-    return _merged(burst, *written)
+    return merge(burst, *written)
 
 
 class Merged(NamedTuple):
@@ -224,17 +220,6 @@ def widely(network: KPN, picture: Tensor, x: Tensor, weights: Tensor) -> tuple[T
         # The other taps of kernels of 5 are too far away to have a part of that sample.
         centre[:, band] = kernels[:, 0, middle]
     return done, centre
-
-
-def widely_under(picture: Tensor, kernels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what `widely` does, under kernels that are at hand.
-
-    Args:
-        picture: as of `widely`.
-        kernels: of a burst, the wide ones last.
-    """
-    wide = kernels[:, -1:]
-    return filter_frames(picture[:, None], wide, WIDE)[:, 0], wide[:, 0, wide.shape[2] // 2]
 
 
 def _filtered(

@@ -5,26 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from . import mixing
 from .device import autocast
 from .frame import Frame, coefficients
 from .greens import balanced
 from .guard import guarded
 from .lineup import aligned_part
-from .merge import Merged, merge, restore_in_bands, widely, widely_under
-from .network import KPN, Written
+from .merge import Merged, restore_in_bands, widely
+from .network import KPN
 from .noise import NoiseModel
-from .strength import Widely, share_of_told, strengthened
+from .strength import share_of_told, strengthened
 from .understatement import understatement
 
-#: The noise that is left is told from the middle of each part, so much of its sides (the
-#: reciprocal).
-_TRIED = 4
+#: What is left of noise is tried out with so many sigmas more of it: beyond a quarter the result
+#: takes it for something else, and a tenth is still far more than the rounding of bf16.
+_NUDGE = 0.1
+#: So much at the border of what is tried doesn't count (the reciprocal of a share).
+_BORDER = 8
 
 
 def groups(count: int, most: int) -> list[list[int]]:
@@ -47,10 +47,6 @@ class Part:
         clean: `(1, 4, rows, columns)`.
         share: `(1, 1, rows, columns)` of what the network made in `clean`; the rest is the
             reference (`guard.guarded`).
-        own: `(1, rows, columns)`, the weight of the reference's own sample in what the
-            network made.
-        left: share of noise of variance 1 that the kernels leave in the middle; NaN where no
-            kernels tell.
         seen: what the kernels of each group of frames are written from (`KPN.seen`), if it
             was to be kept.
     """
@@ -58,21 +54,7 @@ class Part:
     burst: Tensor
     clean: Tensor
     share: Tensor
-    own: Tensor
-    left: float
     seen: list[tuple[Tensor, Tensor]]
-
-
-class _Middle(NamedTuple):
-    """What the network writes in the middle of a part, to try out what noise it leaves.
-
-    Attributes:
-        written: as the noise is told; beyond strength 1, as it is and as it is told.
-        share: how far the latter counts (`strength.share_of_told`); None up to strength 1.
-    """
-
-    written: list[Written]
-    share: Tensor | None = None
 
 
 class Merger:
@@ -116,78 +98,76 @@ class Merger:
         """
         burst = aligned_part(self._frames, self._shifts, rows, columns)[None]
         with torch.inference_mode(), autocast(self._device, self._dtype):
-            seen, parts, middles = [], [], []
-            for members in self.groups:
-                frames = burst[:, members]
-                if self._network.config.output == "pixels":
-                    parts.append(self._pixels(frames))
-                    continue
-                merged, of_group, middle = self._merged(frames)
-                parts.append(merged)
-                middles.append(middle)
-                if keep:
-                    seen.append(of_group)
-            clean, own = (torch.stack(values).mean(0) for values in zip(*parts, strict=True))
-            clean = balanced(clean, burst[:, 0], own, *self.told)
-            clean, share = guarded(clean, burst[:, 0], own, *self._allowed, burst[:, 1:])
-            left = self._noise_left(middles, burst.shape[1]) if middles else float("nan")
-        return Part(burst, clean, share, own, left, seen)
+            return self._part(burst, keep)
 
-    def _merged(self, burst: Tensor) -> tuple[Merged, tuple[Tensor, Tensor], _Middle]:
+    def _part(self, burst: Tensor, keep: bool) -> Part:
+        seen, parts = [], []
+        for members in self.groups:
+            frames = burst[:, members]
+            if self._network.config.output == "pixels":
+                parts.append(self._pixels(frames))
+                continue
+            merged, of_group = self._merged(frames)
+            parts.append(merged)
+            if keep:
+                seen.append(of_group)
+        clean, own = (torch.stack(values).mean(0) for values in zip(*parts, strict=True))
+        clean = balanced(clean, burst[:, 0], own, *self.told)
+        clean, share = guarded(clean, burst[:, 0], own, *self._allowed, burst[:, 1:])
+        return Part(burst, clean, share, seen)
+
+    def noise_left(self, rows: slice, columns: slice) -> float:
+        """Return the share of the noise's variance that is left in a part of the picture.
+
+        Tried out: a little more noise is added to the frames, and what becomes of it is left. So
+        the kernels may follow the noise, as they do: taken for fixed they leave less.
+
+        Args:
+            rows, columns: of the part, in cells.
+        """
+        burst = aligned_part(self._frames, self._shifts, rows, columns)[None]
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn(burst.shape, generator=generator).to(burst)
+        with torch.inference_mode(), autocast(self._device, self._dtype):
+            clean = self._part(burst, keep=False).clean
+            sigma = self._variance(clean).sqrt_().mul_(_NUDGE)
+            nudged = self._part(burst.addcmul(noise, sigma[:, None]), keep=False).clean
+        inner = (slice(side // _BORDER, side - side // _BORDER) for side in clean.shape[-2:])
+        return float(((nudged - clean) / sigma)[(..., *inner)].square().mean())
+
+    def _variance(self, clean: Tensor) -> Tensor:
+        """Variance of the noise, as it is, in the reference of clean planes."""
+        shot, read = (value[:, :, None, None] for value in self._true)
+        return (shot * clean.clamp_min(0) + read).clamp_min_(1e-10)
+
+    def _merged(self, burst: Tensor) -> tuple[Merged, tuple[Tensor, Tensor]]:
         """Merge a group's frames.
 
         Returns:
-            The result, what the kernels are written from as the noise is told, and what is
-            written in the middle.
+            The result, and what the kernels are written from as the noise is told.
         """
         if self._strength <= 1:
-            merged, written, seen = self._under(burst, self.told)
-            return merged, seen, _Middle([written])
-        plain, before = self._under(burst, self._true)[:2]
-        told, after, seen = self._under(burst, self.told)
-        shot, read = (value[:, :, None, None] for value in self._true)
-        variance = (shot * plain.clean.clamp_min(0) + read).clamp_min_(1e-10)
+            return self._under(burst, self.told)
+        plain, _ = self._under(burst, self._true)
+        told, seen = self._under(burst, self.told)
+        variance = self._variance(plain.clean)
         share = share_of_told(plain.clean, told.clean, variance)
-        filtered = partial(widely, self._network, x=seen[0], weights=seen[1])
-        merged = self._strengthened(plain, told, share, variance.sqrt_(), filtered)
-        return merged, seen, _Middle([before, after], _middle(share))
+        filtered = None
+        if self._network.config.wide:
+            filtered = partial(widely, self._network, x=seen[0], weights=seen[1])
+        merged = strengthened(plain, told, share, variance.sqrt_(), self._strength, filtered)
+        return merged, seen
 
     def _under(
         self, burst: Tensor, noise: tuple[Tensor, Tensor]
-    ) -> tuple[Merged, Written, tuple[Tensor, Tensor]]:
+    ) -> tuple[Merged, tuple[Tensor, Tensor]]:
         """Merge frames under the kernels of some noise, true or not."""
         seen = self._network.seen(burst, *noise)
-        x, weights = (_middle(part) for part in seen)
-        written = Written(self._network.kernels(x, weights), self._network.mixing(x))
-        return restore_in_bands(self._network, burst, *seen), written, seen
-
-    def _strengthened(
-        self, plain: Merged, told: Merged, share: Tensor, sigma: Tensor, filtered: Widely
-    ) -> Merged:
-        wide = filtered if self._network.config.wide else None
-        return strengthened(plain, told, share, sigma, self._strength, wide)
-
-    def _noise_left(self, middles: Sequence[_Middle], count: int) -> float:
-        """Variance that the groups' kernels leave, in the mean, of noise of variance 1.
-
-        Tried out: kernels that follow on each other have no short formula.
-        """
-        generator = torch.Generator().manual_seed(0)
-        kernels = middles[0].written[0].kernels
-        noise = torch.randn(1, count, mixing.PLANES, *kernels.shape[-2:], generator=generator)
-        noise = noise.to(kernels)
-        left = []
-        for middle, members in zip(middles, self.groups, strict=True):
-            merged = [_without_own(merge(noise[:, members], *some)) for some in middle.written]
-            if middle.share is not None:
-                filtered = partial(widely_under, kernels=middle.written[-1].kernels)
-                one = noise.new_ones(())
-                merged = [self._strengthened(*merged, middle.share, one, filtered)]
-            left.append(merged[0].clean)
-        return float(torch.stack(left).mean(0).square().mean())
+        return restore_in_bands(self._network, burst, *seen), seen
 
     def _pixels(self, burst: Tensor) -> Merged:
-        return _without_own(self._network(burst, *self.told))
+        clean = self._network(burst, *self.told)
+        return Merged(clean, torch.zeros_like(clean[:, 0]))
 
     def kernels(
         self, part: Part, rows: slice = slice(None), columns: slice = slice(None)
@@ -206,26 +186,3 @@ class Merger:
                 self._network.kernels(x[..., rows, columns], weights[..., rows, columns])
                 for x, weights in part.seen
             ]
-
-    @staticmethod
-    def noise_left(part: Part) -> float:
-        """Share of the reference's noise variance that is left; NaN where no kernels tell.
-
-        The guard's mix s Y + (1 - s) X_0 has the variance s^2 L + 2 s (1 - s) a + (1 - s)^2: the
-        result has a part a of the reference's own noise.
-        """
-        share, own = part.share[:, 0], part.own
-        rest = (1 - share) * (2 * share * own + 1 - share)
-        return float(share.square().mean()) * part.left + float(rest.mean())
-
-
-def _middle(part: Tensor) -> Tensor:
-    rows, columns = (
-        slice(side // 2 - side // (2 * _TRIED), side // 2 + side // (2 * _TRIED) + 1)
-        for side in part.shape[-2:]
-    )
-    return part[..., rows, columns]
-
-
-def _without_own(clean: Tensor) -> Merged:
-    return Merged(clean, torch.zeros_like(clean[:, 0]))

@@ -202,14 +202,13 @@ def write(
     """
     modified, tree = now(), read_tree(info.path, is_kept_whole)
     if "dng" in outputs:
-        share = done.noise_left
         dng_result.write_result(
             outputs["dng"],
             info,
             tree,
             done.planes,
             develop.preview(info, done.planes),
-            noise=None if share is None else noise.with_strength(share**0.5),
+            noise=noise.with_strength(done.noise_left**0.5),
             compression=compression,
             modified=modified,
             mark=mark,

@@ -68,7 +68,7 @@ def test_a_constant_picture_stays_constant(tiny_network, count, dtype):
     levels = torch.tensor([0.1, 0.5, 0.4, 0.2])
     burst = levels[:, None, None].expand(1, count, 4, 11, 13).contiguous()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype != torch.float32):
-        clean = merge(burst, *tiny_network(burst, SHOT, READ))
+        clean = merge(burst, *tiny_network(burst, SHOT, READ)).clean
     torch.testing.assert_close(clean, burst[:, 0], rtol=1e-5, atol=1e-6)
 
 
@@ -80,7 +80,7 @@ def test_a_new_network_averages_the_frames_that_agree(tiny_config):
     burst = burst_of(8)
     burst[:, 5] += 1  # one frame of something else
     with torch.no_grad():
-        clean = merge(burst, *KPN(tiny_config)(burst, SHOT, READ))
+        clean = merge(burst, *KPN(tiny_config)(burst, SHOT, READ)).clean
     _, weights = features.prepare(burst, SHOT, READ, 8)
     expected = (weights[:, :, None] * burst).sum(1) / weights.sum(1, keepdim=True)
     torch.testing.assert_close(clean, expected, atol=0.01, rtol=0)
@@ -153,7 +153,7 @@ def test_the_order_of_memory_does_not_matter(tiny_network):
 
 def test_gradients_reach_every_parameter(tiny_network):
     burst = burst_of(8)
-    merge(burst, *tiny_network(burst, SHOT, READ)).square().mean().backward()
+    merge(burst, *tiny_network(burst, SHOT, READ)).clean.square().mean().backward()
     for name, parameter in tiny_network.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
@@ -177,7 +177,7 @@ def test_the_gradient_of_the_merged_picture_agrees_with_finite_differences(tiny_
     towards = torch.randn(1, 4, 12, 14)
 
     def value():
-        return (merge(burst, *tiny_network(burst, SHOT, READ)) * towards).sum()
+        return (merge(burst, *tiny_network(burst, SHOT, READ)).clean * towards).sum()
 
     value().backward()
     weight = tiny_network.head_weight

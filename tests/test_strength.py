@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kpn_cli import merge as merging
-from kpn_cli.merge import Merged, merge, restore_in_bands, widely, widely_under
+from kpn_cli.merge import WIDE, Merged, filter_frames, merge, restore_in_bands, widely
 from kpn_cli.network import KPN, KPNConfig
 from kpn_cli.strength import share_of_told, smoothed, strengthened
 
@@ -22,6 +22,12 @@ def noise_like(shape: tuple[int, ...], sigma: float, seed: int = 0) -> torch.Ten
 
 
 # --- once more --------------------------------------------------------------
+
+
+def widely_under(picture: torch.Tensor, kernels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """What `widely` does, under kernels that are at hand, the wide ones last."""
+    wide = kernels[:, -1:]
+    return filter_frames(picture[:, None], wide, WIDE)[:, 0], wide[:, 0, wide.shape[2] // 2]
 
 
 def test_passes_under_made_kernels_are_those_under_kept_ones(monkeypatch):
@@ -44,7 +50,7 @@ def test_passes_under_made_kernels_are_those_under_kept_ones(monkeypatch):
         free = smoothed(merged, torch.tensor(1e6), 1.7, made)
         brighter = burst.clone()
         brighter[0, 0, :, 5, 6] += 1
-        brighter = merged_of(merge(brighter, kernels))
+        brighter = merged_of(merge(brighter, kernels).clean)
         risen = smoothed(brighter, torch.tensor(1e6), 1.7, kept).clean - free.clean
     assert (again.clean - merged.clean).abs().max() > 0.001
     # A pass moves a sample away and its neighbours bring a little of it back.
