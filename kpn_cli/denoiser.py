@@ -13,7 +13,7 @@ from torch import Tensor
 from . import tiles
 from .frame import Frame
 from .lineup import LineUp, line_up
-from .merger import Merger
+from .merger import Merger, share_left
 from .network import KPN
 from .noise import NoiseModel
 
@@ -30,9 +30,12 @@ _SHARE = 0.5
 #: network that ships sees further; what that changes is lost in the noise that is left
 #: (tests/test_denoiser.py has the bound).
 _HALO = 32
-#: What is left of noise is tried out on squares of so many cells, one in so many each way, of small
-#: pictures so many each way. Each costs twice its size of the picture: of large ones a twentieth.
-_TRIED, _TRIED_EVERY, _TRIED_LEAST = 64, 400, 3
+#: What is left of noise is tried out on squares of so many cells, one in so many each way, of
+#: small pictures up to so many. Each costs what twice its size of the picture does: together, of
+#: large ones, a sixteenth.
+_TRIED, _TRIED_EVERY, _TRIED_LEAST = 96, 512, 3
+#: Cells at their borders that don't count, for want of their surroundings.
+_UNSEEN = 16
 
 
 @dataclass(frozen=True)
@@ -41,13 +44,14 @@ class Denoised:
 
     Attributes:
         planes: `(4, height, width)` float32, linear, 1.0 = white level.
-        noise_left: the share of the noise's variance that is left (`noise_left`).
+        noise_left: the share of the noise's variance that is left in the picture; None where
+            it wasn't asked for.
         fallen_back: the share of the picture that is the reference's, where the result
             contradicted it (`guard.guarded`).
     """
 
     planes: np.ndarray
-    noise_left: float
+    noise_left: float | None
     fallen_back: float = 0.0
 
 
@@ -60,6 +64,7 @@ def denoise_frames(
     strength: float = 1.0,
     dtype: torch.dtype = torch.float32,
     tile: int = DEFAULT_TILE,
+    tell_noise: bool = True,
     on_tile: Callable[[], None] = lambda: None,
 ) -> Denoised:
     """Merge frames into clean planes, the first being the reference.
@@ -72,6 +77,8 @@ def denoise_frames(
         strength: multiplies the sigma that the network is told; beyond 1, more is smoothed.
         dtype: of the convolutions.
         tile: side of a tile in sensor pixels; memory grows with its square.
+        tell_noise: whether to try out what is left of it, which of small pictures takes longer
+            than to merge them.
         on_tile: called after each of `tile_count` tiles.
     """
     merger = Merger(network, frames, shifts, noise, strength=strength, dtype=dtype)
@@ -84,30 +91,39 @@ def denoise_frames(
 
     out = tiles.blend(process, 4, *frames[0].size, **_cut(network, tile), on_tile=on_tile)
     share, cells = zip(*shares, strict=True)
-    return Denoised(
-        out, noise_left(merger, frames[0].size), 1 - float(np.average(share, weights=cells))
-    )
+    left = noise_left(merger, frames[0].size) if tell_noise else None
+    return Denoised(out, left, 1 - float(np.average(share, weights=cells)))
 
 
 def noise_left(merger: Merger, size: tuple[int, int]) -> float:
     """Return the share of the noise's variance that is left in the picture.
 
-    A mean over squares that are spread over it, whatever the tiles are.
+    Tried out on squares that are spread over it, whatever the tiles are.
 
     Args:
         merger: of the burst.
         size: rows and columns of the picture in cells.
     """
-    places = itertools.product(*(_tried(length) for length in size))
-    return float(np.mean([merger.noise_left(*place) for place in places]))
+    generator = torch.Generator().manual_seed(0)
+    tried = []
+    for places in itertools.product(*(_stretches(length) for length in size)):
+        inner = (_inner(place, length) for place, length in zip(places, size, strict=True))
+        tried.append(merger.tried(merger.part(*places), *inner, generator))
+    return share_left(tried)
 
 
-def _tried(length: int) -> list[slice]:
-    """Stretches of a side where what is left of noise is tried out."""
-    number = max(round(length / _TRIED_EVERY), min(_TRIED_LEAST, -(-length // _TRIED)))
+def _stretches(length: int) -> list[slice]:
+    """Parts of a side where it is tried out what is left of noise; none overlap."""
+    number = max(round(length / _TRIED_EVERY), min(_TRIED_LEAST, length // _TRIED), 1)
     side = min(_TRIED, length)
-    starts = ((length - side) * (2 * n + 1) // (2 * number) for n in range(number))
+    starts = ((length * (2 * n + 1) // number - side) // 2 for n in range(number))
     return [slice(start, start + side) for start in starts]
+
+
+def _inner(place: slice, length: int) -> slice:
+    """A stretch without what lacks its surroundings."""
+    end = place.stop - place.start - min(_UNSEEN, length - place.stop)
+    return slice(min(_UNSEEN, place.start), end)
 
 
 def denoise_burst(
@@ -117,11 +133,18 @@ def denoise_burst(
     *,
     strength: float = 1.0,
     dtype: torch.dtype = torch.float32,
+    tell_noise: bool = True,
 ) -> tuple[Denoised, LineUp]:
     """Line up frames, the reference first, and denoise them."""
     found = line_up(frames, noise).best(network.config.frames)
     done = denoise_frames(
-        network, found.frames, found.shifts, noise, strength=strength, dtype=dtype
+        network,
+        found.frames,
+        found.shifts,
+        noise,
+        strength=strength,
+        dtype=dtype,
+        tell_noise=tell_noise,
     )
     return done, found
 

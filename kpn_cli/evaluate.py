@@ -134,7 +134,9 @@ def _methods(
     few = frames if network.config.frames > 1 else frames[:1]
     found = lineup.line_up(few, test.noise).best(network.config.frames)
     told = test.noise.with_strength(noise_scale)
-    done = denoiser.denoise_frames(network, found.frames, found.shifts, told, dtype=dtype)
+    done = denoiser.denoise_frames(
+        network, found.frames, found.shifts, told, dtype=dtype, tell_noise=False
+    )
     yield "kpn", done.planes
     if "reference" in baselines:
         yield "reference", test.burst[0]

@@ -30,7 +30,7 @@ _FAR = 36.0
 _LEAST = 1e-10  # of the variance: the rounding of 14 bits has 3e-10
 _LEAST_NEWS = 0.01  # share of the result that is not the reference's own sample
 #: From here on a sample is clipped.
-_CLIPPED = 0.999
+CLIPPED = 0.999
 #: Result and reference agree where both are clipped, which says nothing of the samples beside
 #: them. Fewer cells than one that do say something are no reason for doubt.
 _LEAST_TOLD = 1 / _SIDE**2
@@ -70,7 +70,7 @@ def guarded(
     variance = (shot[:, :, None, None] * signal + read[:, :, None, None]).clamp_min(_LEAST)
     news = (1 - own[:, None]).clamp(_LEAST_NEWS, 1)
     squares = (clean - reference).square() / (variance * news)
-    telling = (reference < _CLIPPED) | (clean < 1 - _MOST**0.5 * variance.sqrt())
+    telling = (reference < CLIPPED) | (clean < 1 - _MOST**0.5 * variance.sqrt())
     squares *= telling
     told = box(telling.float().mean(1, keepdim=True), _SIDE).clamp_min(_LEAST_TOLD)
     whole = box(squares.mean(1, keepdim=True), _SIDE) / told

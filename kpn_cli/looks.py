@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .maps import check_finite, frame_shares, turned
 from .merge import WIDE
-from .merger import Merger
+from .merger import Merger, share_left
 from .network import KPN
 from .orientation import upright_place
 
@@ -36,7 +36,7 @@ class Look:
         share: of what the kernels made in the result here; the rest is the reference's.
         radius: root mean square distance of the taps from their cell over the crop, weighted
             with their absolute values, in sensor pixels.
-        noise_left: share of the noise variance that is left around the place.
+        noise_left: share of the noise's variance that is left around the place.
         frames: `(frames, 4, rows, columns)`, linear: the aligned frames around the place.
         clean: `(4, rows, columns)`, the result there.
         middle: row and column of the place in these.
@@ -105,7 +105,7 @@ def look_at(
         None if wide is None else turned(wide[..., y, x].unflatten(0, square_kernel), turn),
         float(part.share[(0, 0, *inside)][y, x]),
         2 * float(square.sqrt().mean()),
-        merger.noise_left(*crop),
+        share_left([merger.tried(part, *inside, torch.Generator().manual_seed(0))]),
         turned(part.burst[(0, slice(None), slice(None), *inside)], turn),
         turned(part.clean[(0, slice(None), *inside)], turn),
         middle[::-1],

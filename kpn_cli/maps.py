@@ -35,7 +35,7 @@ class Maps:
         sigma: `(rows, columns)`, noise of the reference as the network is told it, linear, the
             root mean square of the four planes.
         clean, reference: `(4, rows, columns)`, the result and the reference, linear.
-        noise_left: share of the reference's noise variance that is left in the result.
+        noise_left: share of the noise's variance that is left in the picture.
     """
 
     cells: int

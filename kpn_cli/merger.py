@@ -12,7 +12,7 @@ from torch import Tensor
 from .device import autocast
 from .frame import Frame, coefficients
 from .greens import balanced
-from .guard import guarded
+from .guard import CLIPPED, guarded
 from .lineup import aligned_part
 from .merge import Merged, restore_in_bands, widely
 from .network import KPN
@@ -23,8 +23,9 @@ from .understatement import understatement
 #: What is left of noise is tried out with so many sigmas more of it: beyond a quarter the result
 #: takes it for something else, and a tenth is still far more than the rounding of bf16.
 _NUDGE = 0.1
-#: So much at the border of what is tried doesn't count (the reciprocal of a share).
-_BORDER = 8
+#: Where so little tips a decision, of the guard's, what follows is no measure: of a sample so many
+#: squares count at the most, six nudges.
+_MOST = 36.0
 
 
 def groups(count: int, most: int) -> list[list[int]]:
@@ -55,6 +56,17 @@ class Part:
     clean: Tensor
     share: Tensor
     seen: list[tuple[Tensor, Tensor]]
+
+
+def share_left(tried: Sequence[Tensor]) -> float:
+    """Return the share of the noise's variance that is left, 0 to 1.
+
+    Args:
+        tried: what `Merger.tried` has returned, here and there. Where all samples are clipped, it
+            says nothing, and the noise counts as left.
+    """
+    squares = torch.cat([some.flatten().cpu() for some in tried])
+    return min(float(squares.clamp_max(_MOST).mean()), 1.0) if len(squares) else 1.0
 
 
 class Merger:
@@ -116,24 +128,29 @@ class Merger:
         clean, share = guarded(clean, burst[:, 0], own, *self._allowed, burst[:, 1:])
         return Part(burst, clean, share, seen)
 
-    def noise_left(self, rows: slice, columns: slice) -> float:
-        """Return the share of the noise's variance that is left in a part of the picture.
+    def tried(self, part: Part, rows: slice, columns: slice, generator: torch.Generator) -> Tensor:
+        """Try out what is left of noise: of a little more of it, added to all frames.
 
-        Tried out: a little more noise is added to the frames, and what becomes of it is left. So
-        the kernels may follow the noise, as they do: taken for fixed they leave less.
+        Thus the kernels may follow the noise, as they do; taken for fixed they leave less.
 
         Args:
-            rows, columns: of the part, in cells.
+            part: of the picture, as it was merged.
+            rows, columns: cells of the part that are asked for; those at its border lack what
+                is beyond.
+            generator: of the noise, on the CPU.
+
+        Returns:
+            For each sample the square of its change, over the variance of what was added; for
+            `share_left`. None for clipped ones, which have no noise.
         """
-        burst = aligned_part(self._frames, self._shifts, rows, columns)[None]
-        generator = torch.Generator().manual_seed(0)
-        noise = torch.randn(burst.shape, generator=generator).to(burst)
+        noise = torch.randn(part.burst.shape, generator=generator).to(part.burst)
         with torch.inference_mode(), autocast(self._device, self._dtype):
-            clean = self._part(burst, keep=False).clean
-            sigma = self._variance(clean).sqrt_().mul_(_NUDGE)
-            nudged = self._part(burst.addcmul(noise, sigma[:, None]), keep=False).clean
-        inner = (slice(side // _BORDER, side - side // _BORDER) for side in clean.shape[-2:])
-        return float(((nudged - clean) / sigma)[(..., *inner)].square().mean())
+            sigma = self._variance(part.clean).sqrt_().mul_(_NUDGE)
+            unclipped = part.burst < CLIPPED
+            nudged = part.burst.addcmul(noise.mul_(unclipped), sigma[:, None])
+            clean = self._part(nudged, keep=False).clean
+            squares = ((clean - part.clean) / sigma).square_()
+            return squares[..., rows, columns][unclipped[:, 0, :, rows, columns]]
 
     def _variance(self, clean: Tensor) -> Tensor:
         """Variance of the noise, as it is, in the reference of clean planes."""

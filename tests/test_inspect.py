@@ -173,6 +173,8 @@ def test_told_more_noise_kernels_widen_and_less_noise_is_left(tmp_path):
     radius, left = ([getattr(look, name) for look in looks] for name in ("radius", "noise_left"))
     assert radius == sorted(radius) and radius[-1] > 2 * radius[0]
     assert left == sorted(left, reverse=True) and left[-1] < 0.5 * left[0]
+    # The same texture is all over the picture.
+    assert left[2] == pytest.approx(found.maps.noise_left, rel=0.3)
     # Scale 1 is what denoising does.
     np.testing.assert_array_equal(looks[2].kernels, found.looks[place].kernels)
 
