@@ -23,7 +23,7 @@ VARIANTS = {
     "direct": "no kernels: the robust mean of the frames and what the network adds; not annealed",
     "single": "the reference frame alone",
     "noanneal": "without the per-frame terms",
-    "blind": "told gain 1's noise, whatever it is",
+    "blind": "noise unknown: kernels start from the plain mean of the aligned frames",
 }
 BASELINES = {
     "reference": "the noisy reference frame",

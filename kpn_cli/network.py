@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from . import features, mixing
 from .errors import KpnError
 
-#: What a blind network is told, whatever the noise: the paper's gain 1 (S, O).
+#: By what a blind network's channels are scaled, whatever the noise: the paper's gain 1 (S, O).
 _BLIND = (2.7e-3, 4.7e-5)
 #: Cells that are prepared together.
 _CELLS = 2**16
@@ -37,8 +37,8 @@ class KPNConfig:
             (`merge.merge`): what noisy bursts need.
         scales: at how many scales the merged planes take each other's detail
             (`mixing.mixed`); 0 for kernels alone.
-        blind: the network, its robust weights included, is told gain 1's noise whatever the
-            burst's is: another ablation.
+        blind: nothing in the network knows the noise: it is shown the burst as if the noise were
+            gain 1's, and its kernels start from the plain mean of the frames: another ablation.
     """
 
     frames: int = 8
@@ -157,11 +157,13 @@ class KPN(nn.Module):
 
         Returns:
             `(batch, config.head, height, width)` and the frames' robust weights,
-            `(batch, count, height, width)`.
+            `(batch, count, height, width)`; of a blind network, ones.
         """
         shot, read = self._told(shot, read)
         height, width = burst.shape[-2:]
         shown, weights = self._shown(burst, shot, read)
+        if self.config.blind:  # with gain 1's, frames that are noisier would count for nothing
+            weights = torch.ones_like(weights)
         return self._unet(shown)[..., :height, :width], weights
 
     def _told(self, shot: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:

@@ -240,6 +240,19 @@ def test_a_blind_network_sees_no_noise_whatever_it_writes(output):
     torch.testing.assert_close(quiet, noisy, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("output", ["kernels", "pixels"])
+def test_a_blind_network_starts_from_the_plain_mean_however_frames_differ(output):
+    config = KPNConfig(
+        frames=3, widths=(8,), head=8, output=output, wide=False, scales=0, blind=True
+    )
+    network = KPN(config).eval()
+    with torch.no_grad():
+        network.head_weight.zero_()
+        burst = torch.rand(1, 3, 4, 8, 8)
+        clean = restore(network, burst, SHOT, READ).clean
+    torch.testing.assert_close(clean, burst.mean(1))
+
+
 @pytest.mark.parametrize("rows", [1, 3, 100])
 def test_what_the_network_is_shown_is_the_same_in_bands(monkeypatch, tiny_network, rows):
     """So `features.REACH` is as far as `prepare` looks."""
