@@ -350,8 +350,8 @@ def show_plan(plan: Plan) -> None:
             str(job.folder),
         )
         table.add_row(*(Text(_one_line(cell)) for cell in cells))
-    # For other programs a line each, however long.
-    (_out if _out.is_terminal else Console(width=10_000)).print(table)
+    if plan.jobs:  # for other programs a line each, however long
+        (_out if _out.is_terminal else Console(width=10_000)).print(table)
     for failure in plan.failures:
         complain(f"kpn: {failure.with_path()}")
 

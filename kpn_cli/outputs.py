@@ -200,7 +200,9 @@ def write(
     Raises:
         KpnError: if the disk refuses one, or the reference can't be read any more.
     """
-    modified, tree = now(), read_tree(info.path, is_kept_whole)
+    # Where nothing says when a photo was taken, its time of modification would pass for that.
+    modified = now() if info.captured is not None else None
+    tree = read_tree(info.path, is_kept_whole)
     if "dng" in outputs:
         dng_result.write_result(
             outputs["dng"],

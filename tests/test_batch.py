@@ -16,6 +16,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import exifread
 import numpy as np
 import pytest
 import torch
@@ -97,6 +98,23 @@ def test_bursts_below_a_folder_keep_their_sub_folders(tmp_path, weights):
         "100CANON",
         "101CANON/deep",
     ]
+
+
+def test_a_dry_run_without_bursts_shows_but_what_is_wrong(tmp_path):
+    result = kpn("denoise", tmp_path, "--dry-run")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"{tmp_path}: no raw files below this folder" in result.stderr
+
+
+def test_the_result_of_a_photo_without_a_time_does_not_pretend_to_one(tmp_path):
+    write_frame(tmp_path / "a.dng", 0, captured=None)
+    document = denoised(tmp_path / "a.dng", "-o", tmp_path / "out", "--format", "dng,srgb")
+    (result,) = document["bursts"]
+    for path in result["outputs"].values():
+        with open(path, "rb") as file:
+            times = {tag for tag in exifread.process_file(file) if "DateTime" in tag}
+        assert not times
+    assert read_capture(Path(result["outputs"]["dng"])).captured is None
 
 
 def test_a_dry_run_shows_what_would_be_done_and_does_nothing(tmp_path):
