@@ -107,7 +107,10 @@ def find_below(paths: Sequence[Path]) -> tuple[list[Found], dict[Path, KpnError]
                     for file in _raws_in(folder, errors)
                 ]
                 if not inside and len(errors) == before:
-                    raise KpnError(f"{path}: no raw files below this folder; give another")
+                    raise KpnError(
+                        f"{path}: no raw files below this folder (results of kpn are none); give "
+                        "another"
+                    )
             else:
                 path.stat()
                 inside = [Found(path, Path(), True)]

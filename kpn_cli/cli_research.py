@@ -78,7 +78,8 @@ def synth(
         )
     with console.bar("writing", config.parts) as move:
         dataset.write_dataset(usable, output, config, workers=workers, on_part=lambda path: move())
-    console.note(f"{config.count} bursts are in {output}")
+    is_in = "burst is" if config.count == 1 else "bursts are"
+    console.note(f"{config.count} {is_in} in {output}")
     console.print_path(output)
 
 

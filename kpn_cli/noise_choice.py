@@ -133,7 +133,7 @@ def checked(report: NoiseReport, frames: Sequence[Frame], shifts: Sequence[Tenso
     shown = f"{ratio:.2g} times" if ratio < MOST else f"{MOST:.2g} times, or more,"
     return replace(
         report,
-        warning=f"the frames show {shown} the sigma it states, and will keep noise; "
+        warning=f"the frames show {shown} the sigma that is stated, and the result may keep noise; "
         "kpn calibrate measures yours",
     )
 
@@ -184,5 +184,6 @@ def _disagreement(stated: NoiseModel, measured: NoiseModel | None) -> str:
     for signal, where in ((0.18, "middle grey"), (0.005, "deep shadow")):
         ratio = noise_estimate.sigma_ratio(measured, stated, signal)
         if not 1 / _DISAGREEMENT <= ratio <= _DISAGREEMENT:
-            return f"the frames show {ratio:.2g} times the sigma it states in {where}; see --noise"
+            shown = f"{ratio:.2g} times the sigma that is stated"
+            return f"the frames show {shown} in {where}; see --noise"
     return ""

@@ -77,7 +77,7 @@ def _unknown(result: Result) -> str:
 def _summary(result: Result) -> str:
     parts = [count(len(result.frames), "frame")]
     if result.noise_left is not None:
-        parts.append(f"{result.noise_left**0.5:.0%} of the noise left")
+        parts.append(f"{result.noise_left**0.5:.0%} of &#963; left")
     if result.seconds:
         parts.append(duration(result.seconds))
     return f'<p class="sub">{" &#183; ".join(parts)}</p>'
@@ -212,13 +212,13 @@ def _coefficients(noise: NoiseReport) -> Iterable[tuple[str, str]]:
 
 
 def _noise_left(share: float) -> str:
-    """A share of the variance, as one of sigma, in stops, and as the mean of so many frames."""
+    """A share of the variance, as one of sigma, and in stops."""
     sigma = share**0.5
     if sigma > 0.995:
         return "all of it"
     if sigma < 0.005:
         return "less than 1&#8239;% of &#963;"
-    return f"{sigma:.0%} of &#963;, {-log2(sigma):.1f} stops less: a mean of {1 / share:.0f} frames"
+    return f"{sigma:.0%} of &#963;, {-log2(sigma):.1f} stops less"
 
 
 def _time(result: Result) -> str:
