@@ -23,7 +23,7 @@ VARIANTS = {
     "direct": "no kernels: the robust mean of the frames and what the network adds; not annealed",
     "single": "the reference frame alone",
     "noanneal": "without the per-frame terms",
-    "blind": "noise unknown: kernels start from the plain mean of the aligned frames",
+    "blind": "not told the noise: shown frames as at gain 1, kernels start from the plain mean",
 }
 BASELINES = {
     "reference": "the noisy reference frame",
@@ -111,9 +111,10 @@ def _markdown(rows: Rows, lines: list[str], patches: int) -> str:
         "",
         f"Each network: {patches:,} patches, the same seed, data and options but for what its",
         f"name says. Protocol {protocol.NAME}; at gain 16 shot noise is half as strong again as",
-        "any that was trained on. Whatever the network is told, aligner and guard know the true",
-        "noise. Written by `benchmarks/paper_table.py`; what follows from it for the paper's",
-        "claims is in [research.md](research.md#the-papers-claims).",
+        "any that was trained on. Whatever the network is told, the aligner, the guard and what",
+        "balances the greens know the true noise. Written by `benchmarks/paper_table.py`; what",
+        "follows from it for the paper's claims is in",
+        "[research.md](research.md#the-papers-claims).",
     ]
     for part, title in SETS.items():
         gains = [gain for where, gain in rows["kpn"] if where == part]

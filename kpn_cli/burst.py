@@ -108,8 +108,8 @@ def find_below(paths: Sequence[Path]) -> tuple[list[Found], dict[Path, KpnError]
                 ]
                 if not inside and len(errors) == before:
                     raise KpnError(
-                        f"{path}: no raw files below this folder (results of kpn are none); give "
-                        "another"
+                        f"{path}: no raw files below this folder but results of kpn, if any; "
+                        "give another"
                     )
             else:
                 path.stat()

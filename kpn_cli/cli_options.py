@@ -23,8 +23,8 @@ def _parse_noise(context: click.Context, option: click.Parameter, text: str | No
         if Path(text).exists():
             return Path(text)
         raise click.BadParameter(
-            f"{text!r} is no file that is there; give two numbers, S,O, such as 1e-3,1e-5, or a "
-            "file that kpn calibrate has written"
+            f"there is no file {text!r}; give two numbers, S,O, such as 1e-3,1e-5, or a file that "
+            "kpn calibrate has written"
         ) from None
     except KpnError as error:
         raise click.BadParameter(str(error)) from None

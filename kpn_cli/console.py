@@ -241,8 +241,8 @@ class Batch:
     def begin(self, plan: Plan, share: Sequence[Job]) -> None:
         """Show how many bursts there are."""
         self._share, self._total = list(share), len(plan.jobs)
-        if plan.ignored and not self._quiet:
-            note(f"{len(plan.ignored)} of the files are results of kpn, which are no frames")
+        if not self._quiet:
+            _show_ignored(plan)
         if len(plan.jobs) > 1:
             self._bursts = self._bars.add_task("bursts", total=len(share))
             frames = sum(len(job.files) for job in plan.jobs)
@@ -339,7 +339,8 @@ def plan_json(plan: Plan) -> dict[str, Any]:
 
 
 def show_plan(plan: Plan) -> None:
-    """Show the bursts as a table, and what can't be done."""
+    """Show the bursts as a table, and what is no frame or can't be done."""
+    _show_ignored(plan)
     table = Table("frames", "from", "to", "because", "output in")
     for job in plan.jobs:
         cells = (
@@ -354,6 +355,11 @@ def show_plan(plan: Plan) -> None:
         (_out if _out.is_terminal else Console(width=10_000)).print(table)
     for failure in plan.failures:
         complain(f"kpn: {failure.with_path()}")
+
+
+def _show_ignored(plan: Plan) -> None:
+    if plan.ignored:
+        note(f"{len(plan.ignored)} of the files are results of kpn, which are no frames")
 
 
 def _one_line(text: str) -> str:

@@ -33,8 +33,8 @@ from .tiff import Ifd, Ifds, Tag
 from .tiff_tree import Tree, fractions, integers
 
 _CFA_PLANE_COLOR, _ACTIVE_AREA, _CROP_ORIGIN, _CROP_SIZE = 50710, 50829, 50719, 50720
-#: Exif's fraction of a second of DateTime, IFD 0's time of modification.
-_SUB_SEC_TIME = 37520
+#: Exif's fraction of a second of DateTime, IFD 0's time of modification, and its zone.
+_OF_DATE_TIME = {37520, OFFSET_TIME}
 _SOFTWARE, _DATE_TIME = 305, 306
 _DNG_VERSION, _DNG_BACKWARD_VERSION = 50706, 50707
 _RAW_DATA_UNIQUE_ID = 50781
@@ -68,7 +68,7 @@ def write_result(
         preview: `(rows, columns, 3)` uint8, sRGB, of the visible area, not rotated.
         noise: what is left in the planes.
         compression: of `dng_pictures.COMPRESSIONS`.
-        modified: time of modification, with its zone; None to leave it out.
+        modified: time of modification, with its zone; None to leave what a DNG says.
         mark: RawDataUniqueID, 16 bytes; none if empty.
         replace_file: whether a file of that name may be replaced.
 
@@ -224,7 +224,7 @@ def _new_dng(
         thumbnail_ifd(preview),
         _of_this_file(tags, modified),
         [
-            *_exif_of_copy(exif, modified),
+            *_exif_of_copy(_without_zone(exif), modified),  # the source's DateTime is not kept
             tiff.ifd_tag(SUB_IFDS, picture, preview_ifd(preview)),
             *([tiff.ifd_tag(GPS, gps)] if gps else []),
         ],
@@ -253,9 +253,12 @@ def _exif_of_copy(exif: Ifd, modified: datetime | None) -> list[Tag]:
     if modified is not None:
         zone = f"{modified:%z}"
         news = [tiff.ascii_tag(OFFSET_TIME, f"{zone[:3]}:{zone[3:5]}")] if zone else []
-        stale = {_SUB_SEC_TIME, OFFSET_TIME}
-        exif = (*(tag for tag in exif if tag.code not in stale), *news)
+        exif = (*_without_zone(exif), *news)
     return [tiff.ifd_tag(EXIF, with_version(exif))] if exif else []
+
+
+def _without_zone(exif: Ifd) -> list[Tag]:
+    return [tag for tag in exif if tag.code not in _OF_DATE_TIME]
 
 
 def _by_plane(noise: NoiseModel | None, mosaic: Ifd) -> NoiseModel | None:

@@ -31,14 +31,15 @@ class KPNConfig:
         head: channels from which the kernels are written. The finest level is
             narrow because it costs most; so few channels alone could not tell
             frames * kernel^2 weights apart.
-        output: "kernels", or "pixels": the robust mean and what the network adds to it, in
-            sigmas; for the paper's "direct" ablation. They are neither widened nor mixed.
+        output: "kernels", or "pixels": the mean by robust weights and what the network adds to
+            it, in sigmas; for the paper's "direct" ablation. They are neither widened nor mixed.
         wide: whether there is one more kernel, wide apart, for the merged picture
             (`merge.merge`): what noisy bursts need.
         scales: at how many scales the merged planes take each other's detail
             (`mixing.mixed`); 0 for kernels alone.
-        blind: nothing in the network knows the noise: it is shown the burst as if the noise were
-            gain 1's, and its kernels start from the plain mean of the frames: another ablation.
+        blind: nothing in the network is told the noise: another ablation. It is shown the burst
+            as if the noise were gain 1's, and all frames have a robust weight of 1, so that
+            kernels start from the plain mean.
     """
 
     frames: int = 8
@@ -102,10 +103,10 @@ class Block(nn.Module):
 class KPN(nn.Module):
     """Residual U-Net on packed planes with a linear head that writes the kernels.
 
-    The kernels of a cell are the robust weights of its frames on the centre
-    taps, plus a learned correction whose sum over all frames and taps is zero:
-    they sum to the number of frames by construction, so the network need not
-    learn to keep the picture's brightness.
+    The kernels of a cell are the robust weights of its frames (of a blind network,
+    ones) on the centre taps, plus a learned correction whose sum over all frames
+    and taps is zero: they sum to the number of frames by construction, so the
+    network need not learn to keep the picture's brightness.
     """
 
     def __init__(self, config: KPNConfig) -> None:

@@ -77,7 +77,7 @@ def _unknown(result: Result) -> str:
 def _summary(result: Result) -> str:
     parts = [count(len(result.frames), "frame")]
     if result.noise_left is not None:
-        parts.append(f"{result.noise_left**0.5:.0%} of &#963; left")
+        parts.append(f"{result.noise_left**0.5:.0%} of the noise (&#963;) left")
     if result.seconds:
         parts.append(duration(result.seconds))
     return f'<p class="sub">{" &#183; ".join(parts)}</p>'

@@ -130,8 +130,11 @@ def rich_dng(path: Path, mosaic: np.ndarray, order: str = "<", orientation: int 
     return main, raw, mask
 
 
-def nef(path: Path, mosaic: np.ndarray) -> Path:
-    """Write an uncompressed NEF: TIFF/EP, for which LibRaw knows black 600 and the colours."""
+def nef(path: Path, mosaic: np.ndarray, *more: Tag) -> Path:
+    """Write an uncompressed NEF: TIFF/EP, for which LibRaw knows black 600 and the colours.
+
+    `more` tags of Exif are added, or replace what is there.
+    """
     height, width = mosaic.shape
     exif = (
         tiff.rational_tag(33434, 1 / 125),
@@ -150,7 +153,7 @@ def nef(path: Path, mosaic: np.ndarray) -> Path:
         tiff.ascii_tag(315, "An artist"),
         tiff.integer_tag(33421, 2, 2),
         tiff.byte_tag(33422, bytes((0, 1, 1, 2))),
-        tiff.ifd_tag(34665, exif),
+        tiff.ifd_tag(34665, tiff.merge(exif, more)),
         tiff.ifd_tag(
             34853, (tiff.byte_tag(0, bytes((2, 3, 0, 0))), tiff.rational_tag(2, 48, 51, 29.5))
         ),

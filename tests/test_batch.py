@@ -106,9 +106,18 @@ def test_a_dry_run_without_bursts_shows_but_what_is_wrong(tmp_path):
     assert f"{tmp_path}: no raw files below this folder" in result.stderr
 
 
-def test_the_result_of_a_photo_without_a_time_does_not_pretend_to_one(tmp_path):
+def test_a_dry_run_says_that_results_are_no_frames(tmp_path, weights):
+    write_frame(tmp_path / "a.dng", 0)
+    document = denoised(tmp_path / "a.dng", "-o", tmp_path / "out", "--weights", weights)
+    result = kpn("denoise", document["bursts"][0]["outputs"]["dng"], "--dry-run")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "1 of the files are results of kpn" in result.stderr
+
+
+def test_the_result_of_a_photo_without_a_time_does_not_pretend_to_one(tmp_path, weights):
     write_frame(tmp_path / "a.dng", 0, captured=None)
-    document = denoised(tmp_path / "a.dng", "-o", tmp_path / "out", "--format", "dng,srgb")
+    how = ("--format", "dng,srgb,jpeg", "--weights", weights)
+    document = denoised(tmp_path / "a.dng", "-o", tmp_path / "out", *how)
     (result,) = document["bursts"]
     for path in result["outputs"].values():
         with open(path, "rb") as file:

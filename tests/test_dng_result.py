@@ -495,6 +495,18 @@ def test_a_nef_becomes_a_dng_with_all_that_is_known(tmp_path):
     assert_alike(rendered(output), rendered(source, user_sat=reach, **told))
 
 
+def test_a_dng_that_says_no_time_of_modification_says_none_of_its_zone(tmp_path):
+    zone, fraction = tiff.ascii_tag(36880, "+09:00"), tiff.ascii_tag(37520, "77")
+    timeless = tiff.ascii_tag(36867, "0000:00:00 00:00:00")
+    source = nef(tmp_path / "a.nef", scene(160, 264), zone, fraction, timeless)
+    output = identity(source, tmp_path / "b.dng", modified=None)
+    with output.open("rb") as file:
+        said = exifread.process_file(file)
+    assert "EXIF ISOSpeedRatings" in said
+    assert not {"Image DateTime", "EXIF OffsetTime", "EXIF SubSecTime"} & set(said)
+    assert read_info(output).captured is None
+
+
 def canon_boxes(*ifds, order: str = "<") -> bytes:
     """The beginning of a CR3, as far as its tags go: a TIFF tree in each box."""
     boxes = b"\0\0\0\x18ftypcrx \0\0\0\1crx isom"

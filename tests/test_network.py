@@ -228,10 +228,12 @@ def test_each_level_doubles_the_stride(widths, stride):
 @pytest.mark.parametrize("output", ["kernels", "pixels"])
 def test_a_blind_network_sees_no_noise_whatever_it_writes(output):
     torch.manual_seed(0)
-    config = KPNConfig(frames=2, widths=(8, 8), head=8, output=output, wide=False, blind=True)
-    network = KPN(config).eval()
+    network = KPN(KPNConfig(frames=2, widths=(8, 8), head=8, output=output, blind=True)).eval()
     with torch.no_grad():
         network.head_weight.mul_(100)
+        for name, weight in network.named_parameters():
+            if name == "mix_weight":
+                weight.normal_()
         burst = torch.rand(1, 2, 4, 8, 8)
         quiet, noisy = (
             restore(network, burst, *[torch.full((1, 4), value)] * 2).clean
