@@ -95,13 +95,20 @@ def _ramp(x: Tensor, first: float, last: float) -> Tensor:
 def _vindicate(
     mixed: Tensor, off: Tensor, clean: Tensor, reference: Tensor, others: Tensor
 ) -> None:
-    """Put samples of the reference back that most of the other frames side with."""
+    """Put samples of the reference back unless most of the other frames show the result's.
+
+    A frame shows the result's where it is nearer to it than to the reference's, and nearer than
+    the reference's is. Where texture lies elsewhere in every frame, they show neither: only
+    what is off in the reference alone, such as a hot pixel, have the others agree upon.
+    """
     batch, plane, row, column = off.nonzero(as_tuple=True)
     if not len(batch):
         return
     ours, theirs = (x[batch, plane, row, column] for x in (clean, reference))
     seen = others[batch, :, plane, row, column]
-    nearer = ((seen - theirs[:, None]).abs() < (seen - ours[:, None]).abs()).float().mean(1)
+    to_ours = (seen - ours[:, None]).abs()
+    apart = torch.minimum((seen - theirs[:, None]).abs(), (theirs - ours).abs()[:, None])
+    believed = (to_ours < apart).float().mean(1) > 0.5
     mixed[batch, plane, row, column] = torch.where(
-        nearer > 0.5, theirs, mixed[batch, plane, row, column]
+        believed, mixed[batch, plane, row, column], theirs
     )

@@ -139,3 +139,14 @@ def test_a_spot_that_other_frames_show_too_is_kept():
 def test_a_spot_of_the_reference_alone_is_not():
     mixed, reference = spot(truly=False)
     assert mixed[0, 3, 60, 60] < reference[0, 3, 60, 60] - 0.5
+
+
+def test_a_dot_in_texture_that_lies_elsewhere_in_every_frame_is_kept():
+    """The others then show neither the reference's sample nor the result's."""
+    truth, reference, clean, sigma = example()
+    clean[0, 3, 60, 60] += 40 * sigma
+    away = torch.tensor([-90.0, 60, 100, 150, 200, 250, 300])
+    others = truth[:, None].repeat(1, 7, 1, 1, 1)
+    others[0, :, 3, 60, 60] += away * sigma
+    mixed, _ = guarded(clean, reference, torch.zeros(1, SIDE, SIDE), SHOT, READ, others)
+    assert mixed[0, 3, 60, 60] == reference[0, 3, 60, 60]
