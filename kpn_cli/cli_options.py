@@ -42,7 +42,7 @@ PRECISION = click.option(
     type=click.Choice(["auto", "fp32", "bf16"]),
     default="auto",
     show_default=True,
-    help="Arithmetic of the network; auto is bf16 where the hardware has it.",
+    help="Arithmetic of the network; auto is bf16 on CPUs with AMX and GPUs that have it.",
 )
 WEIGHTS = click.option(
     "--weights",

@@ -132,6 +132,8 @@ def burst_json(result: Result) -> dict[str, Any]:
         "rejected": result.rejected,
         "fallen_back": None if result.skipped else result.fallen_back,
         "device": result.device,
+        "precision": result.precision,
+        "precision_reason": result.precision_reason,
         "seconds": result.seconds,
         "timings": result.timings,
         "skipped": result.skipped,

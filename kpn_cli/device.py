@@ -6,6 +6,7 @@ import ctypes
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -39,30 +40,52 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _bf16_is_fast(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":
-        # Without these instructions bf16 is emulated, up to 80 times slower than float32.
-        capabilities = torch.cpu.get_capabilities()
-        return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-    return False
+@dataclass(frozen=True)
+class Precision:
+    """Arithmetic of the convolutions.
+
+    Attributes:
+        name: "fp32" or "bf16".
+        reason: why it was chosen, for the user.
+    """
+
+    name: str
+    reason: str
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of torch."""
+        return {"fp32": torch.float32, "bf16": torch.bfloat16}[self.name]
 
 
-def pick_precision(name: str, device: torch.device) -> torch.dtype:
-    """Return the type of the convolutions: `auto` is bf16 where the hardware has it.
+def choose_precision(name: str, device: torch.device) -> Precision:
+    """Return the arithmetic called `name`; `auto` is bf16 where that is the faster one.
+
+    Decided by what the hardware says of itself, so that it is the same in every run. Measured
+    (docs/log.md): with AMX bf16 takes half of fp32's time; with AVX-512's bf16 instructions
+    alone it takes half as much again; without either it is emulated, up to 80 times slower.
 
     Raises:
         KpnError: if the precision is unknown.
     """
-    if name == "auto":
-        return torch.bfloat16 if _bf16_is_fast(device) else torch.float32
-    try:
-        return {"fp32": torch.float32, "bf16": torch.bfloat16}[name]
-    except KeyError:
-        raise KpnError(
-            f"--precision {name}: unknown; choose one of {', '.join(PRECISIONS)}"
-        ) from None
+    if name not in PRECISIONS:
+        raise KpnError(f"--precision {name}: unknown; choose one of {', '.join(PRECISIONS)}")
+    if name != "auto":
+        return Precision(name, "as given")
+    if device.type == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return Precision("bf16", "the GPU has bf16 arithmetic")
+        return Precision("fp32", "the GPU has no bf16 arithmetic")
+    if device.type != "cpu":
+        return Precision("fp32", f"bf16 has not been measured on {device.type}")
+    if torch.cpu.get_capabilities().get("amx_bf16", False):
+        return Precision("bf16", "the CPU has AMX")
+    return Precision("fp32", "the CPU has no AMX, without which bf16 is slower")
+
+
+def pick_precision(name: str, device: torch.device) -> torch.dtype:
+    """Return the type of the convolutions: see `choose_precision`."""
+    return choose_precision(name, device).dtype
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:

@@ -14,12 +14,12 @@ from torch import Tensor
 from . import burst, denoiser, lineup, outputs
 from .denoiser import Denoised
 from .device import (
+    choose_precision,
     free_memory,
     is_lack_of_memory,
     keep_freed_memory,
     memory_as_error,
     pick_device,
-    pick_precision,
     return_freed_memory,
 )
 from .errors import KpnError
@@ -44,7 +44,8 @@ class Engine:
     def __init__(self, options: Options) -> None:
         keep_freed_memory()
         self.device = local_device(pick_device(options.device))
-        self.dtype = pick_precision(options.precision, self.device)
+        self.precision = choose_precision(options.precision, self.device)
+        self.dtype = self.precision.dtype
         network, _ = load_weights(options.weights)
         self.network: KPN = network.to(self.device)
 
@@ -133,6 +134,8 @@ def compute(
         noise_left=done.noise_left,
         fallen_back=round(done.fallen_back, 5),
         device=str(engine.device),
+        precision=engine.precision.name,
+        precision_reason=engine.precision.reason,
         timings=clock.timings,
         orientation=info.orientation,
         mark=loaded.mark,

@@ -28,6 +28,7 @@ class Result:
         noise_left: share of the noise variance that is left.
         fallen_back: share of the picture that is the reference's (`guard.guarded`).
         device: where the network ran.
+        precision, precision_reason: its arithmetic, and why that one.
         seconds: from the first file to the last.
         timings: seconds by stage.
         skipped: whether all outputs were there already.
@@ -46,6 +47,8 @@ class Result:
     fallen_back: float = 0.0
     noise_left: float | None = None
     device: str = ""
+    precision: str = ""
+    precision_reason: str = ""
     seconds: float = 0.0
     timings: dict[str, float] = field(default_factory=dict)
     skipped: bool = False
