@@ -59,7 +59,7 @@ def _pictures(run: Run, burst: Batch) -> dict[str, np.ndarray]:
     network = run.average.eval()
     here = burst.to(run.device)
     with torch.inference_mode(), autocast(run.device, run.dtype):
-        clean, _, kernels = restore(network, here.burst, here.shot, here.read)
+        clean, _, kernels = restore(network, here.burst, here.shot, here.read, here.clip)
     white = float(burst.white)
     row = [_shown(p.cpu().numpy(), white) for p in (here.burst[0, 0], clean[0], burst.truth[0])]
     pictures = {"noisy, denoised, clean": np.concatenate(row, 1)}

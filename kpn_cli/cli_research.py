@@ -135,6 +135,20 @@ def synth(
     help="The rate falls, or stays.",
 )
 @click.option(
+    "--cooldown",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Let a constant rate fall to zero over the last so many patches.",
+)
+@click.option(
+    "--ema",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.999,
+    show_default=True,
+    help="Decay per step of the moving average of the weights, which is what is saved.",
+)
+@click.option(
     "--anneal",
     type=click.FloatRange(0),
     help="Weight of the per-frame terms [beta].  [default: 0.1]",
@@ -182,6 +196,8 @@ def train(
     batch: int,
     lr: float,
     schedule: str,
+    cooldown: int,
+    ema: float,
     anneal: float | None,
     decay: float | None,
     balanced: bool,
@@ -203,7 +219,7 @@ def train(
     """
     from . import train as training
     from .network import KPNConfig
-    from .run import shape_of
+    from .run import is_begun, shape_of
     from .synth import Photos
     from .train_config import TrainConfig, loss_for, with_network, with_variant
     from .weights import default_weights
@@ -216,6 +232,8 @@ def train(
         batch=batch,
         rate=lr,
         schedule=schedule,
+        cooldown=cooldown,
+        average=ema,
         seed=seed,
         validate_every=validate_every,
         workers=workers,
@@ -227,7 +245,9 @@ def train(
         init = default_weights() if str(init) == "shipped" else init
         shape = shape_of(output, init)
         scales = max(shape.scales, KPNConfig.scales) if mix else 0
-        config = with_network(config, replace(shape, wide=True, scales=scales))
+        ratios = shape.noise_ratios or not is_begun(output)
+        shape = replace(shape, wide=True, scales=scales, noise_ratios=ratios)
+        config = with_network(config, shape)
     elif not mix:
         config = with_network(config, replace(config.network, scales=0))
     config = with_variant(config, variant)

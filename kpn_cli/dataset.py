@@ -23,7 +23,7 @@ from .errors import KpnError
 from .handheld import Camera, draw_handheld, write_frames
 from .noise import NoiseModel
 from .photos import DATASET_MARK, PhotosOnDisk, Scene
-from .sensor import Patch, add_faults, draw_colours, draw_noise, told, undo_white_balance
+from .sensor import Patch, add_faults, draw_colours, draw_noise, stated, undo_white_balance
 from .synth import draw_patch
 from .synth_config import SynthConfig
 from .write import atomic, atomic_folder, make_folder, remove_leftovers, sole_user
@@ -91,9 +91,10 @@ class DatasetConfig:
 
     @property
     def data(self) -> SynthConfig:
-        """What the bursts are like. With a gain of the protocol, they are said to have it."""
-        misjudged = SynthConfig.misjudged if self.gain == RANDOM_GAIN else 0
-        return SynthConfig(frames=self.frames, misjudged=misjudged)
+        """What the bursts are like; with a gain of the protocol, all frames have its noise."""
+        if self.gain == RANDOM_GAIN:
+            return SynthConfig(frames=self.frames)
+        return SynthConfig(frames=self.frames, misjudged=0, bracket=0, uneven=0)
 
 
 def write_dataset(
@@ -257,7 +258,7 @@ def _write_burst(scenes: Sequence[Scene], folder: Path, config: DatasetConfig, n
         neutral=(1 / red, 1.0, 1 / blue),
     )
     start = _START + timedelta(minutes=number)
-    write_frames(folder, burst, told(rng, noise, config.data), camera, start, "synth")
+    write_frames(folder, burst, stated(rng, noise, config.data), camera, start, "synth")
     height, width = 2 * clean.shape[2], 2 * clean.shape[3]
     mosaic, black, white = encode_planes(clean[0], camera.phase, height, width)
     about = {

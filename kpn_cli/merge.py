@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import mixing
+from .features import exclude_clipped
 from .network import KPN
 
 #: Distance between the taps of the wide kernel, in cells: the first kernels have made
@@ -133,15 +134,24 @@ def merge(burst: Tensor, kernels: Tensor, mix: Tensor | None = None) -> Restored
     return Restored(clean, per_frame, kernels)
 
 
-def restore(network: nn.Module, burst: Tensor, shot: Tensor, read: Tensor) -> Restored:
+def restore(
+    network: nn.Module, burst: Tensor, shot: Tensor, read: Tensor, clip: Tensor | None = None
+) -> Restored:
     """Run a network (`network.KPN`) on a burst and merge the frames under its kernels.
 
     Args:
         network: writes kernels (`network.Written`) or pixels.
-        burst: `(batch, count, 4, height, width)`, linear, the reference first.
-        shot, read: `(batch, 4)` variance coefficients.
+        burst: `(batch, count, 4, height, width)`, linear, in the reference's exposure, the
+            reference first.
+        shot, read: variance coefficients in the reference's exposure, `(batch, 4)`, or
+            `(batch, count, 4)` where frames differ.
+        clip: `(batch, count)`, where frames clip (`features.exclude_clipped`), which then need
+            coefficients of their own; None if nothing is to be left out.
     """
-    written = network(burst, shot, read)
+    unclipped = None
+    if clip is not None:
+        burst, unclipped = exclude_clipped(burst, shot, read, clip)
+    written = network(burst, shot, read, unclipped)
     if isinstance(written, Tensor):
         return Restored(written, None, None)
     return merge(burst, *written)

@@ -40,6 +40,8 @@ class KPNConfig:
         blind: nothing in the network is told the noise: another ablation. It is shown the burst
             as if the noise were gain 1's, and all frames have a robust weight of 1, so that
             kernels start from the plain mean.
+        noise_ratios: whether the network is shown each frame's noise relative to the
+            reference's, for frames of different exposure.
     """
 
     frames: int = 8
@@ -50,6 +52,7 @@ class KPNConfig:
     wide: bool = True
     scales: int = 2
     blind: bool = False
+    noise_ratios: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(int(width) for width in self.widths))
@@ -114,7 +117,8 @@ class KPN(nn.Module):
         self.config = config
         widths = config.widths
         steps = list(pairwise(widths))
-        self.stem = nn.Conv2d(features.channels(config.frames), widths[0], 3, padding=1)
+        shown = features.channels(config.frames, config.noise_ratios)
+        self.stem = nn.Conv2d(shown, widths[0], 3, padding=1)
         self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in steps)
         self.encode = nn.ModuleList(Block(coarse) for _, coarse in steps)
         self.up = nn.ModuleList(
@@ -133,28 +137,35 @@ class KPN(nn.Module):
             self.mix_weight = nn.Parameter(torch.zeros(mixing.taps(config.scales), config.head))
             self.mix_bias = nn.Parameter(torch.zeros(mixing.taps(config.scales)))
 
-    def forward(self, burst: Tensor, shot: Tensor, read: Tensor) -> Written | Tensor:
+    def forward(
+        self, burst: Tensor, shot: Tensor, read: Tensor, unclipped: Tensor | None = None
+    ) -> Written | Tensor:
         """Return the kernels of a burst, and how its planes are mixed.
 
         Args:
-            burst: `(batch, count, 4, height, width)` linear planes, the reference
-                first, 1 <= count <= config.frames, any height and width.
-            shot, read: `(batch, 4)` variance coefficients of the noise.
+            burst: `(batch, count, 4, height, width)` linear planes in the reference's exposure,
+                the reference first, 1 <= count <= config.frames, any height and width.
+            shot, read: variance coefficients of the noise in the reference's exposure,
+                `(batch, count, 4)`, or `(batch, 4)` where all frames have the same.
+            unclipped: `(batch, count, height, width)`, weights of `features.exclude_clipped`;
+                None where nothing was left out.
 
         Returns:
             Both, or with `config.output` "pixels" the clean planes, `(batch, 4, height, width)`.
         """
-        x, weights = self.seen(burst, shot, read)
+        x, weights = self.seen(burst, shot, read, unclipped)
         if self.config.output == "pixels":
-            shot, read = self._told(shot, read)
+            shot, read = (features.of_reference(value) for value in self._told(shot, read))
             return self._pixels(x, burst, weights, features.sigma_map(burst[:, 0], shot, read))
         return Written(self.kernels(x, weights), self.mixing(x))
 
-    def seen(self, burst: Tensor, shot: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
+    def seen(
+        self, burst: Tensor, shot: Tensor, read: Tensor, unclipped: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return what the kernels of a burst are written from.
 
         Args:
-            burst, shot, read: as in `forward`.
+            burst, shot, read, unclipped: as in `forward`.
 
         Returns:
             `(batch, config.head, height, width)` and the frames' robust weights,
@@ -162,7 +173,7 @@ class KPN(nn.Module):
         """
         shot, read = self._told(shot, read)
         height, width = burst.shape[-2:]
-        shown, weights = self._shown(burst, shot, read)
+        shown, weights = self._shown(burst, shot, read, unclipped)
         if self.config.blind:  # with gain 1's, frames that are noisier would count for nothing
             weights = torch.ones_like(weights)
         return self._unet(shown)[..., :height, :width], weights
@@ -172,7 +183,9 @@ class KPN(nn.Module):
             return shot, read
         return tuple(torch.full_like(shot, value) for value in _BLIND)
 
-    def _shown(self, burst: Tensor, shot: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
+    def _shown(
+        self, burst: Tensor, shot: Tensor, read: Tensor, unclipped: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """What the U-Net is shown, up to a multiple of the stride, and the robust weights.
 
         Some rows at a time: what comes between is several times as large, and stays in a cache.
@@ -185,7 +198,7 @@ class KPN(nn.Module):
         if torch.is_autocast_enabled(kind):
             dtype = torch.get_autocast_dtype(kind)
         shown = torch.empty(
-            (batch, features.channels(self.config.frames), *shape),
+            (batch, self.stem.in_channels, *shape),
             dtype=dtype,
             device=burst.device,
             memory_format=torch.channels_last,
@@ -195,7 +208,14 @@ class KPN(nn.Module):
         for top in range(0, height, step):
             end = min(top + step, height)
             first, last = max(top - reach, 0), min(end + reach, height)
-            some = features.prepare(burst[..., first:last, :], shot, read, self.config.frames)
+            some = features.prepare(
+                burst[..., first:last, :],
+                shot,
+                read,
+                self.config.frames,
+                noise_ratios=self.config.noise_ratios,
+                unclipped=None if unclipped is None else unclipped[..., first:last, :],
+            )
             for whole, part in zip((shown, weights), some, strict=True):
                 whole[..., top:end, :width] = part[..., top - first : end - first, :]
         shown[..., :height, width:] = shown[..., :height, width - 1 : width]
@@ -280,12 +300,19 @@ def _projected(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def grown(network: KPN, config: KPNConfig) -> KPN:
-    """Return a network with the wide kernel and the mixing of a shape, which do nothing yet.
+    """Return a network with the further parts of a shape, which do nothing yet.
+
+    Those are the wide kernel, the mixing and the input of noise ratios.
 
     What the network has is left as it is; so is one that writes pixels.
     """
     old = network.config
-    new = replace(old, wide=old.wide or config.wide, scales=max(old.scales, config.scales))
+    new = replace(
+        old,
+        wide=old.wide or config.wide,
+        scales=max(old.scales, config.scales),
+        noise_ratios=old.noise_ratios or config.noise_ratios,
+    )
     if new == old:
         return network
     larger = KPN(new).to(memory_format=torch.channels_last)
@@ -294,7 +321,7 @@ def grown(network: KPN, config: KPNConfig) -> KPN:
         for name, value in larger.state_dict().items():
             if name not in before:
                 continue  # zero from the start
-            if len(before[name]) < len(value):
+            if before[name].shape != value.shape:
                 value.zero_()
-            value[: len(before[name])] = before[name]
+            value[tuple(slice(0, size) for size in before[name].shape)] = before[name]
     return larger

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .device import autocast, pick_device, pick_precision
+from .device import autocast, choose_precision, pick_device
 from .errors import KpnError
 from .losses import annealed_loss
 from .merge import restore
@@ -24,6 +24,7 @@ from .synth_config import SynthConfig
 from .train_config import TrainConfig
 from .validation import Table
 from .weights import (
+    ABSENT,
     config_from_header,
     fill,
     load_tensors,
@@ -41,6 +42,8 @@ _OPTIONS = {
     "output": "--variant",
     "blind": "--variant",
 }
+#: Chances of what bursts of older runs never had.
+_NOT_THEN = {"defects": 0, "bracket": 0, "uneven": 0}
 _CHECKPOINT = "checkpoint.safetensors"
 _CLIP = 1.0  # norm of the gradient: one odd patch must not undo a thousand
 
@@ -64,7 +67,8 @@ class Run:
         self.folder, self.config, self.world = folder, config, world or World()
         self.data, self.init = data, None
         self.device = local_device(pick_device(config.device))
-        self.dtype = pick_precision(config.precision, self.device)
+        self.precision = choose_precision(config.precision, self.device)
+        self.dtype = self.precision.dtype
         torch.manual_seed(config.seed)
         if init is None or self.checkpoint.exists():
             network = KPN(config.network)
@@ -124,7 +128,7 @@ class Run:
             group["lr"] = config.rate_at(step)
         here = batch.to(self.device)
         with autocast(self.device, self.dtype):
-            clean, per_frame, _ = restore(self.wrapped, here.burst, here.shot, here.read)
+            clean, per_frame, _ = restore(self.wrapped, here.burst, here.shot, here.read, here.clip)
         loss = annealed_loss(clean, per_frame, here.truth, here.white, config.loss, step)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -215,10 +219,10 @@ class Run:
             raise KpnError(f"{self.checkpoint}: damaged (patches, best); choose another folder")
         before, now = recipe["train"], json.loads(json.dumps(asdict(self.config)))
         try:
-            # Settings that there were not then had what is their default now.
-            defaults = json.loads(json.dumps(asdict(SynthConfig())))
+            # Settings that there were not then had what is their default now, or nothing.
+            defaults = json.loads(json.dumps(asdict(SynthConfig()))) | _NOT_THEN
             before["data"] = defaults | before["data"]
-            before["network"] = {"scales": 0} | before["network"]
+            before["network"] = ABSENT | before["network"]
             for settings in (before, now):
                 settings["loss"].pop("decay")  # the annealing's pace follows the length
             other = [name for name in TrainConfig.FIXED if before[name] != now[name]]
@@ -266,6 +270,11 @@ class Run:
         if kept != lines:
             with atomic(self._log) as temporary:
                 temporary.write_text("".join(kept), encoding="utf-8")
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether a folder holds a run that can be resumed."""
+    return (folder / _CHECKPOINT).exists()
 
 
 def shape_of(folder: Path, init: Path) -> KPNConfig:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
+from .exposures import Exposures, draw_exposures
 from .noise import NoiseModel, typical_read
+from .strength_target import strength_target
 from .synth_config import SynthConfig
 
-_MISJUDGED = 1.5  # the told sigma over the true one, or its inverse, at most
+#: The sigma that the network is told over the true one, or its inverse, at most.
+_MISJUDGED = 4.0
+#: log10 of the range of their share of all samples, and the share of the dead among them.
+_DEFECTS, _DEAD = (-5.5, -3.5), 0.4
+#: The same of the noise profiles of synthetic files.
+_MISSTATED = 1.5
 
 
 @dataclass(frozen=True)
@@ -18,16 +25,32 @@ class Patch:
     """One training burst.
 
     Attributes:
-        burst: `(count, 4, cells, cells)` float32, noisy linear planes, the reference first.
-        truth: `(4, cells, cells)` float32, the reference without noise.
-        noise: what the network is told.
+        burst: `(count, 4, cells, cells)` float32, noisy linear planes in the reference's
+            exposure, the reference first.
+        truth: `(4, cells, cells)` float32, what the network should make of it: the reference
+            without noise, or what another strength than 1 makes of that.
+        noise: what the network is told of the reference's noise.
         white: white level of the scene, 0 to 1.
+        frame_noise: the same for each frame, in the reference's exposure, the reference first;
+            empty where frames are exposed alike.
+        clip: the signal at which each frame clips, in the reference's exposure; empty likewise.
     """
 
     burst: np.ndarray
     truth: np.ndarray
     noise: NoiseModel
     white: float
+    frame_noise: tuple[NoiseModel, ...] = ()
+    clip: tuple[float, ...] = ()
+
+    def first(self, count: int) -> Patch:
+        """The same with the first `count` frames."""
+        return replace(
+            self,
+            burst=self.burst[:count],
+            frame_noise=self.frame_noise[:count],
+            clip=self.clip[:count],
+        )
 
 
 def draw_colours(rng: np.random.Generator, config: SynthConfig) -> np.ndarray | None:
@@ -112,17 +135,20 @@ def _add_row_noise(rng: np.random.Generator, burst: np.ndarray, noise: NoiseMode
         burst[:, plane] += offsets[:, :, plane // 2, None]
 
 
-def _add_hot_pixels(rng: np.random.Generator, burst: np.ndarray, aligned: bool) -> None:
-    """Let some pixels of the sensor glow; behind the aligner they lie elsewhere in each frame."""
+def _add_defects(rng: np.random.Generator, burst: np.ndarray, aligned: bool) -> None:
+    """Let some samples of the sensor be hot or dead; the aligner moves them, frame by frame."""
     count, _, rows, columns = burst.shape
-    number = rng.poisson(10 ** rng.uniform(-5, -3.3) * 4 * rows * columns)
+    number = rng.poisson(10 ** rng.uniform(*_DEFECTS) * 4 * rows * columns)
     plane, row, column = (rng.integers(0, n, number) for n in (4, rows, columns))
-    glow = (10 ** rng.uniform(-1.7, 0, number)).astype(np.float32)
+    dead = rng.random(number) < _DEAD
+    glow = np.where(dead, 0, 10 ** rng.uniform(-1.7, 0, number)).astype(np.float32)
+    response = np.where(dead, rng.uniform(0, 0.3, number), 1).astype(np.float32)
     ways = rng.integers(-8, 9, (count, 2)) * (aligned and rng.random() < 0.5)
     for frame, (down, right) in enumerate(ways):
         y, x = row + down, column + right
         inside = (y >= 0) & (y < rows) & (x >= 0) & (x < columns)
-        burst[frame, plane[inside], y[inside], x[inside]] += glow[inside]
+        places = frame, plane[inside], y[inside], x[inside]
+        burst[places] = burst[places] * response[inside] + glow[inside]
 
 
 def add_faults(
@@ -132,7 +158,7 @@ def add_faults(
     config: SynthConfig,
     aligned: bool = True,
 ) -> None:
-    """Add, now and then, row noise and hot pixels to `(count, 4, rows, columns)`, in place.
+    """Add, now and then, row noise and defects to `(count, 4, rows, columns)`, in place.
 
     Args:
         rng: where all chances come from.
@@ -143,15 +169,20 @@ def add_faults(
     """
     if rng.random() < config.row_noise:
         _add_row_noise(rng, burst, noise)
-    if rng.random() < config.hot_pixels:
-        _add_hot_pixels(rng, burst, aligned)
+    if rng.random() < config.defects:
+        _add_defects(rng, burst, aligned)
 
 
-def told(rng: np.random.Generator, noise: NoiseModel, config: SynthConfig) -> NoiseModel:
-    """Return what is said of the noise: the truth, or now and then something like it."""
+def stated(rng: np.random.Generator, noise: NoiseModel, config: SynthConfig) -> NoiseModel:
+    """Return what a file says of its noise: the truth, or now and then something like it."""
     if rng.random() < config.misjudged:
-        return noise.with_strength(_MISJUDGED ** rng.uniform(-1, 1))
+        return noise.with_strength(_MISSTATED ** rng.uniform(-1, 1))
     return noise
+
+
+def _draw_strength(rng: np.random.Generator, config: SynthConfig) -> float:
+    """Return the sigma that the network is told, over the true one."""
+    return _MISJUDGED ** rng.uniform(-1, 1) if rng.random() < config.misjudged else 1.0
 
 
 def expose(
@@ -163,7 +194,8 @@ def expose(
     """Photograph a noiseless patch.
 
     In this order: white balance undone, white level of the scene log-uniform in
-    [0.1, 1], shot and read noise, faults of the sensor, clipping, quantisation.
+    [0.1, 1], exposure of each frame, shot and read noise, faults of the sensor, clipping,
+    quantisation; and frames of another exposure are brought to the reference's.
 
     Args:
         planes: `(count, 4, height, width)` in [0, 1], the reference first; left as they are.
@@ -175,13 +207,38 @@ def expose(
     clean = undo_white_balance(planes, *rng.uniform(1.2, 2.4, 2))
     clean *= np.float32(white)
     noise = noise or draw_noise(rng, config)
-    burst = _with_noise(rng, clean, noise)
+    exposures = draw_exposures(rng, len(planes), config)
+    burst = _exposed(rng, clean, noise, exposures)
+    own_noise = burst[0] - clean[0]
     add_faults(rng, burst, noise, config)
-    if rng.random() < config.clipped:
+    # A long exposure clips where the reference does not.
+    if rng.random() < config.clipped or exposures:
         np.minimum(burst, 1, out=burst)
     if rng.random() < config.quantised:
         levels = np.float32(2 ** int(rng.integers(10, 15)) - 1)
         burst *= levels
         np.rint(burst, out=burst)
         burst /= levels
-    return Patch(burst, clean[0].copy(), told(rng, noise, config), white)
+    strength = _draw_strength(rng, config)
+    truth = strength_target(clean[0], own_noise, noise, strength, len(planes))
+    assumed = noise.with_strength(strength)
+    if not exposures:
+        return Patch(burst, truth, assumed, white)
+    burst /= exposures.gains[:, None, None, None]
+    clip = tuple((1 / exposures.gains).tolist())
+    return Patch(burst, truth, assumed, white, exposures.noise(assumed), clip)
+
+
+def _exposed(
+    rng: np.random.Generator, clean: np.ndarray, noise: NoiseModel, exposures: Exposures | None
+) -> np.ndarray:
+    """What the sensor records of noiseless frames, each in its own exposure."""
+    if not exposures:
+        return _with_noise(rng, clean, noise)
+    recorded = clean * exposures.gains[:, None, None, None]
+    return np.concatenate(
+        [
+            _with_noise(rng, frame[None], model)
+            for frame, model in zip(recorded, exposures.own_noise(noise), strict=True)
+        ]
+    )

@@ -37,7 +37,7 @@ def encode(patch: Patch) -> dict[str, object]:
     `x = (number - black) / (white - black)` gives the linear planes back, within half
     a step; all of them fit, negative ones and those above 1 too.
     """
-    low = min(float(patch.burst.min()), 0.0)
+    low = min(float(patch.burst.min()), float(patch.truth.min()), 0.0)
     high = max(float(patch.burst.max()), float(patch.truth.max()), 1.0)
     scale = 65535 / (high - low)
     black = -low * scale
@@ -52,6 +52,12 @@ def encode(patch: Patch) -> dict[str, object]:
         "read": patch.noise.read,
         "white_level": patch.white,
     }
+    if patch.frame_noise:
+        about["frames"] = {
+            "shot": [model.shot for model in patch.frame_noise],
+            "read": [model.read for model in patch.frame_noise],
+            "clip": patch.clip,
+        }
     return {"burst.npy": numbers(patch.burst), "truth.npy": numbers(patch.truth), "json": about}
 
 
@@ -147,10 +153,11 @@ class Shards:
                 raise ValueError(f"shapes {burst.shape} and {truth.shape}")
             if not 0 < white <= 1:
                 raise ValueError(f"white level {white}")
+            frame_noise, clip = _frames(about.get("frames"), len(burst))
         except (OSError, ArithmeticError, ValueError, KeyError, TypeError, MemoryError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise KpnError(f"{where}: damaged burst ({reason}); make the file again") from None
-        return Patch(burst, truth, noise, white)
+        return Patch(burst, truth, noise, white, frame_noise, clip)
 
     def draw(
         self, seed: Sequence[int], members: Iterable[int], config: SynthConfig, each: Map = map
@@ -177,7 +184,7 @@ class Shards:
                     f"the shards hold bursts of {len(patch.burst)} frames, this run needs {count}; "
                     f"make them with kpn synth --frames {config.frames}"
                 )
-            return Patch(patch.burst[:count], patch.truth, patch.noise, patch.white)
+            return patch.first(count)
 
         return collate(list(each(draw, members)))
 
@@ -194,6 +201,22 @@ def _index(path: Path) -> list[dict[str, _Place]]:
     except (OSError, tarfile.TarError, EOFError) as error:
         raise KpnError(f"{path}: cannot be read as a shard ({error}); make it again") from None
     return [parts for parts in samples.values() if len(parts) == len(_PARTS)]
+
+
+def _frames(
+    about: dict[str, list] | None, count: int
+) -> tuple[tuple[NoiseModel, ...], tuple[float, ...]]:
+    """Return noise and clipping point of each frame; none where all are exposed alike."""
+    if about is None:
+        return (), ()
+    models = tuple(
+        NoiseModel(tuple(shot), tuple(read))
+        for shot, read in zip(about["shot"], about["read"], strict=True)
+    )
+    clip = tuple(float(value) for value in about["clip"])
+    if not len(models) == len(clip) == count or not all(value > 0 for value in clip):
+        raise ValueError(f"{len(models)} noise models and clipping points {clip} of {count} frames")
+    return models, clip
 
 
 def _read(place: _Place) -> bytes:

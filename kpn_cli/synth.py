@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from hashlib import sha256
 from typing import Protocol
 
@@ -24,10 +25,14 @@ class Batch:
     """Training data.
 
     Attributes:
-        burst: `(batch, count, 4, cells, cells)` noisy planes, the reference first.
-        truth: `(batch, 4, cells, cells)`, the reference without noise.
-        shot, read: `(batch, 4)` variance coefficients.
+        burst: `(batch, count, 4, cells, cells)` noisy planes in the reference's exposure, the
+            reference first.
+        truth: `(batch, 4, cells, cells)`, what the network should make of it (`sensor.Patch`).
+        shot, read: variance coefficients, `(batch, 4)`, or `(batch, count, 4)` where a burst has
+            frames that differ in exposure.
         white: `(batch,)`, white level of the scene.
+        clip: `(batch, count)`, where frames clip, infinite in bursts of one exposure; None if
+            all are such.
     """
 
     burst: Tensor
@@ -35,26 +40,31 @@ class Batch:
     shot: Tensor
     read: Tensor
     white: Tensor
+    clip: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same on another device."""
+        values = (getattr(self, field.name) for field in fields(self))
         return Batch(
-            *(
-                value.to(device, non_blocking=True)
-                for value in (self.burst, self.truth, self.shot, self.read, self.white)
-            )
+            *(None if value is None else value.to(device, non_blocking=True) for value in values)
         )
 
 
 def collate(patches: Sequence[Patch]) -> Batch:
     """Return patches with the same number of frames as a batch."""
-    return Batch(
-        torch.from_numpy(np.stack([patch.burst for patch in patches])),
-        torch.from_numpy(np.stack([patch.truth for patch in patches])),
-        torch.tensor([patch.noise.shot for patch in patches]),
-        torch.tensor([patch.noise.read for patch in patches]),
-        torch.tensor([patch.white for patch in patches]),
-    )
+    burst = torch.from_numpy(np.stack([patch.burst for patch in patches]))
+    truth = torch.from_numpy(np.stack([patch.truth for patch in patches]))
+    white = torch.tensor([patch.white for patch in patches])
+    if not any(patch.frame_noise for patch in patches):
+        shot = torch.tensor([patch.noise.shot for patch in patches])
+        read = torch.tensor([patch.noise.read for patch in patches])
+        return Batch(burst, truth, shot, read, white)
+    count = burst.shape[1]
+    models = [patch.frame_noise or (patch.noise,) * count for patch in patches]
+    shot = torch.tensor([[model.shot for model in frames] for frames in models])
+    read = torch.tensor([[model.read for model in frames] for frames in models])
+    clip = torch.tensor([patch.clip or (math.inf,) * count for patch in patches])
+    return Batch(burst, truth, shot, read, white, clip)
 
 
 #: `map`, or that of a pool of threads.

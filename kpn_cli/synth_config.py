@@ -39,8 +39,12 @@ class SynthConfig:
             above this log10: there the network has most to learn.
         clipped, quantised: chance that frames are clipped at white, or quantised
             to 10-14 bits.
-        row_noise, hot_pixels: chance of an offset of each row, or of pixels that glow.
-        misjudged: chance that the network is told a sigma up to 1.5 times off.
+        row_noise: chance of an offset of each row.
+        defects: chance of a few hot and dead samples, those that the repair has missed.
+        bracket: chance that frames differ in exposure, by factors of up to 16 either way.
+        uneven: chance that they differ by a few per cent.
+        misjudged: chance that the network is told another sigma than the true one, up to
+            `MISJUDGED` times off either way; see `strength_target`.
     """
 
     cells: int = 64
@@ -65,8 +69,10 @@ class SynthConfig:
     clipped: float = 0.3
     quantised: float = 0.3
     row_noise: float = 0.05
-    hot_pixels: float = 0.1
-    misjudged: float = 0.15
+    defects: float = 0.25
+    bracket: float = 0.15
+    uneven: float = 0.1
+    misjudged: float = 0.2
 
     def __post_init__(self) -> None:
         if self.cells < 2 or self.frames < 1:

@@ -105,7 +105,11 @@ def train(
             for progress in _steps(run, source, sets if val_scenes else None, over):
                 if not processes.writes:
                     continue
-                run.log(asdict(progress) | {"rate": config.rate_at(run.step)})
+                run.log(
+                    asdict(progress)
+                    | {"rate": config.rate_at(run.step)}
+                    | {"precision": run.precision.name, "precision_reason": run.precision.reason}
+                )
                 if pictures:
                     pictures.show(run, progress, sets)
                 run.save()

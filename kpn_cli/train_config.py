@@ -56,6 +56,7 @@ class TrainConfig:
         batch: patches per step, of all processes together.
         rate: Adam's, after a short warm-up.
         schedule: of the rate: it falls along a cosine, or stays.
+        cooldown: patches at the end of a constant rate over which it falls to nothing, linearly.
         average: decay per step of the moving average of the weights that is shipped.
         seed: of the data and the initial weights.
         workers: threads that draw data; None for as many as suit the device.
@@ -66,6 +67,7 @@ class TrainConfig:
     batch: int = 16
     rate: float = 1e-3
     schedule: str = "cosine"
+    cooldown: int = 0
     average: float = 0.999
     seed: int = 0
     precision: str = "auto"
@@ -85,6 +87,8 @@ class TrainConfig:
             raise KpnError("training: the rate must be above 0 and the average in [0, 1)")
         if self.schedule not in SCHEDULES:
             raise KpnError(f"training: schedule {self.schedule}; choose {' or '.join(SCHEDULES)}")
+        if self.cooldown < 0 or (self.cooldown and self.schedule != "constant"):
+            raise KpnError("training: a cooldown needs --schedule constant")
         if self.loss is None:
             object.__setattr__(self, "loss", loss_for(self.patches, self.batch))
 
@@ -97,7 +101,8 @@ class TrainConfig:
         """Learning rate of a step."""
         rise = min(1.0, (step + 1) / _WARM_UP)
         if self.schedule == "constant":
-            return self.rate * rise
+            left = (self.steps - step) * self.batch
+            return self.rate * rise * min(1.0, left / self.cooldown if self.cooldown else 1.0)
         fall = (1 + math.cos(math.pi * min(step / self.steps, 1))) / 2
         return self.rate * rise * (_LAST_RATE + (1 - _LAST_RATE) * fall)
 

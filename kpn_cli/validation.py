@@ -10,14 +10,18 @@ import torch
 
 from . import motion, protocol
 from .device import autocast
+from .exposures import Exposures
 from .merge import restore
 from .network import KPN
 from .photos import Scene
-from .synth import Batch
+from .sensor import Patch
+from .synth import Batch, collate
 from .synth_config import SynthConfig
 
 #: PSNR in dB by set and gain.
 Table = dict[str, dict[str, float]]
+#: Name, chance of a static burst, and exposures by turns in EV over the reference's.
+SETS = (("shifted", 0.0, (0.0,)), ("static", 1.0, (0.0,)), ("bracket", 0.0, (0.0, 2.0, -2.0)))
 
 
 def validation_bursts(
@@ -26,35 +30,39 @@ def validation_bursts(
     """Return the bursts: one patch per photo, by set and gain.
 
     `shifted`: residuals of half a cell, as behind the aligner; `static`: a
-    tripod. Noise and exposure are the protocol's.
+    tripod; `bracket`: as `shifted`, exposed by turns like the reference, four times as long
+    and four times as short. Noise and exposure are the protocol's.
     """
     plain = replace(
         config, partly=0, rough=0, turning=0, off_by_one=0, failed=0, torn=0, softer=0,
         moving=0, parallax=0,
     )  # fmt: skip
     sets = {}
-    for name, static in (("shifted", 0.0), ("static", 1.0)):
+    for name, static, stops in SETS:
         geometry = replace(plain, static=static)
         sets[name] = {
-            gain: [_burst(scene, n, gain, geometry) for n, scene in enumerate(scenes)]
+            gain: [_burst(scene, n, gain, geometry, stops) for n, scene in enumerate(scenes)]
             for gain in protocol.GAINS
         }
     return sets
 
 
-def _burst(scene: Scene, number: int, gain: int, config: SynthConfig) -> Batch:
+def _burst(
+    scene: Scene, number: int, gain: int, config: SynthConfig, stops: tuple[float, ...]
+) -> Batch:
     rng = np.random.default_rng((number, gain))
     planes = motion.draw_planes([scene], np.random.default_rng(number), config.frames, config)
     white = protocol.WHITE_LEVELS[number % len(protocol.WHITE_LEVELS)]
     clean = protocol.expose(planes * 65535, white)
     noise = protocol.noise_of_gain(gain)
-    return Batch(
-        torch.from_numpy(noise.sample(clean, rng))[None],
-        torch.from_numpy(clean[:1]),
-        torch.tensor([noise.shot]),
-        torch.tensor([noise.read]),
-        torch.tensor([white]),
-    )
+    if not any(stops):
+        patch = Patch(noise.sample(clean, rng), clean[0], noise, white)
+        return collate([patch])
+    exposures = Exposures.by_time(np.resize(stops, len(clean)))
+    gains = exposures.gains[:, None, None, None]
+    burst = np.minimum(noise.sample(clean * gains, rng), 1) / gains
+    clip = tuple((1 / exposures.gains).tolist())
+    return collate([Patch(burst, clean[0], noise, white, exposures.noise(noise), clip)])
 
 
 def validate(
@@ -73,7 +81,7 @@ def validate(
             for burst in bursts:
                 here = burst.to(device)
                 with torch.inference_mode(), autocast(device, dtype):
-                    clean = restore(network, here.burst, here.shot, here.read).clean
+                    clean = restore(network, here.burst, here.shot, here.read, here.clip).clean
                 output, truth = clean[0].cpu().numpy(), burst.truth[0].numpy()
                 figures.append(protocol.psnr(output, truth, float(burst.white)))
             table[name][str(gain)] = round(float(np.mean(figures)), 3)

@@ -25,6 +25,8 @@ from .write import atomic
 _FORMAT = "kpn-1"
 #: Ten times a checkpoint of the default network; larger is certainly something else.
 _LARGEST = 500_000_000
+#: What networks have whose files are older than these fields.
+ABSENT = {"wide": False, "scales": 0, "noise_ratios": False}
 
 
 def default_weights() -> Path:
@@ -77,8 +79,7 @@ def config_from_header(path: Path, header: Mapping[str, object]) -> KPNConfig:
     if not isinstance(config, dict) or set(config) - known:
         raise KpnError(f"{path}: written by another version of kpn (network {config}); update kpn")
     try:
-        # Files from before there was a wide kernel, or mixing.
-        return KPNConfig(**{"wide": False, "scales": 0} | config)
+        return KPNConfig(**ABSENT | config)
     except (TypeError, ValueError, KpnError):
         raise KpnError(f"{path}: damaged header (network {config}); choose another file") from None
 

@@ -165,10 +165,12 @@ def test_frames_look_like_a_camera_s(photos, tmp_path):
         truth = (truth - about["black"]) / (about["white"] - about["black"])
         planes = read_planes(infos[0])
         clean = bayer.pack(truth, about["cfa"])
-        # The reference is its truth and the noise it says.
+        # The reference is its truth and the noise it says, but for a few defective samples.
         error = (planes - clean)[:, 8:-8, 8:-8]
         expected = about["shot"] * clean[:, 8:-8, 8:-8] + about["read"]
-        assert np.mean(error**2 / expected) == pytest.approx(1, abs=0.05)
+        squares = error**2 / expected
+        assert np.mean(squares < 36) > 0.999
+        assert np.mean(squares[squares < 36]) == pytest.approx(1, abs=0.05)
     assert len(phases) >= 2
 
 

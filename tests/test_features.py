@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pictures import planes
 
-from kpn_cli.features import box, channels, compand, prepare, robust_weights, sigma_map
+from kpn_cli.features import (
+    box,
+    channels,
+    compand,
+    exclude_clipped,
+    prepare,
+    relative_variance,
+    robust_weights,
+    sigma_map,
+)
 from kpn_cli.noise import NoiseModel
 
 NOISE = NoiseModel.uniform(1e-3, 1e-5)
@@ -220,3 +229,149 @@ def test_boxes_apart_are_one_that_is_as_wide_as_all():
 def test_nothing_outside_counts_as_zero():
     x = torch.ones(1, 1, 6, 6)
     assert box(x, 3, outside="constant")[0, 0, 0, 0] == pytest.approx(4 / 9)
+
+
+# --- frames of different exposure -------------------------------------------
+
+
+def bracket(gains, level=0.1, model=NOISE, side=64, seed=0):
+    """Flat frames in the reference's exposure, their coefficients and clipping points."""
+    rng = np.random.default_rng(seed)
+    flat = np.full((4, side, side), level, np.float32)
+    frames = [np.minimum(model.sample(flat * g, rng), 1) / g for g in gains]
+    models = [model.scaled(1 / g) for g in gains]
+    shot, read = (torch.tensor([[getattr(m, name) for m in models]]) for name in ("shot", "read"))
+    return torch.from_numpy(np.stack(frames))[None], shot, read, 1 / torch.tensor([gains])
+
+
+def all_alike(coefficients, count):
+    return coefficients[:, None].expand(-1, count, -1).contiguous()
+
+
+@pytest.mark.parametrize("count", [1, 2, 8])
+def test_frames_of_equal_noise_are_shown_as_without_noise_of_their_own_to_the_last_bit(count):
+    burst, (shot, read) = static_burst(count), coefficients()
+    plain = prepare(burst, shot, read, FRAMES)
+    each = prepare(burst, all_alike(shot, count), all_alike(read, count), FRAMES)
+    for one, other in zip(plain, each, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_relative_variance_is_the_formula_s():
+    burst, shot, read, _ = bracket([1, 4, 0.25])
+    x = box(burst[:, 0], 3)
+    own_shot, own_read = NOISE.shot[0], NOISE.read[0]
+    for place, gain in enumerate((4, 0.25)):
+        expected = (own_shot * x / gain + own_read / gain**2) / (own_shot * x + own_read)
+        found = relative_variance(burst[:, 0], shot, read)[:, place]
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("gain", [1 / 16, 0.25, 1.03, 4, 8])
+def test_differences_of_a_frame_of_another_exposure_have_unit_variance(gain):
+    shown = parts(prepare(*bracket([1, gain])[:3], 2)[0], 2)
+    # Undo the compression.
+    differences = torch.expm1(shown["differences"].abs())
+    assert differences.square().mean().item() == pytest.approx(1, abs=0.05)
+    assert shown["agreement"].mean() > 0.8
+
+
+@pytest.mark.parametrize("gain", [0.25, 4])
+def test_a_frame_s_weight_is_its_robustness_over_its_relative_variance(gain):
+    burst, shot, read, _ = bracket([1, gain])
+    shown, weights = prepare(burst, shot, read, 2)
+    ratio = relative_variance(burst[:, 0], shot, read)[:, 0].mean(1)
+    torch.testing.assert_close(weights[:, 1], parts(shown, 2)["agreement"][:, 0] / ratio)
+
+
+def test_the_robust_mean_of_a_bracket_is_quieter_than_that_of_as_many_equal_frames():
+    def error(gains):
+        burst, shot, read, _ = bracket(gains, level=0.02)
+        _, weights = prepare(burst, shot, read, 3)
+        mean = (weights[:, :, None] * burst).sum(1) / weights.sum(1)[:, None]
+        return (mean - 0.02).square().mean().item()
+
+    assert error([1, 8, 8]) < 0.3 * error([1, 1, 1])
+
+
+def test_the_network_is_shown_the_logarithm_of_each_frame_s_relative_sigma():
+    gains = [1, 16, 1 / 16]
+    burst, shot, read, _ = bracket(gains, level=0.0)  # where read noise rules: sigma over g
+    shown, _ = prepare(burst, shot, read, FRAMES, noise_ratios=True)
+    assert shown.shape[1] == channels(FRAMES, True) == channels(FRAMES) + FRAMES - 1
+    ratios = shown[:, -(FRAMES - 1) :]
+    for place, gain in enumerate(gains[1:]):
+        assert ratios[:, place].mean().item() == pytest.approx(-np.log(gain), abs=0.35)
+    assert not ratios[:, 2:].any()
+
+
+def test_the_network_is_shown_no_ratios_where_all_frames_are_exposed_alike():
+    burst, (shot, read) = static_burst(3), coefficients()
+    plain = prepare(burst, shot, read, FRAMES, noise_ratios=True)[0]
+    each = prepare(burst, all_alike(shot, 3), all_alike(read, 3), FRAMES, noise_ratios=True)[0]
+    assert torch.equal(plain, each)
+    assert not plain[:, -(FRAMES - 1) :].any()
+
+
+# --- clipping ---------------------------------------------------------------
+
+
+def ramp_bracket(gain=4.0, side=96):
+    """A scene that brightens from left to right, and a frame that clips on the way."""
+    quiet = NoiseModel.uniform(1e-5, 1e-8)
+    scene = np.broadcast_to(np.linspace(0, 0.9, side, dtype=np.float32), (4, side, side))
+    scene = scene * np.float32([0.5, 1, 1, 0.7])[:, None, None]
+    rng = np.random.default_rng(0)
+    frames = [np.minimum(quiet.sample(scene * g, rng), 1) / np.float32(g) for g in (1, gain)]
+    models = [quiet.scaled(1 / g) for g in (1, gain)]
+    shot, read = (torch.tensor([[getattr(m, name) for m in models]]) for name in ("shot", "read"))
+    return torch.from_numpy(np.stack(frames))[None], shot, read, torch.tensor([[1, 1 / gain]])
+
+
+def test_the_weight_of_a_cell_falls_smoothly_to_zero_before_its_brightest_plane_clips():
+    burst, shot, read, clip = ramp_bracket()
+    _, weight = exclude_clipped(burst, shot, read, clip)
+    along = weight[0, 1].mean(0)
+    brightest = burst[0, 0].amax(0).mean(0)
+    assert (along[brightest < 0.7 * 0.25] == 1).all()
+    assert (along[brightest > 0.98 * 0.25] == 0).all()
+    assert along.diff().max() < 0.01
+    # The steepest of a smooth step over a fifth of the way to the clipping point.
+    assert along.diff().min() > -1.5 * (0.9 * 4 / 95) / 0.2 - 0.02
+    assert (weight[0, 0] == 1).all()
+
+
+def test_where_a_frame_is_left_out_the_burst_holds_the_reference():
+    burst, shot, read, clip = ramp_bracket()
+    found, weight = exclude_clipped(burst, shot, read, clip)
+    out = weight[:, 1, None] == 0
+    assert out.any()
+    assert torch.equal(found[:, 1][out.expand(-1, 4, -1, -1)],
+                       burst[:, 0][out.expand(-1, 4, -1, -1)])  # fmt: skip
+    assert torch.equal(found[:, 0], burst[:, 0])
+
+
+def test_a_cell_one_plane_of_which_is_clipped_is_left_out_whole():
+    burst, shot, read, clip = ramp_bracket()
+    burst[0, 1, 3, 40, 5] = 0.25  # a hot blue sample in the dark, clipped
+    _, weight = exclude_clipped(burst, shot, read, clip)
+    assert weight[0, 1, 40, 5] == 0
+    assert weight[0, 1, 40, 6] == 1
+
+
+def test_frames_that_never_clip_are_left_as_they_are_to_the_last_bit():
+    burst, shot, read, _ = ramp_bracket()
+    found, weight = exclude_clipped(burst, shot, read, torch.full((1, 2), torch.inf))
+    assert torch.equal(found, burst)
+    assert (weight == 1).all()
+
+
+def test_noise_moves_the_fade_away_from_the_clipping_point():
+    """Else what is bright by chance would be clipped, and the rest of it count: too dark."""
+    gains, level = [1.0, 4.0], 0.21
+    model = NoiseModel.uniform(1e-2, 1e-4)
+    burst, shot, read, clip = bracket(gains, level, model)
+    assert (burst[:, 1] >= 0.25).float().mean() > 0.02
+    found, weight = exclude_clipped(burst, shot, read, clip)
+    assert weight[:, 1].mean() < 0.05
+    assert found.mean((0, 2, 3, 4))[1].item() == pytest.approx(level, rel=0.02)

@@ -17,7 +17,8 @@ CONFIG = SynthConfig(cells=16)
 #: Nothing left to chance but the place in the photo.
 STILL = SynthConfig(
     cells=16, full=1, static=1, partly=0, rough=0, turning=0, softer=0, moving=0, parallax=0,
-    torn=0, mixed=0, clipped=0, quantised=0, row_noise=0, hot_pixels=0, misjudged=0,
+    torn=0, mixed=0, clipped=0, quantised=0, row_noise=0, defects=0, bracket=0, uneven=0,
+    misjudged=0,
 )  # fmt: skip
 
 

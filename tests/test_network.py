@@ -15,7 +15,7 @@ from kpn_cli import features
 from kpn_cli import network as network_module
 from kpn_cli.errors import KpnError
 from kpn_cli.merge import merge, restore
-from kpn_cli.network import KPN, KPNConfig
+from kpn_cli.network import KPN, KPNConfig, grown
 from kpn_cli.noise import NoiseModel
 
 NOISE = NoiseModel.uniform(1e-3, 1e-5)
@@ -260,8 +260,80 @@ def test_what_the_network_is_shown_is_the_same_in_bands(monkeypatch, tiny_networ
     """So `features.REACH` is as far as `prepare` looks."""
     burst, noise = torch.rand(2, 3, 4, 21, 13), torch.full((2, 4), 1e-2)
     frames = tiny_network.config.frames
-    shown, weights = features.prepare(burst, noise, noise, frames)
+    noises = torch.rand(2, 3, 4) * noise[:, None]
+    unclipped = torch.rand(2, 3, 21, 13)
+    shown, weights = features.prepare(
+        burst, noises, noises, frames, noise_ratios=True, unclipped=unclipped
+    )
     monkeypatch.setattr(network_module, "_CELLS", rows * 13)
-    banded, in_bands = tiny_network._shown(burst, noise, noise)
+    banded, in_bands = tiny_network._shown(burst, noises, noises, unclipped)
     torch.testing.assert_close(banded[..., :21, :13], shown, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(in_bands, weights, rtol=1e-6, atol=1e-6)
+
+
+# --- frames of different exposure -------------------------------------------
+
+
+def mixed_noise(gains, shot=1e-3, read=1e-5):
+    g = torch.tensor(gains)[None, :, None].expand(-1, -1, 4)
+    return shot / g, read / g**2
+
+
+def test_a_network_without_the_input_has_51_channels_and_one_with_it_58():
+    old = KPNConfig(widths=(8,), head=8, noise_ratios=False)
+    assert KPN(old).stem.in_channels == 51
+    assert KPN(dataclasses.replace(old, noise_ratios=True)).stem.in_channels == 58
+
+
+@pytest.mark.parametrize("ratios", [False, True])
+def test_frames_of_equal_noise_give_the_same_bytes_as_without_noise_of_their_own(ratios):
+    torch.manual_seed(0)
+    network = KPN(KPNConfig(widths=(8, 8), head=8, noise_ratios=ratios)).eval()
+    network.head_weight.data.mul_(100)
+    burst = torch.rand(1, 4, 4, 20, 24)
+    noise = torch.full((1, 4), 1e-3)
+    each = noise[:, None].expand(-1, 4, -1).contiguous()
+    with torch.inference_mode():
+        plain, own = restore(network, burst, noise, noise), restore(network, burst, each, each)
+    assert torch.equal(plain.clean, own.clean)
+
+
+def test_clipped_samples_of_other_frames_count_under_no_tap(tiny_network):
+    torch.manual_seed(1)
+    gains = [1.0, 4.0, 0.5]
+    shot, read = mixed_noise(gains)
+    clip = 1 / torch.tensor([gains])
+    burst = torch.rand(1, 3, 4, 24, 24) * 0.1
+    clipped = torch.zeros(1, 4, 24, 24, dtype=torch.bool)
+    clipped[..., 8:14, 9:16] = True
+    burst[:, 1][clipped] = 0.25
+    changed = burst.clone()
+    changed[:, 1][clipped] = 0.25 + torch.rand(int(clipped.sum()))
+    # One plane alone is clipped there, and the cell left out whole.
+    burst[:, 1, 0, 20, 4] = changed[:, 1, 0, 20, 4] = 0.25
+    changed[:, 1, 1:, 20, 4] = 0.2
+    with torch.inference_mode():
+        one = restore(tiny_network, burst, shot, read, clip).clean
+        other = restore(tiny_network, changed, shot, read, clip).clean
+        counted = restore(tiny_network, changed, shot, read).clean
+    assert torch.equal(one, other)
+    assert not torch.equal(one, counted)
+
+
+def test_kernels_of_a_bracket_sum_to_the_number_of_its_frames(tiny_network):
+    burst = torch.rand(1, 3, 4, 16, 16)
+    written = tiny_network(burst, *mixed_noise([1.0, 16.0, 1 / 16]))
+    frames = written.kernels[:, :3].sum((1, 2))
+    torch.testing.assert_close(frames, torch.full_like(frames, 3), rtol=1e-4, atol=1e-4)
+
+
+def test_a_network_grown_by_the_input_makes_the_same_of_a_burst(tiny_config):
+    torch.manual_seed(0)
+    old = KPN(dataclasses.replace(tiny_config, noise_ratios=False)).eval()
+    old.head_weight.data.mul_(100)
+    new = grown(old, tiny_config).eval()
+    assert new.config.noise_ratios
+    burst, (shot, read) = torch.rand(1, 3, 4, 16, 16), mixed_noise([1.0, 4.0, 0.25])
+    with torch.inference_mode():
+        one, other = (restore(network, burst, shot, read).clean for network in (old, new))
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)

@@ -265,7 +265,7 @@ def test_the_log_and_the_progress_tell_the_same(scenes, tmp_path):
 
 def test_validation_has_a_figure_for_each_set_and_gain(whole):
     table = log_of(whole)[-1]["table"]
-    assert set(table) == {"shifted", "static"}
+    assert set(table) == {"shifted", "static", "bracket"}
     for row in table.values():
         assert list(row) == [str(gain) for gain in protocol.GAINS]
         figures = list(row.values())
@@ -275,7 +275,7 @@ def test_validation_has_a_figure_for_each_set_and_gain(whole):
 
 def test_the_best_weights_are_those_with_the_highest_mean_figure(whole):
     tables = [line["table"] for line in log_of(whole) if line["table"]]
-    means = [sum(f for row in t.values() for f in row.values()) / 10 for t in tables]
+    means = [sum(f for row in t.values() for f in row.values()) / 15 for t in tables]
     _, recipe = load_weights(whole / "best.safetensors")
     assert recipe["validation"] == tables[means.index(max(means))]
     assert recipe["best"] == pytest.approx(max(means))
@@ -361,6 +361,27 @@ def test_a_run_from_before_planes_were_mixed_is_resumed_without(scenes, tmp_path
         Run(tmp_path, dataclasses.replace(without, network=CONFIG.network))
 
 
+def test_a_run_from_before_brackets_is_not_resumed_on_other_data(scenes, whole, tmp_path):
+    state, header = state_of(whole)
+    for name in ("defects", "bracket", "uneven"):
+        del header["recipe"]["train"]["data"][name]
+    save_tensors(tmp_path / "checkpoint.safetensors", state, header)
+    with pytest.raises(KpnError, match=r"bracket 0, not 0\.15"):
+        Run(tmp_path, CONFIG)
+
+
+def test_a_constant_rate_falls_to_nothing_over_a_cooldown():
+    config = TrainConfig(patches=16_000, batch=16, rate=1e-3, schedule="constant", cooldown=8_000)
+    assert config.rate_at(499) == config.rate_at(500) == 1e-3
+    assert config.rate_at(750) == pytest.approx(5e-4)
+    assert config.rate_at(999) == pytest.approx(2e-6)
+
+
+def test_the_log_says_which_precision_was_used_and_why(whole):
+    assert all(line["precision"] == "fp32" for line in log_of(whole))
+    assert all(line["precision_reason"] == "as given" for line in log_of(whole))
+
+
 @pytest.mark.parametrize(
     "recipe",
     [{"train": None}, {"train": {}}, {"train": {"loss": 1}}, {"patches": None}, {"best": "x"}],
@@ -415,9 +436,10 @@ def test_validation_bursts_are_the_protocol_s(scenes):
             for burst, white in zip(bursts, protocol.WHITE_LEVELS, strict=False):
                 assert burst.burst.shape == (1, 8, 4, 16, 16)
                 assert float(burst.white) == white
-                assert float(burst.shot[0, 0]) == pytest.approx(protocol.GAINS[gain][0])
+                shot, read = (value.reshape(-1, 4)[0, 0] for value in (burst.shot, burst.read))
+                assert float(shot) == pytest.approx(protocol.GAINS[gain][0])
                 noise = burst.burst - burst.truth[:, None]
-                expected = (burst.shot[0, 0] * burst.truth.mean() + burst.read[0, 0]).item()
+                expected = (shot * burst.truth.mean() + read).item()
                 if name == "static":  # else the frames differ by more than noise
                     assert noise.var().item() == pytest.approx(expected, rel=0.2)
 
@@ -743,7 +765,7 @@ def test_tensorboard_gets_curves_and_pictures(scenes, tmp_path):
     assert [event.step for event in events.Scalars("train/loss")] == [16, 24, 32, 48]
     assert set(events.Tags()["images"]) == {
         f"{name}/{title}"
-        for name in ("shifted", "static")
+        for name in ("shifted", "static", "bracket")
         for title in ("noisy, denoised, clean", "kernels")
     }
     kernels = events.Images("shifted/kernels")[-1]

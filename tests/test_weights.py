@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from kpn_cli import weights
 from kpn_cli.errors import KpnError
 from kpn_cli.network import KPN, KPNConfig
-from kpn_cli.weights import load_tensors, load_weights, save_tensors, save_weights
+from kpn_cli.weights import ABSENT, load_tensors, load_weights, save_tensors, save_weights
 
 RECIPE = {"photos": 3, "train": {"rate": 1e-3}, "name": "Öl"}
 
@@ -244,7 +244,7 @@ def test_a_folder_that_is_not_there_is_an_error_for_the_user(tmp_path, tiny_netw
 
 def test_the_defaults_of_the_shape_are_those_of_the_class(path):
     """A file written before a key existed reads as the default, but for what was new then."""
-    before = KPNConfig(widths=(8, 8), head=8, wide=False, scales=0)
+    before = KPNConfig(widths=(8, 8), head=8, **ABSENT)
     save_weights(path, KPN(before), {})
     rewrite(path, config='{"widths": [8, 8], "head": 8}')
     assert load_weights(path)[0].config == before
