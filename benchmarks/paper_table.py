@@ -19,18 +19,18 @@ from kpn_cli import protocol
 from kpn_cli.photos import find_photos
 
 VARIANTS = {
-    "kpn": "kernels of all frames and a wide one, annealed, noise known",
-    "direct": "no kernels: the robust mean of the frames and what the network adds; not annealed",
+    "kpn": "kernels of all frames and a dilated kernel, annealed, with the noise estimate",
+    "direct": "no kernels: the robust mean of the frames plus a learned correction; not annealed",
     "single": "the reference frame alone",
-    "noanneal": "without the per-frame terms",
-    "blind": "not told the noise: shown frames as at gain 1, kernels start from the plain mean",
+    "noanneal": "`kpn` without the per-frame terms of the loss",
+    "blind": "no noise estimate: input scaled as for gain 1, kernels start from the plain mean",
 }
 BASELINES = {
     "reference": "the noisy reference frame",
-    "mean": "mean of the frames, unaligned",
+    "mean": "mean of the frames, not aligned",
     "aligned-mean": "mean of the aligned frames",
-    "nlm": "non-local means on the reference, scikit-image, stabilised",
-    "wavelets": "wavelets (BayesShrink) on the reference, scikit-image, stabilised",
+    "nlm": "non-local means on the variance-stabilised reference, scikit-image",
+    "wavelets": "wavelets (BayesShrink) on the variance-stabilised reference, scikit-image",
 }
 GAINS = "0,1,2,4,8,16"
 SETS = {"gains": "Hand-held bursts", "static": "Static bursts"}
@@ -109,12 +109,18 @@ def _markdown(rows: Rows, lines: list[str], patches: int) -> str:
     text = [
         "# The paper's table, with our own figures",
         "",
-        f"Each network: {patches:,} patches, the same seed, data and options but for what its",
-        f"name says. Protocol {protocol.NAME}; at gain 16 shot noise is half as strong again as",
-        "any that was trained on. Whatever the network is told, the aligner, the guard and what",
-        "balances the greens know the true noise. Written by `benchmarks/paper_table.py`; what",
-        "follows from it for the paper's claims is in",
-        "[research.md](research.md#the-papers-claims).",
+        f"Each network was trained on {patches:,} patches with the same seed, data and options;",
+        "the networks differ only in what the list of methods says. The protocol is",
+        f"`{protocol.NAME}`; at gain 16 shot noise is 1.5 times the strongest of the training.",
+        "The aligner, the guard and the green equilibration always use the true noise, whatever",
+        "the network assumes. `benchmarks/paper_table.py` writes this file.",
+        "[research.md](research.md#the-papers-claims) says what follows for the paper's claims.",
+        "",
+        "## Methods",
+        "",
+        "| method | what it is |",
+        "|---|---|",
+        *(f"| {_label(name)} | {about} |" for name, about in (VARIANTS | BASELINES).items()),
     ]
     for part, title in SETS.items():
         gains = [gain for where, gain in rows["kpn"] if where == part]
@@ -122,15 +128,15 @@ def _markdown(rows: Rows, lines: list[str], patches: int) -> str:
             f"{title}, PSNR in dB / SSIM",
             gains,
             {
-                f"**{name}**: {about}": [_figures(rows[name][part, gain]) for gain in gains]
-                for name, about in (VARIANTS | BASELINES).items()
+                _label(name): [_figures(rows[name][part, gain]) for gain in gains]
+                for name in (VARIANTS | BASELINES)
             },
         )
         text += _table(
-            f"{title}, what `kpn` has over the others, dB",
+            f"{title}, PSNR of `kpn` minus that of the other methods, in dB",
             gains,
             {
-                name: [
+                _label(name): [
                     f"{rows['kpn'][part, gain]['psnr'] - rows[name][part, gain]['psnr']:+.2f}"
                     for gain in gains
                 ]
@@ -142,6 +148,10 @@ def _markdown(rows: Rows, lines: list[str], patches: int) -> str:
     return "\n".join(text)
 
 
+def _label(name: str) -> str:
+    return f"`{name}`"
+
+
 def _figures(found: dict[str, float]) -> str:
     return f"{found['psnr']:.2f} / {found['ssim']:.3f}"
 
@@ -151,7 +161,7 @@ def _table(title: str, gains: list[str], rows: dict[str, list[str]]) -> list[str
         "",
         f"## {title}",
         "",
-        f"| | {' | '.join(f'gain {gain}' for gain in gains)} |",
+        f"| method | {' | '.join(f'gain {gain}' for gain in gains)} |",
         "|---" * (len(gains) + 1) + "|",
         *(f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items()),
     ]
