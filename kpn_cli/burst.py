@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import KpnError
+from .errors import KpnError, read_error
 from .raw import RawInfo
 
 #: Suffixes of raw formats that LibRaw reads, for finding them in folders.
@@ -64,8 +64,7 @@ def _raws_at(path: Path) -> list[Path]:
 
 
 def _unreadable(path: Path, error: Exception) -> KpnError:
-    reason = getattr(error, "strerror", None) or "a loop of links"
-    return KpnError(f"{path}: cannot be read ({reason}); check it")
+    return read_error(path, error, otherwise="a loop of links")
 
 
 @dataclass(frozen=True)

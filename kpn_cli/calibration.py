@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import KpnError
+from .errors import KpnError, read_error
 from .noise import NoiseModel
 from .raw import RawInfo
 from .write import atomic
@@ -156,8 +156,7 @@ def load(path: Path) -> Calibration:
         with path.open("rb") as file:
             text = file.read(_LARGEST_FILE)
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise KpnError(f"{path}: cannot be read ({reason}); check it") from None
+        raise read_error(path, error) from None
     try:
         document = json.loads(text)
         found = document.get("kpn") if isinstance(document, dict) else None

@@ -21,7 +21,7 @@ from . import calibration, develop, dng_result, rendering
 from .calibration import Calibration
 from .denoiser import Denoised
 from .dng_copy import is_kept_whole
-from .errors import KpnError
+from .errors import KpnError, read_error
 from .metadata import Tag, read_metadata
 from .noise import NoiseModel
 from .options import SUFFIXES, Options
@@ -44,8 +44,7 @@ def digest(path: Path) -> str:
             while part := file.read(_READ_AT_ONCE):
                 found.update(part)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise KpnError(f"{path}: cannot be read ({reason}); check the file") from None
+        raise read_error(path, error) from None
     return found.hexdigest()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .errors import KpnError
+from .errors import KpnError, read_error
 from .srgb import srgb_decode
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"})
@@ -158,7 +158,7 @@ def load_scene(path: Path) -> Scene:
     try:
         content = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError as error:
-        raise KpnError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+        raise read_error(path, error) from None
     try:
         photo = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB) if content.size else None
     except cv2.error:
@@ -183,7 +183,7 @@ def find_photos(paths: Sequence[Path]) -> list[Path]:
                 path.stat()
                 found.append(path)
         except OSError as error:
-            raise KpnError(f"{path}: cannot be read ({error.strerror}); check it") from None
+            raise read_error(path, error) from None
     if not found:
         raise KpnError(f"no photos in {', '.join(map(str, paths))}; give JPEG, PNG or TIFF files")
     return found

@@ -22,7 +22,7 @@ import numpy as np
 import rawpy
 
 from . import bayer, exif, sequence
-from .errors import KpnError
+from .errors import KpnError, refuse, refuse_unreadable
 from .metadata import Metadata, Tag, read_metadata
 from .noise import NoiseModel
 from .raw_checks import (
@@ -30,7 +30,6 @@ from .raw_checks import (
     check_file,
     check_size,
     check_tags,
-    refuse,
     refuse_colours,
     refuse_demosaiced,
 )
@@ -222,7 +221,7 @@ def _checked(path: Path) -> Metadata:
     try:
         metadata = read_metadata(path)
     except OSError as error:
-        refuse(path, f"cannot be read ({error.strerror})", "check the file and its permissions")
+        refuse_unreadable(path, error)
     check_tags(path, metadata)
     return metadata
 

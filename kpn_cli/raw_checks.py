@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from .errors import KpnError
+from .errors import refuse, refuse_unreadable
 from .metadata import PHOTOMETRIC_LINEAR_RAW, Metadata, Tag
 
 #: No codec for mosaics goes below this: lossless JPEG needs a bit a pixel, lossy ones
@@ -38,12 +38,6 @@ _RED_GREEN_BLUE = frozenset((0, 1, 2))
 _COMPLEMENTARY = {frozenset((3, 4, 5)), frozenset((1, 3, 4, 5))}
 
 
-def refuse(path: Path, reason: str, remedy: str) -> NoReturn:
-    """Raise the one-line `KpnError` of a file: `name: reason; remedy.`"""
-    name = "".join(c if c.isprintable() else "?" for c in path.name or str(path))
-    raise KpnError(f"{name}: {reason}; {remedy}.") from None
-
-
 def check_file(path: Path) -> None:
     """Refuse what can't be read at all: nothing there, a folder, a pipe, no bytes.
 
@@ -61,8 +55,7 @@ def check_file(path: Path) -> None:
         with open(path, "rb") as file:
             head = file.read(4)
     except (OSError, ValueError) as error:
-        cause = getattr(error, "strerror", None) or str(error)
-        refuse(path, f"cannot be read ({cause})", "check the file and its permissions")
+        refuse_unreadable(path, error)
     if not head:
         refuse(path, "the file is empty", _COPY_AGAIN)
     if head in _QUICKTAKE_MAGIC:

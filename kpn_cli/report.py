@@ -23,7 +23,7 @@ import torch
 
 from . import outputs, report_burst, report_page, report_pictures
 from .device import memory_as_error
-from .errors import KpnError
+from .errors import KpnError, read_error
 from .frame import Frame
 from .loading import Reader
 from .options import Options
@@ -337,4 +337,4 @@ def _parts(path: Path, start: int, length: int) -> Iterator[bytes]:
                 yield part
                 length -= len(part)
     except OSError as error:
-        raise KpnError(f"{path}: cannot be read ({error.strerror}); start again") from None
+        raise read_error(path, error, "start again") from None

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from .errors import KpnError
+from .errors import KpnError, read_error
 from .network import KPN, KPNConfig
 from .write import atomic
 
@@ -60,8 +60,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
         if not isinstance(header, dict):
             raise ValueError("its header is no JSON object")
     except OSError as error:
-        reason = error.strerror or "not a regular file"
-        raise KpnError(f"{path}: cannot be read ({reason}); {advice}") from None
+        raise read_error(path, error, advice, otherwise="not a regular file") from None
     except (SafetensorError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise KpnError(f"{path}: damaged or not weights ({reason}); {advice}") from None

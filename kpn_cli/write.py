@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .errors import KpnError
+from .errors import KpnError, reason_of
 
 try:
     import fcntl
@@ -247,9 +247,8 @@ def _remove_if_abandoned(path: Path) -> None:
 
 def write_error(path: Path, error: OSError) -> KpnError:
     """Return the error to raise when writing `path` failed: file, reason, what to do next."""
-    reason = " ".join((error.strerror or str(error) or type(error).__name__).split())
     advice = _NEXT_STEP.get(error.errno, "Check the disk, or choose another folder.")
-    return KpnError(f"{path}: cannot be written: {reason}. {advice}")
+    return KpnError(f"{path}: cannot be written: {reason_of(error)}. {advice}")
 
 
 def _flush(path: Path, flags: int) -> None:
