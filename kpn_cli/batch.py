@@ -16,9 +16,9 @@ from .errors import KpnError
 from .loading import Loaded, Reader
 from .options import Options
 from .pipeline import Computed, Engine
-from .plan import Failure, Job
+from .plan import Job
 from .report import Sections
-from .result import Result, Stage
+from .result import Failure, Result, Stage
 
 T = TypeVar("T")
 

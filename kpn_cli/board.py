@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,11 +11,8 @@ from .device import autocast
 from .errors import KpnError
 from .merge import restore
 from .protocol import NEUTRAL, displayed
+from .run import Progress, Run
 from .synth import Batch
-
-if TYPE_CHECKING:
-    from .run import Run
-    from .train import Progress
 
 _GAIN = 2  # of the pictures
 _ZOOM = 4

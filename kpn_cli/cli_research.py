@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from .network import KPN
     from .noise import NoiseModel
+    from .run import Progress
     from .synth import Source
 
 
@@ -270,7 +271,7 @@ def train(
             if seen:
                 console.note(f"{output}: at {seen} of {patches} patches")
 
-        def show(progress: training.Progress) -> None:
+        def show(progress: Progress) -> None:
             move(completed=progress.patches, description=f"training, loss {progress.loss:.3f}")
             console.note(console.progress_line(progress))
 

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from .calibration import Calibration
     from .inspection import Inspection
     from .noise_choice import NoiseReport
-    from .plan import Failure, Job, Plan
+    from .plan import Job, Plan
     from .raw import RawInfo
-    from .result import Result, Stage
-    from .train import Progress as TrainProgress
+    from .result import Failure, Result, Stage
+    from .run import Progress as TrainProgress
 
 _err = Console(stderr=True)
 _out = Console()

@@ -17,9 +17,9 @@ from .batch import Outcome, Summary, denoise_all
 from .decoder import Decoder
 from .errors import KpnError
 from .options import Options
-from .plan import Failure, Grouping, Job, Plan, make_plan
+from .plan import Grouping, Job, Plan, make_plan
 from .report import Collected, Sections
-from .result import Stage
+from .result import Failure, Stage
 from .world import world
 
 #: How long a process that has done its share waits for the others.

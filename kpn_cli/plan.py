@@ -12,6 +12,7 @@ from .errors import KpnError
 from .grouping import Group
 from .options import Options
 from .raw import Capture
+from .result import Failure
 
 
 @dataclass(frozen=True)
@@ -48,26 +49,6 @@ class Job:
     files: tuple[Path, ...]
     folder: Path
     why: str
-
-
-@dataclass(frozen=True)
-class Failure:
-    """What could not be done.
-
-    Attributes:
-        files: of a burst, or a path.
-        error: why, and what the user can do.
-    """
-
-    files: tuple[Path, ...]
-    error: str
-
-    def with_path(self) -> str:
-        """Return the error, with the path of the file where it has but its name."""
-        for path in self.files:
-            if self.error.startswith(f"{path.name}: "):
-                return f"{path.parent / self.error}"
-        return self.error
 
 
 @dataclass(frozen=True)

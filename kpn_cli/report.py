@@ -28,10 +28,9 @@ from .frame import Frame
 from .loading import Reader
 from .options import Options
 from .pipeline import Computed
-from .plan import Failure
 from .report_page import Batch
 from .report_pictures import Pictures
-from .result import Result
+from .result import Failure, Result
 from .write import atomic, make_folder, remove_abandoned, scratch, write_error
 
 NAME = "report.html"

@@ -20,9 +20,8 @@ from . import __version__
 from .calibration import Calibration
 from .markup import count, duration, mean, text
 from .options import Options
-from .plan import Failure
 from .report_burst import place
-from .result import Result
+from .result import Failure, Result
 
 #: By this a page of kpn is known; it stands within the first bytes of the file.
 GENERATOR = '<meta name="generator" content="kpn report">'

@@ -1,4 +1,4 @@
-"""What became of a burst, how far the work is, and how long it took."""
+"""What became of a burst, or why it could not be done; how far the work is, how long it took."""
 
 from __future__ import annotations
 
@@ -70,6 +70,26 @@ class Result:
         if self.noise is not None and self.noise.warning:
             lines.append(("warning", self.noise.warning))
         return lines
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What could not be done.
+
+    Attributes:
+        files: of a burst, or a path.
+        error: why, and what the user can do.
+    """
+
+    files: tuple[Path, ...]
+    error: str
+
+    def with_path(self) -> str:
+        """Return the error, with the path of the file where it has but its name."""
+        for path in self.files:
+            if self.error.startswith(f"{path.name}: "):
+                return f"{path.parent / self.error}"
+        return self.error
 
 
 @dataclass(frozen=True)

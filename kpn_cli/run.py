@@ -6,7 +6,7 @@ import copy
 import json
 import math
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -46,6 +46,23 @@ _OPTIONS = {
 _NOT_THEN = {"defects": 0, "bracket": 0, "uneven": 0}
 _CHECKPOINT = "checkpoint.safetensors"
 _CLIP = 1.0  # norm of the gradient: one odd patch must not undo a thousand
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a run reports.
+
+    Attributes:
+        patches: seen so far.
+        loss: mean since the last report.
+        speed: patches a second since the last report.
+        table: PSNR in dB by set and gain, after a validation.
+    """
+
+    patches: int
+    loss: float
+    speed: float
+    table: Table | None = None
 
 
 class Run:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -23,29 +23,12 @@ from .board import Board
 from .device import keep_freed_memory, pick_device
 from .errors import KpnError
 from .photos import Scene
-from .run import Run
+from .run import Progress, Run
 from .synth import Batch, Source
 from .train_config import TrainConfig
-from .validation import Table, validate, validation_bursts
+from .validation import validate, validation_bursts
 from .world import World, local_device, world
 from .write import make_folder, sole_user
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a run reports.
-
-    Attributes:
-        patches: seen so far.
-        loss: mean since the last report.
-        speed: patches a second since the last report.
-        table: PSNR in dB by set and gain, after a validation.
-    """
-
-    patches: int
-    loss: float
-    speed: float
-    table: Table | None = None
 
 
 def train(

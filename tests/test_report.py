@@ -35,10 +35,10 @@ from kpn_cli.noise_choice import NoiseReport
 from kpn_cli.options import Options
 from kpn_cli.photos import Scene
 from kpn_cli.pipeline import Computed
-from kpn_cli.plan import Failure, Grouping, Job
+from kpn_cli.plan import Grouping, Job
 from kpn_cli.raw import RawInfo, read_info, read_planes
 from kpn_cli.report_pictures import Part
-from kpn_cli.result import Result
+from kpn_cli.result import Failure, Result
 
 EVIL = "<img src=x onerror=alert(1)>&quot;.dng"
 NOISE = NoiseModel.uniform(1e-3, 1e-5)
