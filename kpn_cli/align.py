@@ -316,17 +316,12 @@ class Aligner:
         return shifts
 
 
-def align(reference: Tensor, frame: Tensor) -> Tensor:
-    """Align one frame: see `Aligner`."""
-    return Aligner(reference).align(frame)
-
-
 def shifted(planes: Tensor, shifts: Tensor, rows: slice, columns: slice) -> Tensor:
     """Return a part of a frame as it lies over the reference.
 
     Args:
         planes: `(4, height, width)`, any dtype, the whole frame.
-        shifts: `(tile_rows, tile_columns, 2)` from `align`.
+        shifts: `(tile_rows, tile_columns, 2)` from `Aligner.align`.
         rows, columns: the part of the reference, in cells.
 
     Returns:

@@ -1,7 +1,7 @@
 """Where a noise model comes from when the file has no NoiseProfile.
 
 Either from the sensitivity alone (`from_iso`), or measured in the pictures
-(`measure_frame`, `measure_burst`). Measuring goes through four steps:
+(`measure_blocks`, `measure_burst_blocks`). Measuring goes through four steps:
 
 1. Small blocks are cut out; a mask that is blind to planes and edges leaves noise
    (Immerkaer, "Fast Noise Variance Estimation", CVIU 1996).
@@ -89,22 +89,17 @@ def _log_log(at: float, x: np.ndarray, y: np.ndarray) -> float:
     return float(np.exp(y[left] + slope * (at - x[left])))
 
 
-def measure_frame(planes: np.ndarray) -> NoiseModel:
-    """Measure the noise of a single frame in its flat patches.
+def measure_blocks(blocks: np.ndarray) -> NoiseModel:
+    """Measure the noise of a single frame in its flat blocks.
 
-    Fine texture all over the picture counts as noise; prefer `measure_burst`.
+    Fine texture all over the picture counts as noise; prefer `measure_burst_blocks`.
 
     Args:
-        planes: `(4, rows, columns)` float32, 1.0 = white level, at least 10 cells a side.
+        blocks: of the frame, as `cut_blocks` returns them.
 
     Raises:
-        KpnError: if nothing can be measured: blank, clipped all over, too small.
+        KpnError: if nothing can be measured: blank, or clipped all over.
     """
-    return measure_blocks(blocks_of(planes))
-
-
-def measure_blocks(blocks: np.ndarray) -> NoiseModel:
-    """Measure as `measure_frame` does in blocks of `blocks_of` or `cut_blocks`."""
     levels = clip_levels(blocks)
     blocks = blocks[:, ~_copied(blocks)]
     signal, variance = blocks.mean((-2, -1)), _mean_square(_response(blocks))
@@ -115,22 +110,17 @@ def measure_blocks(blocks: np.ndarray) -> NoiseModel:
     return _fit([_points(signal, variance, texture, _clipped(blocks, levels))])
 
 
-def measure_burst(reference: np.ndarray, others: Iterable[np.ndarray]) -> NoiseModel:
+def measure_burst_blocks(reference: np.ndarray, others: Iterable[np.ndarray]) -> NoiseModel:
     """Measure the noise of a burst in the differences between its frames.
 
     Args:
-        reference: `(4, rows, columns)` float32, 1.0 = white level, at least 10 cells a side.
-        others: frames like it, moved onto it in whole cells; taken one at a time.
-            If there are none, the reference is measured by itself.
+        reference: blocks of the reference, as `cut_blocks` returns them.
+        others: the same blocks of each other frame, moved onto the reference in whole
+            cells; taken one at a time. Without any, the reference is measured on its own.
 
     Raises:
-        KpnError: if nothing can be measured: blank, clipped all over, too small.
+        KpnError: if nothing can be measured: blank, or clipped all over.
     """
-    return measure_burst_blocks(blocks_of(reference), map(blocks_of, others))
-
-
-def measure_burst_blocks(reference: np.ndarray, others: Iterable[np.ndarray]) -> NoiseModel:
-    """Measure as `measure_burst` does in blocks of `blocks_of` or `cut_blocks`."""
     levels = clip_levels(reference)
     # A frame's points stay its own: one that is misaligned or blurred lies above the
     # others, and the fit passes below it.
@@ -148,28 +138,18 @@ def sigma_ratio(a: NoiseModel, b: NoiseModel, signal: float = 0.18) -> float:
 # --- blocks ---------------------------------------------------------------------------
 
 
-def blocks_of(planes: np.ndarray) -> np.ndarray:
-    """Cut out evenly spread blocks, `(4, blocks, side, side)`, a bounded number.
-
-    Args:
-        planes: `(4, rows, columns)` float32, at least 10 cells a side.
-
-    Raises:
-        KpnError: if they are smaller.
-    """
-    _, rows, columns = planes.shape
-    return cut_blocks(rows, columns, lambda part: planes[:, part])
-
-
 def cut_blocks(rows: int, columns: int, cells: Callable[[slice], np.ndarray]) -> np.ndarray:
-    """Do what `blocks_of` does with planes that needn't be in memory all at once.
+    """Cut evenly spread blocks, a bounded number, out of planes that needn't be in memory.
 
     Args:
-        rows, columns: size of the planes.
-        cells: given some rows, returns their `(4, rows, columns)`.
+        rows, columns: size of the planes, in cells.
+        cells: given some rows, returns their `(4, rows, columns)` float32, 1.0 = white level.
+
+    Returns:
+        `(4, blocks, side, side)`.
 
     Raises:
-        KpnError: if they are too small.
+        KpnError: if the planes have fewer than 10 cells a side.
     """
     if min(rows, columns) < _SIDE:
         raise KpnError(

@@ -95,24 +95,6 @@ def photo_tags(
     )
 
 
-def write_tiff(
-    path: Path | str, rgb: np.ndarray, *, linear: bool, tags: Sequence[Tag] = ()
-) -> None:
-    """Write a 16-bit RGB TIFF with its ICC profile: see `tiff_writer`.
-
-    Args:
-        path: the file to create or replace, atomically.
-        rgb: `(rows, columns, 3)` uint16.
-        linear: whether `rgb` is linear light rather than sRGB.
-        tags: what else to say, as from `photo_tags`.
-
-    Raises:
-        KpnError: if the disk refuses the file.
-    """
-    with tiff_writer(path, rgb.shape[:2], linear=linear, tags=tags) as add:
-        add(rgb)
-
-
 @contextmanager
 def tiff_writer(
     path: Path | str,
@@ -122,7 +104,9 @@ def tiff_writer(
     tags: Sequence[Tag] = (),
     replace: bool = True,
 ) -> Iterator[Callable[[np.ndarray], None]]:
-    """Write a 16-bit RGB TIFF band by band. The same picture gives the same bytes.
+    """Write a 16-bit RGB TIFF with its ICC profile, band by band.
+
+    The same picture gives the same bytes.
 
     Args:
         path: the file to create or replace, atomically, at the end of the block.

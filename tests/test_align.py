@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import texture
 
-from kpn_cli.align import REACH, TILE, _Tiles, align, shifted, stabilise
+from kpn_cli.align import REACH, TILE, Aligner, _Tiles, shifted, stabilise
 from kpn_cli.noise import NoiseModel
 from kpn_cli.protocol import noise_of_gain
 
@@ -29,6 +29,10 @@ def scene_of(seed, height, width):
 
 def photographed(clean, noise, seed):
     return stabilise(torch.from_numpy(noise.sample(clean, np.random.default_rng(seed))), noise)
+
+
+def align(reference, frame):
+    return Aligner(reference).align(frame)
 
 
 def aligned(height, width, shift, noise, seed=1):

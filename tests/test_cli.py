@@ -501,7 +501,7 @@ def _again(noise: NoiseModel, seed: int = 9) -> Frame:
 
 
 def _still(frame: Frame) -> torch.Tensor:
-    return torch.zeros_like(align.align(frame.samples[1], frame.samples[1]))
+    return torch.zeros_like(align.Aligner(frame.samples[1]).align(frame.samples[1]))
 
 
 # --- no stage is dead -------------------------------------------------------

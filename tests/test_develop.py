@@ -22,7 +22,7 @@ from kpn_cli.develop import bands, develop, to_srgb, to_srgb8, upright_size
 from kpn_cli.dng import DngTags, encode_planes, write_cfa_dng
 from kpn_cli.icc import rgb_profile
 from kpn_cli.raw import RawInfo, read_info
-from kpn_cli.rendering import write_tiff
+from kpn_cli.rendering import tiff_writer
 from kpn_cli.srgb import srgb_decode, srgb_encode
 
 RAW = Path(__file__).parents[2] / "shared" / "raw"
@@ -296,7 +296,8 @@ def test_a_colour_engine_reads_our_profile_as_what_it_is(linear):
 def test_tiffs_hold_pixels_profile_and_no_clock(tmp_path, linear):
     rgb = np.random.default_rng(0).integers(0, 65536, (33, 41, 3), dtype=np.uint16)
     for name in ("a.tif", "b.tif"):
-        write_tiff(tmp_path / name, rgb, linear=linear)
+        with tiff_writer(tmp_path / name, rgb.shape[:2], linear=linear) as add:
+            add(rgb)
     assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "b.tif").read_bytes()
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
         page = file.pages[0]

@@ -20,8 +20,8 @@ from kpn_cli.frame import Frame
 from kpn_cli.handheld import Camera, write_frames
 from kpn_cli.lineup import line_up
 from kpn_cli.noise import NoiseModel
-from kpn_cli.noise_choice import choose_noise
-from kpn_cli.noise_estimate import measure_frame, sigma_ratio
+from kpn_cli.noise_choice import choose_noise, first_guess
+from kpn_cli.noise_estimate import sigma_ratio
 from kpn_cli.options import Options
 from kpn_cli.raw import read_info, read_mosaic, read_planes
 
@@ -48,9 +48,8 @@ def measured(files: list[Path]) -> NoiseModel:
         Frame(torch.from_numpy(bayer.pack(read_mosaic(i), i.phase)), i.black, i.white)
         for i in infos
     ]
-    first = measure_frame(frames[0].linear(frames[0].samples).numpy())
-    found = line_up(frames, first)
     stripped = replace(infos[0], noise_profile=None, iso=None)
+    found = line_up(frames, first_guess(stripped, frames[0], None))
     report = choose_noise(stripped, found.frames, found.shifts)
     assert report.source == "measured"
     return report.model

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -8,10 +9,16 @@ import pytest
 import torch
 
 from kpn_cli import photos, protocol, raw
-from kpn_cli.align import align, shifted, stabilise
+from kpn_cli.align import Aligner, shifted, stabilise
 from kpn_cli.errors import KpnError
 from kpn_cli.noise import NoiseModel
-from kpn_cli.noise_estimate import from_iso, measure_burst, measure_frame, sigma_ratio
+from kpn_cli.noise_estimate import (
+    cut_blocks,
+    from_iso,
+    measure_blocks,
+    measure_burst_blocks,
+    sigma_ratio,
+)
 
 SHARED = Path(__file__).parents[2] / "shared"
 PHOTOS = SHARED / "photos" / "val"
@@ -34,6 +41,18 @@ def ramps(low: float = 0.02, high: float = 0.4, size: tuple[int, int] = (200, 30
 def flat_burst(scene: np.ndarray, noise: NoiseModel, count: int, seed: int = 0) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
     return [noise.sample(scene, rng) for _ in range(count)]
+
+
+def blocks_of(planes: np.ndarray) -> np.ndarray:
+    return cut_blocks(*planes.shape[1:], lambda rows: planes[:, rows])
+
+
+def measure_frame(planes: np.ndarray) -> NoiseModel:
+    return measure_blocks(blocks_of(planes))
+
+
+def measure_burst(reference: np.ndarray, others: Iterable[np.ndarray]) -> NoiseModel:
+    return measure_burst_blocks(blocks_of(reference), map(blocks_of, others))
 
 
 def close_to(noise: NoiseModel, signals: tuple[float, ...] = (0.05, 0.18, 0.3)) -> object:
@@ -236,9 +255,9 @@ def aligned_burst(path: Path, white: float, noise: NoiseModel) -> list[np.ndarra
     clean = clean_burst(path, white)
     reference, *others = (torch.from_numpy(noise.sample(planes, rng)) for planes in clean)
     guess = noise.with_strength(1.3)
-    grey = stabilise(reference, guess)
+    aligner = Aligner(stabilise(reference, guess))
     everything = (slice(0, reference.shape[1]), slice(0, reference.shape[2]))
-    moved = [shifted(f, align(grey, stabilise(f, guess)), *everything) for f in others]
+    moved = [shifted(f, aligner.align(stabilise(f, guess)), *everything) for f in others]
     return [planes.numpy() for planes in (reference, *moved)]
 
 

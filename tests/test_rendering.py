@@ -20,7 +20,7 @@ from raw_files import nef, rich_dng, scene
 from kpn_cli import tiff
 from kpn_cli.develop import develop, to_srgb, to_srgb8
 from kpn_cli.raw import read_info, read_planes
-from kpn_cli.rendering import photo_tags, write_jpeg, write_tiff
+from kpn_cli.rendering import photo_tags, tiff_writer, write_jpeg
 from kpn_cli.tiff_tree import read_tree
 
 NOW = datetime(2025, 6, 7, 8, 9, 10, tzinfo=timezone.utc)
@@ -39,7 +39,8 @@ def written(folder, source, name):
     if name.endswith("jpg"):
         write_jpeg(folder / name, to_srgb8(develop(info, read_planes(info), linear=True)), tags)
     else:
-        write_tiff(folder / name, rgb, linear=linear, tags=tags)
+        with tiff_writer(folder / name, rgb.shape[:2], linear=linear, tags=tags) as add:
+            add(rgb)
     return rgb
 
 
@@ -97,13 +98,15 @@ def test_the_lens_of_a_dng_is_told_in_exifs_way(tmp_path):
 @given(hnp.arrays(np.uint16, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3))))
 def test_a_tiff_holds_its_pixels(tmp_path_factory, rgb):
     path = tmp_path_factory.getbasetemp() / "pixels.tif"
-    write_tiff(path, rgb, linear=True)
+    with tiff_writer(path, rgb.shape[:2], linear=True) as add:
+        add(rgb)
     np.testing.assert_array_equal(tifffile.imread(path), rgb)
 
 
 def test_a_tiff_of_many_strips_holds_its_pixels(tmp_path, rng):
     rgb = rng.integers(0, 65536, (700, 333, 3), dtype=np.uint16)
-    write_tiff(tmp_path / "a.tif", rgb, linear=False)
+    with tiff_writer(tmp_path / "a.tif", rgb.shape[:2], linear=False) as add:
+        add(rgb)
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "a.tif"), rgb)
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
         assert len(file.pages[0].dataoffsets) > 3
