@@ -15,7 +15,7 @@ import numpy as np
 
 from . import __version__, tiff
 from .bayer import plane_order, unpack
-from .dng_pictures import mosaic_ifd, preview_ifd, thumbnail_ifd
+from .dng_pictures import mosaic_ifd
 from .errors import KpnError
 from .noise import NoiseModel
 from .write import atomic
@@ -143,37 +143,23 @@ def tags_of(
     )
 
 
-def write_cfa_dng(
-    path: Path | str,
-    mosaic: np.ndarray,
-    tags: DngTags,
-    *,
-    preview: np.ndarray | None = None,
-    compression: str = "none",
-) -> None:
-    """Write a Bayer mosaic as a DNG. The same input gives the same bytes.
+def write_cfa_dng(path: Path | str, mosaic: np.ndarray, tags: DngTags) -> None:
+    """Write a Bayer mosaic as an uncompressed DNG. The same input gives the same bytes.
+
+    The mosaic is in IFD 0 itself: there is no preview that could disagree with it.
 
     Args:
         path: the file to create or replace, atomically.
         mosaic: `(height, width)` uint16, in DN, at least 2x2; odd sizes are fine.
         tags: what it means.
-        preview: `(rows, columns, 3)` uint8, sRGB, turned as the mosaic is. With one, the
-            layout is the specification's: thumbnail in IFD 0, mosaic and preview in SubIFDs;
-            without, the mosaic is in IFD 0 itself, so no preview can disagree with it.
-        compression: of `dng_pictures.COMPRESSIONS`.
 
     Raises:
         KpnError: if the mosaic or the levels cannot be a DNG, or the disk refuses the file.
     """
     check_mosaic(path, mosaic, tags)
-    picture = (*mosaic_ifd(mosaic, compression), *cfa_tags(tags))
-    camera = (*camera_tags(tags), tiff.ifd_tag(34665, exif_tags(tags)))
-    if preview is None:
-        ifd = tiff.merge(picture, camera)
-    else:
-        pictures = tiff.ifd_tag(330, picture, preview_ifd(preview))
-        ifd = tiff.merge(thumbnail_ifd(preview), camera, (pictures,))
-    write_tree(path, [ifd])
+    exif = tiff.ifd_tag(34665, exif_tags(tags))
+    picture = mosaic_ifd(mosaic, "none")
+    write_tree(path, [tiff.merge(picture, cfa_tags(tags), camera_tags(tags), (exif,))])
 
 
 def write_tree(

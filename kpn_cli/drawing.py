@@ -16,6 +16,8 @@ from PIL.PngImagePlugin import PngInfo
 
 #: Pixels of a point.
 SCALE = 2
+#: Of text, in points.
+_SIZE = 12
 PAPER, INK, FAINT, LINE = "#ffffff", "#1b1f24", "#5b6470", "#c9d0d8"
 ACCENT = "#e8590c"
 #: ColorBrewer's RdBu, from blue to red (Cynthia Brewer, Apache-2.0).
@@ -82,17 +84,17 @@ def printable(string: str) -> str:
     return "".join(c if " " <= c <= "~" or c in "±°" else "?" for c in string)
 
 
-def shortened(string: str, width: float, size: float = 12) -> str:
+def shortened(string: str, width: float) -> str:
     """Cut a name in the middle so that it fits: its end tells files apart."""
     string, kept = printable(string), len(string)
     short = string
-    while _font(size).getlength(short) > width * SCALE and kept > 4:
+    while _font(_SIZE).getlength(short) > width * SCALE and kept > 4:
         kept -= 1
         short = f"{string[: kept // 3]}...{string[-(kept - kept // 3) :]}"
     return short
 
 
-def text(string: str, size: float = 12, colour: str = INK, width: float = 0) -> Image.Image:
+def text(string: str, size: float = _SIZE, colour: str = INK, width: float = 0) -> Image.Image:
     """Draw a line of text, or several, as high as its font is.
 
     Args:
@@ -137,17 +139,14 @@ def proportional(rgb: np.ndarray, width: float) -> int:
     return max(round(width * SCALE * rgb.shape[0] / rgb.shape[1]), 1)
 
 
-def mark(
-    drawn: Image.Image, box: tuple[float, float, float, float], label: str = "", line: float = 1
-) -> None:
+def mark(drawn: Image.Image, box: tuple[float, float, float, float], label: str = "") -> None:
     """Draw a box, (left, top, right, bottom) as shares of the picture's sides, into it."""
     draw = ImageDraw.Draw(drawn)
     sides = (drawn.width, drawn.height) * 2
     left, top, right, bottom = (share * side for share, side in zip(box, sides, strict=True))
-    wide = round(line * SCALE)
     # A dark line around the bright one: to be seen on any picture.
-    draw.rectangle((left - wide, top - wide, right + wide, bottom + wide), None, INK, wide)
-    draw.rectangle((left, top, right, bottom), None, PAPER, wide)
+    draw.rectangle((left - SCALE, top - SCALE, right + SCALE, bottom + SCALE), None, INK, SCALE)
+    draw.rectangle((left, top, right, bottom), None, PAPER, SCALE)
     if label:
         x = min(max((left + right) / 2, 8 * SCALE), drawn.width - 8 * SCALE)
         y = top - 3 * SCALE if top > 20 * SCALE else bottom + 18 * SCALE

@@ -8,7 +8,7 @@ sections 2 and 8. The same tags give the same bytes.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import BinaryIO
@@ -316,9 +316,9 @@ def pieces_tag(code: int, pieces: Sequence[bytes | memoryview]) -> Tag:
     return Tag(code, _LONG, len(pieces), Pieces(data))
 
 
-def merge(*groups: Sequence[Tag], keep: Callable[[Tag], bool] = lambda tag: True) -> Ifd:
+def merge(*groups: Sequence[Tag]) -> Ifd:
     """Return one directory of all groups' tags; of the same tag the last group's counts."""
-    return tuple({tag.code: tag for group in groups for tag in group if keep(tag)}.values())
+    return tuple({tag.code: tag for group in groups for tag in group}.values())
 
 
 def _fractions(values: Sequence[float], layout: str, largest: int) -> bytes:
