@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import io
 import os
 import re
@@ -17,11 +15,11 @@ from PIL import Image
 from . import __version__, drawing, map_figures, outputs, place_figures
 from .errors import KpnError
 from .inspection import Inspection
+from .markup import count, data_uri, generator, is_page_of, text
 from .write import atomic, make_folder, remove_abandoned
 
 PAGE = "index.html"
 _SOFTWARE = "kpn inspect"
-_MARK = '<meta name="generator" content="kpn inspect">'
 #: Names of figures, of which those of former runs are removed.
 _OURS = re.compile(r"(kernels|noise_scale)_\d+_\d+\.png|(weights|shifts|noise|trust)\.png")
 
@@ -55,7 +53,7 @@ def check_folder(folder: Path) -> None:
     make_folder(folder)
     page = folder / PAGE
     foreign = [path for path in _figures(folder) if not _is_our_figure(path)]
-    if os.path.lexists(page) and not _is_ours(page):
+    if os.path.lexists(page) and not is_page_of(page, _SOFTWARE):
         foreign.insert(0, page)
     if foreign:
         raise KpnError(f"{foreign[0]}: is not of kpn inspect; choose another folder with -o")
@@ -71,14 +69,6 @@ def _is_our_figure(path: Path) -> bool:
         with Image.open(path) as picture:
             return picture.info.get("Software") == _SOFTWARE
     except (OSError, ValueError, SyntaxError):
-        return False
-
-
-def _is_ours(page: Path) -> bool:
-    try:
-        with page.open("rb") as file:
-            return _MARK.encode() in file.read(1000)
-    except OSError:
         return False
 
 
@@ -104,7 +94,7 @@ def write_page(inspection: Inspection, folder: Path) -> dict[str, Path]:
     for section in sections:
         pictures[section.name] = drawing.encode_png(section.draw(), _SOFTWARE)
         _write(paths[section.name], pictures[section.name])
-    _write(paths["page"], _page(inspection, sections, pictures).encode("utf-8", "replace"))
+    _write(paths["page"], _page(inspection, sections, pictures).encode())
     for path in _figures(folder):
         if path not in paths.values() and _is_our_figure(path):
             with suppress(OSError):
@@ -242,20 +232,20 @@ tr + tr { border-top: 1px solid var(--line); }
 def _page(inspection: Inspection, sections: list[_Section], pictures: dict[str, bytes]) -> str:
     info = inspection.info
     titled = [section for section in sections if section.title]
-    links = "\n".join(f'<a href="#{s.name}">{html.escape(s.title)}</a>' for s in titled)
+    links = "\n".join(f'<a href="#{s.name}">{text(s.title)}</a>' for s in titled)
     parts = "\n".join(_part(section, pictures[section.name]) for section in sections)
-    camera = html.escape(" ".join(filter(None, (info.make, info.model, _exposure(inspection)))))
+    camera = text(" ".join(filter(None, (info.make, info.model, _exposure(inspection)))))
     return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-{_MARK}
+{generator(_SOFTWARE)}
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{html.escape(info.path.name)}: kpn inspect</title>
+<title>{text(info.path.name)}: kpn inspect</title>
 <style>{_STYLE}</style>
 </head>
 <body>
-<h1>{html.escape(info.path.name)}</h1>
+<h1>{text(info.path.name)}</h1>
 <p class="faint">{camera}</p>
 <p>{_summary(inspection)}</p>
 <nav>{links}</nav>
@@ -271,14 +261,12 @@ def _page(inspection: Inspection, sections: list[_Section], pictures: dict[str, 
 
 def _part(section: _Section, picture: bytes) -> str:
     """A section; the picture rides in the page, which so can be sent around alone."""
-    data = base64.b64encode(picture).decode()
-    head = f'<h2 id="{section.name}">{html.escape(section.title)}</h2>' if section.title else ""
-    words = f"<p>{html.escape(section.words)}</p>" if section.words else ""
-    alternative = html.escape(section.alternative, quote=True)
+    head = f'<h2 id="{section.name}">{text(section.title)}</h2>' if section.title else ""
+    words = f"<p>{text(section.words)}</p>" if section.words else ""
     size = Image.open(io.BytesIO(picture)).size
     return (
         f'{head}{words}<figure class="wide"><img width="{size[0]}" height="{size[1]}" '
-        f'alt="{alternative}" src="data:image/png;base64,{data}"></figure>'
+        f'alt="{text(section.alternative)}" src="{data_uri(picture, "png")}"></figure>'
     )
 
 
@@ -299,10 +287,10 @@ def _seconds(time: float) -> str:
 
 def _summary(inspection: Inspection) -> str:
     maps, noise = inspection.maps, inspection.noise
+    frames = count(len(inspection.infos), "frame")
     told = "" if inspection.strength == 1 else f", its sigma times {inspection.strength:g}"
-    count = len(inspection.infos)
-    return html.escape(
-        f"{count} frame{'s' * (count != 1)} merged; {100 * maps.noise_left**0.5:.1f} % of the "
+    return text(
+        f"{frames} merged; {100 * maps.noise_left**0.5:.1f} % of the "
         f"reference's noise (sigma) is left, {100 * maps.fallen_back:.2g} % of the picture is put "
         f"back from the reference. The noise model is {noise.origin}{told}. "
         f"{noise.warning}"
@@ -315,7 +303,7 @@ def _table(inspection: Inspection) -> str:
     for number, info in enumerate(inspection.infos):
         y, x = inspection.median_shifts[number]
         cells = (
-            html.escape(info.path.name) + (", the reference" if number == 0 else ""),
+            text(info.path.name) + (", the reference" if number == 0 else ""),
             f"{x:+.0f}, {y:+.0f}" if number else "",
             f"{inspection.agreement[number]:.2f}",
             f"{inspection.exposure[number]:.3f}",
@@ -330,8 +318,5 @@ def _table(inspection: Inspection) -> str:
 
 
 def _dropped(inspection: Inspection) -> str:
-    lines = [
-        f"<li>{html.escape(path.name)}: {html.escape(why)}</li>"
-        for path, why in inspection.dropped.items()
-    ]
+    lines = [f"<li>{text(path.name)}: {text(why)}</li>" for path, why in inspection.dropped.items()]
     return f"<p>Left out:</p><ul>{''.join(lines)}</ul>" if lines else ""

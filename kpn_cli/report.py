@@ -26,6 +26,7 @@ from .device import memory_as_error
 from .errors import KpnError, read_error
 from .frame import Frame
 from .loading import Reader
+from .markup import is_page_of
 from .options import Options
 from .pipeline import Computed
 from .report_page import Batch
@@ -38,8 +39,6 @@ NAME = "report.html"
 #: Bytes of pictures for a burst, at most and at least; and for all of them, as far as that goes.
 #: On the page a third more.
 _MOST, _LEAST, _IN_ALL = 750_000, 200_000, 75_000_000
-#: So far into a file it must have said that it is a page of kpn.
-_BEGINNING = 1024
 #: Before a section: its burst's key, and an output, relative to the page, as a URL has it.
 _SECTION = re.compile(rb"<!-- kpn section ([0-9a-f]{32}) (\S*) -->\n")
 _END = b"<!-- kpn end -->\n"
@@ -69,22 +68,12 @@ def check(folder: Path) -> Path:
         KpnError: if something is there that isn't a page of kpn.
     """
     path = folder / NAME
-    if os.path.lexists(path) and not _is_ours(path):
+    if os.path.lexists(path) and not is_page_of(path, report_page.PROGRAM):
         raise KpnError(
             f"{path}: is there already, and no report of kpn; move it out of the way, or choose "
             "another folder with -o"
         )
     return path
-
-
-def _is_ours(path: Path) -> bool:
-    try:
-        if path.is_symlink() or not path.is_file():
-            return False
-        with path.open("rb") as file:
-            return report_page.GENERATOR.encode() in file.read(_BEGINNING)
-    except OSError:
-        return False
 
 
 @dataclass
@@ -304,7 +293,7 @@ class _Earlier(NamedTuple):
 def _index(path: Path) -> dict[str, _Earlier]:
     """Return the sections of a page; of no page of kpn, none."""
     found: dict[str, _Earlier] = {}
-    if not _is_ours(path):
+    if not is_page_of(path, report_page.PROGRAM):
         return found
     key, start, position = "", 0, 0
     with suppress(OSError), path.open("rb") as file:

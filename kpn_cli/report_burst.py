@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 from collections.abc import Iterable, Sequence
 from math import log2
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .markup import count, duration, link, mean, text
+from .markup import count, data_uri, duration, link, mean, text
 from .noise_choice import NoiseReport
 from .orientation import upright_vectors
 from .report_pictures import Part, Pictures
@@ -113,7 +112,7 @@ aria-label="Divider: before on its left, after on its right">
 def _pair(part: Part, number: int, name: str) -> str:
     _, _, rows, columns = part.box
     figures = "".join(
-        f'<figure class="{kind.lower()}"><img src="{_data(picture)}" width="{columns}" '
+        f'<figure class="{kind.lower()}"><img src="{data_uri(picture, "jpeg")}" width="{columns}" '
         f'height="{rows}" loading="lazy" decoding="async" draggable="false" '
         f'alt="{kind}: {text(part.name).lower()} of {text(name)} at 100 %">'
         f"<figcaption>{kind}: {text(part.name)}</figcaption></figure>\n"
@@ -132,8 +131,9 @@ def _map(pictures: Pictures, result: Result) -> str:
         for number, part in enumerate(pictures.parts)
     )
     small_rows, small_columns = pictures.overview_size
+    overview = data_uri(pictures.overview, "jpeg")
     return f"""<figure class="map">
-<img src="{_data(pictures.overview)}" width="{small_columns}" height="{small_rows}" loading="lazy" \
+<img src="{overview}" width="{small_columns}" height="{small_rows}" loading="lazy" \
 decoding="async" alt="All of the result, {text(result.reference.name)}">
 <svg viewBox="0 0 {columns} {rows}" preserveAspectRatio="none" aria-hidden="true">{outlines}</svg>
 <figcaption>{columns} &#215; {rows} pixels</figcaption>
@@ -249,10 +249,6 @@ def _files(result: Result, folder: Path) -> str:
 
 
 # --- numbers ----------------------------------------------------------------
-
-
-def _data(jpeg: bytes) -> str:
-    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
 
 
 def _bar(share: float) -> str:

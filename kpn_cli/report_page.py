@@ -18,13 +18,13 @@ from pathlib import Path
 
 from . import __version__
 from .calibration import Calibration
-from .markup import count, duration, mean, text
+from .markup import count, duration, generator, mean, text
 from .options import Options
 from .report_burst import place
 from .result import Failure, Result
 
-#: By this a page of kpn is known; it stands within the first bytes of the file.
-GENERATOR = '<meta name="generator" content="kpn report">'
+#: The program that a page names as its generator.
+PROGRAM = "kpn report"
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def head(batch: Batch, options: Options) -> str:
 <html lang="en">
 <head>
 <meta charset="utf-8">
-{GENERATOR}
+{generator(PROGRAM)}
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; \
 style-src '{_digest("report.css")}'; script-src '{_digest("report.js")}'; \
 base-uri 'none'; form-action 'none'">

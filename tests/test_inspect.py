@@ -393,6 +393,16 @@ def test_another_page_is_never_replaced(tmp_path, small, weights):
     assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
 
 
+def test_a_link_to_a_page_is_never_replaced(tmp_path, small, weights):
+    mine = tmp_path / "mine.html"
+    mine.write_text('<meta name="generator" content="kpn inspect">')
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "index.html").symlink_to(mine)
+    result = kpn("inspect", *small, "-o", tmp_path / "out", "--weights", weights)
+    assert result.exit_code == 1 and "choose another folder" in result.stderr
+    assert (tmp_path / "out" / "index.html").is_symlink()
+
+
 def test_an_inspection_knows_its_reference(tmp_path, small, weights):
     found = inspection.inspect(small, Options(tmp_path, weights=weights, reference="2"), [(9, 9)])
     assert isinstance(found, Inspection)
