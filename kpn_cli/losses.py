@@ -8,23 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from .errors import KpnError
+from .srgb import srgb_curve
 
-_KNEE = 0.0031308  # IEC 61966-2-1: below it the sRGB curve is a line
-_SLOPE_AT_ONE = 1.055 / 2.4
 _NEGLIGIBLE = 1e-3  # weight of the per-frame terms, at which they are left out
-
-
-def srgb_curve(x: Tensor) -> Tensor:
-    """The sRGB transfer function, continued as its tangent above 1 and as its line below 0.
-
-    Continued rather than clipped, so that overshoots and noise below black keep a gradient.
-    """
-    middle = 1.055 * x.clamp(_KNEE, 1) ** (1 / 2.4) - 0.055
-    return torch.where(x < _KNEE, 12.92 * x, middle + (x - 1).clamp_min(0) * _SLOPE_AT_ONE)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,15 @@
 """The sRGB transfer function and its inverse, exact, on every real number.
 
 IEC 61966-2-1:1999, with the straight pieces that keep losses and averages finite
-outside [0, 1]: below 0 the linear toe goes on, above 1 the tangent at 1.
+outside [0, 1]: below 0 the linear toe goes on, above 1 the tangent at 1. Arrays of
+numpy have `srgb_encode` and `srgb_decode`, tensors `srgb_curve`.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import torch
+from torch import Tensor
 
 _TOE = 12.92
 _SCALE, _OFFSET, _POWER = 1.055, 0.055, 2.4
@@ -34,6 +37,16 @@ def srgb_decode(encoded: np.ndarray) -> np.ndarray:
     curve = ((np.clip(y, _ENCODED_KNEE, 1) + _OFFSET) / _SCALE) ** _POWER
     inside = np.where(y <= _ENCODED_KNEE, y / _TOE, curve)
     return np.where(y > 1, 1 + (y - 1) / _TANGENT, inside)
+
+
+def srgb_curve(linear: Tensor) -> Tensor:
+    """Return what `srgb_encode` does, of a tensor of any shape, with a gradient everywhere.
+
+    Continued rather than clipped, so that overshoots and noise below black keep a gradient.
+    """
+    curve = _SCALE * linear.clamp(_LINEAR_KNEE, 1) ** (1 / _POWER) - _OFFSET
+    beyond = (linear - 1).clamp_min(0) * _TANGENT
+    return torch.where(linear < _LINEAR_KNEE, _TOE * linear, curve + beyond)
 
 
 def _as_float(values: np.ndarray) -> np.ndarray:

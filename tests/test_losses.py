@@ -11,8 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kpn_cli.losses import LossConfig, annealed_loss, patch_loss, srgb_curve
-from kpn_cli.srgb import srgb_encode
+from kpn_cli.losses import LossConfig, annealed_loss, patch_loss
+from kpn_cli.srgb import srgb_curve, srgb_encode
 
 PLAIN = LossConfig(pixels=2.0, gradients=0.3, anneal=0.7, decay=0.9, balanced=False)
 BALANCED = LossConfig(pixels=2.0, gradients=0.3, anneal=0.7, decay=0.9, balanced=True)
