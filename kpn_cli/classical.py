@@ -1,10 +1,11 @@
 """Classical denoisers of one frame, to compare with: scikit-image's, after variance stabilisation.
 
-`Var[x] = S x + O` becomes 1 under `f(x) = (2 / S) sqrt(S x + O)`, a generalised Anscombe
-transform for Gaussian noise. Its concavity biases a mean of f by -f''-terms; to first
-order `E[f(x)] = D` belongs to `f(mean) = D + 1 / (2 D)`, which `_back` undoes (derived as
-for the Poisson case in Makitalo and Foi, "Optimal Inversion of the Generalized Anscombe
-Transformation for Poisson-Gaussian Noise", IEEE TIP 2013).
+`Var[x] = S x + O` becomes 1 under `f(x) = (2 / S) sqrt(S x + O)`. Its concavity biases a
+mean of f by -f''-terms; to first order `E[f(x)] = D` belongs to `f(mean) = D + 1 / (2 D)`,
+which `unstabilised` takes into account (derived as for the Poisson case in Makitalo and Foi,
+"Optimal Inversion of the Generalized Anscombe Transformation for Poisson-Gaussian Noise",
+IEEE TIP 2013). `align.stabilise` is another transform: it has Anscombe's 3/8 S^2 under the
+root, which this inverse doesn't fit, and no inverse, which alignment doesn't need.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Which parts of a picture show best what denoising did to it.
 
 Judged by blocks of 16x16 sensor pixels, a band at a time: no copy of the picture is made.
+What is judged is what the eye sees: brightness and detail of the result, and how far it is from
+the reference. `places.telling` judges what the network did: its weights, and detail over noise.
 """
 
 from __future__ import annotations
