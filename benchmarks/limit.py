@@ -22,9 +22,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from whole import make_burst
 
 from kpn_cli import develop, loading, merge, pipeline
+from kpn_cli.choices import DEFAULT_FORMATS
 from kpn_cli.device import autocast
 from kpn_cli.frame import Frame
-from kpn_cli.options import DEFAULT_FORMATS, Options
+from kpn_cli.options import Options
 from kpn_cli.pipeline import Engine
 from kpn_cli.raw import read_raw
 

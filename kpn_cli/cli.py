@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import __version__, cli_inspect, cli_research, console
+from .choices import COMPRESSIONS, DEFAULT_FORMATS, DEFAULT_GAP, FORMATS, GAINS
 from .cli_options import (
     DEVICE,
     JSON,
@@ -57,8 +58,8 @@ def main() -> None:
 def _parse_formats(context: click.Context, option: click.Parameter, text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     for name in names:
-        if name not in ("dng", "linear", "srgb", "jpeg"):
-            raise click.BadParameter(f"{name!r} is none of dng, linear, srgb, jpeg")
+        if name not in FORMATS:
+            raise click.BadParameter(f"{name!r} is none of {', '.join(FORMATS)}")
     return names
 
 
@@ -75,7 +76,7 @@ def _parse_formats(context: click.Context, option: click.Parameter, text: str) -
 @click.option(
     "--format",
     "formats",
-    default="dng,linear,srgb",
+    default=",".join(DEFAULT_FORMATS),
     show_default=True,
     callback=_parse_formats,
     help="Any of dng, linear (16-bit TIFF), srgb (16-bit TIFF), jpeg.",
@@ -90,7 +91,7 @@ def _parse_formats(context: click.Context, option: click.Parameter, text: str) -
 @click.option(
     "--gap",
     type=click.FloatRange(0),
-    default=1.0,
+    default=DEFAULT_GAP,
     show_default=True,
     help="Seconds from one exposure's end to the next one's start, at most, within a burst.",
 )
@@ -107,9 +108,9 @@ def _parse_formats(context: click.Context, option: click.Parameter, text: str) -
 @click.option("--dry-run", is_flag=True, help="Show the bursts and where they go, and stop.")
 @click.option(
     "--compression",
-    type=click.Choice(["lossless", "none"]),
-    metavar="lossless|none",
-    default="lossless",
+    type=click.Choice(COMPRESSIONS),
+    metavar="|".join(COMPRESSIONS),
+    default=COMPRESSIONS[0],
     show_default=True,
     help="Of the DNG: lossless JPEG, or none.",
 )
@@ -295,7 +296,7 @@ def _info_and_noise(decoder: Decoder, path: Path) -> tuple[RawInfo, NoiseReport 
 )
 @click.option(
     "--gain",
-    type=click.Choice(["0", "1", "2", "4", "8"]),
+    type=click.Choice(GAINS),
     default="2",
     show_default=True,
     help="Noise level.",

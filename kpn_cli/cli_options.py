@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from . import console
+from .choices import DEVICES, MAX_STRENGTH, MIN_TILE, PRECISIONS
 from .errors import KpnError
 
 
@@ -32,14 +33,14 @@ def _parse_noise(context: click.Context, option: click.Parameter, text: str | No
 
 DEVICE = click.option(
     "--device",
-    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    type=click.Choice(DEVICES),
     default="auto",
     show_default=True,
     help="Where the network runs.",
 )
 PRECISION = click.option(
     "--precision",
-    type=click.Choice(["auto", "fp32", "bf16"]),
+    type=click.Choice(PRECISIONS),
     default="auto",
     show_default=True,
     help="Arithmetic of the network; auto is bf16 on CPUs with AMX and GPUs that have it.",
@@ -57,7 +58,7 @@ REFERENCE = click.option(
 )
 STRENGTH = click.option(
     "--strength",
-    type=click.FloatRange(0, 4),
+    type=click.FloatRange(0, MAX_STRENGTH),
     default=1.0,
     show_default=True,
     help="Multiplies the noise sigma the network sees; 0 keeps the reference as it is.",
@@ -78,7 +79,7 @@ ONE_NOISE = click.option(
 )
 TILE = click.option(
     "--tile",
-    type=click.IntRange(64),
+    type=click.IntRange(MIN_TILE),
     help="Side of a tile in pixels; default: 1536, or less where memory is short.",
 )
 

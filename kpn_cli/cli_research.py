@@ -14,6 +14,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import console
+from .choices import (
+    DATASET_FORMATS,
+    DATASET_GAINS,
+    GAINS,
+    RANDOM_GAIN,
+    SCHEDULES,
+    USUAL_BASELINES,
+    VARIANTS,
+)
 from .cli_options import DEVICE, JSON, ONE_NOISE, PHOTOS, PRECISION, QUIET, WEIGHTS
 
 if TYPE_CHECKING:
@@ -41,15 +50,15 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["dng", "shards"]),
+    type=click.Choice(DATASET_FORMATS),
     default="dng",
     show_default=True,
     help="Folders of DNG files with their truth, or tar files of training patches.",
 )
 @click.option(
     "--gain",
-    type=click.Choice(["0", "1", "2", "4", "8", "random"]),
-    default="random",
+    type=click.Choice(DATASET_GAINS),
+    default=RANDOM_GAIN,
     show_default=True,
     help="Noise level of the evaluation protocol, or any camera's at any ISO.",
 )
@@ -96,7 +105,7 @@ def synth(
 @click.option("--val", type=click.Path(path_type=Path), help="Photos to validate on.")
 @click.option(
     "--variant",
-    type=click.Choice(["kpn", "direct", "single", "noanneal", "blind"]),
+    type=click.Choice(VARIANTS),
     default="kpn",
     show_default=True,
     help="The network, or an ablation: pixels instead of kernels, one frame, "
@@ -130,7 +139,7 @@ def synth(
 )
 @click.option(
     "--schedule",
-    type=click.Choice(["cosine", "constant"]),
+    type=click.Choice(SCHEDULES),
     default="cosine",
     show_default=True,
     help="The rate falls, or stays.",
@@ -349,7 +358,7 @@ def _load(paths: tuple[Path, ...], at_least: int) -> list[Any]:
 )
 @click.option(
     "--gains",
-    default="0,1,2,4,8",
+    default=",".join(GAINS),
     show_default=True,
     help="Noise levels; also 16, more shot noise than any that was trained on.",
 )
@@ -358,7 +367,7 @@ def _load(paths: tuple[Path, ...], at_least: int) -> list[Any]:
 )
 @click.option(
     "--baselines",
-    default="reference,mean,aligned-mean",
+    default=",".join(USUAL_BASELINES),
     show_default=True,
     help="What to compare with; also nlm and wavelets, which take seconds a burst.",
 )

@@ -18,6 +18,7 @@ import tifffile
 import torch
 
 from . import bayer, protocol, shards
+from .choices import DATASET_FORMATS, DATASET_GAINS, RANDOM_GAIN
 from .dng import encode_planes
 from .errors import KpnError
 from .handheld import Camera, draw_handheld, write_frames
@@ -27,10 +28,6 @@ from .sensor import Patch, add_faults, draw_colours, draw_noise, stated, undo_wh
 from .synth import draw_patch
 from .synth_config import SynthConfig
 from .write import atomic, atomic_folder, make_folder, remove_leftovers, sole_user
-
-FORMATS = ("dng", "shards")
-RANDOM_GAIN = "random"
-GAINS = (*map(str, protocol.GAINS), RANDOM_GAIN)
 
 _REST = "-of-"
 _SHARD = 128  # bursts of a tar file
@@ -47,7 +44,7 @@ class DatasetConfig:
         frames: of each.
         format: "dng", folders of whole photos as a camera writes them, or "shards",
             tar files of training patches.
-        gain: of `protocol.GAINS`, as text, or "random": any camera at any ISO.
+        gain: of `choices.DATASET_GAINS`.
         seed: fixes every byte, together with the photos.
     """
 
@@ -58,10 +55,10 @@ class DatasetConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.format not in FORMATS:
-            raise KpnError(f"--format {self.format}: choose {' or '.join(FORMATS)}")
-        if self.gain not in GAINS:
-            raise KpnError(f"--gain {self.gain}: choose among {', '.join(GAINS)}")
+        if self.format not in DATASET_FORMATS:
+            raise KpnError(f"--format {self.format}: choose {' or '.join(DATASET_FORMATS)}")
+        if self.gain not in DATASET_GAINS:
+            raise KpnError(f"--gain {self.gain}: choose among {', '.join(DATASET_GAINS)}")
         if self.count < 1 or self.frames < 1:
             raise KpnError("a data set needs at least one burst of at least one frame")
 

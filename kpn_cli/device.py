@@ -12,10 +12,8 @@ from pathlib import Path
 import psutil
 import torch
 
+from .choices import DEVICES, PRECISIONS
 from .errors import KpnError
-
-DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("auto", "fp32", "bf16")
 
 _CGROUP_ROOT = Path("/sys/fs/cgroup")
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from . import classical, denoiser, lineup, protocol
+from .choices import BASELINES, USUAL_BASELINES
 from .errors import KpnError
 from .frame import Frame
 from .network import KPN
@@ -18,9 +19,6 @@ from .noise import NoiseModel
 from .photos import Scene
 from .write import atomic, make_folder
 
-#: The last two are classical denoisers of the reference frame; they take seconds a burst.
-BASELINES = ("reference", "mean", "aligned-mean", "nlm", "wavelets")
-USUAL_BASELINES = BASELINES[:3]
 #: How frames move: as the protocol says, or not at all.
 SETS = ("shifted", "static")
 
@@ -79,7 +77,7 @@ def evaluate(
         gains: of `protocol.GAINS` or `protocol.BEYOND`.
         frames: per burst; a network that takes fewer merges them in groups, one that takes
             a single frame gets the reference.
-        baselines: of `BASELINES`.
+        baselines: of `choices.BASELINES`.
         static: a tripod instead of the protocol's shifts.
         seed: of shifts and noise.
         dtype: of the convolutions.

@@ -16,10 +16,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from .choices import DEFAULT_GAP
 from .raw import Capture
-
-#: Seconds from the end of an exposure to the beginning of the next, at most, in a burst.
-DEFAULT_GAP = 1.0
 
 #: Neighbours in a bracket differ by this much at least, in EV (a third is the finest step).
 _BRACKET_STEP = 0.3

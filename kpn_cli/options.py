@@ -6,18 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .calibration import Calibration
-from .dng_pictures import COMPRESSIONS
+from .choices import COMPRESSIONS, DEFAULT_FORMATS, FORMATS, MAX_STRENGTH, MIN_TILE
 from .errors import KpnError
 from .noise import NoiseModel
-
-#: Format -> what follows the reference's name in the output's.
-SUFFIXES = {
-    "dng": "_kpn.dng",
-    "linear": "_kpn_linear.tif",
-    "srgb": "_kpn_srgb.tif",
-    "jpeg": "_kpn.jpg",
-}
-DEFAULT_FORMATS = ("dng", "linear", "srgb")
 
 
 @dataclass(frozen=True)
@@ -26,15 +17,15 @@ class Options:
 
     Attributes:
         output: folder of the results; made when it isn't there.
-        formats: of `SUFFIXES`.
+        formats: of `choices.FORMATS`.
         reference: `auto`, `first`, an index from 0 or a file name.
         strength: multiplies the sigma the network is told; 0 gives the reference itself.
         noise: the user's model, or a camera's by ISO, which overrules all others.
-        device, precision: see `device.py`.
+        device, precision: of `choices.DEVICES` and `choices.PRECISIONS`.
         tile: side of a tile in sensor pixels; None to choose by the memory there is.
         weights: a weight file; None for the network that ships.
         overwrite: replace finished outputs instead of keeping them.
-        compression: of the DNG's mosaic, of `COMPRESSIONS`.
+        compression: of the DNG's mosaic, of `choices.COMPRESSIONS`.
         report: whether a page shows what was done (`report.py`).
     """
 
@@ -48,18 +39,18 @@ class Options:
     tile: int | None = None
     weights: Path | None = None
     overwrite: bool = False
-    compression: str = "lossless"
+    compression: str = COMPRESSIONS[0]
     report: bool = False
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.formats if name not in SUFFIXES]
+        unknown = [name for name in self.formats if name not in FORMATS]
         if unknown or not self.formats:
-            raise KpnError(f"--format {','.join(unknown)}: choose among {', '.join(SUFFIXES)}")
-        if not 0 <= self.strength <= 4:
-            raise KpnError(f"--strength {self.strength:g}: give a number from 0 to 4")
+            raise KpnError(f"--format {','.join(unknown)}: choose among {', '.join(FORMATS)}")
+        if not 0 <= self.strength <= MAX_STRENGTH:
+            raise KpnError(f"--strength {self.strength:g}: give a number from 0 to {MAX_STRENGTH}")
         if self.compression not in COMPRESSIONS:
             raise KpnError(
                 f"--compression {self.compression}: choose among {', '.join(COMPRESSIONS)}"
             )
-        if self.tile is not None and self.tile < 64:
-            raise KpnError(f"--tile {self.tile}: give at least 64 pixels")
+        if self.tile is not None and self.tile < MIN_TILE:
+            raise KpnError(f"--tile {self.tile}: give at least {MIN_TILE} pixels")

@@ -19,12 +19,13 @@ import numpy as np
 
 from . import calibration, develop, dng_result, rendering
 from .calibration import Calibration
+from .choices import FORMATS
 from .denoiser import Denoised
 from .dng_copy import is_kept_whole
 from .errors import KpnError, read_error
 from .metadata import Tag, read_metadata
 from .noise import NoiseModel
-from .options import SUFFIXES, Options
+from .options import Options
 from .raw import RawInfo
 from .tiff_tree import read_tree
 from .write import remove_abandoned
@@ -85,7 +86,7 @@ def fingerprint(frames: Sequence[str], options: str) -> bytes:
 
 def paths_of(reference: Path, folder: Path, formats: Sequence[str]) -> dict[str, Path]:
     """Return the outputs of a burst by format, without writing them."""
-    return {name: folder / f"{reference.stem}{SUFFIXES[name]}" for name in formats}
+    return {name: folder / f"{reference.stem}{FORMATS[name]}" for name in formats}
 
 
 def check_inputs(outputs: Sequence[Path], inputs: frozenset[Path]) -> None:
@@ -116,7 +117,7 @@ def is_made_of(path: Path, mark: bytes) -> bool:
 
 def is_result(path: Path) -> bool:
     """Whether a file is a DNG that kpn has made of a burst."""
-    if not path.name.endswith(SUFFIXES["dng"]):
+    if not path.name.endswith(FORMATS["dng"]):
         return False
     try:
         found = read_metadata(path)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from . import grouping, outputs
 from .burst import Found, find_below
+from .choices import DEFAULT_GAP
 from .errors import KpnError
 from .grouping import Group
 from .options import Options
@@ -25,7 +26,7 @@ class Grouping:
         off: whether all files that were named are one burst, and those of each folder.
     """
 
-    gap: float = grouping.DEFAULT_GAP
+    gap: float = DEFAULT_GAP
     size: int | None = None
     off: bool = False
 

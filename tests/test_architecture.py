@@ -13,8 +13,8 @@ FOLDER = Path(kpn_cli.__file__).parent
 
 #: A module imports only from modules before it.
 ORDER = [
+    *("choices", "errors"),
     *(
-        "errors",
         "bayer",
         "orientation",
         "noise",

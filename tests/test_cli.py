@@ -18,14 +18,25 @@ import torch
 from click.testing import CliRunner, Result
 from pictures import planes, scene
 
-from kpn_cli import align, bayer, demo, dng, noise_choice, noise_estimate, protocol
+from kpn_cli import (
+    align,
+    bayer,
+    choices,
+    demo,
+    dng,
+    dng_pictures,
+    noise_choice,
+    noise_estimate,
+    protocol,
+    train_config,
+)
 from kpn_cli.cli import main
 from kpn_cli.errors import KpnError
 from kpn_cli.frame import Frame
 from kpn_cli.network import KPN
 from kpn_cli.noise import NoiseModel
 from kpn_cli.noise_choice import NoiseReport, choose_noise
-from kpn_cli.options import SUFFIXES, Options
+from kpn_cli.options import Options
 from kpn_cli.photos import Scene
 from kpn_cli.plan import Grouping
 from kpn_cli.raw import read_info, read_mosaic, read_planes
@@ -103,15 +114,27 @@ def test_help_in_the_guide_is_what_the_program_says():
 
 
 def test_the_command_line_offers_what_the_library_does():
-    """The defaults stand twice, so that help needs no torch."""
+    """Some defaults stand twice, so that help needs no torch."""
     defaults = {option.name: option.default for option in main.commands["denoise"].params}
     options = Options()
     for name in ("reference", "strength", "device", "precision"):
         assert defaults[name] == getattr(options, name)
     assert defaults["formats"] == ",".join(options.formats)
     assert defaults["gap"] == Grouping().gap
-    everything = ",".join(SUFFIXES)
+    everything = ",".join(choices.FORMATS)
     assert kpn("denoise", "missing.dng", "--format", everything).exit_code == 1
+    defaults = {option.name: option.default for option in main.commands["train"].params}
+    defaults["rate"] = defaults.pop("lr")
+    config = train_config.TrainConfig()
+    names = ("patches", "batch", "rate", "schedule", "seed", "validate_every")
+    assert [defaults[name] for name in names] == [getattr(config, name) for name in names]
+
+
+def test_the_library_has_what_there_is_to_choose():
+    assert tuple(dng_pictures.COMPRESSIONS) == choices.COMPRESSIONS
+    assert tuple(map(str, protocol.GAINS)) == choices.GAINS
+    assert train_config.SCHEDULES == choices.SCHEDULES
+    assert train_config.VARIANTS == choices.VARIANTS
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from pictures import scene
 
-from kpn_cli.evaluate import BASELINES, draw_burst, evaluate
+from kpn_cli.choices import BASELINES
+from kpn_cli.evaluate import draw_burst, evaluate
 from kpn_cli.noise import NoiseModel
 from kpn_cli.weights import load_weights
 
