@@ -168,10 +168,9 @@ def with_version(exif: Ifd) -> Ifd:
 
 def _is_time(ifd: Ifd, code: int) -> bool:
     """Whether a text tag is a date that we can read; cameras without a clock write 0000:00:00."""
-    data = next((tag.data for tag in ifd if tag.code == code), b"")
-    text = data.split(b"\0")[0].decode("utf-8", "replace") if isinstance(data, bytes) else ""
-    said = metadata.Metadata({metadata.Tag.DATE_TIME_ORIGINAL: text}, {}, 0)
-    return captured(said, None) is not None
+    found = [tag for tag in ifd if tag.code == code]
+    said = {metadata.Tag.DATE_TIME_ORIGINAL: found[0]} if found else {}
+    return captured(metadata.Metadata(said, {}, 0), None) is not None
 
 
 def _nested(ifd: Ifd, code: int) -> tuple[Ifd, ...]:

@@ -108,7 +108,7 @@ def is_made_of(path: Path, mark: bytes) -> bool:
     """Whether an output is there and has this fingerprint."""
     try:
         found = read_metadata(path)
-    except OSError:
+    except KpnError:
         return False
     if path.suffix == ".dng":
         return found.blob(Tag.RAW_DATA_UNIQUE_ID) == mark
@@ -121,7 +121,7 @@ def is_result(path: Path) -> bool:
         return False
     try:
         found = read_metadata(path)
-    except OSError:
+    except KpnError:
         return False
     return found.text(Tag.SOFTWARE).startswith("kpn ") and Tag.RAW_DATA_UNIQUE_ID in found.main
 

@@ -22,7 +22,7 @@ import numpy as np
 import rawpy
 
 from . import bayer, exif, sequence
-from .errors import KpnError, refuse, refuse_unreadable
+from .errors import KpnError, refuse
 from .metadata import Metadata, Tag, read_metadata
 from .noise import NoiseModel
 from .raw_checks import (
@@ -218,10 +218,7 @@ def read_planes(info: RawInfo) -> np.ndarray:
 def _checked(path: Path) -> Metadata:
     """Return the tags of a file; refuse what they say is no integer Bayer mosaic."""
     check_file(path)
-    try:
-        metadata = read_metadata(path)
-    except OSError as error:
-        refuse_unreadable(path, error)
+    metadata = read_metadata(path)
     check_tags(path, metadata)
     return metadata
 

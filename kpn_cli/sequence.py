@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 import struct
 
+from . import tiff
 from .metadata import Metadata, Tag
+from .tiff_tree import integers, read_directory, text
 
-_MAX_ENTRIES = 512
-_SHORT, _LONG, _ASCII = 3, 4, 2
+_SHORT, _LONG = 3, 4
 
 #: How a maker's note begins -> where its directory does, and the tag with the number.
 _NUMBERED = (
@@ -37,13 +38,8 @@ def burst_id(metadata: Metadata) -> str:
     if found:
         return _text(found[1])
     note = metadata.blob(Tag.MAKER_NOTE)
-    if note.startswith(_APPLE):
-        kind, count, value = _entry(note, _APPLE_AT, _BURST_UUID)
-        if kind == _ASCII and 4 < count <= 128:
-            # Offsets count from the note's beginning, in its own byte order.
-            at = struct.unpack(_order(note) + "I", value)[0]
-            return _text(note[at : at + count].split(b"\0")[0])
-    return ""
+    found = _tag(note, _APPLE_AT, _BURST_UUID) if note.startswith(_APPLE) else None
+    return text(found) if found is not None and 4 < found.count <= 128 else ""
 
 
 def burst_number(metadata: Metadata) -> int | None:
@@ -68,32 +64,21 @@ def _sequence(metadata: Metadata) -> tuple[bytes, bytes] | None:
     return parts[0], parts[3][:4]
 
 
-def _number(note: bytes, at: int, tag: int) -> int | None:
-    kind, count, value = _entry(note, at, tag)
-    if count != 1 or kind not in (_SHORT, _LONG):
+def _number(note: bytes, at: int, code: int) -> int | None:
+    found = _tag(note, at, code)
+    if found is None or found.count != 1 or found.kind not in (_SHORT, _LONG):
         return None
-    size = {_SHORT: 2, _LONG: 4}[kind]
-    number = int.from_bytes(value[:size], "little" if _order(note, at) == "<" else "big")
+    (number,) = integers((found,), code)
     # 0 is a single frame, or a camera that doesn't count; all ones mean none.
-    return number if 0 < number < (1 << 8 * size) - 1 else None
+    return number if 0 < number < (1 << 8 * len(found.data)) - 1 else None
 
 
-def _order(note: bytes, at: int = _APPLE_AT) -> str:
-    """Byte order of a directory, by its count of entries, which is never large."""
+def _tag(note: bytes, at: int, code: int) -> tiff.Tag | None:
+    """A tag of the directory there, whose byte order is its own."""
     count = note[at : at + 2]
-    return "<" if len(count) == 2 and count[1] <= count[0] else ">"
-
-
-def _entry(note: bytes, at: int, tag: int) -> tuple[int, int, bytes]:
-    """Return type, count and the four bytes of value of a tag; zeros when absent."""
-    order = _order(note, at)
-    if at + 2 <= len(note):
-        count = min(struct.unpack_from(order + "H", note, at)[0], _MAX_ENTRIES)
-        for start in range(at + 2, min(at + 2 + 12 * count, len(note) - 11), 12):
-            code, kind, number = struct.unpack_from(order + "HHI", note, start)
-            if code == tag:
-                return kind, number, note[start + 8 : start + 12]
-    return 0, 0, bytes(4)
+    # Its count of entries is never large.
+    order = "<" if len(count) == 2 and count[1] <= count[0] else ">"
+    return next(iter(read_directory(note, at, order, frozenset({code}))), None)
 
 
 def _text(data: bytes) -> str:

@@ -126,7 +126,11 @@ def encode(ifds: Sequence[Ifd], order: str = "<", magic: int = TIFF) -> bytes:
 def swapped(data: bytes, kind: int) -> bytes:
     """Return values of a type in the other byte order."""
     size, _ = NUMBERS[kind]
-    return data if size == 1 else np.frombuffer(data, f"<u{size}").byteswap().tobytes()
+    if size == 1:
+        return data
+    if len(data) == size:  # the usual case, and no array is faster
+        return data[::-1]
+    return np.frombuffer(data, f"<u{size}").byteswap().tobytes()
 
 
 # --- layout ---------------------------------------------------------------------------

@@ -19,6 +19,8 @@ ORDER = [
         "orientation",
         "noise",
         "noise_estimate",
+        "tiff",
+        "tiff_tree",
         "metadata",
         "exif",
         "sequence",
@@ -26,7 +28,7 @@ ORDER = [
         "raw",
     ),
     *("align", "tiles"),
-    *("srgb", "icc", "write", "tiff", "tiff_tree", "ljpeg"),
+    *("srgb", "icc", "write", "ljpeg"),
     *("dng_pictures", "dng", "opcodes", "dng_copy", "dng_result", "rendering", "develop"),
     *("features", "mixing", "network", "merge", "strength", "device", "weights", "world"),
     *(

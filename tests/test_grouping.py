@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kpn_cli import sequence
+from kpn_cli import sequence, tiff
 from kpn_cli.grouping import group
 from kpn_cli.metadata import Metadata, Tag
 from kpn_cli.raw import Capture
@@ -217,15 +217,17 @@ def test_every_group_says_why():
 # --- where they say it ------------------------------------------------------
 
 
-def metadata(**tags) -> Metadata:
-    return Metadata({Tag[name]: value for name, value in tags.items()}, {}, 1)
+def metadata(**tags: str | bytes | tiff.Tag) -> Metadata:
+    """Of texts, bytes and tags as they are."""
+    make = {str: tiff.ascii_tag, bytes: tiff.undefined_tag, tiff.Tag: lambda code, tag: tag}
+    return Metadata({Tag[name]: make[type(v)](Tag[name], v) for name, v in tags.items()}, {}, 1)
 
 
-def note(order: str, heading: bytes, code: int, kind: int, value: bytes) -> tuple[int, ...]:
+def note(order: str, heading: bytes, code: int, kind: int, value: bytes) -> bytes:
     """A maker's note of two entries."""
     entry = struct.pack(order + "HHI", code, kind, 1) + value.ljust(4, b"\0")
     other = struct.pack(order + "HHI", 1, 3, 1) + bytes(4)
-    return tuple(heading + struct.pack(order + "H", 2) + other + entry + bytes(4))
+    return heading + struct.pack(order + "H", 2) + other + entry + bytes(4)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +240,7 @@ def note(order: str, heading: bytes, code: int, kind: int, value: bytes) -> tupl
         ({"MAKER_NOTE": note("<", b"Panasonic\0\0\0", 0x2B, 4, bytes(4))}, None),
         ({"MAKER_NOTE": note("<", b"SONY DSC \0\0\0", 0xB04A, 3, b"\xff\xff")}, None),
         ({"MAKER_NOTE": note("<", b"Unknown\0", 0xB04A, 3, b"\x05\0")}, None),
-        ({"IMAGE_SEQUENCE_INFO": tuple(b"series-1\0burst\0\0\0\0\0\x04\0\0\0\x08\0")}, 5),
+        ({"IMAGE_SEQUENCE_INFO": b"series-1\0burst\0\0\0\0\0\x04\0\0\0\x08\0"}, 5),
         ({}, None),
     ],
 )
@@ -253,14 +255,14 @@ APPLE = b"Apple iOS\0\0\x01MM\0\x01" + struct.pack(">HHII", 0x0B, 2, len(UUID) +
 @pytest.mark.parametrize(
     ("tags", "found"),
     [
-        ({"IMAGE_SEQUENCE_INFO": tuple(b"series-1\0burst\0\0\0\0\0\x04\0\0\0\x08\0")}, "series-1"),
-        ({"XMP": tuple(b'<rdf:Description GCamera:BurstID="ab-12" x="y"/>')}, "ab-12"),
-        ({"XMP": tuple(b"<GCamera:BurstID>ab-12</GCamera:BurstID>")}, "ab-12"),
-        ({"MAKER_NOTE": tuple(APPLE.ljust(32, b"\0") + UUID + b"\0")}, UUID.decode()),
-        ({"MAKER_NOTE": tuple(APPLE[:20])}, ""),
-        ({"XMP": (300, 5)}, ""),
-        ({"XMP": (1.0, 2.5)}, ""),
-        ({"IMAGE_SEQUENCE_INFO": tuple(b"series-1\0focus stack\0\0\0\0\0\4\0\0\0\x08\0")}, ""),
+        ({"IMAGE_SEQUENCE_INFO": b"series-1\0burst\0\0\0\0\0\x04\0\0\0\x08\0"}, "series-1"),
+        ({"XMP": b'<rdf:Description GCamera:BurstID="ab-12" x="y"/>'}, "ab-12"),
+        ({"XMP": b"<GCamera:BurstID>ab-12</GCamera:BurstID>"}, "ab-12"),
+        ({"MAKER_NOTE": APPLE.ljust(32, b"\0") + UUID + b"\0"}, UUID.decode()),
+        ({"MAKER_NOTE": APPLE[:20]}, ""),
+        ({"XMP": tiff.integer_tag(700, 300, 5)}, ""),
+        ({"XMP": tiff.double_tag(700, 1.0, 2.5)}, ""),
+        ({"IMAGE_SEQUENCE_INFO": b"series-1\0focus stack\0\0\0\0\0\4\0\0\0\x08\0"}, ""),
         ({}, ""),
     ],
 )
@@ -270,6 +272,6 @@ def test_the_bursts_name_is_found(tags, found):
 
 @given(st.binary(max_size=200), st.sampled_from([b"Apple iOS\0", b"SONY DSC \0", b"Panasonic\0"]))
 def test_damaged_notes_are_no_trouble(data, heading):
-    found = metadata(MAKER_NOTE=tuple(heading + data), IMAGE_SEQUENCE_INFO=tuple(data))
+    found = metadata(MAKER_NOTE=heading + data, IMAGE_SEQUENCE_INFO=data)
     assert isinstance(sequence.burst_id(found), str)
     assert isinstance(sequence.burst_number(found), (int, type(None)))
