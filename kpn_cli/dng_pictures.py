@@ -1,7 +1,8 @@
 """The pictures in a DNG: mosaic, preview and thumbnail, each as the tags of a directory.
 
 DNG specification 1.4, chapters 2 and 3 (compression, previews); TIFF 6.0, sections 15
-(tiles), 20 (colour) and 21 (YCbCr); TIFF Technical Note 2 (JPEG).
+(tiles), 20 (colour) and 21 (YCbCr); TIFF Technical Note 2 (JPEG); ITU-T T.81, annex H
+(lossless JPEG).
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import io
 
 import cv2
+import imagecodecs
 import numpy as np
 from PIL import Image
 
-from . import ljpeg, tiff
+from . import tiff
 from .tiff import Ifd
 
 #: How a mosaic is stored: name -> Compression (tag 259).
@@ -136,7 +138,7 @@ def _tiles(mosaic: np.ndarray) -> Ifd:
     )
     padded = mosaic[np.ix_(rows, columns)]
     tiles = [
-        ljpeg.encode(padded[top : top + height, left : left + width])
+        _lossless_jpeg(padded[top : top + height, left : left + width])
         for top in range(0, len(rows), height)
         for left in range(0, len(columns), width)
     ]
@@ -146,6 +148,17 @@ def _tiles(mosaic: np.ndarray) -> Ifd:
         tiff.pieces_tag(324, tiles),  # TileOffsets
         tiff.long_tag(325, *map(len, tiles)),  # TileByteCounts
     )
+
+
+def _lossless_jpeg(tile: np.ndarray) -> bytes:
+    """Return a tile, `(height, width)` uint16, as JPEG of two components: even and odd columns.
+
+    Each sample is predicted from the one to its left, which must be of its own colour: hence
+    two components. That is what Adobe's converter writes, and of JPEG's seven predictors the
+    only one that all readers take (RawSpeed knows no other).
+    """
+    pairs = tile.reshape(len(tile), -1, 2)
+    return imagecodecs.jpeg8_encode(pairs, lossless=True, predictor=1, bitspersample=16)
 
 
 def _repeated(side: int, whole: int) -> np.ndarray:

@@ -28,7 +28,7 @@ ORDER = [
         "raw",
     ),
     *("align", "tiles"),
-    *("srgb", "icc", "write", "ljpeg"),
+    *("srgb", "icc", "write"),
     *("dng_pictures", "dng", "opcodes", "dng_copy", "dng_result", "rendering", "develop"),
     *("features", "mixing", "network", "merge", "strength", "device", "weights", "world"),
     *(
