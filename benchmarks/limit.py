@@ -22,7 +22,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from whole import make_burst
 
 from kpn_cli import develop, loading, merge, pipeline
-from kpn_cli.choices import DEFAULT_FORMATS
 from kpn_cli.device import autocast
 from kpn_cli.frame import Frame
 from kpn_cli.options import Options
@@ -160,7 +159,7 @@ def main(megapixels: float) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = make_burst(folder / "burst", megapixels, FRAMES)
-        options = Options(folder / "out", DEFAULT_FORMATS, overwrite=True)
+        options = Options(folder / "out", overwrite=True)
         engine = Engine(options)
         pipeline.denoise(files, options, engine)
         written = sum(path.stat().st_size for path in options.output.iterdir())

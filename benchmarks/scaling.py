@@ -26,7 +26,7 @@ def cost(engine: Engine, megapixels: float, frames: int) -> float:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = make_burst(folder / "burst", megapixels, frames)
-        options = Options(folder / "out", ("dng",), overwrite=True)
+        options = Options(folder / "out", formats=("dng",), overwrite=True)
         return pipeline.denoise(files, options, engine).seconds / megapixels
 
 

@@ -65,7 +65,7 @@ class Burst:
     def denoised(self, engine: Engine, frames: int = FRAMES, **options: object) -> np.ndarray:
         """Return the result as sRGB, `(rows, columns, 3)` uint8; strength 0 is the reference."""
         with tempfile.TemporaryDirectory() as folder:
-            how = Options(Path(folder), ("srgb",), "first", **options)
+            how = Options(Path(folder), formats=("srgb",), reference="first", **options)
             done = pipeline.denoise(self.files[:frames], how, engine)
             return _eight_bits(tifffile.imread(done.outputs["srgb"]))
 

@@ -205,7 +205,9 @@ def run(
     table: dict[str, dict[str, dict[str, float]]] = {}
     for name in names:
         for level in levels:
-            outcomes = list(_outcomes(network, name, level, scenes, seed, dtype, on_burst))
+            outcomes = list(
+                _outcomes(network, name, level, scenes, seed=seed, dtype=dtype, on_burst=on_burst)
+            )
             table.setdefault(name, {})[level] = {
                 "mean": float(np.mean([o.gain for o in outcomes])),
                 "least": min(o.gain for o in outcomes),
@@ -220,6 +222,7 @@ def _outcomes(
     name: str,
     level: str,
     scenes: Sequence[Scene],
+    *,
     seed: int,
     dtype: torch.dtype,
     on_burst: Callable[[], None],

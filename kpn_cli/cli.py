@@ -123,6 +123,7 @@ def _parse_formats(context: click.Context, option: click.Parameter, text: str) -
 @QUIET
 @JSON
 def denoise(
+    *,
     paths: tuple[Path, ...],
     output: Path,
     formats: tuple[str, ...],
@@ -162,17 +163,17 @@ def denoise(
     try:
         options = Options(
             output,
-            formats,
-            reference,
-            strength,
-            calibration.load(noise) if isinstance(noise, Path) else noise,
-            device,
-            precision,
-            tile,
-            weights,
-            overwrite,
-            compression,
-            report,
+            formats=formats,
+            reference=reference,
+            strength=strength,
+            noise=calibration.load(noise) if isinstance(noise, Path) else noise,
+            device=device,
+            precision=precision,
+            tile=tile,
+            weights=weights,
+            overwrite=overwrite,
+            compression=compression,
+            report=report,
         )
         how = Grouping(gap, burst_size, no_group)
         if dry_run:

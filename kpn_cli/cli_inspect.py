@@ -92,6 +92,7 @@ def _parse_scales(
 @QUIET
 @JSON
 def inspect(
+    *,
     burst: tuple[Path, ...],
     output: Path,
     at: list[tuple[int, int]],

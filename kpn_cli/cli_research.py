@@ -68,6 +68,7 @@ if TYPE_CHECKING:
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
 @QUIET
 def synth(
+    *,
     photos: tuple[Path, ...],
     output: Path,
     count: int,
@@ -197,6 +198,7 @@ def synth(
 @PRECISION
 @QUIET
 def train(
+    *,
     data: tuple[Path, ...],
     output: Path,
     val: Path | None,
@@ -392,6 +394,7 @@ def _load(paths: tuple[Path, ...], at_least: int) -> list[Any]:
 @QUIET
 @JSON
 def evaluate(
+    *,
     photos: tuple[Path, ...],
     output: Path | None,
     gains: str,

@@ -6,7 +6,7 @@ Tags and their meaning: DNG specification 1.4.0.0 (Adobe, 2012); Exif 2.3 (CIPA 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,6 +71,7 @@ class DngTags:
     phase: str
     black: tuple[float, float, float, float]
     white: float
+    _: KW_ONLY
     make: str = ""
     model: str = ""
     color_matrix: tuple[tuple[float, ...], ...] | None = None

@@ -88,7 +88,9 @@ def write_result(
     if kept is None or frame is None:  # no DNG, or places in its tags that can't be trusted
         dng.check_mosaic(path, visible, tags)
         order = "<" if tree is None else tree.order
-        ifd = _new_dng(tree, order, visible, tags, preview, compression, modified)
+        ifd = _new_dng(
+            tree, order, visible, tags, preview=preview, compression=compression, modified=modified
+        )
         dng.write_tree(path, [_marked(ifd, mark)], order, replace=replace_file)
         return
     dng.check_mosaic(path, frame, tags)
@@ -210,6 +212,7 @@ def _new_dng(
     order: str,
     mosaic: np.ndarray,
     tags: dng.DngTags,
+    *,
     preview: np.ndarray,
     compression: str,
     modified: datetime | None,

@@ -30,7 +30,7 @@ from .raw import RawInfo
 from .result import Stage
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Inspection:
     """What is to be seen of a burst.
 
@@ -121,7 +121,9 @@ def inspect(
         known = given_noise(loaded.infos[0], options.noise)
         found, noise = pipeline.line_up(loaded, known, engine.device, on_stage)
         found = found.best(engine.network.config.frames)
-        return _inspected(loaded, options, engine, found, noise, chosen, scales, on_stage)
+        return _inspected(
+            loaded, options, engine, found, noise, chosen=chosen, scales=scales, on_stage=on_stage
+        )
 
 
 def _inspected(
@@ -130,6 +132,7 @@ def _inspected(
     engine: Engine,
     found: LineUp,
     noise: NoiseReport,
+    *,
     chosen: list[Place],
     scales: Sequence[float],
     on_stage: Callable[[Stage], None],
@@ -165,16 +168,16 @@ def _inspected(
         ]
     strangers = {loaded.files[n]: why for n, why in found.dropped.items()}
     return Inspection(
-        [loaded.infos[n] for n in found.used],
-        loaded.dropped | strangers,
-        noise,
-        noise.model.with_strength(options.strength),
-        options.strength,
-        [upright_vectors(2 * shift.cpu().numpy(), turn) for shift in found.shifts],
-        found.agreement,
-        found.exposure,
-        maps,
-        looks,
-        scaled,
-        str(engine.device),
+        infos=[loaded.infos[n] for n in found.used],
+        dropped=loaded.dropped | strangers,
+        noise=noise,
+        told=noise.model.with_strength(options.strength),
+        strength=options.strength,
+        shifts=[upright_vectors(2 * shift.cpu().numpy(), turn) for shift in found.shifts],
+        agreement=found.agreement,
+        exposure=found.exposure,
+        maps=maps,
+        looks=looks,
+        scaled=scaled,
+        device=str(engine.device),
     )

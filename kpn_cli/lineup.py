@@ -43,7 +43,7 @@ _OBVIOUS = 0.15
 _MISJUDGED, _TRIALS = 0.01, 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LineUp:
     """The frames that are used, the reference first.
 
@@ -81,8 +81,15 @@ class LineUp:
         worse = dict.fromkeys(
             (self.used[p] for p in rest), f"{most - 1} others agree better with the reference"
         )
-        lists = (self.used, self.frames, self.shifts, self.agreement, self.exposure, self.rejected)
-        return LineUp(*([x[p] for p in kept] for x in lists), dropped=self.dropped | worse)
+        return LineUp(
+            used=[self.used[p] for p in kept],
+            frames=[self.frames[p] for p in kept],
+            shifts=[self.shifts[p] for p in kept],
+            agreement=[self.agreement[p] for p in kept],
+            exposure=[self.exposure[p] for p in kept],
+            rejected=[self.rejected[p] for p in kept],
+            dropped=self.dropped | worse,
+        )
 
 
 @dataclass(frozen=True)
@@ -191,7 +198,9 @@ def line_up(
         else:
             kept.append(place)
     return LineUp(
-        *([values[place] for place in kept] for values in (used, matched, shifts)),
+        used=[used[place] for place in kept],
+        frames=[matched[place] for place in kept],
+        shifts=[shifts[place] for place in kept],
         agreement=[found[place].agreement for place in kept],
         exposure=[exposure[place] for place in kept],
         rejected=[found[place].rejected for place in kept],

@@ -27,7 +27,7 @@ def read_planes(path: Path) -> tuple[RawInfo, np.ndarray]:
     return info, bayer.pack(mosaic, info.phase)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Loaded:
     """A burst in memory.
 
@@ -103,13 +103,13 @@ def load(
     outputs.check_inputs(list(paths.values()), frozenset(path.resolve() for path in files))
     clock.stop("read")
     return Loaded(
-        mark,
-        infos,
-        [planes[info.path] for info in infos],
-        dropped,
-        paths,
-        paths if options.overwrite else outputs.missing(paths, mark),
-        clock.timings,
+        mark=mark,
+        infos=infos,
+        planes=[planes[info.path] for info in infos],
+        dropped=dropped,
+        outputs=paths,
+        missing=paths if options.overwrite else outputs.missing(paths, mark),
+        timings=clock.timings,
     )
 
 

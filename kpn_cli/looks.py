@@ -22,7 +22,7 @@ CROP = 64
 _CONTEXT = 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Look:
     """The kernels at a place, and its surroundings, under one estimate of the noise.
 
@@ -100,15 +100,15 @@ def look_at(
     square_kernel = (network.config.kernel,) * 2
     middle = upright_place(y, x, shares.shape[-2:], turn)
     return Look(
-        scale,
-        turned(shares[..., y, x].unflatten(1, square_kernel), turn),
-        None if wide is None else turned(wide[..., y, x].unflatten(0, square_kernel), turn),
-        float(part.share[(0, 0, *inside)][y, x]),
-        2 * float(square.sqrt().mean()),
-        share_left([merger.tried(part, *inside, torch.Generator().manual_seed(0))]),
-        turned(part.burst[(0, slice(None), slice(None), *inside)], turn),
-        turned(part.clean[(0, slice(None), *inside)], turn),
-        middle[::-1],
+        scale=scale,
+        kernels=turned(shares[..., y, x].unflatten(1, square_kernel), turn),
+        wide=None if wide is None else turned(wide[..., y, x].unflatten(0, square_kernel), turn),
+        share=float(part.share[(0, 0, *inside)][y, x]),
+        radius=2 * float(square.sqrt().mean()),
+        noise_left=share_left([merger.tried(part, *inside, torch.Generator().manual_seed(0))]),
+        frames=turned(part.burst[(0, slice(None), slice(None), *inside)], turn),
+        clean=turned(part.clean[(0, slice(None), *inside)], turn),
+        middle=middle[::-1],
     )
 
 

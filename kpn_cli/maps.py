@@ -23,7 +23,7 @@ _LONG = 720
 _ROWS = 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Maps:
     """Maps of all the picture, upright, each sample the mean of `cells` x `cells` cells.
 
@@ -92,7 +92,7 @@ def draw_maps(
     means = turned(means, turn)
     frames = len(means) - 10
     return Maps(
-        factor,
+        cells=factor,
         weights=means[:frames],
         share=means[frames],
         sigma=np.sqrt(means[frames + 1]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 from .calibration import Calibration
@@ -30,6 +30,7 @@ class Options:
     """
 
     output: Path = Path("denoised")
+    _: KW_ONLY
     formats: tuple[str, ...] = DEFAULT_FORMATS
     reference: str = "auto"
     strength: float = 1.0

@@ -180,6 +180,7 @@ def write(
     done: Denoised,
     noise: NoiseModel,
     outputs: dict[str, Path],
+    *,
     compression: str,
     mark: bytes,
     replace: bool,

@@ -307,10 +307,10 @@ def write(
         computed.done,
         noise,
         computed.missing,
-        options.compression,
-        computed.mark,
-        options.overwrite,
-        step,
+        compression=options.compression,
+        mark=computed.mark,
+        replace=options.overwrite,
+        on_file=step,
     )
     clock.stop("write")
     seconds = round(sum(clock.timings.values()), 3)

@@ -43,7 +43,7 @@ _ORIENTATION = {0: 1, 3: 3, 5: 8, 6: 6}
 _AUTO_BRACKET = 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RawInfo:
     """Everything about a raw file but its pixels.
 
@@ -86,7 +86,7 @@ class RawInfo:
     origin: tuple[int, int] = (0, 0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Capture:
     """What is known of a raw file without decoding it: enough to say what it belongs to.
 

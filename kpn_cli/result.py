@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 
 from .noise_choice import NoiseReport
@@ -38,6 +38,7 @@ class Result:
     reference: Path
     frames: list[Path]
     outputs: dict[str, Path]
+    _: KW_ONLY
     dropped: dict[Path, str] = field(default_factory=dict)
     noise: NoiseReport | None = None
     shifts: list[tuple[int, int]] = field(default_factory=list)

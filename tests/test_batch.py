@@ -203,7 +203,9 @@ def test_bursts_that_race_for_a_name_never_replace_each_other(tmp_path, weights)
     loaded = []
     for n, folder in enumerate(("a", "b")):
         write_bursts(tmp_path / folder, 1 + n)
-        options = Options(tmp_path / "out", ("dng", "srgb", "jpeg"), "first", weights=weights)
+        options = Options(
+            tmp_path / "out", formats=("dng", "srgb", "jpeg"), reference="first", weights=weights
+        )
         files = sorted((tmp_path / folder).iterdir())[-2:]
         for path in files:
             path.rename(path.with_name(f"IMG_{path.name[-5:]}"))
@@ -282,7 +284,7 @@ def test_any_name_will_do(tmp_path, weights):
 
 def test_outputs_say_what_they_are_made_of(tmp_path, weights):
     write_bursts(tmp_path / "a", 1)
-    options = Options(tmp_path, ("dng", "linear", "srgb", "jpeg"), weights=weights)
+    options = Options(tmp_path, formats=("dng", "linear", "srgb", "jpeg"), weights=weights)
     result = pipeline.denoise([tmp_path / "a"], options)
     files = sorted((tmp_path / "a").iterdir())
     mark = outputs.fingerprint([outputs.digest(f) for f in files], outputs.options_digest(options))
@@ -394,7 +396,7 @@ def run_jobs(jobs, options, **changes):
 
 def test_a_crash_of_the_decoder_fails_the_burst_and_is_tried_again(tmp_path, weights):
     write_bursts(tmp_path / "card", 1, frames=3)
-    options = Options(tmp_path / "out", ("dng",), weights=weights)
+    options = Options(tmp_path / "out", formats=("dng",), weights=weights)
     jobs = plan.make_plan([tmp_path / "card"], options, Grouping(), read_capture).jobs
 
     def crash(path):
@@ -413,7 +415,7 @@ def test_a_crash_of_the_decoder_fails_the_burst_and_is_tried_again(tmp_path, wei
 )
 def test_a_lack_of_memory_costs_one_burst(tmp_path, weights, error):
     write_bursts(tmp_path / "card", 2)
-    options = Options(tmp_path / "out", ("dng",), weights=weights)
+    options = Options(tmp_path / "out", formats=("dng",), weights=weights)
     jobs = plan.make_plan([tmp_path / "card"], options, Grouping(), read_capture).jobs
 
     def short(path):
@@ -431,7 +433,7 @@ def test_a_burst_larger_than_the_memory_is_refused_before_it_is_read(
 ):
     write_bursts(tmp_path / "card", 1, frames=9)
     monkeypatch.setattr(loading, "free_memory", lambda device: 9000)
-    options = Options(tmp_path / "out", ("dng",), weights=weights)
+    options = Options(tmp_path / "out", formats=("dng",), weights=weights)
     with pytest.raises(KpnError, match=r"its 9 frames need .* --burst-size"):
         pipeline.denoise([tmp_path / "card"], options)
 
@@ -450,7 +452,7 @@ def test_a_file_that_cannot_be_read_is_left_out(tmp_path, weights, monkeypatch):
         return loading.read_planes(path)
 
     monkeypatch.setattr(outputs, "digest", bad_sector)
-    options = Options(tmp_path / "out", ("dng",), weights=weights)
+    options = Options(tmp_path / "out", formats=("dng",), weights=weights)
     jobs = plan.make_plan([tmp_path / "card"], options, Grouping(), read_capture).jobs
     (outcome,) = run_jobs(jobs, options, read=read)
     assert len(outcome.result.frames) == 2
@@ -461,7 +463,7 @@ def test_a_file_that_cannot_be_read_is_left_out(tmp_path, weights, monkeypatch):
 
 def test_an_interrupt_ends_reading_after_the_frame_at_hand(tmp_path, weights):
     write_bursts(tmp_path / "card", 2, frames=4)
-    options = Options(tmp_path / "out", ("dng",), weights=weights)
+    options = Options(tmp_path / "out", formats=("dng",), weights=weights)
     jobs = plan.make_plan([tmp_path / "card"], options, Grouping(), read_capture).jobs
     seen = []
     go_on = threading.Event()
@@ -484,7 +486,7 @@ def test_an_interrupt_ends_reading_after_the_frame_at_hand(tmp_path, weights):
 
 def test_one_burst_that_fails_does_not_keep_the_others(tmp_path, weights):
     write_bursts(tmp_path / "card", 4)
-    options = Options(tmp_path / "out", ("dng",), weights=weights)
+    options = Options(tmp_path / "out", formats=("dng",), weights=weights)
     jobs = plan.make_plan([tmp_path / "card"], options, Grouping(), read_capture).jobs
     for path in jobs[1].files:
         path.unlink()  # vanished since
@@ -504,7 +506,7 @@ def test_without_a_network_nothing_is_tried(tmp_path, weights):
     write_bursts(tmp_path / "card", 2)
     wrong = tmp_path / "wrong.safetensors"
     wrong.write_bytes(b"not weights")
-    options = Options(tmp_path / "out", ("dng",), weights=wrong)
+    options = Options(tmp_path / "out", formats=("dng",), weights=wrong)
     jobs = plan.make_plan([tmp_path / "card"], options, Grouping(), read_capture).jobs
     with pytest.raises(KpnError, match=r"wrong\.safetensors"):
         run_jobs(jobs, options)
@@ -585,7 +587,7 @@ def test_inputs_are_never_outputs_of_another_burst(tmp_path, weights):
 
 def test_tiles_become_smaller_where_memory_ends(tmp_path, weights, monkeypatch):
     write_bursts(tmp_path / "a", 1, size=(300, 420))
-    options = Options(tmp_path / "out", ("dng",), weights=weights, tile=768)
+    options = Options(tmp_path / "out", formats=("dng",), weights=weights, tile=768)
     tried = []
     real = denoiser.denoise_frames
 
@@ -644,7 +646,7 @@ from kpn_cli.batch import denoise_all
 from kpn_cli.options import Options
 from kpn_cli.plan import Job
 *files, weights, out = map(Path, sys.argv[1:])
-options = Options(out, ("dng", "jpeg"), weights=weights, overwrite=True)
+options = Options(out, formats=("dng", "jpeg"), weights=weights, overwrite=True)
 jobs = [Job(tuple(files), out, "")] * 200
 memory = []
 for outcome in denoise_all(jobs, options):

@@ -69,8 +69,10 @@ def plain_info() -> RawInfo:
     """A frame of a camera that sees in linear sRGB."""
     matrix = tuple(map(tuple, XYZ_TO_SRGB.tolist()))
     return RawInfo(
-        Path("a.dng"), "", "", "RGGB", 64, 80, (0.0,) * 4, 1023.0, *(None,) * 5, 1,
-        (2.0, 1.0, 1.6), matrix, None,
+        path=Path("a.dng"), make="", model="", phase="RGGB", height=64, width=80,
+        black=(0.0,) * 4, white=1023.0, iso=None, exposure_time=None, f_number=None,
+        focal_length=None, captured=None, orientation=1, white_balance=(2.0, 1.0, 1.6),
+        color_matrix=matrix, noise_profile=None,
     )  # fmt: skip
 
 

@@ -23,8 +23,9 @@ def frame(name: str, at: float | None = 0.0, **changes) -> Capture:
     """A frame so many seconds after noon."""
     captured = None if at is None else NOON + timedelta(seconds=at)
     usual = Capture(
-        Path("card") / name, "Canikon", "X1", "123", 3000, 4000, 800.0, 0.01, 2.8, captured
-    )
+        path=Path("card") / name, make="Canikon", model="X1", serial="123", height=3000,
+        width=4000, iso=800.0, exposure_time=0.01, f_number=2.8, captured=captured,
+    )  # fmt: skip
     return replace(usual, **changes)
 
 

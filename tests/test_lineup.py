@@ -101,9 +101,14 @@ def test_of_more_frames_than_are_merged_at_once_the_best_are_kept():
     def lined_up(*agreement):
         count = len(agreement) + 1
         return LineUp(
-            list(range(10, 10 + count)), *([f"{what}{n}" for n in range(count)] for what in "fs"),
-            [1.0, *agreement], [1.0] * count, [0.0] * count, {3: "other"},
-        )  # fmt: skip
+            used=list(range(10, 10 + count)),
+            frames=[f"f{n}" for n in range(count)],
+            shifts=[f"s{n}" for n in range(count)],
+            agreement=[1.0, *agreement],
+            exposure=[1.0] * count,
+            rejected=[0.0] * count,
+            dropped={3: "other"},
+        )
 
     found = lined_up(0.5, 0.91, 0.2, 0.93, 0.92, 0.9)
     best = found.best(3)

@@ -83,7 +83,9 @@ def left(tmp_path_factory):
         noise, rng = protocol.noise_of_gain(gain), np.random.default_rng(gain)
         frames = noise.sample(np.broadcast_to(GREY, (5, *GREY.shape)), rng)
         files = write_frames(folder, frames, noise, Camera(), datetime(2026, 1, 1), "flat")
-        options = Options(folder, ("dng",), "first", strength, precision="fp32")
+        options = Options(
+            folder, formats=("dng",), reference="first", strength=strength, precision="fp32"
+        )
         result = pipeline.denoise(files, options)
         out, before = (read_planes(read_info(p)) for p in (result.outputs["dng"], files[0]))
         inner = np.s_[:, 8:-8, 8:-8]
@@ -109,7 +111,7 @@ def test_strength_zero_is_the_reference_bit_for_bit(tmp_path):
     noise, rng = protocol.noise_of_gain(1), np.random.default_rng(1)
     frames = noise.sample(np.broadcast_to(GREY, (3, *GREY.shape)), rng)
     files = write_frames(tmp_path, frames, noise, Camera(), datetime(2026, 1, 1), "flat")
-    options = Options(tmp_path, ("dng",), "IMG_0001.dng", strength=0)
+    options = Options(tmp_path, formats=("dng",), reference="IMG_0001.dng", strength=0)
     out = read_info(pipeline.denoise(files, options).outputs["dng"])
     before = read_info(files[1])
     scale = before.white - before.black[0]

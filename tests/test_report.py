@@ -217,8 +217,10 @@ def roughness(rgb: np.ndarray) -> float:
 
 def info_of(height: int, width: int, **changes) -> RawInfo:
     info = RawInfo(
-        Path("a.dng"), "", "", "RGGB", height, width, (0.0,) * 4, 1.0, *(None,) * 5, 1,
-        (1.0, 1.0, 1.0), None, None,
+        path=Path("a.dng"), make="", model="", phase="RGGB", height=height, width=width,
+        black=(0.0,) * 4, white=1.0, iso=None, exposure_time=None, f_number=None,
+        focal_length=None, captured=None, orientation=1, white_balance=(1.0, 1.0, 1.0),
+        color_matrix=None, noise_profile=None,
     )  # fmt: skip
     return replace(info, **changes)
 
@@ -431,7 +433,7 @@ def four(weights, tmp_path):
         write_burst(tmp_path / "card" / str(number), 1, number)
     for truth in (tmp_path / "card").glob("*_truth.dng"):
         truth.unlink()
-    options = Options(tmp_path / "out", ("dng",), weights=weights, report=True)
+    options = Options(tmp_path / "out", formats=("dng",), weights=weights, report=True)
     return [tmp_path / "card"], options, Grouping(off=True)
 
 
@@ -474,7 +476,7 @@ def test_the_page_keeps_other_batches_as_long_as_their_pictures_are_there(four, 
 def test_whatever_goes_wrong_with_pictures_the_burst_is_done(weights, tmp_path, monkeypatch):
     write_burst(tmp_path / "burst", 1, 0)
     monkeypatch.setattr(report.report_pictures, "make", lambda *_: 1 / 0)
-    options = Options(tmp_path / "out", ("dng",), weights=weights, report=True)
+    options = Options(tmp_path / "out", formats=("dng",), weights=weights, report=True)
     read, mark = loading.read_planes, lambda *_: None
     files = sorted((tmp_path / "burst").glob("*.dng"))
     with report.sections(options, 1) as sections:
@@ -514,11 +516,13 @@ def publish(folder: Path, count: int) -> Path:
                 path,
                 frames,
                 outputs.paths_of(path, folder, options.formats),
-                {Path("other.dng"): "shows something else"},
-                NoiseReport("measured", NoiseModel((1e-3,) * 4, (1e-5, 2e-5, 1e-5, 1e-5)), "Look!"),
-                [(0, 0), *[(-4, 12)] * 4],
-                [1.0, *[0.8] * 4],
-                [1.0, *[1.1] * 4],
+                dropped={Path("other.dng"): "shows something else"},
+                noise=NoiseReport(
+                    "measured", NoiseModel((1e-3,) * 4, (1e-5, 2e-5, 1e-5, 1e-5)), "Look!"
+                ),
+                shifts=[(0, 0), *[(-4, 12)] * 4],
+                agreement=[1.0, *[0.8] * 4],
+                exposure=[1.0, *[1.1] * 4],
                 noise_left=0.1,
                 device="cpu",
                 seconds=3.0,
