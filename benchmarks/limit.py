@@ -21,12 +21,14 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from whole import make_burst
 
-from kpn_cli import develop, loading, merge, pipeline
-from kpn_cli.device import autocast
-from kpn_cli.frame import Frame
-from kpn_cli.options import Options
-from kpn_cli.pipeline import Engine
-from kpn_cli.raw import read_raw
+from kpn_cli.burst.frame import Frame
+from kpn_cli.network import restore
+from kpn_cli.output import develop
+from kpn_cli.pipeline import denoise, loading
+from kpn_cli.pipeline.denoise import Engine
+from kpn_cli.pipeline.options import Options
+from kpn_cli.raw.reader import read_raw
+from kpn_cli.system.device import autocast
 
 FRAMES = 8
 _CELLS = 512  # side of a part on which the network is measured
@@ -115,7 +117,7 @@ def shares_of_network(engine: Engine) -> dict[str, float]:
         x, weights = network.seen(burst, noise, noise)
         features = best(lambda: network.seen(burst, noise, noise))
         network.kernels, tries = timed, 3
-        both = best(lambda: merge.restore_in_bands(network, burst, x, weights), tries)
+        both = best(lambda: restore.restore_in_bands(network, burst, x, weights), tries)
         network.kernels = make
     kernels = min(kernel_time / tries, both)
     whole = features + both
@@ -161,10 +163,10 @@ def main(megapixels: float) -> None:
         files = make_burst(folder / "burst", megapixels, FRAMES)
         options = Options(folder / "out", overwrite=True)
         engine = Engine(options)
-        pipeline.denoise(files, options, engine)
+        denoise.denoise(files, options, engine)
         written = sum(path.stat().st_size for path in options.output.iterdir())
         before = limits(engine, files, written, folder)
-        runs = [pipeline.denoise(files, options, engine) for _ in range(3)]
+        runs = [denoise.denoise(files, options, engine) for _ in range(3)]
         fastest = min(runs, key=lambda run: run.seconds)
         after = limits(engine, files, written, folder)
         parts = {name: min(value, after[name]) for name, value in before.items()}

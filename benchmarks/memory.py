@@ -3,7 +3,7 @@
 Denoises a burst of 8 of each size in all formats and prints the peak of the memory that the
 process and its decoder have together, what of it are the frames (16 bit each), and the rest,
 whose growth is to stay below 20 % from 12 to 48 megapixels. Then the memory that the network
-takes for a cell of a tile, of which `denoiser.py` has the upper bound.
+takes for a cell of a tile, of which `merge/merge.py` has the upper bound.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ FRAMES = 8
 
 TILE = """
 import sys, psutil, threading, time, torch
-from kpn_cli import denoiser, lineup
-from kpn_cli.frame import Frame
-from kpn_cli.noise import NoiseModel
-from kpn_cli.weights import load_weights
+from kpn_cli.align import alignment
+from kpn_cli.merge import merge
+from kpn_cli.burst.frame import Frame
+from kpn_cli.image.noise_model import NoiseModel
+from kpn_cli.network.weights import load_weights
 tile, count, strength = (int(text) for text in sys.argv[1:])
 network, _ = load_weights()
 frames = [Frame(torch.rand(4, tile, tile)) for _ in range(count)]
@@ -38,7 +39,7 @@ thread = threading.Thread(target=watch)
 thread.start()
 shifts = [torch.zeros(-(-tile // 16), -(-tile // 16), 2, dtype=torch.int64)] * count
 noise = NoiseModel.uniform(1e-3, 1e-5)
-denoiser.denoise_frames(network, frames, shifts, noise, strength=strength, tile=tile)
+merge.denoise_frames(network, frames, shifts, noise, strength=strength, tile=tile)
 stopped.set(); thread.join()
 print((most - before) / (tile // 2 + 2 * 32) ** 2)
 """

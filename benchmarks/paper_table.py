@@ -15,8 +15,8 @@ from pathlib import Path
 
 import click
 
-from kpn_cli import protocol
-from kpn_cli.photos import find_photos
+from kpn_cli.synthesis import protocol
+from kpn_cli.synthesis.photos import find_photos
 
 VARIANTS = {
     "kpn": "kernels of all frames and a dilated kernel, annealed, with the noise estimate",

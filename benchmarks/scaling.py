@@ -13,9 +13,9 @@ from pathlib import Path
 
 from whole import make_burst
 
-from kpn_cli import pipeline
-from kpn_cli.options import Options
-from kpn_cli.pipeline import Engine
+from kpn_cli.pipeline import denoise
+from kpn_cli.pipeline.denoise import Engine
+from kpn_cli.pipeline.options import Options
 
 SIZES, COUNTS = (1, 3, 12, 48, 100), (1, 2, 4, 8, 16)
 COMMON = (12, 8)
@@ -27,7 +27,7 @@ def cost(engine: Engine, megapixels: float, frames: int) -> float:
         folder = Path(name)
         files = make_burst(folder / "burst", megapixels, frames)
         options = Options(folder / "out", formats=("dng",), overwrite=True)
-        return pipeline.denoise(files, options, engine).seconds / megapixels
+        return denoise.denoise(files, options, engine).seconds / megapixels
 
 
 def main(sizes: list[float], counts: list[int], rounds: int) -> None:

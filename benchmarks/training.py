@@ -13,13 +13,14 @@ from pathlib import Path
 
 import torch
 
-from kpn_cli import synth
-from kpn_cli.device import autocast, keep_freed_memory
-from kpn_cli.losses import annealed_loss
-from kpn_cli.merge import restore
-from kpn_cli.photos import load_scenes
-from kpn_cli.run import Run
-from kpn_cli.train_config import TrainConfig
+from kpn_cli.network.restore import restore
+from kpn_cli.synthesis import patches
+from kpn_cli.synthesis.photos import load_scenes
+from kpn_cli.system.device import autocast
+from kpn_cli.system.memory import keep_freed_memory
+from kpn_cli.training.config import TrainConfig
+from kpn_cli.training.losses import annealed_loss
+from kpn_cli.training.run import Run
 
 seconds: Counter[str] = Counter()
 
@@ -45,7 +46,7 @@ def main(photos: str, steps: int = 40) -> None:
         step = number = 0
         while number < steps:
             step += 1
-            if synth.draw_count((0, step), config.data) < config.data.frames:
+            if patches.draw_count((0, step), config.data) < config.data.frames:
                 continue
             if number == 5:  # warm
                 seconds.clear()
@@ -61,7 +62,7 @@ def one_step(run: Run, scenes: list, step: int, pool: ThreadPoolExecutor) -> Non
     """What `Run.train_step` does, in its parts."""
     config = run.config
     with timed("data"):
-        batch = synth.draw_batch(scenes, (0, step), range(config.batch), config.data, pool.map)
+        batch = patches.draw_batch(scenes, (0, step), range(config.batch), config.data, pool.map)
     with timed("forward"), autocast(run.device, run.dtype):
         done = restore(run.network, batch.burst, batch.shot, batch.read)
     with timed("loss"):

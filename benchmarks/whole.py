@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 from skimage import data
 
-from kpn_cli.demo import write_burst
-from kpn_cli.photos import scene_from_srgb
+from kpn_cli.synthesis.demo import write_burst
+from kpn_cli.synthesis.photos import scene_from_srgb
 
 
 def make_burst(folder: Path, megapixels: float, frames: int) -> list[Path]:

@@ -19,23 +19,17 @@ import tifffile
 from PIL import Image, ImageOps
 from skimage import data
 
-from kpn_cli import (
-    drawing,
-    inspection,
-    lineup,
-    loading,
-    map_figures,
-    pipeline,
-    place_figures,
-    protocol,
-)
-from kpn_cli.demo import bundled_scene
-from kpn_cli.develop import develop, to_srgb8
-from kpn_cli.frame import Frame
-from kpn_cli.handheld import Camera, write_frames, write_truth
-from kpn_cli.options import Options
-from kpn_cli.photos import scene_from_srgb
-from kpn_cli.pipeline import Engine
+from kpn_cli.align import alignment, warp
+from kpn_cli.burst.frame import Frame
+from kpn_cli.inspection import drawing, inspect, kernel_figures, map_figures
+from kpn_cli.output.develop import develop, to_srgb8
+from kpn_cli.pipeline import denoise, loading
+from kpn_cli.pipeline.denoise import Engine
+from kpn_cli.pipeline.options import Options
+from kpn_cli.synthesis import protocol
+from kpn_cli.synthesis.camera import Camera, write_frames, write_truth
+from kpn_cli.synthesis.demo import bundled_scene
+from kpn_cli.synthesis.photos import scene_from_srgb
 
 FRAMES = 8
 START = datetime(2026, 1, 1, 12, 0, 0)
@@ -66,7 +60,7 @@ class Burst:
         """Return the result as sRGB, `(rows, columns, 3)` uint8; strength 0 is the reference."""
         with tempfile.TemporaryDirectory() as folder:
             how = Options(Path(folder), formats=("srgb",), reference="first", **options)
-            done = pipeline.denoise(self.files[:frames], how, engine)
+            done = denoise.denoise(self.files[:frames], how, engine)
             return _eight_bits(tifffile.imread(done.outputs["srgb"]))
 
     def truth(self) -> np.ndarray:
@@ -80,9 +74,9 @@ class Burst:
         read = [loading.read_planes(path) for path in self.files]
         info = read[0][0]
         frames = [_frame(planes, info.black, info.white) for _, planes in read]
-        shifts = lineup.align_frames(frames, self.noise)
+        shifts = alignment.align_frames(frames, self.noise)
         height, width = frames[0].size
-        mean = lineup.aligned_part(frames, shifts, slice(0, height), slice(0, width)).mean(0)
+        mean = warp.aligned_part(frames, shifts, slice(0, height), slice(0, width)).mean(0)
         return to_srgb8(develop(info, mean.numpy(), linear=True))
 
     def _developed(self, path: Path) -> np.ndarray:
@@ -201,11 +195,11 @@ def inside(folder: Path, engine: Engine) -> dict[str, Image.Image]:
     burst = moving(folder / "inside", 2)
     places = [(540, 440), (150, 430)]
     options = Options(folder / "none", reference="first")
-    found = inspection.inspect(burst.files, options, places)
+    found = inspect.inspect(burst.files, options, places)
     still, rolling = found.looks
     return {
-        "kernels_still": place_figures.kernels(found, still),
-        "kernels_moving": place_figures.kernels(found, rolling),
+        "kernels_still": kernel_figures.kernels(found, still),
+        "kernels_moving": kernel_figures.kernels(found, rolling),
         "weights": map_figures.weights(found),
     }
 

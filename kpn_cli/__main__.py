@@ -1,5 +1,5 @@
 """`python -m kpn_cli`, for launchers that start modules."""
 
-from .cli import main
+from .cli.app import main
 
 main()

@@ -10,9 +10,9 @@ import torch
 from hypothesis import settings
 from pictures import scene
 
-from kpn_cli.network import KPN, KPNConfig
-from kpn_cli.photos import Scene
-from kpn_cli.weights import save_weights
+from kpn_cli.network.kpn import KPN, KPNConfig
+from kpn_cli.network.weights import save_weights
+from kpn_cli.synthesis.photos import Scene
 
 # The same examples in each run (a failure is then about the change at hand), and
 # no deadline: on a busy machine time says nothing.

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from kpn_cli import bayer
-from kpn_cli.dng import DngTags, write_cfa_dng
-from kpn_cli.noise import NoiseModel
+from kpn_cli.image import bayer
+from kpn_cli.image.noise_model import NoiseModel
+from kpn_cli.output.dng_tags import DngTags
+from kpn_cli.output.dng_writer import write_cfa_dng
 
 BLACK, WHITE, PHASE = 2048, 16383, "GBRG"
 #: Brightness of the flats' middle, of the white level.

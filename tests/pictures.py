@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from kpn_cli.photos import Scene, scene_from_srgb
+from kpn_cli.synthesis.photos import Scene, scene_from_srgb
 
 
 def texture(seed: int, height: int, width: int) -> np.ndarray:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from kpn_cli import tiff
-from kpn_cli.tiff import Ifd, Tag
+from kpn_cli.tiff import fields, writer
+from kpn_cli.tiff.fields import Ifd, Tag
 
 BLACK, WHITE = 512, 16000
 COLOUR = {"R": 0, "G": 1, "B": 2}
@@ -59,74 +59,76 @@ def rich_dng(path: Path, mosaic: np.ndarray, order: str = "<", orientation: int 
     mosaic = mosaic.copy()
     mosaic[:6] = mosaic[:, :8] = BLACK
     exif = (
-        tiff.undefined_tag(36864, b"0231"),
-        tiff.rational_tag(33434, 1 / 125),
-        tiff.rational_tag(33437, 2.8),
-        tiff.integer_tag(34855, 3200),
-        tiff.ascii_tag(36867, "2024:01:02 03:04:05"),
-        tiff.ascii_tag(36880, "+09:00"),
-        tiff.ascii_tag(37520, "77"),
-        tiff.ascii_tag(42036, "Lens 50mm f/1.8"),
+        fields.undefined_tag(36864, b"0231"),
+        fields.rational_tag(33434, 1 / 125),
+        fields.rational_tag(33437, 2.8),
+        fields.integer_tag(34855, 3200),
+        fields.ascii_tag(36867, "2024:01:02 03:04:05"),
+        fields.ascii_tag(36880, "+09:00"),
+        fields.ascii_tag(37520, "77"),
+        fields.ascii_tag(42036, "Lens 50mm f/1.8"),
         Tag(37500, 7, len(MAKER_NOTE), MAKER_NOTE, NOTE_AT),
-        tiff.ifd_tag(40965, (tiff.ascii_tag(1, "R98"),)),
+        fields.ifd_tag(40965, (fields.ascii_tag(1, "R98"),)),
     )
-    gps = (tiff.byte_tag(0, bytes((2, 3, 0, 0))), tiff.rational_tag(2, 48, 51, 29.5))
-    profile = tiff.encode(
-        [(tiff.ascii_tag(50936, "Vivid"), tiff.signed_rational_tag(50721, *MATRIX))], order, 0x4352
+    gps = (fields.byte_tag(0, bytes((2, 3, 0, 0))), fields.rational_tag(2, 48, 51, 29.5))
+    profile = writer.encode(
+        [(fields.ascii_tag(50936, "Vivid"), fields.signed_rational_tag(50721, *MATRIX))],
+        order,
+        0x4352,
     )
     raw = (
         *_picture(0, 32803, width, height, 1, mosaic.astype(order + "u2").tobytes(), 16),
-        tiff.integer_tag(33421, 2, 2),
-        tiff.byte_tag(33422, bytes((1, 0, 2, 1))),  # GRBG, from the active area's corner
-        tiff.byte_tag(50710, bytes((0, 1, 2))),
-        tiff.integer_tag(50713, 1, 1),
-        tiff.rational_tag(50714, BLACK),
-        tiff.integer_tag(50717, WHITE),
-        tiff.rational_tag(50718, 1, 1),
-        tiff.rational_tag(50719, 10, 4),
-        tiff.rational_tag(50720, width - 8 - 20, height - 6 - 8),
-        tiff.long_tag(50829, 6, 8, height, width),
-        tiff.long_tag(50830, 0, 0, height, 8),  # MaskedAreas
-        tiff.undefined_tag(51008, opcode_list(opcode(4), opcode(5))),
-        tiff.undefined_tag(51009, opcode_list(opcode(9))),
-        tiff.undefined_tag(51022, opcode_list(opcode(1))),
-        tiff.double_tag(51041, *(1e-3, 1e-6) * 3),
+        fields.integer_tag(33421, 2, 2),
+        fields.byte_tag(33422, bytes((1, 0, 2, 1))),  # GRBG, from the active area's corner
+        fields.byte_tag(50710, bytes((0, 1, 2))),
+        fields.integer_tag(50713, 1, 1),
+        fields.rational_tag(50714, BLACK),
+        fields.integer_tag(50717, WHITE),
+        fields.rational_tag(50718, 1, 1),
+        fields.rational_tag(50719, 10, 4),
+        fields.rational_tag(50720, width - 8 - 20, height - 6 - 8),
+        fields.long_tag(50829, 6, 8, height, width),
+        fields.long_tag(50830, 0, 0, height, 8),  # MaskedAreas
+        fields.undefined_tag(51008, opcode_list(opcode(4), opcode(5))),
+        fields.undefined_tag(51009, opcode_list(opcode(9))),
+        fields.undefined_tag(51022, opcode_list(opcode(1))),
+        fields.double_tag(51041, *(1e-3, 1e-6) * 3),
     )
     preview = io.BytesIO()
     Image.new("RGB", (80, 60), "red").save(preview, "JPEG")
     mask = _picture(4, 34892, 8, 8, 1, MASK, 8)
     main = (
         *_picture(1, 2, 16, 12, 3, bytes(16 * 12 * 3), 8),
-        tiff.ascii_tag(270, "a title"),
-        tiff.ascii_tag(271, "Maker"),
-        tiff.ascii_tag(272, "Model 1"),
-        tiff.integer_tag(274, orientation),
-        tiff.ascii_tag(305, "Firmware 1.0"),
-        tiff.ascii_tag(306, "2024:01:02 03:04:06"),
-        tiff.ascii_tag(315, "An artist"),
-        tiff.byte_tag(700, b"<x:xmpmeta/>"),
-        tiff.ascii_tag(33432, "(c) someone"),
-        tiff.ifd_tag(330, raw, _picture(1, 6, 80, 60, 3, preview.getvalue(), 8, 7), mask),
-        tiff.ifd_tag(34665, exif),
-        tiff.ifd_tag(34853, gps),
-        tiff.byte_tag(50706, bytes((1, 4, 0, 0))),
-        tiff.byte_tag(50707, bytes((1, 3, 0, 0))),
-        tiff.ascii_tag(50708, "Maker Model 1"),
-        tiff.signed_rational_tag(50721, *MATRIX),
-        tiff.signed_rational_tag(50730, 0.35),  # BaselineExposure
-        tiff.rational_tag(50728, 0.5, 1, 0.625),
-        tiff.rational_tag(50736, 50, 50, 1.8, 1.8),  # LensInfo
-        tiff.byte_tag(50740, b"Private\0" + bytes(90)),
-        tiff.integer_tag(50778, 21),
-        tiff.byte_tag(50781, bytes(16)),  # RawDataUniqueID
-        tiff.byte_tag(50827, b"original.raw\0"),
-        tiff.pieces_tag(50933, [profile]),  # ExtraCameraProfiles
-        tiff.ascii_tag(50936, "Standard"),
-        tiff.byte_tag(50966, b"Editor\0"),  # PreviewApplicationName
-        tiff.long_tag(50970, 2),
-        tiff.byte_tag(51111, bytes(range(16))),  # NewRawImageDigest
+        fields.ascii_tag(270, "a title"),
+        fields.ascii_tag(271, "Maker"),
+        fields.ascii_tag(272, "Model 1"),
+        fields.integer_tag(274, orientation),
+        fields.ascii_tag(305, "Firmware 1.0"),
+        fields.ascii_tag(306, "2024:01:02 03:04:06"),
+        fields.ascii_tag(315, "An artist"),
+        fields.byte_tag(700, b"<x:xmpmeta/>"),
+        fields.ascii_tag(33432, "(c) someone"),
+        fields.ifd_tag(330, raw, _picture(1, 6, 80, 60, 3, preview.getvalue(), 8, 7), mask),
+        fields.ifd_tag(34665, exif),
+        fields.ifd_tag(34853, gps),
+        fields.byte_tag(50706, bytes((1, 4, 0, 0))),
+        fields.byte_tag(50707, bytes((1, 3, 0, 0))),
+        fields.ascii_tag(50708, "Maker Model 1"),
+        fields.signed_rational_tag(50721, *MATRIX),
+        fields.signed_rational_tag(50730, 0.35),  # BaselineExposure
+        fields.rational_tag(50728, 0.5, 1, 0.625),
+        fields.rational_tag(50736, 50, 50, 1.8, 1.8),  # LensInfo
+        fields.byte_tag(50740, b"Private\0" + bytes(90)),
+        fields.integer_tag(50778, 21),
+        fields.byte_tag(50781, bytes(16)),  # RawDataUniqueID
+        fields.byte_tag(50827, b"original.raw\0"),
+        fields.pieces_tag(50933, [profile]),  # ExtraCameraProfiles
+        fields.ascii_tag(50936, "Standard"),
+        fields.byte_tag(50966, b"Editor\0"),  # PreviewApplicationName
+        fields.long_tag(50970, 2),
+        fields.byte_tag(51111, bytes(range(16))),  # NewRawImageDigest
     )
-    path.write_bytes(tiff.encode([main], order))
+    path.write_bytes(writer.encode([main], order))
     return main, raw, mask
 
 
@@ -137,28 +139,28 @@ def nef(path: Path, mosaic: np.ndarray, *more: Tag) -> Path:
     """
     height, width = mosaic.shape
     exif = (
-        tiff.rational_tag(33434, 1 / 125),
-        tiff.rational_tag(33437, 2.8),
-        tiff.integer_tag(34855, 3200),
-        tiff.ascii_tag(36867, "2024:01:02 03:04:05"),
-        tiff.rational_tag(37386, 50),
-        tiff.ascii_tag(42036, "Lens 50mm f/1.8"),
+        fields.rational_tag(33434, 1 / 125),
+        fields.rational_tag(33437, 2.8),
+        fields.integer_tag(34855, 3200),
+        fields.ascii_tag(36867, "2024:01:02 03:04:05"),
+        fields.rational_tag(37386, 50),
+        fields.ascii_tag(42036, "Lens 50mm f/1.8"),
         Tag(37500, 7, len(MAKER_NOTE), MAKER_NOTE, NOTE_AT),
     )
     main = (
         *_picture(0, 32803, width, height, 1, mosaic.astype("<u2").tobytes(), 16),
-        tiff.ascii_tag(271, "NIKON CORPORATION"),
-        tiff.ascii_tag(272, "NIKON D750"),
-        tiff.integer_tag(274, 8),
-        tiff.ascii_tag(315, "An artist"),
-        tiff.integer_tag(33421, 2, 2),
-        tiff.byte_tag(33422, bytes((0, 1, 1, 2))),
-        tiff.ifd_tag(34665, tiff.merge(exif, more)),
-        tiff.ifd_tag(
-            34853, (tiff.byte_tag(0, bytes((2, 3, 0, 0))), tiff.rational_tag(2, 48, 51, 29.5))
+        fields.ascii_tag(271, "NIKON CORPORATION"),
+        fields.ascii_tag(272, "NIKON D750"),
+        fields.integer_tag(274, 8),
+        fields.ascii_tag(315, "An artist"),
+        fields.integer_tag(33421, 2, 2),
+        fields.byte_tag(33422, bytes((0, 1, 1, 2))),
+        fields.ifd_tag(34665, fields.merge(exif, more)),
+        fields.ifd_tag(
+            34853, (fields.byte_tag(0, bytes((2, 3, 0, 0))), fields.rational_tag(2, 48, 51, 29.5))
         ),
     )
-    path.write_bytes(tiff.encode([main]))
+    path.write_bytes(writer.encode([main]))
     return path
 
 
@@ -167,15 +169,15 @@ def _picture(
     compression: int = 1,
 ) -> Ifd:  # fmt: skip
     return (
-        tiff.long_tag(254, kind),
-        tiff.long_tag(256, width),
-        tiff.long_tag(257, height),
-        tiff.integer_tag(258, *[bits] * samples),
-        tiff.integer_tag(259, compression),
-        tiff.integer_tag(262, photometric),
-        tiff.pieces_tag(273, [data]),
-        tiff.integer_tag(277, samples),
-        tiff.long_tag(278, height),
-        tiff.long_tag(279, len(data)),
-        tiff.integer_tag(284, 1),
+        fields.long_tag(254, kind),
+        fields.long_tag(256, width),
+        fields.long_tag(257, height),
+        fields.integer_tag(258, *[bits] * samples),
+        fields.integer_tag(259, compression),
+        fields.integer_tag(262, photometric),
+        fields.pieces_tag(273, [data]),
+        fields.integer_tag(277, samples),
+        fields.long_tag(278, height),
+        fields.long_tag(279, len(data)),
+        fields.integer_tag(284, 1),
     )

@@ -3,120 +3,103 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
 
 import kpn_cli
 
-FOLDER = Path(kpn_cli.__file__).parent
+ROOT = Path(kpn_cli.__file__).parents[1]
+PACKAGE = Path(kpn_cli.__file__).parent
 
-#: A module imports only from modules before it.
-ORDER = [
-    *("choices", "errors"),
-    *(
-        "bayer",
-        "orientation",
-        "noise",
-        "noise_estimate",
-        "tiff",
-        "tiff_tree",
-        "metadata",
-        "exif",
-        "sequence",
-        "raw_checks",
-        "raw",
-    ),
-    *("align", "tiles"),
-    *("srgb", "icc", "write"),
-    *("dng_pictures", "dng", "opcodes", "dng_copy", "dng_result", "rendering", "develop"),
-    *("features", "mixing", "network", "merge", "strength", "device", "weights", "world"),
-    *(
-        "burst",
-        "calibration",
-        "flats",
-        "frame",
-        "sharpness",
-        "lineup",
-        "understatement",
-        "greens",
-        "guard",
-        "merger",
-        "denoiser",
-    ),
-    *(
-        "options",
-        "noise_choice",
-        "result",
-        "outputs",
-        "loading",
-        "pipeline",
-        "decoder",
-        "grouping",
-        "plan",
-    ),
-    *("crops", "markup", "report_pictures", "report_burst", "report_page", "report"),
-    *("batch", "jobs"),
-    *("maps", "looks", "places", "inspection"),
-    *("drawing", "panels", "place_figures", "map_figures", "page"),
-    *(
-        "photos",
-        "protocol",
-        "synth_config",
-        "motion",
-        "exposures",
-        "strength_target",
-        "sensor",
-        "synth",
-        "shards",
-    ),
-    *("handheld", "dataset"),
-    *("losses", "train_config", "validation", "run", "board", "train"),
-    *("classical", "evaluate", "battery"),
-    *("demo", "startup", "console", "cli_options", "cli_inspect", "cli_research", "cli"),
-    "__main__",
+#: A folder imports only from folders before it, and from the modules of `BELOW`.
+FOLDERS = [
+    "system",
+    "image",
+    "tiff",
+    "raw",
+    "burst",
+    "align",
+    "noise",
+    "network",
+    "merge",
+    "output",
+    "pipeline",
+    "batch",
+    "inspection",
+    "synthesis",
+    "evaluation",
+    "training",
+    "cli",
 ]
-
+#: Modules at the top that every folder may use, each those before it.
+BELOW = ["choices", "errors"]
 #: What using a network must not need.
-TRAINING = set(ORDER[ORDER.index("photos") : ORDER.index("demo")])
-TALKATIVE = {"click", "rich"}
-FILES = sorted(path for path in FOLDER.glob("*.py") if path.stem != "__init__")
-every_module = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+TRAINING = {"synthesis", "evaluation", "training"}
+
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+every_module = pytest.mark.parametrize(
+    "path", FILES, ids=lambda path: str(path.relative_to(PACKAGE).with_suffix(""))
+)
+every_folder = pytest.mark.parametrize("folder", FOLDERS)
+
+
+def module_of(path: Path) -> tuple[str, ...]:
+    """Where a file stands in the package: ("align", "warp"), ("errors",)."""
+    return path.relative_to(PACKAGE).with_suffix("").parts
+
+
+MODULES = {module_of(path): path for path in FILES}
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 class Imports(ast.NodeVisitor):
-    """Names of imported modules: our own, and the first parts of the others'."""
+    """Modules that a file imports: our own, and the first parts of the others' names.
 
-    def __init__(self, path):
-        self.own, self.others = set(), set()
-        self.visit(ast.parse(path.read_text(encoding="utf-8")))
+    What only type checkers import is left out. `from ..image import bayer` is the module
+    `image.bayer`, `from ..image.bayer import pack` too, `from .. import __version__` is none.
+    """
 
-    def visit_If(self, node):
+    def __init__(self, path: Path) -> None:
+        self.package = path.relative_to(PACKAGE.parent).parent.parts
+        self.own: set[tuple[str, ...]] = set()
+        self.others: set[str] = set()
+        self.visit(tree_of(path))
+
+    def visit_If(self, node: ast.If) -> None:
         if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             for child in node.orelse:
                 self.visit(child)
         else:
             self.generic_visit(node)
 
-    def visit_Import(self, node):
+    def visit_Import(self, node: ast.Import) -> None:
         for alias in node.names:
-            self._add(alias.name)
+            self._add(tuple(alias.name.split(".")))
 
-    def visit_ImportFrom(self, node):
-        if node.level == 0:
-            self._add(node.module)
-        elif node.module:
-            self.own.add(node.module.partition(".")[0])
-        else:
-            # `from . import x`: a module, or a name of the package itself.
-            self.own |= {alias.name for alias in node.names if not alias.name.startswith("__")}
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        above = self.package[: len(self.package) - node.level + 1] if node.level else ()
+        base = (*above, *(node.module.split(".") if node.module else ()))
+        for alias in node.names:
+            self._add((*base, alias.name))
 
-    def _add(self, name):
-        first, _, rest = name.partition(".")
-        if first == "kpn_cli":
-            self.own.add(rest.partition(".")[0])
+    def _add(self, parts: tuple[str, ...]) -> None:
+        if parts[0] != "kpn_cli":
+            self.others.add(parts[0])
+        elif parts[1:] in MODULES:
+            self.own.add(parts[1:])
+        elif parts[1:-1] in MODULES:
+            self.own.add(parts[1:-1])
         else:
-            self.others.add(first)
+            # A name of the package itself, such as its version.
+            assert len(parts) == 2, f"{'.'.join(parts)}: no such module"
+
+
+IMPORTS = {module: Imports(path) for module, path in MODULES.items()}
 
 
 def public_definitions(node, inside=""):
@@ -129,58 +112,106 @@ def public_definitions(node, inside=""):
                 yield from public_definitions(child, f"{inside}{child.name}.")
 
 
-def test_every_module_has_its_place_in_the_order():
-    assert sorted(path.stem for path in FILES) == sorted(ORDER)
+def reached_from(starts: set[tuple[str, ...]]) -> set[tuple[str, ...]]:
+    """Modules that are imported by some, or by what these import."""
+    reached, ahead = set(), list(starts)
+    while ahead:
+        module = ahead.pop()
+        if module not in reached:
+            reached.add(module)
+            ahead.extend(IMPORTS[module].own)
+    return reached
+
+
+# --- the folders and their order ------------------------------------------------------
+
+
+def test_every_module_is_in_a_folder_of_the_order():
+    folders = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
+    assert sorted(folders) == sorted(FOLDERS)
+    at_the_top = {module[0] for module in MODULES if len(module) == 1}
+    assert at_the_top <= {*BELOW, "__main__"}
+    assert {len(module) for module in MODULES} <= {1, 2}
 
 
 @every_module
 def test_imports_point_back_along_the_order(path):
-    before = ORDER[: ORDER.index(path.stem)]
-    assert Imports(path).own <= set(before)
+    module = module_of(path)
+    if module == ("__main__",):
+        return
+    if len(module) == 1:
+        allowed = BELOW[: BELOW.index(module[0])]
+    else:
+        allowed = [*BELOW, *FOLDERS[: FOLDERS.index(module[0]) + 1]]
+    wrong = {".".join(own) for own in IMPORTS[module].own if own[0] not in allowed}
+    assert not wrong
 
 
-@pytest.mark.parametrize("name", ["pipeline", "page"])
-def test_using_a_network_needs_nothing_of_training(name):
-    reached, ahead = set(), [name]
-    while ahead:
-        name = ahead.pop()
-        if name not in reached:
-            reached.add(name)
-            ahead.extend(Imports(FOLDER / f"{name}.py").own)
-    assert not reached & TRAINING
-    assert not reached & {"demo", "console", "cli"}
+@every_folder
+def test_files_of_a_folder_are_in_no_circle(folder):
+    left = {module for module in MODULES if module[0] == folder}
+    while left:
+        free = {module for module in left if not IMPORTS[module].own & left}
+        assert free, sorted(".".join(module) for module in left)
+        left -= free
+
+
+@every_folder
+def test_a_folder_only_says_what_it_is_for(folder):
+    """So that to import one module brings no other: `kpn --help` needs no torch."""
+    tree = tree_of(PACKAGE / folder / "__init__.py")
+    assert ast.get_docstring(tree)
+    assert len(tree.body) == 1
+
+
+def test_the_package_has_a_map_of_the_folders_in_their_order():
+    assert re.findall(r"^    (\w+)  +\S", kpn_cli.__doc__, re.MULTILINE) == FOLDERS
+
+
+def test_the_wheel_has_every_folder():
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    packages = re.search(r"^packages = \[(.*?)\]", text, re.MULTILINE | re.DOTALL)[1]
+    expected = ["kpn_cli", *(f"kpn_cli.{folder}" for folder in FOLDERS), "kpn_weights"]
+    assert re.findall(r'"([\w.]+)"', packages) == expected
+
+
+@pytest.mark.parametrize("folder", ["pipeline", "batch", "inspection"])
+def test_using_a_network_needs_nothing_of_training(folder):
+    reached = reached_from({module for module in MODULES if module[0] == folder})
+    assert not {module[0] for module in reached} & {*TRAINING, "cli"}
+
+
+# --- every module ---------------------------------------------------------------------
 
 
 @every_module
 def test_only_the_command_line_prints_and_draws(path):
-    if path.stem in ("cli", "cli_inspect", "cli_options", "cli_research", "console"):
+    if module_of(path)[0] == "cli":
         return
-    tree = ast.parse(path.read_text(encoding="utf-8"))
     prints = [
         node.lineno
-        for node in ast.walk(tree)
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
         and node.func.id == "print"
     ]
     assert not prints
-    assert not Imports(path).others & TALKATIVE
+    assert not IMPORTS[module_of(path)].others & {"click", "rich"}
 
 
 @every_module
 def test_nothing_is_pickled_or_executed(path):
-    assert not Imports(path).others & {"pickle", "marshal", "shelve", "joblib"}
+    others = IMPORTS[module_of(path)].others
+    assert not others & {"pickle", "marshal", "shelve", "joblib"}
     calls = {
-        ast.unparse(node.func)
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call)
+        ast.unparse(node.func) for node in ast.walk(tree_of(path)) if isinstance(node, ast.Call)
     }
     assert not calls & {"eval", "exec", "torch.load", "torch.save", "np.load"}
 
 
 @every_module
 def test_everything_public_has_a_docstring(path):
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = tree_of(path)
     assert ast.get_docstring(tree)
     # The forward of a module of torch says what its class does.
     bare = [
@@ -194,5 +225,4 @@ def test_everything_public_has_a_docstring(path):
 @every_module
 def test_input_is_not_checked_with_assert(path):
     """Assertions vanish under `python -O`, and their message is not for users."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    assert not [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Assert)]
+    assert not [node.lineno for node in ast.walk(tree_of(path)) if isinstance(node, ast.Assert)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from kpn_cli.cli import main
+from kpn_cli.cli.app import main
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(ROOT.glob("*.md")) + sorted(
@@ -56,3 +56,11 @@ def test_commands_exist(page):
     assert set(named) <= set(main.commands)
     for script in re.findall(r"python ((?:benchmarks|docs)/\w+\.py)", text):
         assert (ROOT / script).exists()
+
+
+@every_page
+def test_modules_exist(page):
+    """Files are named from the page's folder, the repository's root, or that of the package."""
+    for name in re.findall(r"`([\w/-]+\.py)`", page.read_text("utf-8")):
+        places = (page.parent, ROOT, ROOT / "kpn_cli")
+        assert any((place / name).exists() for place in places), name

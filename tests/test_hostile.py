@@ -1,7 +1,7 @@
 """No file can crash it, hang it or make it lie: damaged and hostile raws, each in a child.
 
 The child is a fork that has limits on time and memory, and decodes by itself instead of in
-`decoder.Decoder`'s process, so that a crash is seen here.
+`decoder_process.Decoder`'s process, so that a crash is seen here.
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ SECONDS, BYTES = 10, 1 << 30
 SERVER = f"""
 import os, resource, signal, sys, traceback
 from pathlib import Path
-import kpn_cli.batch, kpn_cli.jobs, kpn_cli.decoder
-from kpn_cli import bayer, raw
-from kpn_cli.cli import main
+import kpn_cli.batch.overlap, kpn_cli.batch.run, kpn_cli.raw.decoder_process
+from kpn_cli.image import bayer
+from kpn_cli.raw import reader
+from kpn_cli.cli.app import main
 
 class Here:
     def __enter__(self): return self
     def __exit__(self, *_): pass
-    capture = staticmethod(raw.read_capture)
-    info = staticmethod(raw.read_info)
-    planes = staticmethod(kpn_cli.loading.read_planes)
+    capture = staticmethod(reader.read_capture)
+    info = staticmethod(reader.read_info)
+    planes = staticmethod(kpn_cli.pipeline.loading.read_planes)
 
-kpn_cli.jobs.Decoder = kpn_cli.decoder.Decoder = Here
+kpn_cli.raw.decoder_process.Decoder = kpn_cli.raw.decoder_process.Decoder = Here
 weights, good, *files = sys.argv[1:]
 
 def run(arguments):

@@ -14,16 +14,18 @@ import pytest
 import torch
 from skimage import data
 
-from kpn_cli import bayer, pipeline, protocol
-from kpn_cli.dataset import DatasetConfig, write_dataset
-from kpn_cli.frame import Frame
-from kpn_cli.handheld import Camera, write_frames
-from kpn_cli.lineup import line_up
-from kpn_cli.noise import NoiseModel
-from kpn_cli.noise_choice import choose_noise, first_guess
-from kpn_cli.noise_estimate import sigma_ratio
-from kpn_cli.options import Options
-from kpn_cli.raw import read_info, read_mosaic, read_planes
+from kpn_cli.align.alignment import line_up
+from kpn_cli.burst.frame import Frame
+from kpn_cli.image import bayer
+from kpn_cli.image.noise_model import NoiseModel
+from kpn_cli.noise.estimation import sigma_ratio
+from kpn_cli.noise.selection import choose_noise, first_guess
+from kpn_cli.pipeline import denoise
+from kpn_cli.pipeline.options import Options
+from kpn_cli.raw.reader import read_info, read_mosaic, read_planes
+from kpn_cli.synthesis import protocol
+from kpn_cli.synthesis.camera import Camera, write_frames
+from kpn_cli.synthesis.dataset import DatasetConfig, write_dataset
 
 # --- measured ---------------------------------------------------------------
 
@@ -86,7 +88,7 @@ def left(tmp_path_factory):
         options = Options(
             folder, formats=("dng",), reference="first", strength=strength, precision="fp32"
         )
-        result = pipeline.denoise(files, options)
+        result = denoise.denoise(files, options)
         out, before = (read_planes(read_info(p)) for p in (result.outputs["dng"], files[0]))
         inner = np.s_[:, 8:-8, 8:-8]
         return float(np.std((out - GREY)[inner]) / np.std((before - GREY)[inner]))
@@ -112,7 +114,7 @@ def test_strength_zero_is_the_reference_bit_for_bit(tmp_path):
     frames = noise.sample(np.broadcast_to(GREY, (3, *GREY.shape)), rng)
     files = write_frames(tmp_path, frames, noise, Camera(), datetime(2026, 1, 1), "flat")
     options = Options(tmp_path, formats=("dng",), reference="IMG_0001.dng", strength=0)
-    out = read_info(pipeline.denoise(files, options).outputs["dng"])
+    out = read_info(denoise.denoise(files, options).outputs["dng"])
     before = read_info(files[1])
     scale = before.white - before.black[0]
     restored = np.rint(read_planes(out) * scale + before.black[0]).astype(np.uint16)

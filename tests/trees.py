@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from kpn_cli import tiff
-from kpn_cli.tiff import Ifds, Pieces, Tag
+from kpn_cli.tiff import fields
+from kpn_cli.tiff.fields import Ifds, Pieces, Tag
 
 
 def contents(ifds):
@@ -29,8 +29,8 @@ def _content(tag: Tag):
 
 @st.composite
 def _values(draw, code):
-    kind = draw(st.sampled_from([kind for kind in tiff.NUMBERS if kind != 13]))
-    size, each = tiff.NUMBERS[kind]
+    kind = draw(st.sampled_from([kind for kind in fields.NUMBERS if kind != 13]))
+    size, each = fields.NUMBERS[kind]
     count = draw(st.integers(1, 9))
     return Tag(code, kind, count, draw(st.binary(min_size=count * size * each,
                                                  max_size=count * size * each)))  # fmt: skip
@@ -42,10 +42,10 @@ def _ifds(draw, depth):
     tags = [draw(_values(code)) for code in codes]
     if draw(st.booleans()):
         pieces = draw(st.lists(st.binary(min_size=1, max_size=40), min_size=1, max_size=4))
-        tags += [tiff.pieces_tag(324, pieces), tiff.long_tag(325, *map(len, pieces))]
+        tags += [fields.pieces_tag(324, pieces), fields.long_tag(325, *map(len, pieces))]
     if depth and draw(st.booleans()):
         nested = draw(st.lists(_ifds(depth - 1), min_size=1, max_size=3))
-        tags.append(tiff.ifd_tag(draw(st.sampled_from([330, 34665, 34853])), *nested))
+        tags.append(fields.ifd_tag(draw(st.sampled_from([330, 34665, 34853])), *nested))
     return tuple(tags)
 
 

@@ -1,0 +1,3 @@
+"""Many bursts: the plan of what becomes what, reading ahead and writing behind, and the HTML
+report.
+"""

@@ -1,0 +1,263 @@
+"""The HTML of one burst in a report: its pictures, and what is known of how they were made."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from math import log2
+from pathlib import Path
+
+import numpy as np
+
+from ..image.orientation import upright_vectors
+from ..noise.selection import NoiseReport
+from ..pipeline.result import Result
+from .html import count, data_uri, duration, link, mean, text
+from .report_pictures import Part, Pictures
+
+_FORMATS = {
+    "dng": "DNG",
+    "linear": "16-bit linear TIFF",
+    "srgb": "16-bit sRGB TIFF",
+    "jpeg": "JPEG",
+}
+
+
+def place(result: Result, folder: Path) -> str:
+    """Return the reference's name, below the folder of the page as its outputs are."""
+    for path in result.outputs.values():
+        below = Path(os.path.relpath(path.parent, folder))
+        return (below / result.reference.name).as_posix()
+    return result.reference.name
+
+
+def section(result: Result, pictures: Pictures | str, folder: Path, key: str) -> str:
+    """Return what is shown of a burst.
+
+    Args:
+        result: what became of it.
+        pictures: of it, or why there are none.
+        folder: of the page.
+        key: of letters and digits, the burst's own among all of the page.
+    """
+    shown = (
+        f'<p class="hint">No pictures: {text(pictures)}</p>'
+        if isinstance(pictures, str)
+        else _viewer(pictures, result, key)
+    )
+    return f"""<header><h2>{text(place(result, folder))}</h2>{_summary(result)}</header>
+{shown}
+{_unknown(result)}
+{_remarks(result)}
+<div class="about">
+{_frames(result)}
+<div class="rest">
+{_noise(result)}
+{_time(result)}
+{_files(result, folder)}
+</div>
+</div>
+"""
+
+
+def missing(result: Result, folder: Path) -> str:
+    """Return what is shown of a burst whose section is gone."""
+    hint = "Its part of the page is gone: another run has replaced the page."
+    return f'<header><h2>{text(place(result, folder))}</h2></header>\n<p class="hint">{hint}</p>\n'
+
+
+def _unknown(result: Result) -> str:
+    if not result.skipped:
+        return ""
+    hint = "It was there already: its noise and alignment are not known any more. "
+    return f'<p class="hint">{hint}<code>--overwrite</code> makes it again.</p>'
+
+
+def _summary(result: Result) -> str:
+    parts = [count(len(result.frames), "frame")]
+    if result.noise_left is not None:
+        parts.append(f"{result.noise_left**0.5:.0%} of the noise (&#963;) left")
+    if result.seconds:
+        parts.append(duration(result.seconds))
+    return f'<p class="sub">{" &#183; ".join(parts)}</p>'
+
+
+def _viewer(pictures: Pictures, result: Result, key: str) -> str:
+    pairs = "".join(
+        _pair(part, number, result.reference.name) for number, part in enumerate(pictures.parts)
+    )
+    brighter = ""
+    if pictures.stops:
+        brighter = (
+            f'<p class="hint">A dark photo: shown {pictures.stops:.1f} stops brighter here, before '
+            "and after alike. The outputs are as dark as the raw is.</p>"
+        )
+    return f"""<div class="viewer">
+<div class="stage">
+<div class="pan">{pairs}</div>
+<span class="line" aria-hidden="true"><span class="grip"></span></span>
+<span class="tag left" aria-hidden="true">Before</span>
+<span class="tag right" aria-hidden="true">After</span>
+<input class="slider" type="range" min="0" max="100" value="50" autocomplete="off" \
+aria-label="Divider: before on its left, after on its right">
+</div>
+<div class="side">
+{_map(pictures, result)}
+{_places(pictures.parts, key)}
+{brighter}
+</div>
+</div>"""
+
+
+def _pair(part: Part, number: int, name: str) -> str:
+    _, _, rows, columns = part.box
+    figures = "".join(
+        f'<figure class="{kind.lower()}"><img src="{data_uri(picture, "jpeg")}" width="{columns}" '
+        f'height="{rows}" loading="lazy" decoding="async" draggable="false" '
+        f'alt="{kind}: {text(part.name).lower()} of {text(name)} at 100 %">'
+        f"<figcaption>{kind}: {text(part.name)}</figcaption></figure>\n"
+        for kind, picture in (("After", part.after), ("Before", part.before))
+    )
+    on = " on" if number == 0 else ""
+    return f'<div class="pair{on}" data-place="{number}">\n{figures}</div>'
+
+
+def _map(pictures: Pictures, result: Result) -> str:
+    """The overview, with the parts outlined."""
+    rows, columns = pictures.size
+    outlines = "".join(
+        f'<rect class="{"on" if number == 0 else ""}" data-place="{number}" x="{part.box[1]}" '
+        f'y="{part.box[0]}" width="{part.box[3]}" height="{part.box[2]}"/>'
+        for number, part in enumerate(pictures.parts)
+    )
+    small_rows, small_columns = pictures.overview_size
+    overview = data_uri(pictures.overview, "jpeg")
+    return f"""<figure class="map">
+<img src="{overview}" width="{small_columns}" height="{small_rows}" loading="lazy" \
+decoding="async" alt="All of the result, {text(result.reference.name)}">
+<svg viewBox="0 0 {columns} {rows}" preserveAspectRatio="none" aria-hidden="true">{outlines}</svg>
+<figcaption>{columns} &#215; {rows} pixels</figcaption>
+</figure>"""
+
+
+def _places(parts: Sequence[Part], key: str) -> str:
+    if len(parts) < 2:
+        return ""
+    choices = "".join(
+        f'<label><input type="radio" name="place-{key}" value="{number}" autocomplete="off"'
+        f"{' checked' if number == 0 else ''}><span>{text(part.name)}</span></label>"
+        for number, part in enumerate(parts)
+    )
+    return f'<fieldset class="places"><legend>Places at 100&#8239;%</legend>{choices}</fieldset>'
+
+
+def _remarks(result: Result) -> str:
+    # Dropped frames stand in the table of frames.
+    lines = [(kind, said) for kind, said in result.remarks() if kind != "dropped"]
+    items = "".join(
+        f'<li class="{kind}"><b>{kind.title()}</b> {text(said)}</li>' for kind, said in lines
+    )
+    return f'<ul class="remarks">{items}</ul>' if items else ""
+
+
+def _frames(result: Result) -> str:
+    known = bool(result.agreement)
+    rows = []
+    for number, path in enumerate(result.frames):
+        cells = f'<th scope="row">{text(path.name)}{" <em>reference</em>" * (number == 0)}</th>'
+        if known:
+            # Turned like the pictures.
+            sensor = np.array([[result.shifts[number]]])
+            y, x = upright_vectors(sensor, result.orientation)[0, 0].tolist()
+            agreement, exposure = result.agreement[number], result.exposure[number]
+            cells += (
+                f"<td>{_signed(x)}, {_signed(y)}</td><td>{_bar(agreement)}{agreement:.0%}</td>"
+                f"<td>{exposure:.3f}</td>"
+            )
+        rows.append(f"<tr>{cells}</tr>")
+    columns = 4 if known else 1
+    rows += [
+        f'<tr class="dropped"><th scope="row">{text(path.name)} <em>dropped</em></th></tr>'
+        f'<tr class="why"><td colspan="{columns}">{text(why)}</td></tr>'
+        for path, why in result.dropped.items()
+    ]
+    heads = ["Frame", *(["Shift x, y", "Agreement", "Brightness"] if known else [])]
+    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
+    count = f"{len(result.frames)} used" + (
+        f", {len(result.dropped)} dropped" if result.dropped else ""
+    )
+    return f"""<section class="frames"><h3>Frames <span>{count}</span></h3>
+<table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></section>"""
+
+
+def _noise(result: Result) -> str:
+    if result.noise is None:
+        return ""
+    rows = [("Model", f"variance = S&#183;x + O, {text(result.noise.origin)}")]
+    rows += [(name, values) for name, values in _coefficients(result.noise)]
+    left = result.noise_left
+    if left is not None:
+        rows.append(("What is left", _noise_left(left)))
+    rows.append(("Left to the reference", f"{result.fallen_back:.1%} of the picture"))
+    items = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in rows)
+    return f'<section><h3>Noise</h3><dl class="facts">{items}</dl></section>'
+
+
+def _coefficients(noise: NoiseReport) -> Iterable[tuple[str, str]]:
+    for name, values in (("S", noise.model.shot), ("O", noise.model.read)):
+        one = mean(values)
+        if max(values) > 1.005 * min(values):
+            one += f' <span class="planes">{" / ".join(f"{v:.2e}" for v in values)}</span>'
+        yield name, one
+
+
+def _noise_left(share: float) -> str:
+    """A share of the variance, as one of sigma, and in stops."""
+    sigma = share**0.5
+    if sigma > 0.995:
+        return "all of it"
+    if sigma < 0.005:
+        return "less than 1&#8239;% of &#963;"
+    return f"{sigma:.0%} of &#963;, {-log2(sigma):.1f} stops less"
+
+
+def _time(result: Result) -> str:
+    if not result.timings:
+        return ""
+    total = sum(result.timings.values()) or 1.0
+    bars, legend, start = "", "", 0.0
+    for number, (stage, seconds) in enumerate(result.timings.items()):
+        share = 100 * seconds / total
+        bars += f'<rect class="s{number}" x="{start:.2f}%" width="{share:.2f}%" height="100%"/>'
+        legend += (
+            f'<div><dt><svg class="key" aria-hidden="true"><rect class="s{number}" width="100%" '
+            f'height="100%"/></svg>{text(stage)}</dt><dd>{duration(seconds)}</dd></div>'
+        )
+        start += share
+    where = f" <span>{duration(result.seconds)} on {text(result.device)}</span>"
+    return f"""<section><h3>Time{where}</h3><svg class="times" aria-hidden="true">{bars}</svg>
+<dl class="facts">{legend}</dl></section>"""
+
+
+def _files(result: Result, folder: Path) -> str:
+    items = "".join(
+        f'<li><a href="{link(path, folder)}">{text(path.name)}</a> '
+        f"<span>{_FORMATS[name]}</span></li>"
+        for name, path in result.outputs.items()
+    )
+    return f'<section><h3>Outputs</h3><ul class="files">{items}</ul></section>'
+
+
+# --- numbers ----------------------------------------------------------------
+
+
+def _bar(share: float) -> str:
+    width = 100 * min(max(share, 0.0), 1.0)
+    return (
+        f'<svg class="bar" aria-hidden="true"><rect width="100%" height="100%"/>'
+        f'<rect class="full" width="{width:.0f}%" height="100%"/></svg>'
+    )
+
+
+def _signed(value: int) -> str:
+    return f"{value:+d}".replace("-", "\N{MINUS SIGN}") if value else "0"

@@ -1,0 +1,42 @@
+"""The group of all `kpn` commands; turns errors into one line and exit code 1.
+
+Commands import the library in their bodies, so that `kpn --help` needs no torch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .. import __version__
+from ..errors import KpnError
+from . import console
+from .calibrate import calibrate
+from .demo import demo
+from .denoise import denoise
+from .evaluate import evaluate
+from .info import info
+from .inspect import inspect
+from .synth import synth
+from .train import train
+
+
+class _Group(click.Group):
+    """Turns errors that the user can mend into one line and exit code 1."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except KpnError as error:
+            console.fail(str(error))
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="kpn")
+def main() -> None:
+    """One clean raw photo from a burst of noisy ones."""
+
+
+for _command in (denoise, calibrate, info, demo, inspect, synth, train, evaluate):
+    main.add_command(_command)

@@ -1,0 +1,182 @@
+"""Figures against baselines on synthetic bursts with known truth: `kpn eval`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..align import alignment, warp
+from ..burst.frame import Frame
+from ..choices import BASELINES, USUAL_BASELINES
+from ..errors import KpnError
+from ..image.noise_model import NoiseModel
+from ..merge import merge
+from ..network.kpn import KPN
+from ..synthesis import protocol
+from ..synthesis.photos import Scene
+from ..system.files import atomic, make_folder
+from . import baselines as baseline_methods
+from . import metrics
+
+#: How frames move: as the protocol says, or not at all.
+SETS = ("shifted", "static")
+
+
+@dataclass(frozen=True)
+class TestBurst:
+    """A synthetic burst with its truth.
+
+    Attributes:
+        burst: `(frames, 4, rows, columns)` float32, noisy, the reference first.
+        truth: `(4, rows, columns)`, the reference without noise.
+        white: white level of the scene.
+        noise: the true model.
+    """
+
+    burst: np.ndarray
+    truth: np.ndarray
+    white: float
+    noise: NoiseModel
+
+
+def draw_burst(
+    scene: Scene, number: int, gain: int, frames: int, seed: int, static: bool = False
+) -> TestBurst:
+    """Return the protocol's burst of a scene; `number` is the scene's place in the list.
+
+    The geometry depends on the seed and the scene alone, so that gains differ in
+    nothing but noise.
+    """
+    white = protocol.WHITE_LEVELS[number % len(protocol.WHITE_LEVELS)]
+    shifts = protocol.draw_shifts(np.random.default_rng((seed, number)), frames)
+    clean = protocol.whole_scene(scene, 0 * shifts if static else shifts, white)
+    noise = protocol.noise_of_gain(gain)
+    noisy = noise.sample(clean, np.random.default_rng((seed, number, gain)))
+    return TestBurst(noisy, clean[0], white, noise)
+
+
+def evaluate(
+    network: KPN,
+    scenes: Sequence[Scene],
+    *,
+    gains: Sequence[int],
+    frames: int,
+    baselines: Sequence[str] = USUAL_BASELINES,
+    static: bool = False,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    noise_scale: float = 1.0,
+    on_burst: Callable[[], None] = lambda: None,
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Return mean PSNR (dB) and SSIM by gain and method.
+
+    Args:
+        network: on its device.
+        scenes: photos, at least 128 photo pixels each way.
+        gains: of `protocol.GAINS` or `protocol.BEYOND`.
+        frames: per burst; a network that takes fewer merges them in groups, one that takes
+            a single frame gets the reference.
+        baselines: of `choices.BASELINES`.
+        static: a tripod instead of the protocol's shifts.
+        seed: of shifts and noise.
+        dtype: of the convolutions.
+        noise_scale: the sigma the network is told, over the true one.
+        on_burst: called after each of `len(scenes) * len(gains)` bursts.
+
+    Returns:
+        `{gain: {method: {"psnr": ..., "ssim": ...}}}`, gains as text, "kpn" first.
+
+    Raises:
+        KpnError: for a gain or baseline that there is not.
+    """
+    _check(gains, baselines)
+    table = {}
+    for gain in gains:
+        figures: dict[str, list[tuple[float, float]]] = {}
+        for number, scene in enumerate(scenes):
+            test = draw_burst(scene, number, gain, frames, seed, static)
+            for name, planes in _methods(network, test, baselines, dtype, noise_scale):
+                pair = (
+                    metrics.psnr(planes, test.truth, test.white),
+                    metrics.ssim(planes, test.truth, test.white),
+                )
+                figures.setdefault(name, []).append(pair)
+            on_burst()
+        table[str(gain)] = {
+            name: dict(zip(("psnr", "ssim"), np.mean(pairs, 0).tolist(), strict=True))
+            for name, pairs in figures.items()
+        }
+    return table
+
+
+def _check(gains: Sequence[int], baselines: Sequence[str]) -> None:
+    known = protocol.GAINS | protocol.BEYOND
+    for gain in gains:
+        if gain not in known:
+            raise KpnError(f"--gains {gain}: choose among {', '.join(map(str, known))}")
+    for name in baselines:
+        if name not in BASELINES:
+            raise KpnError(f"--baselines {name}: choose among {', '.join(BASELINES)}")
+
+
+def _methods(
+    network: KPN,
+    test: TestBurst,
+    baselines: Sequence[str],
+    dtype: torch.dtype,
+    noise_scale: float,
+) -> Iterator[tuple[str, np.ndarray]]:
+    device = next(network.parameters()).device
+    frames = [Frame(torch.from_numpy(planes).to(device)) for planes in test.burst]
+    few = frames if network.config.frames > 1 else frames[:1]
+    found = alignment.line_up(few, test.noise).best(network.config.frames)
+    told = test.noise.with_strength(noise_scale)
+    done = merge.denoise_frames(
+        network, found.frames, found.shifts, told, dtype=dtype, tell_noise=False
+    )
+    yield "kpn", done.planes
+    if "reference" in baselines:
+        yield "reference", test.burst[0]
+    if "mean" in baselines:
+        yield "mean", test.burst.mean(0)
+    if "aligned-mean" in baselines:
+        rows, columns = (slice(0, side) for side in frames[0].size)
+        shifts = alignment.align_frames(frames, test.noise)
+        aligned = warp.aligned_part(frames, shifts, rows, columns)
+        yield "aligned-mean", aligned.mean(0).cpu().numpy()
+    if "nlm" in baselines:
+        yield "nlm", baseline_methods.non_local_means(test.burst[0], test.noise)
+    if "wavelets" in baselines:
+        yield "wavelets", baseline_methods.wavelets(test.burst[0], test.noise)
+
+
+def markdown(sets: dict[str, dict[str, dict[str, dict[str, float]]]]) -> str:
+    """Return tables of PSNR and SSIM, a row per method and a column per gain."""
+    blocks = []
+    for name, table in sets.items():
+        gains = list(table)
+        methods = list(next(iter(table.values())))
+        lines = [f"**{name}**, PSNR in dB / SSIM", ""]
+        lines.append("| gain | " + " | ".join(gains) + " |")
+        lines.append("|---" * (len(gains) + 1) + "|")
+        for method in methods:
+            cells = [
+                f"{table[g][method]['psnr']:.2f} / {table[g][method]['ssim']:.4f}" for g in gains
+            ]
+            lines.append(f"| {method} | " + " | ".join(cells) + " |")
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks) + "\n"
+
+
+def save(folder: Path, document: dict[str, object], text: str, name: str = "eval") -> None:
+    """Write NAME.json and NAME.md into a folder."""
+    make_folder(folder)
+    whole = json.dumps(document, indent=2) + "\n"
+    for path, content in ((folder / f"{name}.json", whole), (folder / f"{name}.md", text)):
+        with atomic(path) as temporary:
+            temporary.write_text(content, encoding="utf-8")

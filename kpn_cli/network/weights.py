@@ -1,0 +1,130 @@
+"""Weight files: safetensors, with the network's shape and its recipe in the header.
+
+Nothing in them is executed, unlike in pickled checkpoints.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ..errors import KpnError, read_error
+from ..system.files import atomic
+from .kpn import KPN, KPNConfig
+
+#: The one entry of the files' metadata, a JSON document: safetensors writes several
+#: entries in random order, and the same training must give the same bytes.
+_FORMAT = "kpn-1"
+#: Ten times a checkpoint of the default network; larger is certainly something else.
+_LARGEST = 500_000_000
+#: What networks have whose files are older than these fields.
+ABSENT = {"wide": False, "scales": 0, "noise_ratios": False}
+
+
+def default_weights() -> Path:
+    """The path of the network that ships with kpn (`weights/` of the repository)."""
+    return Path(str(files("kpn_weights"))) / "kpn.safetensors"
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, object]) -> None:
+    """Write tensors and a header, which becomes JSON, to `path`; whole or not at all."""
+    content = save({k: v.contiguous() for k, v in tensors.items()}, {_FORMAT: json.dumps(header)})
+    with atomic(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
+    """Read what `save_tensors` wrote, onto the CPU.
+
+    Raises:
+        KpnError: if the file is missing, damaged or of another program.
+    """
+    advice = "choose a .safetensors file written by kpn train"
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise KpnError(f"{path}: too large for weights of kpn; {advice}")
+        with safe_open(path, framework="pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            if _FORMAT not in metadata:
+                raise KpnError(f"{path}: not weights of kpn ({_FORMAT}); {advice}")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        header = json.loads(metadata[_FORMAT])
+        if not isinstance(header, dict):
+            raise ValueError("its header is no JSON object")
+    except OSError as error:
+        raise read_error(path, error, advice, otherwise="not a regular file") from None
+    except (SafetensorError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise KpnError(f"{path}: damaged or not weights ({reason}); {advice}") from None
+    return tensors, header
+
+
+def config_from_header(path: Path, header: Mapping[str, object]) -> KPNConfig:
+    """Return the network's shape.
+
+    Raises:
+        KpnError: if it is missing, or has keys that this version does not know.
+    """
+    config = header.get("config")
+    known = {field.name for field in fields(KPNConfig)}
+    if not isinstance(config, dict) or set(config) - known:
+        raise KpnError(f"{path}: written by another version of kpn (network {config}); update kpn")
+    try:
+        return KPNConfig(**ABSENT | config)
+    except (TypeError, ValueError, KpnError):
+        raise KpnError(f"{path}: damaged header (network {config}); choose another file") from None
+
+
+def _outline(path: Path, config: KPNConfig) -> KPN:
+    """Return a network without memory: the size it claims is believed once the tensors have it."""
+    try:
+        with torch.device("meta"):
+            return KPN(config)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise KpnError(f"{path}: damaged header (network {config}); choose another file") from None
+
+
+def fill(path: Path, network: KPN, tensors: Mapping[str, Tensor], *, assign: bool = False) -> None:
+    """Put tensors into a network; with `assign`, in the place of its own.
+
+    Raises:
+        KpnError: if names, shapes or values do not fit.
+    """
+    try:
+        network.load_state_dict(dict(tensors), assign=assign)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise KpnError(f"{path}: does not fit the network it names ({reason})") from None
+    if not all(torch.isfinite(value).all() for value in network.state_dict().values()):
+        raise KpnError(f"{path}: holds values that are not numbers; training it went wrong")
+
+
+def save_weights(path: Path, network: KPN, recipe: Mapping[str, object]) -> None:
+    """Write a network and how it was made, in float32."""
+    tensors = {name: value.detach().float().cpu() for name, value in network.state_dict().items()}
+    save_tensors(path, tensors, {"config": asdict(network.config), "recipe": dict(recipe)})
+
+
+def load_weights(path: Path | None = None) -> tuple[KPN, dict[str, object]]:
+    """Read a network, ready for use, and its recipe; by default the one that ships.
+
+    Raises:
+        KpnError: if the file is missing, damaged or does not fit.
+    """
+    path = path or default_weights()
+    tensors, header = load_tensors(path)
+    if any(name.startswith("optimiser.") for name in tensors):
+        raise KpnError(f"{path}: a training run's checkpoint; take last.safetensors beside it")
+    network = _outline(path, config_from_header(path, header))
+    fill(path, network, {name: value.float() for name, value in tensors.items()}, assign=True)
+    network = network.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    recipe = header.get("recipe")
+    return network, recipe if isinstance(recipe, dict) else {}

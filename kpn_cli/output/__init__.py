@@ -1,0 +1,3 @@
+"""Clean planes out: a DNG with the tags of the source file, and developed TIFF and JPEG
+pictures.
+"""

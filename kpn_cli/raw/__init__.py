@@ -1,0 +1,3 @@
+"""One raw file in: its tags, checks, levels and mosaic, decoded by LibRaw in a process of
+its own. A `RawInfo` and an array come out.
+"""

@@ -1,0 +1,3 @@
+"""Synthetic bursts -> weights: the loss, the training loop, checkpoints, the log and
+validation.
+"""

@@ -1,0 +1,279 @@
+"""Which files are one burst."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kpn_cli.burst.grouping import group
+from kpn_cli.raw import burst_tags
+from kpn_cli.raw.info import Capture
+from kpn_cli.raw.tags import Metadata, Tag
+from kpn_cli.tiff import fields
+
+NOON = datetime(2026, 5, 6, 12, 0, 0)
+
+
+def frame(name: str, at: float | None = 0.0, **changes) -> Capture:
+    """A frame so many seconds after noon."""
+    captured = None if at is None else NOON + timedelta(seconds=at)
+    usual = Capture(
+        path=Path("card") / name, make="Canikon", model="X1", serial="123", height=3000,
+        width=4000, iso=800.0, exposure_time=0.01, f_number=2.8, captured=captured,
+    )  # fmt: skip
+    return replace(usual, **changes)
+
+
+def names(captures, **how) -> list[list[str]]:
+    return [[path.name for path in burst.files] for burst in group(captures, **how)]
+
+
+def series(prefix: str, times, **changes) -> list[Capture]:
+    return [frame(f"{prefix}{n}.dng", at, **changes) for n, at in enumerate(times)]
+
+
+def test_a_pause_ends_a_burst():
+    first, second = series("a", (0.1, 0.3, 0.5)), series("b", (3.0, 3.2))
+    assert names([*second, *first]) == [["a0.dng", "a1.dng", "a2.dng"], ["b0.dng", "b1.dng"]]
+    assert names([*second, *first], gap=2.6) == [[c.path.name for c in (*first, *second)]]
+    assert names([*second, *first], gap=0.05) == [[c.path.name] for c in (*first, *second)]
+
+
+def test_the_pause_counts_from_the_end_of_the_exposure():
+    long = series("night", (0.5, 31.0, 61.4), exposure_time=30.0)
+    assert len(group(long)) == 1
+    assert len(group([replace(c, exposure_time=20.0) for c in long])) == 3
+
+
+def test_whole_seconds_join_neighbouring_seconds_only():
+    assert len(group(series("a", (0, 0, 0, 1, 1, 2)))) == 1
+    assert names(series("a", (0, 0, 2, 2)), gap=0.2) == [["a0.dng", "a1.dng"], ["a2.dng", "a3.dng"]]
+    # A fraction that is always 0 is none; one that is not shows the pause.
+    assert len(group(series("a", (0, 1, 2.25)), gap=0.3)) == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"make": "Nikanon"},
+        {"model": "X2"},
+        {"serial": "124"},
+        {"height": 3001},
+        {"iso": 1600.0},
+        {"exposure_time": 0.011},
+        {"f_number": 4.0},
+        {"path": Path("other") / "a1.dng"},
+    ],
+)
+def test_frames_of_another_camera_folder_size_or_exposure_are_no_part_of_it(change):
+    frames = series("a", (0.1, 0.2, 0.3, 0.4))
+    frames += [replace(c, **{"path": Path("card") / f"b{n}", **change}) for n, c in
+               enumerate(series("b", (0.5, 0.6)))]  # fmt: skip
+    if "path" in change:
+        frames = [*frames[:4], replace(frames[4], path=Path("other/b0")), replace(
+            frames[5], path=Path("other/b1"))]  # fmt: skip
+    found = group(frames)
+    assert sorted(len(burst.files) for burst in found) == [2, 4]
+    assert not any(burst.refused for burst in found)
+
+
+@given(st.permutations(range(6)))
+def test_the_order_of_the_arguments_means_nothing(order):
+    frames = [*series("a", (0.1, 0.2, 0.3)), *series("b", (9.1, 9.2, 9.3))]
+    assert names([frames[n] for n in order]) == names(frames)
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 20), st.sampled_from([100.0, 200.0]), st.sampled_from("xy")),
+        min_size=1,
+        max_size=20,
+    )
+)
+def test_every_file_is_in_exactly_one_group_of_equal_exposure(found):
+    frames = [
+        frame(f"{n}.dng", at, iso=iso, model=model) for n, (at, iso, model) in enumerate(found)
+    ]
+    groups = group(frames)
+    assert sorted(path for g in groups for path in g.files) == sorted(f.path for f in frames)
+    by_path = {f.path: f for f in frames}
+    for burst in groups:
+        if not burst.refused:
+            assert len({(by_path[p].iso, by_path[p].model) for p in burst.files}) == 1
+
+
+# --- brackets ---------------------------------------------------------------
+
+
+def test_a_bracket_is_refused_with_its_exposures():
+    frames = [
+        frame(f"IMG_{n}.dng", 0.2 * n, exposure_time=time)
+        for n, time in enumerate((0.01, 0.0025, 0.04))
+    ]
+    (found,) = group(frames)
+    assert len(found.files) == 3
+    for word in ("bracket", "1/100 s", "1/400 s", "1/25 s", "--no-group"):
+        assert word in found.refused
+    # The same one after the other by hand are single frames.
+    assert len(group([replace(c, captured=NOON + timedelta(seconds=5.5 * n))
+                      for n, c in enumerate(frames)])) == 3  # fmt: skip
+
+
+def test_two_frames_are_a_bracket_only_if_the_camera_says_so():
+    pair = [frame("a.dng", 0.1), frame("b.dng", 0.3, exposure_time=0.04)]
+    assert [burst.refused for burst in group(pair)] == ["", ""]
+    (found,) = group([replace(c, bracketed=True) for c in pair])
+    assert found.refused
+
+
+def test_drift_of_the_light_meter_is_no_bracket():
+    frames = [frame(f"{n}.dng", 0.2 * n, iso=100.0 + 10 * n) for n in range(4)]
+    assert [burst.refused for burst in group(frames)] == [""] * 4
+    two = [*series("a", (0.1, 0.2, 0.3)), *series("b", (0.4, 0.5), exposure_time=0.005)]
+    assert [len(burst.files) for burst in group(two)] == [3, 2]
+
+
+@pytest.mark.parametrize("value", [1e-320, 1e300])
+def test_absurd_exposures_are_no_trouble(value):
+    frames = [
+        frame(f"{n}.dng", 0.1 * n, exposure_time=value if n % 2 else 0.1, f_number=value)
+        for n in range(4)
+    ]
+    group(frames)
+
+
+# --- what cameras say -------------------------------------------------------
+
+
+def test_a_burst_id_counts_more_than_time():
+    frames = [
+        *series("a", (0.1, 5.0), burst_id="one"),
+        *series("b", (5.1, 5.2), burst_id="two"),
+        *series("c", (5.3, 5.4)),
+    ]
+    assert [len(burst.files) for burst in group(frames)] == [2, 2, 2]
+
+
+def test_a_number_that_begins_anew_begins_a_burst():
+    frames = [
+        replace(c, number=n)
+        for c, n in zip(series("a", (0.1, 0.2, 0.3, 0.4)), (1, 3, 1, 2), strict=True)
+    ]
+    assert [len(burst.files) for burst in group(frames)] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["payload_N000.dng", "payload_N001.dng", "payload_N002.dng"],
+        ["IMG_20200102_030405_BURST001_COVER.dng", "IMG_20200102_030405_BURST002.dng"],
+        ["00000IMG_00000_BURST20200102030405123_COVER.dng",
+         "00001IMG_00001_BURST20200102030405123.dng"],
+        ["frame_9.dng", "frame_10.dng"],
+    ],
+)  # fmt: skip
+def test_names_tell_where_nothing_else_does(files):
+    (found,) = group([frame(name, None) for name in reversed(files)])
+    assert [path.name for path in found.files] == files
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["payload_N000.dng", "payload_N002.dng"],
+        ["IMG_20200102_030405_BURST001.dng", "IMG_20200102_030409_BURST001.dng"],
+        ["portrait.dng", "landscape.dng"],
+        ["a1.dng", "b2.dng"],
+        ["hol_burst1_0001.dng", "hol_burst2_0001.dng"],
+        ["Sunburst1.dng", "Sunburst3.dng"],
+    ],
+)
+def test_names_that_do_not_go_on_are_single_frames(files):
+    assert [len(burst.files) for burst in group([frame(name, None) for name in files])] == [1, 1]
+
+
+def test_a_given_size_overrules_everything_but_camera_and_folder():
+    frames = [frame(f"{n}.dng", 10.0 * n, iso=100.0 * (n + 1)) for n in range(5)]
+    assert [len(burst.files) for burst in group(frames, size=2)] == [2, 2, 1]
+
+
+def test_every_group_says_why():
+    frames = [
+        *series("a", (0.1, 0.4)),
+        frame("b.dng", 9.5),
+        *(frame(f"p{n}.dng", None) for n in (1, 2)),
+    ]
+    assert sorted(burst.why for burst in group(frames)) == [
+        "a single frame",
+        "names that go on, no times",
+        "taken within 0.3 s",
+    ]
+
+
+# --- where they say it ------------------------------------------------------
+
+
+def metadata(**tags: str | bytes | fields.Tag) -> Metadata:
+    """Of texts, bytes and tags as they are."""
+    make = {str: fields.ascii_tag, bytes: fields.undefined_tag, fields.Tag: lambda code, tag: tag}
+    return Metadata({Tag[name]: make[type(v)](Tag[name], v) for name, v in tags.items()}, {}, 1)
+
+
+def note(order: str, heading: bytes, code: int, kind: int, value: bytes) -> bytes:
+    """A maker's note of two entries."""
+    entry = struct.pack(order + "HHI", code, kind, 1) + value.ljust(4, b"\0")
+    other = struct.pack(order + "HHI", 1, 3, 1) + bytes(4)
+    return heading + struct.pack(order + "H", 2) + other + entry + bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("tags", "number"),
+    [
+        ({"MAKER_NOTE": note("<", b"SONY DSC \0\0\0", 0xB04A, 3, b"\x05\0")}, 5),
+        ({"MAKER_NOTE": note(">", b"SONY DSC \0\0\0", 0xB04A, 3, b"\0\x05")}, 5),
+        ({"MAKER_NOTE": note("<", b"", 0xB04A, 3, b"\x05\0"), "MAKE": "SONY"}, 5),
+        ({"MAKER_NOTE": note("<", b"Panasonic\0\0\0", 0x2B, 4, b"\x07\0\0\0")}, 7),
+        ({"MAKER_NOTE": note("<", b"Panasonic\0\0\0", 0x2B, 4, bytes(4))}, None),
+        ({"MAKER_NOTE": note("<", b"SONY DSC \0\0\0", 0xB04A, 3, b"\xff\xff")}, None),
+        ({"MAKER_NOTE": note("<", b"Unknown\0", 0xB04A, 3, b"\x05\0")}, None),
+        ({"IMAGE_SEQUENCE_INFO": b"series-1\0burst\0\0\0\0\0\x04\0\0\0\x08\0"}, 5),
+        ({}, None),
+    ],
+)
+def test_the_frames_number_is_found(tags, number):
+    assert burst_tags.burst_number(metadata(**tags)) == number
+
+
+UUID = b"3F2504E0-4F89-41D3-9A0C-0305E82C3301"
+APPLE = b"Apple iOS\0\0\x01MM\0\x01" + struct.pack(">HHII", 0x0B, 2, len(UUID) + 1, 32) + bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("tags", "found"),
+    [
+        ({"IMAGE_SEQUENCE_INFO": b"series-1\0burst\0\0\0\0\0\x04\0\0\0\x08\0"}, "series-1"),
+        ({"XMP": b'<rdf:Description GCamera:BurstID="ab-12" x="y"/>'}, "ab-12"),
+        ({"XMP": b"<GCamera:BurstID>ab-12</GCamera:BurstID>"}, "ab-12"),
+        ({"MAKER_NOTE": APPLE.ljust(32, b"\0") + UUID + b"\0"}, UUID.decode()),
+        ({"MAKER_NOTE": APPLE[:20]}, ""),
+        ({"XMP": fields.integer_tag(700, 300, 5)}, ""),
+        ({"XMP": fields.double_tag(700, 1.0, 2.5)}, ""),
+        ({"IMAGE_SEQUENCE_INFO": b"series-1\0focus stack\0\0\0\0\0\4\0\0\0\x08\0"}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_bursts_name_is_found(tags, found):
+    assert burst_tags.burst_id(metadata(**tags)) == found
+
+
+@given(st.binary(max_size=200), st.sampled_from([b"Apple iOS\0", b"SONY DSC \0", b"Panasonic\0"]))
+def test_damaged_notes_are_no_trouble(data, heading):
+    found = metadata(MAKER_NOTE=heading + data, IMAGE_SEQUENCE_INFO=data)
+    assert isinstance(burst_tags.burst_id(found), str)
+    assert isinstance(burst_tags.burst_number(found), (int, type(None)))

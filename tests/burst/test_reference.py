@@ -1,0 +1,140 @@
+"""Which files make a burst, and which frame is its reference."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pictures import planes
+
+from kpn_cli.burst import files, reference
+from kpn_cli.errors import KpnError
+from kpn_cli.raw.info import RawInfo
+
+_INFO = RawInfo(
+    path=Path("IMG_0000.dng"),
+    make="kpn",
+    model="test",
+    phase="RGGB",
+    height=100,
+    width=120,
+    black=(64.0,) * 4,
+    white=1023.0,
+    iso=800.0,
+    exposure_time=0.01,
+    f_number=2.8,
+    focal_length=None,
+    captured=None,
+    orientation=1,
+    white_balance=(2.0, 1.0, 1.5),
+    color_matrix=None,
+    noise_profile=None,
+)
+
+
+def _frames(count: int) -> list[RawInfo]:
+    start = datetime(2026, 1, 1)
+    return [
+        replace(_INFO, path=Path(f"IMG_{n:04d}.dng"), captured=start + timedelta(milliseconds=n))
+        for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"model": "other"}, "camera kpn other"),
+        ({"width": 122}, "size 122x100"),
+        ({"phase": "BGGR"}, "CFA phase BGGR"),
+        ({"iso": 3200.0}, "ISO 3200"),
+        ({"iso": None}, "ISO none"),
+        ({"exposure_time": 0.02}, "exposure time 0.02"),
+        ({"f_number": 4.0}, "aperture 4"),
+    ],
+)
+def test_the_odd_file_is_named_wherever_it_stands(change, words):
+    for place in range(4):
+        infos = _frames(4)
+        infos[place] = replace(infos[place], **change)
+        with pytest.raises(KpnError, match=f"^IMG_{place:04d}.dng: {words}, but IMG_"):
+            reference.check_same(infos)
+
+
+def test_frames_that_differ_in_time_and_name_only_are_a_burst():
+    reference.check_same(_frames(8))
+
+
+def test_frames_are_sorted_by_time_and_by_name_where_one_has_no_time():
+    infos = _frames(3)
+    late_first = [replace(infos[2], path=Path("A.dng")), infos[0], infos[1]]
+    assert reference.sort_by_time(late_first) == [infos[0], infos[1], late_first[0]]
+    untimed = [replace(info, captured=None) for info in late_first]
+    assert [info.path.name for info in reference.sort_by_time(untimed)] == [
+        "A.dng",
+        "IMG_0000.dng",
+        "IMG_0001.dng",
+    ]
+
+
+def test_a_blurred_frame_is_less_sharp_at_the_same_noise():
+    sharp = planes(1, 60, 80)
+    blurred = (sharp + np.roll(sharp, 1, 1) + np.roll(sharp, 2, 1) + np.roll(sharp, 3, 1)) / 4
+    noise = 0.05 * np.random.default_rng(0).standard_normal(sharp.shape)
+    assert reference.sharpness(sharp + noise) > reference.sharpness(blurred + np.roll(noise, 7, 2))
+
+
+def test_the_reference_is_the_sharpest_of_the_middle_half():
+    infos = _frames(8)
+    sharp = [9.0, 1.0, 2.0, 3.0, 5.0, 4.0, 9.0, 9.0]
+    assert reference.pick_reference("auto", infos, sharp) == 4
+    assert reference.pick_reference("first", infos, sharp) == 0
+    assert reference.pick_reference("6", infos, sharp) == 6
+    assert reference.pick_reference("IMG_0003.dng", infos, sharp) == 3
+    assert reference.pick_reference("auto", infos[:1], sharp[:1]) == 0
+
+
+@pytest.mark.parametrize("wanted", ["8", "-1", "IMG_9999.dng", "", "last"])
+def test_a_reference_that_is_not_there_is_an_error_that_lists_what_is(wanted):
+    with pytest.raises(KpnError, match=r"IMG_0000\.dng"):
+        reference.pick_reference(wanted, _frames(8), [0.0] * 8)
+
+
+def test_folders_give_their_raw_files_and_nothing_else(tmp_path):
+    for name in ("b.DNG", "a.dng", "._a.dng", "notes.txt", "c.jpg", "a_kpn.dng"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "d.dng").write_bytes(b"x")
+    found = files.find_raws([tmp_path, tmp_path / "a.dng"])
+    assert [path.name for path in found] == ["a.dng", "b.DNG"]
+
+
+def test_a_file_named_twice_is_one_frame(tmp_path):
+    (tmp_path / "a.dng").write_bytes(b"x")
+    (tmp_path / "link.dng").symlink_to(tmp_path / "a.dng")
+    (tmp_path / "in").mkdir()
+    ways = [tmp_path / "a.dng", tmp_path / "in" / ".." / "a.dng", tmp_path / "link.dng", tmp_path]
+    assert files.find_raws(ways) == [tmp_path / "a.dng"]
+
+
+def test_a_name_that_two_folders_have_is_no_reference_but_the_path_is():
+    infos = [replace(_INFO, path=Path(folder) / "IMG_0001.dng") for folder in "ab"]
+    with pytest.raises(KpnError, match="2 of that name"):
+        reference.pick_reference("IMG_0001.dng", infos, [0.0, 0.0])
+    assert reference.pick_reference("b/IMG_0001.dng", infos, [0.0, 0.0]) == 1
+
+
+def test_paths_that_cannot_be_looked_at_are_an_error_for_the_user(tmp_path):
+    (tmp_path / "loop.dng").symlink_to(tmp_path / "loop.dng")
+    for path in (tmp_path / ("x" * 300), tmp_path / "loop.dng"):
+        with pytest.raises(KpnError, match="cannot be read"):
+            files.find_raws([path])
+
+
+def test_missing_paths_and_folders_without_raw_files_are_named(tmp_path):
+    with pytest.raises(KpnError, match="No such file"):
+        files.find_raws([tmp_path / "missing.dng"])
+    with pytest.raises(KpnError, match="no raw files"):
+        files.find_raws([tmp_path])

@@ -1,0 +1,85 @@
+"""Greens that noise has set apart are brought together; those of the picture stay apart."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from pictures import planes
+
+from kpn_cli.image.filters import box
+from kpn_cli.merge.green_equilibration import balanced
+
+SHOT, READ = torch.full((1, 4), 1e-3), torch.full((1, 4), 1e-5)
+LEVEL, SIDE = 0.02, 60
+SIGMA = (1e-3 * LEVEL + 1e-5) ** 0.5
+NOT_MERGED, MERGED = torch.ones(1, SIDE, SIDE), torch.zeros(1, SIDE, SIDE)
+
+
+def flat(apart=0.0):
+    """A flat picture whose greens are so many sigmas apart."""
+    clean = torch.full((1, 4, SIDE, SIDE), LEVEL)
+    clean[:, 1] += apart * SIGMA / 2
+    clean[:, 2] -= apart * SIGMA / 2
+    return clean
+
+
+def slope(down, right):
+    """Planes of a mosaic that grows brighter downwards and to the right."""
+    row, column = torch.meshgrid(torch.arange(2 * SIDE), torch.arange(2 * SIDE), indexing="ij")
+    mosaic = 0.3 + 1e-3 * (down * row + right * column)
+    return torch.stack([mosaic[y::2, x::2] for y, x in ((0, 0), (0, 1), (1, 0), (1, 1))])[None]
+
+
+def apart(clean):
+    """Mean difference of the greens in sigmas, away from the border."""
+    return float((clean[:, 1] - clean[:, 2])[..., 4:-4, 4:-4].mean()) / SIGMA
+
+
+def test_a_small_difference_is_taken_away_and_the_mean_kept():
+    before = flat(0.01)
+    after = balanced(before, flat(), MERGED, SHOT, READ)
+    assert abs(apart(after)) < 0.05 * apart(before)
+    torch.testing.assert_close(after.sum(1), before.sum(1))
+    torch.testing.assert_close(after[:, [0, 3]], before[:, [0, 3]], rtol=0, atol=0)
+
+
+def test_a_difference_beyond_the_noise_is_the_pictures():
+    before = flat(3.0)
+    assert apart(balanced(before, flat(), MERGED, SHOT, READ)) > 0.95 * apart(before)
+
+
+def test_what_was_not_merged_is_not_changed():
+    before = flat(0.01)
+    after = balanced(before, flat(), NOT_MERGED, SHOT, READ)
+    torch.testing.assert_close(after, before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("direction", [(1, 0), (0, 1), (1, 1), (1, -1)])
+def test_a_gradient_sets_no_greens_apart(direction):
+    """Sampled half a cell apart, greens differ on a slope; the picture does not."""
+    clean = slope(*direction)
+    after = balanced(clean, clean, MERGED, SHOT, READ)
+    torch.testing.assert_close(after[..., 3:-3, 3:-3], clean[..., 3:-3, 3:-3], rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("left", [0.05, 0.1])
+def test_of_noise_that_kernels_leave_less_is_left(left):
+    """Kernels leave smooth noise, of so many sigmas; the picture is a slope."""
+    generator = torch.Generator().manual_seed(1)
+    truth = slope(1, -1)
+    smooth = box(torch.randn(1, 4, SIDE, SIDE, generator=generator), 5)
+    clean = truth + left * (1e-3 * truth + 1e-5).sqrt() * smooth / smooth.std()
+    after = balanced(clean, truth, MERGED, SHOT, READ)
+    errors = [(x - truth)[:, 1:3] for x in (clean, after)]
+    assert errors[1].square().mean() < errors[0].square().mean()
+    # What demosaicing shows: the greens' difference over some cells.
+    grids = [box(error[:, :1] - error[:, 1:], 3).square().mean() ** 0.5 for error in errors]
+    assert grids[1] < 0.7 * grids[0]
+
+
+def test_texture_stays():
+    """As far as it can be told from noise: what moves is a small share of its sigma."""
+    truth = torch.from_numpy(planes(3, 80, 80))[None]
+    after = balanced(truth, truth, torch.zeros(1, 80, 80), SHOT, READ)
+    sigma = (1e-3 * truth + 1e-5).sqrt()
+    assert float(((after - truth) / sigma).square().mean().sqrt()) < 0.05

@@ -1,0 +1,370 @@
+"""What the network is shown of a burst."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pictures import planes
+
+from kpn_cli.align.robustness import relative_variance, robust_weights, sigma_map
+from kpn_cli.image.filters import box
+from kpn_cli.image.noise_model import NoiseModel
+from kpn_cli.network.features import channels, compand, exclude_clipped, prepare
+
+NOISE = NoiseModel.uniform(1e-3, 1e-5)
+FRAMES = 8
+
+
+def coefficients(model=NOISE):
+    return torch.tensor([model.shot]), torch.tensor([model.read])
+
+
+def noisy(frames, model=NOISE, seed=0):
+    """A burst `(1, count, 4, height, width)` of noiseless frames."""
+    sampled = model.sample(np.stack(frames), np.random.default_rng(seed))
+    return torch.from_numpy(sampled)[None]
+
+
+def static_burst(count=FRAMES, side=40, model=NOISE):
+    return noisy([planes(0, side, side)] * count, model)
+
+
+def parts(shown, frames=FRAMES):
+    """The channels by name, in their order."""
+    others = frames - 1
+    names = ["mean", "sigma", "reference", "detail", "differences", "agreement"]
+    sizes = [4, 4, 4, 4, 4 * others, others]
+    return dict(zip(names, shown.split(sizes, 1), strict=True))
+
+
+# --- shapes -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("frames", range(1, 9))
+def test_there_are_as_many_channels_as_announced_for_any_number_of_frames(frames):
+    for count in range(1, frames + 1):
+        shown, weights = prepare(static_burst(count, 9), *coefficients(), frames)
+        assert shown.shape == (1, channels(frames), 9, 9)
+        assert weights.shape == (1, count, 9, 9)
+        assert torch.isfinite(shown).all()
+
+
+@pytest.mark.parametrize("count", [1, 3, 7])
+def test_frames_that_are_not_there_show_nothing(count):
+    shown = parts(prepare(static_burst(count), *coefficients(), FRAMES)[0])
+    assert shown["differences"][:, : 4 * (count - 1)].any() or count == 1
+    assert not shown["differences"][:, 4 * (count - 1) :].any()
+    assert (shown["agreement"][:, : count - 1] > 0).all()
+    assert not shown["agreement"][:, count - 1 :].any()
+
+
+def test_each_burst_of_a_batch_is_treated_by_itself():
+    one = noisy([planes(1, 20, 20)] * 3, NOISE)
+    two = noisy([planes(2, 20, 20)] * 3, NoiseModel.uniform(1e-2, 1e-4))
+    shot, read = (
+        torch.cat(pair)
+        for pair in zip(coefficients(), coefficients(NoiseModel.uniform(1e-2, 1e-4)), strict=True)
+    )
+    together, _ = prepare(torch.cat([one, two]), shot, read, FRAMES)
+    for index, burst in enumerate((one, two)):
+        alone, _ = prepare(burst, shot[index : index + 1], read[index : index + 1], FRAMES)
+        torch.testing.assert_close(together[index : index + 1], alone)
+
+
+# --- the noise map ----------------------------------------------------------
+
+
+def test_the_noise_map_is_the_model_at_the_mean_of_nine_cells():
+    model = NoiseModel((1e-3, 2e-3, 3e-3, 4e-3), (1e-5, 2e-5, 3e-5, 4e-5))
+    reference = noisy([planes(0, 7, 6) - 0.2], model)[:, 0]
+    sigma = sigma_map(reference, *coefficients(model))
+    padded = np.pad(reference[0].double().numpy(), ((0, 0), (1, 1), (1, 1)), mode="edge")
+    for plane, row, column in np.ndindex(4, 7, 6):
+        signal = max(padded[plane, row : row + 3, column : column + 3].mean(), 0)
+        expected = (model.shot[plane] * signal + model.read[plane]) ** 0.5
+        assert float(sigma[0, plane, row, column]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_noise_map_never_falls_below_quantisation():
+    clean = torch.zeros(1, 4, 5, 5)
+    assert (sigma_map(clean, torch.zeros(1, 4), torch.full((1, 4), 1e-14)) >= 1e-5).all()
+
+
+# --- agreement --------------------------------------------------------------
+
+
+def test_static_frames_agree_with_the_reference():
+    _, weights = prepare(static_burst(), *coefficients(), FRAMES)
+    assert (weights[:, 0] == 1).all()
+    assert float(weights[:, 1:].mean()) > 0.85
+    assert float(weights[:, 1:].quantile(0.01)) > 0.4
+
+
+def test_frames_of_another_place_do_not():
+    frames = [planes(0, 40, 40), planes(0, 40, 40), planes(1, 40, 40)]
+    _, weights = prepare(noisy(frames), *coefficients(), FRAMES)
+    assert float(weights[:, 1].mean()) > 0.85
+    assert float(weights[:, 2].mean()) < 0.05
+
+
+def test_an_object_that_moved_is_rejected_where_it_is_and_only_there():
+    moved = planes(0, 40, 40)
+    moved[:, 10:20, 10:20] += 0.5
+    _, weights = prepare(noisy([planes(0, 40, 40), moved]), *coefficients(), FRAMES)
+    assert (weights[0, 1, 10:20, 10:20] < 1e-3).all()
+    assert float(weights[0, 1, 22:].mean()) > 0.85
+
+
+def test_weights_are_one_for_no_difference_and_never_leave_the_unit_interval():
+    differences = torch.randn(2, 7, 4, 9, 9) * torch.logspace(-3, 3, 7)[:, None, None, None]
+    weights = robust_weights(differences)
+    assert weights.shape == (2, 7, 9, 9)
+    assert (weights >= 0).all()
+    assert (weights <= 1).all()
+    assert (robust_weights(0.5 * torch.ones(1, 1, 4, 5, 5)) == 1).all()
+    assert (robust_weights(1e6 * torch.ones(1, 1, 4, 5, 5)) == 0).all()
+
+
+def test_the_mean_shown_has_less_noise_than_the_reference():
+    clean = np.full((4, 40, 40), 0.2, np.float32)
+    shown = parts(prepare(noisy([clean] * FRAMES), *coefficients(), FRAMES)[0])
+    reference_only = parts(prepare(noisy([clean]), *coefficients(), FRAMES)[0])
+    share = shown["mean"].var() / reference_only["mean"].var()
+    assert 1 / 8 < float(share) < 0.16
+
+
+def test_the_mean_shown_of_one_frame_is_that_frame():
+    burst = static_burst(1)
+    shown = parts(prepare(burst, *coefficients(), FRAMES)[0])
+    torch.testing.assert_close(shown["mean"], compand(burst[:, 0]))
+    assert not shown["reference"].any()
+
+
+# --- invariances ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gain", [0.25, 4.0])
+def test_what_is_normalised_by_the_noise_does_not_depend_on_exposure(gain):
+    burst = static_burst()
+    shown, weights = prepare(burst, *coefficients(), FRAMES)
+    bright, same = prepare(gain * burst, *coefficients(NOISE.scaled(gain)), FRAMES)
+    torch.testing.assert_close(weights, same, rtol=1e-3, atol=1e-4)
+    before, after = parts(shown), parts(bright)
+    for name in ("reference", "detail", "differences", "agreement"):
+        torch.testing.assert_close(before[name], after[name], rtol=1e-3, atol=1e-3)
+    shift = torch.full_like(before["sigma"], np.log(gain) / 2)
+    torch.testing.assert_close(after["sigma"] - before["sigma"], shift, rtol=1e-3, atol=1e-4)
+
+
+def test_the_differences_of_a_static_burst_are_of_order_one_at_every_iso():
+    for model in (NoiseModel.uniform(1e-5, 1e-8), NOISE, NoiseModel.uniform(3e-2, 7e-3)):
+        burst = static_burst(model=model)
+        shown = parts(prepare(burst, *coefficients(model), FRAMES)[0])
+        # log1p|x| of a standard normal variable has a root mean square of 0.60.
+        assert float(shown["differences"].square().mean().sqrt()) == pytest.approx(0.6, abs=0.06)
+
+
+@given(st.permutations(range(1, 5)))
+def test_the_order_of_the_other_frames_only_reorders_their_channels(order):
+    burst = noisy([planes(0, 12, 12), *(planes(seed, 12, 12) for seed in range(4))])
+    shown, weights = prepare(burst, *coefficients(), 5)
+    mixed, mixed_weights = prepare(burst[:, [0, *order]], *coefficients(), 5)
+    torch.testing.assert_close(mixed_weights, weights[:, [0, *order]])
+    before, after = parts(shown, 5), parts(mixed, 5)
+    for name in ("mean", "sigma", "reference", "detail"):
+        torch.testing.assert_close(after[name], before[name], rtol=1e-3, atol=1e-4)
+    pick = [n - 1 for n in order]
+    expected = before["differences"].unflatten(1, (4, 4))[:, pick].flatten(1, 2)
+    torch.testing.assert_close(after["differences"], expected)
+
+
+@given(st.floats(-2, 2), st.floats(-2, 2))
+def test_companding_is_odd_and_rising(a, b):
+    x = torch.tensor([a, b], dtype=torch.float64)
+    torch.testing.assert_close(compand(-x), -compand(x))
+    if a < b - 1e-9:
+        assert compand(x)[0] < compand(x)[1]
+
+
+# --- means over squares -----------------------------------------------------
+
+
+def slow_box(x, side):
+    """The obvious loop, of one plane; outside is the nearest sample inside."""
+    mean = torch.empty_like(x)
+    rows, columns = x.shape
+    for row in range(rows):
+        for column in range(columns):
+            near = [
+                x[min(max(row + i, 0), rows - 1), min(max(column + j, 0), columns - 1)]
+                for i in range(-(side // 2), side // 2 + 1)
+                for j in range(-(side // 2), side // 2 + 1)
+            ]
+            mean[row, column] = torch.stack(near).mean()
+    return mean
+
+
+@pytest.mark.parametrize("side", [1, 3, 5])
+def test_a_box_is_the_mean_over_a_square(side):
+    x = torch.rand(1, 1, 9, 11, generator=torch.Generator().manual_seed(side))
+    torch.testing.assert_close(box(x, side)[0, 0], slow_box(x[0, 0], side))
+
+
+def test_boxes_apart_are_one_that_is_as_wide_as_all():
+    x = torch.rand(1, 2, 40, 30, generator=torch.Generator().manual_seed(0))
+    inside = (..., slice(7, -7), slice(7, -7))
+    torch.testing.assert_close(box(box(x, 5), 3, 5)[inside], box(x, 15)[inside])
+
+
+def test_nothing_outside_counts_as_zero():
+    x = torch.ones(1, 1, 6, 6)
+    assert box(x, 3, outside="constant")[0, 0, 0, 0] == pytest.approx(4 / 9)
+
+
+# --- frames of different exposure -------------------------------------------
+
+
+def bracket(gains, level=0.1, model=NOISE, side=64, seed=0):
+    """Flat frames in the reference's exposure, their coefficients and clipping points."""
+    rng = np.random.default_rng(seed)
+    flat = np.full((4, side, side), level, np.float32)
+    frames = [np.minimum(model.sample(flat * g, rng), 1) / g for g in gains]
+    models = [model.scaled(1 / g) for g in gains]
+    shot, read = (torch.tensor([[getattr(m, name) for m in models]]) for name in ("shot", "read"))
+    return torch.from_numpy(np.stack(frames))[None], shot, read, 1 / torch.tensor([gains])
+
+
+def all_alike(coefficients, count):
+    return coefficients[:, None].expand(-1, count, -1).contiguous()
+
+
+@pytest.mark.parametrize("count", [1, 2, 8])
+def test_frames_of_equal_noise_are_shown_as_without_noise_of_their_own_to_the_last_bit(count):
+    burst, (shot, read) = static_burst(count), coefficients()
+    plain = prepare(burst, shot, read, FRAMES)
+    each = prepare(burst, all_alike(shot, count), all_alike(read, count), FRAMES)
+    for one, other in zip(plain, each, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_relative_variance_is_the_formula_s():
+    burst, shot, read, _ = bracket([1, 4, 0.25])
+    x = box(burst[:, 0], 3)
+    own_shot, own_read = NOISE.shot[0], NOISE.read[0]
+    for place, gain in enumerate((4, 0.25)):
+        expected = (own_shot * x / gain + own_read / gain**2) / (own_shot * x + own_read)
+        found = relative_variance(burst[:, 0], shot, read)[:, place]
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("gain", [1 / 16, 0.25, 1.03, 4, 8])
+def test_differences_of_a_frame_of_another_exposure_have_unit_variance(gain):
+    shown = parts(prepare(*bracket([1, gain])[:3], 2)[0], 2)
+    # Undo the compression.
+    differences = torch.expm1(shown["differences"].abs())
+    assert differences.square().mean().item() == pytest.approx(1, abs=0.05)
+    assert shown["agreement"].mean() > 0.8
+
+
+@pytest.mark.parametrize("gain", [0.25, 4])
+def test_a_frame_s_weight_is_its_robustness_over_its_relative_variance(gain):
+    burst, shot, read, _ = bracket([1, gain])
+    shown, weights = prepare(burst, shot, read, 2)
+    ratio = relative_variance(burst[:, 0], shot, read)[:, 0].mean(1)
+    torch.testing.assert_close(weights[:, 1], parts(shown, 2)["agreement"][:, 0] / ratio)
+
+
+def test_the_robust_mean_of_a_bracket_is_quieter_than_that_of_as_many_equal_frames():
+    def error(gains):
+        burst, shot, read, _ = bracket(gains, level=0.02)
+        _, weights = prepare(burst, shot, read, 3)
+        mean = (weights[:, :, None] * burst).sum(1) / weights.sum(1)[:, None]
+        return (mean - 0.02).square().mean().item()
+
+    assert error([1, 8, 8]) < 0.3 * error([1, 1, 1])
+
+
+def test_the_network_is_shown_the_logarithm_of_each_frame_s_relative_sigma():
+    gains = [1, 16, 1 / 16]
+    burst, shot, read, _ = bracket(gains, level=0.0)  # where read noise rules: sigma over g
+    shown, _ = prepare(burst, shot, read, FRAMES, noise_ratios=True)
+    assert shown.shape[1] == channels(FRAMES, True) == channels(FRAMES) + FRAMES - 1
+    ratios = shown[:, -(FRAMES - 1) :]
+    for place, gain in enumerate(gains[1:]):
+        assert ratios[:, place].mean().item() == pytest.approx(-np.log(gain), abs=0.35)
+    assert not ratios[:, 2:].any()
+
+
+def test_the_network_is_shown_no_ratios_where_all_frames_are_exposed_alike():
+    burst, (shot, read) = static_burst(3), coefficients()
+    plain = prepare(burst, shot, read, FRAMES, noise_ratios=True)[0]
+    each = prepare(burst, all_alike(shot, 3), all_alike(read, 3), FRAMES, noise_ratios=True)[0]
+    assert torch.equal(plain, each)
+    assert not plain[:, -(FRAMES - 1) :].any()
+
+
+# --- clipping ---------------------------------------------------------------
+
+
+def ramp_bracket(gain=4.0, side=96):
+    """A scene that brightens from left to right, and a frame that clips on the way."""
+    quiet = NoiseModel.uniform(1e-5, 1e-8)
+    scene = np.broadcast_to(np.linspace(0, 0.9, side, dtype=np.float32), (4, side, side))
+    scene = scene * np.float32([0.5, 1, 1, 0.7])[:, None, None]
+    rng = np.random.default_rng(0)
+    frames = [np.minimum(quiet.sample(scene * g, rng), 1) / np.float32(g) for g in (1, gain)]
+    models = [quiet.scaled(1 / g) for g in (1, gain)]
+    shot, read = (torch.tensor([[getattr(m, name) for m in models]]) for name in ("shot", "read"))
+    return torch.from_numpy(np.stack(frames))[None], shot, read, torch.tensor([[1, 1 / gain]])
+
+
+def test_the_weight_of_a_cell_falls_smoothly_to_zero_before_its_brightest_plane_clips():
+    burst, shot, read, clip = ramp_bracket()
+    _, weight = exclude_clipped(burst, shot, read, clip)
+    along = weight[0, 1].mean(0)
+    brightest = burst[0, 0].amax(0).mean(0)
+    assert (along[brightest < 0.7 * 0.25] == 1).all()
+    assert (along[brightest > 0.98 * 0.25] == 0).all()
+    assert along.diff().max() < 0.01
+    # The steepest of a smooth step over a fifth of the way to the clipping point.
+    assert along.diff().min() > -1.5 * (0.9 * 4 / 95) / 0.2 - 0.02
+    assert (weight[0, 0] == 1).all()
+
+
+def test_where_a_frame_is_left_out_the_burst_holds_the_reference():
+    burst, shot, read, clip = ramp_bracket()
+    found, weight = exclude_clipped(burst, shot, read, clip)
+    out = weight[:, 1, None] == 0
+    assert out.any()
+    assert torch.equal(found[:, 1][out.expand(-1, 4, -1, -1)],
+                       burst[:, 0][out.expand(-1, 4, -1, -1)])  # fmt: skip
+    assert torch.equal(found[:, 0], burst[:, 0])
+
+
+def test_a_cell_one_plane_of_which_is_clipped_is_left_out_whole():
+    burst, shot, read, clip = ramp_bracket()
+    burst[0, 1, 3, 40, 5] = 0.25  # a hot blue sample in the dark, clipped
+    _, weight = exclude_clipped(burst, shot, read, clip)
+    assert weight[0, 1, 40, 5] == 0
+    assert weight[0, 1, 40, 6] == 1
+
+
+def test_frames_that_never_clip_are_left_as_they_are_to_the_last_bit():
+    burst, shot, read, _ = ramp_bracket()
+    found, weight = exclude_clipped(burst, shot, read, torch.full((1, 2), torch.inf))
+    assert torch.equal(found, burst)
+    assert (weight == 1).all()
+
+
+def test_noise_moves_the_fade_away_from_the_clipping_point():
+    """Else what is bright by chance would be clipped, and the rest of it count: too dark."""
+    gains, level = [1.0, 4.0], 0.21
+    model = NoiseModel.uniform(1e-2, 1e-4)
+    burst, shot, read, clip = bracket(gains, level, model)
+    assert (burst[:, 1] >= 0.25).float().mean() > 0.02
+    found, weight = exclude_clipped(burst, shot, read, clip)
+    assert weight[:, 1].mean() < 0.05
+    assert found.mean((0, 2, 3, 4))[1].item() == pytest.approx(level, rel=0.02)

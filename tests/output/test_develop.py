@@ -1,0 +1,313 @@
+"""Developing a frame's own planes gives what LibRaw makes of the frame."""
+
+from __future__ import annotations
+
+import io
+import tracemalloc
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rawpy
+import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
+from threadpoolctl import threadpool_limits
+
+from kpn_cli.image.bayer import PHASES, pack, unpack
+from kpn_cli.image.srgb import srgb_decode, srgb_encode
+from kpn_cli.output import develop as develop_module
+from kpn_cli.output.develop import bands, develop, to_srgb, to_srgb8, upright_size
+from kpn_cli.output.dng_levels import encode_planes
+from kpn_cli.output.dng_tags import DngTags
+from kpn_cli.output.dng_writer import write_cfa_dng
+from kpn_cli.output.icc import rgb_profile
+from kpn_cli.output.tiff_jpeg import tiff_writer
+from kpn_cli.raw.info import RawInfo
+from kpn_cli.raw.reader import read_info
+
+RAW = Path(__file__).parents[3] / "shared" / "raw"
+
+#: IEC 61966-2-1: the matrix of a camera that sees in linear sRGB.
+XYZ_TO_SRGB = np.array(
+    ((3.2406, -1.5372, -0.4986), (-0.9689, 1.8758, 0.0415), (0.0557, -0.2040, 1.0570))
+)
+
+
+def frame(path: Path) -> tuple[RawInfo, np.ndarray]:
+    """What develop() reads of a RawInfo, and the planes; as far as it says, from LibRaw."""
+    with rawpy.imread(str(path)) as raw:
+        mosaic = raw.raw_image_visible.copy()
+        phase = "".join("RGBG"[colour] for colour in raw.raw_pattern.ravel())
+        red, green, blue, green2 = (float(level) for level in raw.black_level_per_channel)
+        white = raw.white_level
+        gains = raw.camera_whitebalance
+        orientation = {0: 1, 3: 3, 5: 8, 6: 6}[raw.sizes.flip]
+    info = RawInfo(
+        path=path,
+        make="",
+        model="",
+        phase=phase,
+        height=mosaic.shape[0],
+        width=mosaic.shape[1],
+        black=(red, green, green2, blue),
+        white=white,
+        iso=None,
+        exposure_time=None,
+        f_number=None,
+        focal_length=None,
+        captured=None,
+        orientation=orientation,
+        white_balance=tuple(gain / gains[1] for gain in gains[:3]),
+        color_matrix=read_info(path).color_matrix,
+        noise_profile=None,
+    )
+    black = np.array((red, green, green2, blue), np.float32)[:, None, None]
+    return info, (pack(mosaic.astype(np.float32), phase) - black) / (white - black)
+
+
+def plain_info() -> RawInfo:
+    """A frame of a camera that sees in linear sRGB."""
+    matrix = tuple(map(tuple, XYZ_TO_SRGB.tolist()))
+    return RawInfo(
+        path=Path("a.dng"), make="", model="", phase="RGGB", height=64, width=80,
+        black=(0.0,) * 4, white=1023.0, iso=None, exposure_time=None, f_number=None,
+        focal_length=None, captured=None, orientation=1, white_balance=(2.0, 1.0, 1.6),
+        color_matrix=matrix, noise_profile=None,
+    )  # fmt: skip
+
+
+def straight(path: Path, **options) -> np.ndarray:
+    """LibRaw's development of the file as it is."""
+    # One thread: DHT's threads disturb each other.
+    with threadpool_limits(1, "openmp"), rawpy.imread(str(path)) as raw:
+        return raw.postprocess(
+            use_camera_wb=True,
+            no_auto_bright=True,
+            adjust_maximum_thr=0,
+            output_bps=16,
+            demosaic_algorithm=rawpy.DemosaicAlgorithm.DHT,
+            **options,
+        )
+
+
+def blocks(rgb: np.ndarray, size: int = 64) -> np.ndarray:
+    rows, columns = rgb.shape[0] // size, rgb.shape[1] // size
+    cut = rgb[: rows * size, : columns * size].astype(np.float64)
+    return cut.reshape(rows, size, columns, size, 3).mean(axis=(1, 3))
+
+
+def assert_like_libraw(path: Path) -> None:
+    info, planes = frame(path)
+    linear = develop(info, planes, linear=True)
+    for ours, theirs in (
+        (linear, straight(path, gamma=(1, 1))),
+        (to_srgb(linear), straight(path, gamma=(2.4, 12.92))),
+    ):
+        assert ours.shape == theirs.shape
+        np.testing.assert_allclose(ours.mean((0, 1)), theirs.mean((0, 1)), rtol=0.01, atol=20)
+        np.testing.assert_allclose(blocks(ours), blocks(theirs), atol=257)  # one 8-bit step
+
+
+def ramp(height: int, width: int) -> np.ndarray:
+    """A smooth scene in [0.02, 0.6], a little different in each colour channel."""
+    y, x = np.mgrid[:height, :width]
+    return (0.02 + 0.58 * (0.5 + 0.5 * np.sin(x / 23 + y / 31))).astype(np.float32)
+
+
+@pytest.mark.skipif(not RAW.is_dir(), reason="needs ../shared/raw")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "single/canon-kiss-x4.dng",
+        "single/blackmagic-pocket-linearization-table.dng",
+        "pi-static/frame_00.dng",
+    ],
+)
+def test_own_planes_of_real_frames_develop_like_the_file(name):
+    assert_like_libraw(RAW / name)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_odd_size_and_black_per_channel_develop_like_the_file(tmp_path, phase, orientation):
+    # LibRaw scales every channel by white minus the *lowest* black level, kpn by its own (as
+    # DNG says): the levels are far enough apart to show up in black, but not in that range.
+    black, white = np.array((260, 220, 240, 200), np.float32)[:, None, None], 16383
+    planes = pack(ramp(131, 197), phase) * (white - black) + black
+    mosaic = np.rint(unpack(planes, phase, 131, 197)).astype(np.uint16)
+    tags = DngTags(
+        phase,
+        tuple(black.ravel()),
+        white,
+        as_shot_neutral=(0.5, 1, 0.625),
+        orientation=orientation,
+    )
+    write_cfa_dng(tmp_path / "a.dng", mosaic, tags)
+    assert_like_libraw(tmp_path / "a.dng")
+
+
+@pytest.mark.parametrize(("top", "left"), [(8, 6), (7, 6), (8, 5), (7, 5)])
+def test_masked_borders_stay_out_of_the_picture(tmp_path, top, left):
+    height, width = 140, 205
+    mosaic = np.full((height + top + 4, width + left + 2), 64, np.uint16)
+    scene = np.rint(64 + (4095 - 64) * ramp(height, width)).astype(np.uint16)
+    mosaic[top : top + height, left : left + width] = scene
+    area = (top, left, top + height, left + width)
+    tifffile.imwrite(
+        tmp_path / "a.dng",
+        mosaic,
+        photometric=32803,
+        metadata=None,
+        extratags=[
+            (33421, 3, 2, (2, 2)),  # CFARepeatPatternDim
+            (33422, 1, 4, bytes((1, 2, 0, 1))),  # CFAPattern, from the active area's corner
+            (50706, 1, 4, bytes((1, 4, 0, 0))),  # DNGVersion
+            (50708, 2, 0, "kpn test"),  # UniqueCameraModel
+            (50714, 3, 1, 64),  # BlackLevel
+            (50717, 3, 1, 4095),  # WhiteLevel
+            (50728, 5, 3, (1, 2, 1, 1, 5, 8)),  # AsShotNeutral
+            (50829, 4, 4, area),  # ActiveArea
+        ],
+    )
+    info, _ = frame(tmp_path / "a.dng")
+    # LibRaw lets the visible area begin at even coordinates, a row or column further in.
+    assert (info.height, info.width) == (height - top % 2, width - left % 2)
+    assert_like_libraw(tmp_path / "a.dng")
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_grey_scene_comes_out_grey_and_at_its_level(tmp_path, phase):
+    gains = np.array((2.0, 1.0, 1.0, 1.6), np.float32)
+    planes = np.broadcast_to((0.25 / gains)[:, None, None], (4, 33, 41)).astype(np.float32)
+    mosaic, black, white = encode_planes(planes, phase, 64, 80)
+    matrix = np.diag(1 / gains[[0, 1, 3]]) @ XYZ_TO_SRGB
+    tags = DngTags(
+        phase,
+        (black,) * 4,
+        white,
+        color_matrix=tuple(map(tuple, matrix)),
+        as_shot_neutral=(0.5, 1, 0.625),
+    )
+    write_cfa_dng(tmp_path / "a.dng", mosaic, tags)
+    info, _ = frame(tmp_path / "a.dng")
+    rgb = develop(info, planes, linear=True)
+    np.testing.assert_allclose(rgb / 65535, 0.25, atol=1e-3)
+    rgb = develop(info, planes, linear=False)
+    np.testing.assert_allclose(rgb / 65535, srgb_encode(np.float64(0.25)), atol=1e-3)
+
+
+def test_darker_planes_develop_darker_without_auto_brightness(tmp_path):
+    planes = pack(ramp(64, 80), "RGGB")
+    mosaic, black, white = encode_planes(planes, "RGGB", 64, 80)
+    write_cfa_dng(tmp_path / "a.dng", mosaic, DngTags("RGGB", (black,) * 4, white))
+    info, _ = frame(tmp_path / "a.dng")
+    bright = develop(info, planes, linear=True).mean()
+    dark = develop(info, 0.25 * planes, linear=True).mean()
+    assert dark == pytest.approx(0.25 * bright, rel=0.01)
+
+
+def test_the_same_planes_develop_the_same_however_many_threads_there_are(rng):
+    clean = pack(3 * ramp(331, 275) ** 3 * np.linspace(0, 1, 331)[:, None] ** 2, "GRBG")
+    planes = np.clip(clean + rng.normal(0, 0.03, clean.shape), 0, 1).astype(np.float32)
+    info = replace(plain_info(), phase="GRBG", height=331, width=275)
+    with threadpool_limits(8, "openmp"):
+        pictures = [develop(info, planes, linear=True) for _ in range(20)]
+    for picture in pictures[1:]:
+        np.testing.assert_array_equal(picture, pictures[0])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("half", [False, True])
+def test_bands_are_the_whole_bit_by_bit(tmp_path, monkeypatch, rng, orientation, half):
+    # Noise, colours, clipped highlights and black shadows: what LibRaw decides by extremes.
+    phase = PHASES[orientation % 4]
+    clean = pack(3 * ramp(331, 275) ** 3 * np.linspace(0, 1, 331)[:, None] ** 2, phase)
+    planes = np.clip(clean + rng.normal(0, 0.03, clean.shape), 0, 1).astype(np.float32)
+    mosaic, black, white = encode_planes(planes, phase, 331, 275)
+    tags = DngTags(
+        phase, (black,) * 4, white, as_shot_neutral=(0.5, 1, 0.625), orientation=orientation
+    )
+    write_cfa_dng(tmp_path / "a.dng", mosaic, tags)
+    info = read_info(tmp_path / "a.dng")
+    whole = np.concatenate(list(bands(info, planes, half=half)))
+    if not half:
+        theirs = straight(tmp_path / "a.dng", gamma=(1, 1))
+        np.testing.assert_array_equal(whole, theirs)
+        assert upright_size(info) == whole.shape[:2]
+    monkeypatch.setattr(develop_module, "_BAND", 64)
+    parts = list(bands(info, planes, half=half))
+    assert len(parts) > 3
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+@given(st.floats(-10, 10))
+def test_srgb_decode_inverts_encode(value):
+    assert srgb_decode(srgb_encode(value)) == pytest.approx(value, abs=1e-14)
+    assert srgb_encode(srgb_decode(value)) == pytest.approx(value, abs=1e-14)
+
+
+@given(st.floats(-10, 10), st.floats(0, 1))
+def test_srgb_encode_never_falls(value, step):
+    assert srgb_encode(value + step) >= srgb_encode(value)
+
+
+def test_srgb_has_the_standards_values_and_straight_ends():
+    # IEC 61966-2-1: mid grey 0.214041 is 0.5; the slopes are 12.92 below and 1.055/2.4 above.
+    assert srgb_encode(0.21404114) == pytest.approx(0.5, abs=1e-7)
+    assert srgb_encode(-1.0) == -12.92
+    assert srgb_encode(3.0) == pytest.approx(1 + 2 * 1.055 / 2.4)
+    assert srgb_encode(np.float32([0, 1])).dtype == np.float32
+    np.testing.assert_allclose(srgb_encode(np.array([0, 1])), [0, 1], atol=1e-15)
+
+
+def test_16_bit_srgb_is_the_curve_rounded():
+    levels = np.arange(65536, dtype=np.uint16)
+    np.testing.assert_allclose(to_srgb(levels), 65535 * srgb_encode(levels / 65535), atol=0.5001)
+
+
+def test_8_bit_srgb_is_the_nearest_of_16_bits():
+    levels = np.arange(65536, dtype=np.uint16)
+    wide = to_srgb(levels).astype(np.uint32)
+    np.testing.assert_array_equal(to_srgb8(levels), (wide * 255 + 32767) // 65535)
+
+
+def test_pictures_are_looked_up_whole_and_without_a_copy_of_them_in_64_bits(rng):
+    linear = rng.integers(0, 65536, (1500, 1024, 3), dtype=np.uint16)[:, ::-1]
+    table = to_srgb(np.arange(65536, dtype=np.uint16))
+    np.testing.assert_array_equal(to_srgb(linear), table[linear])
+    linear = np.ascontiguousarray(linear)
+    tracemalloc.start()
+    to_srgb(linear)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < linear.nbytes + (12 << 20)  # in 64 bits: four times the picture, 36 MiB
+
+
+@pytest.mark.parametrize("linear", [True, False])
+def test_a_colour_engine_reads_our_profile_as_what_it_is(linear):
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(rgb_profile(linear=linear)))
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    seen = ImageCms.profileToProfile(
+        Image.fromarray(pixels), profile, ImageCms.createProfile("sRGB")
+    )
+    expected = 255 * srgb_encode(pixels / 255) if linear else pixels
+    assert np.abs(np.asarray(seen) - expected.astype(np.float64)).max() <= 1.5
+
+
+@pytest.mark.parametrize("linear", [True, False])
+def test_tiffs_hold_pixels_profile_and_no_clock(tmp_path, linear):
+    rgb = np.random.default_rng(0).integers(0, 65536, (33, 41, 3), dtype=np.uint16)
+    for name in ("a.tif", "b.tif"):
+        with tiff_writer(tmp_path / name, rgb.shape[:2], linear=linear) as add:
+            add(rgb)
+    assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "b.tif").read_bytes()
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        page = file.pages[0]
+        np.testing.assert_array_equal(page.asarray(), rgb)
+        assert page.tags["InterColorProfile"].value == rgb_profile(linear=linear)
+        assert page.tags["Software"].value.startswith("kpn ")
+        assert "DateTime" not in page.tags
+        assert "ImageDescription" not in page.tags

@@ -1,0 +1,135 @@
+"""The process that decodes: what it answers, and that it may die."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from raw_files import rich_dng, scene
+
+from kpn_cli.errors import KpnError, PassingError
+from kpn_cli.image import bayer
+from kpn_cli.raw import decoder_process, reader
+from kpn_cli.raw.decoder_process import Decoder
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    with Decoder() as decoder:
+        yield decoder
+
+
+@pytest.mark.parametrize("name", ["a.dng", "b c\n.dng", "é.dng", b"\xff\xfe.dng"])
+def test_it_says_what_reading_here_says(tmp_path, decoder, name):
+    path = tmp_path / os.fsdecode(name)
+    rich_dng(path, scene(64, 80))
+    assert decoder.capture(path) == reader.read_capture(path)
+    assert decoder.info(path) == reader.read_info(path)
+    info, planes = decoder.planes(path)
+    expected, mosaic = reader.read_raw(path)
+    assert info == expected == reader.read_info(path)
+    np.testing.assert_array_equal(planes, bayer.pack(mosaic, info.phase))
+    np.testing.assert_array_equal(mosaic, reader.read_mosaic(info))
+    assert planes.flags.writeable
+
+
+def test_it_refuses_in_the_same_words(tmp_path, decoder):
+    (tmp_path / "text.dng").write_text("a text")
+    for name in ("text.dng", "missing.dng", "."):
+        with pytest.raises(KpnError) as here:
+            reader.read_info(tmp_path / name)
+        for ask in (decoder.capture, decoder.info, decoder.planes):
+            with pytest.raises(KpnError) as there:
+                ask(tmp_path / name)
+            assert str(there.value) == str(here.value)
+
+
+def stand_in(script: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+
+
+def test_a_child_that_dies_is_replaced_and_the_file_tried_again(tmp_path, monkeypatch):
+    path = tmp_path / "a.dng"
+    rich_dng(path, scene(64, 80))
+    with Decoder() as decoder:
+        first = decoder.info(path)
+        decoder.close()
+        decoder._child = stand_in("import sys; sys.stdin.buffer.read(8); sys.exit(3)")
+        assert decoder.info(path) == first
+        monkeypatch.setattr(decoder_process, "_start", lambda: stand_in("import sys; sys.exit(3)"))
+        decoder.close()
+        with pytest.raises(PassingError, match=r"a\.dng: LibRaw crashes on it, twice; .* leave it"):
+            decoder.info(path)
+        monkeypatch.undo()
+        assert decoder.info(path) == first
+
+
+def test_a_child_that_hangs_is_ended(tmp_path, monkeypatch):
+    path = tmp_path / "a.dng"
+    rich_dng(path, scene(64, 80))
+    monkeypatch.setattr(decoder_process, "_start", lambda: stand_in("import time; time.sleep(600)"))
+    with (
+        Decoder(patience=0.3) as decoder,
+        pytest.raises(PassingError, match=r"a\.dng: LibRaw has not read it within \d+ s"),
+    ):
+        decoder.info(path)
+
+
+def test_a_decoder_that_cannot_start_is_no_fault_of_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    with Decoder() as decoder, pytest.raises(KpnError, match="can't be started"):
+        decoder.info(tmp_path / "a.dng")
+
+
+def test_modules_in_the_current_folder_are_none_of_its_own(tmp_path):
+    (tmp_path / "rawpy.py").write_text("raise SystemExit('hostile')")
+    rich_dng(tmp_path / "a.dng", scene(64, 80))
+    kpn = Path(sys.executable).with_name("kpn")
+    run = subprocess.run([kpn, "info", "a.dng"], cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+
+
+def test_it_ends_with_its_parent(tmp_path):
+    script = (
+        "import os, sys; from pathlib import Path\n"
+        "from kpn_cli.raw.decoder_process import Decoder\n"
+        "d = Decoder()\n"
+        "try: d.info(Path('missing'))\n"
+        "except Exception: pass\n"
+        "print(d._child.pid, flush=True); os.kill(os.getpid(), 9)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    child = int(run.stdout)
+    for _ in range(100):
+        try:
+            os.kill(child, 0)
+        except ProcessLookupError:
+            return
+        with open(f"/proc/{child}/stat") as file:
+            if file.read().split()[2] == "Z":
+                return
+        time.sleep(0.1)
+    raise AssertionError("the child has outlived its parent")
+
+
+def test_an_error_of_ours_is_an_answer_too(tmp_path, monkeypatch):
+    def fail(path):
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr(reader, "read_info", fail)
+    requests, answers = io.BytesIO(), io.BytesIO()
+    decoder_process._send(requests, ["info", os.fsencode(tmp_path / "a.dng").hex()])
+    requests.seek(0)
+    decoder_process.serve(requests, answers)
+    answers.seek(0)
+    message, arrays = decoder_process._receive(answers)
+    assert message == "a.dng: cannot be read (ZeroDivisionError: ours); leave it out."
+    assert not arrays

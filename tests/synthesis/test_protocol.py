@@ -1,0 +1,135 @@
+"""The evaluation protocol: figures that other people's figures are compared with."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from pictures import planes, scene
+
+from kpn_cli.evaluation.metrics import displayed, psnr, ssim
+from kpn_cli.image.srgb import srgb_encode
+from kpn_cli.synthesis.config import SynthConfig
+from kpn_cli.synthesis.protocol import (
+    BEYOND,
+    GAINS,
+    WHITE_LEVELS,
+    draw_shifts,
+    expose,
+    noise_of_gain,
+    whole_scene,
+)
+
+
+def flat(level, side=16):
+    return np.full((4, side, side), level, np.float32)
+
+
+# --- figures ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("white", WHITE_LEVELS)
+def test_psnr_is_taken_after_white_level_and_gamma(white):
+    difference = float(srgb_encode(np.float64(0.3))) - float(srgb_encode(np.float64(0.2)))
+    expected = -20 * math.log10(difference)
+    assert psnr(flat(0.3 * white), flat(0.2 * white), white) == pytest.approx(expected, abs=1e-3)
+
+
+def test_psnr_averages_squares_over_planes_and_samples():
+    output, truth = flat(0.2), flat(0.2)
+    output[1] = 0.3  # one plane of four
+    difference = float(srgb_encode(np.float64(0.3))) - float(srgb_encode(np.float64(0.2)))
+    expected = -10 * math.log10(difference**2 / 4)
+    assert psnr(output, truth, 1.0) == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.filterwarnings("error")
+def test_identical_pictures_have_no_error_and_full_similarity():
+    picture = planes(0, 24, 24)
+    assert psnr(picture, picture, 1.0) == math.inf
+    assert ssim(picture, picture, 1.0) == pytest.approx(1)
+
+
+def test_nobody_looks_at_the_border_of_eight_mosaic_pixels():
+    truth, output = planes(0, 24, 24), planes(0, 24, 24)
+    output[:, :4] = output[:, -4:] = 0
+    output[..., :4] = output[..., -4:] = 0
+    assert displayed(truth, 1.0).shape == (4, 16, 16)
+    np.testing.assert_array_equal(displayed(output, 1.0), displayed(truth, 1.0))
+    output[0, 4, 4] = 0
+    assert math.isfinite(psnr(output, truth, 1.0))
+
+
+def test_above_white_and_below_black_differences_are_not_seen():
+    for dark, darker in ((-0.5, -0.1), (0.6, 0.9)):
+        np.testing.assert_array_equal(displayed(flat(dark), 0.5), displayed(flat(darker), 0.5))
+
+
+def test_noise_lowers_both_figures(rng):
+    truth = planes(0, 32, 32)
+    noisy = [noise_of_gain(gain).sample(truth, rng) for gain in GAINS]
+    for figure in (psnr, ssim):
+        figures = [figure(output, truth, 1.0) for output in noisy]
+        assert figures == sorted(figures, reverse=True)
+
+
+# --- bursts -----------------------------------------------------------------
+
+
+def test_the_gains_are_those_of_the_contract():
+    assert GAINS == {
+        0: (6.7e-5, 2.7e-7),
+        1: (2.704e-3, 4.672e-5),
+        2: (6.219e-3, 2.472e-4),
+        4: (1.430e-2, 1.3075e-3),
+        8: (3.290e-2, 6.917e-3),
+    }
+    assert noise_of_gain(4).shot == (1.430e-2,) * 4
+    assert noise_of_gain(4).read == (1.3075e-3,) * 4
+
+
+def test_the_gain_beyond_goes_on_as_the_others_do_and_leaves_the_training_range():
+    steps = [np.divide(GAINS[2 * gain], GAINS[gain]) for gain in (1, 2, 4)]
+    (beyond,) = BEYOND.values()
+    np.testing.assert_allclose(np.divide(beyond, GAINS[8]), np.mean(steps, 0), rtol=1e-3)
+    highest = 10 ** SynthConfig().shot_range[1]
+    assert GAINS[8][0] < highest < beyond[0]
+    assert noise_of_gain(16).shot == (beyond[0],) * 4
+
+
+def test_shifts_are_small_but_for_some_and_the_reference_has_none():
+    drawn = [draw_shifts(np.random.default_rng(seed), 8) for seed in range(300)]
+    assert all((shifts[0] == 0).all() for shifts in drawn)
+    largest = np.abs(np.stack(drawn)[:, 1:]).max(-1)
+    assert largest.max() == 32
+    # A share of 1.5 / 8 is drawn from +-32 photo pixels, of which (9 / 65) squared look small.
+    assert np.mean(largest > 4) == pytest.approx(1.5 / 8 * (1 - (9 / 65) ** 2), abs=0.04)
+    small = np.stack(drawn)[:, 1:][largest <= 4]
+    assert set(np.unique(small)) == set(range(-4, 5))
+
+
+def test_a_seed_fixes_the_shifts():
+    one, two, other = (draw_shifts(np.random.default_rng(seed), 8) for seed in (7, 7, 8))
+    np.testing.assert_array_equal(one, two)
+    assert (one != other).any()
+
+
+def test_exposure_undoes_white_balance_and_scales_white():
+    exposed = expose(np.full((2, 4, 3, 3), 65535, np.uint16), 0.5)
+    assert exposed.dtype == np.float32
+    np.testing.assert_allclose(exposed[1, :, 1, 1], [0.25, 0.5, 0.5, 0.3125], rtol=1e-6)
+
+
+def test_a_shift_of_four_photo_pixels_moves_the_scene_by_a_cell():
+    shifts = np.array([[0, 0], [8, -4], [32, 32]])
+    frames = whole_scene(scene(0, 120, 140), shifts, 1.0)
+    assert frames.shape == (3, 4, 14, 19)
+    np.testing.assert_array_equal(frames[1, :, 1:, :-2], frames[0, :, :-1, 2:])
+    np.testing.assert_array_equal(frames[2, :, :-8, :-8], frames[0, :, 8:, 8:])
+
+
+def test_the_white_level_scales_a_scene():
+    shifts = np.zeros((1, 2), int)
+    bright, dark = (whole_scene(scene(0, 100, 100), shifts, white) for white in (1.0, 0.25))
+    np.testing.assert_allclose(dark, bright / 4, rtol=1e-6)

@@ -1,0 +1,41 @@
+"""Where and in which precision the network runs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from kpn_cli.errors import KpnError
+from kpn_cli.system.device import choose_precision, pick_precision
+
+CPU = torch.device("cpu")
+
+
+def with_capabilities(monkeypatch, **flags):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags)
+
+
+def test_bf16_is_chosen_where_the_cpu_has_amx(monkeypatch):
+    with_capabilities(monkeypatch, avx512_bf16=True, amx_bf16=True)
+    chosen = choose_precision("auto", CPU)
+    assert (chosen.name, chosen.dtype) == ("bf16", torch.bfloat16)
+    assert "AMX" in chosen.reason
+
+
+@pytest.mark.parametrize("flags", [{}, {"avx512_bf16": True}, {"bf16": True}, {"amx_int8": True}])
+def test_without_amx_fp32_is_chosen_whatever_else_there_is(monkeypatch, flags):
+    with_capabilities(monkeypatch, **flags)
+    chosen = choose_precision("auto", CPU)
+    assert (chosen.name, chosen.dtype) == ("fp32", torch.float32)
+    assert "no AMX" in chosen.reason
+
+
+@pytest.mark.parametrize("name", ["fp32", "bf16"])
+def test_what_the_user_says_is_used(name):
+    assert choose_precision(name, CPU).name == name
+    assert choose_precision(name, CPU).reason == "as given"
+
+
+def test_an_unknown_precision_is_refused_and_others_are_named():
+    with pytest.raises(KpnError, match="int4: unknown; choose one of auto, fp32, bf16"):
+        pick_precision("int4", CPU)

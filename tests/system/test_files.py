@@ -1,0 +1,133 @@
+"""Files appear whole under their name, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+import pytest
+
+from kpn_cli.errors import KpnError
+from kpn_cli.system.files import atomic
+
+
+def entries(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_file_appears_under_its_name_and_nothing_else_stays(tmp_path):
+    with atomic(tmp_path / "a.dng") as temporary:
+        temporary.write_bytes(b"new")
+    assert (tmp_path / "a.dng").read_bytes() == b"new"
+    assert entries(tmp_path) == ["a.dng"]
+
+
+def test_the_temporary_name_is_hidden_unique_and_keeps_folder_and_suffix(tmp_path):
+    with atomic(tmp_path / "a.dng") as first, atomic(tmp_path / "a.dng") as second:
+        assert first != second
+        assert first.parent == tmp_path
+        assert first.suffix == ".dng"
+        assert first.name.startswith(".")
+
+
+def test_a_name_at_the_length_limit_can_be_written(tmp_path):
+    path = tmp_path / ("x" * 250 + ".dng")
+    with atomic(path) as temporary:
+        temporary.write_bytes(b"new")
+    assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt, SystemExit])
+def test_a_crash_in_the_middle_leaves_the_old_file_and_no_trace(tmp_path, failure):
+    path = tmp_path / "a.dng"
+    path.write_bytes(b"old")
+    with pytest.raises(failure), atomic(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise failure
+    assert path.read_bytes() == b"old"
+    assert entries(tmp_path) == ["a.dng"]
+
+
+def test_the_name_is_not_there_before_the_block_ends(tmp_path):
+    with atomic(tmp_path / "a.dng") as temporary:
+        temporary.write_bytes(b"new")
+        assert not (tmp_path / "a.dng").exists()
+
+
+def test_the_bytes_reach_the_disk_before_the_rename_and_the_name_after(tmp_path, monkeypatch):
+    calls = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (calls.append(os.fstat(fd).st_mode), fsync(fd)))
+    monkeypatch.setattr(os, "replace", lambda *names: (calls.append("rename"), replace(*names)))
+    with atomic(tmp_path / "a.dng") as temporary:
+        temporary.write_bytes(b"new")
+    assert calls.index("rename") == 1
+    assert stat.S_ISREG(calls[0])
+    if os.name == "posix":
+        assert stat.S_ISDIR(calls[2])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_the_file_has_the_permissions_of_any_new_file(tmp_path):
+    (tmp_path / "plain").touch()
+    with atomic(tmp_path / "a.dng") as temporary:
+        temporary.write_bytes(b"new")
+    assert (tmp_path / "a.dng").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [(errno.ENOSPC, "Free some space"), (errno.EROFS, "you may write to"), (errno.EIO, "Check")],
+)
+def test_what_the_disk_refuses_is_one_line_with_file_reason_and_advice(tmp_path, number, advice):
+    path = tmp_path / "a.dng"
+    with pytest.raises(KpnError) as caught, atomic(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise OSError(number, os.strerror(number))
+    message = str(caught.value)
+    assert str(path) in message
+    assert os.strerror(number) in message
+    assert advice in message
+    assert "\n" not in message
+    assert entries(tmp_path) == []
+
+
+def test_a_full_disk_at_the_rename_is_an_error_and_leaves_no_trace(tmp_path, monkeypatch):
+    def full(*names):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(names[0]), None, str(names[1]))
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(KpnError, match="Free some space"), atomic(tmp_path / "a.dng") as temporary:
+        temporary.write_bytes(b"new")
+    assert entries(tmp_path) == []
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(KpnError, match="Create the folder"), atomic(tmp_path / "no" / "a.dng"):
+        pass
+
+
+def test_a_file_in_place_of_the_folder_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(KpnError, match="a folder, not a file"), atomic(tmp_path / "file" / "a"):
+        pass
+
+
+def test_a_folder_in_place_of_the_file_is_named(tmp_path):
+    (tmp_path / "a.dng").mkdir()
+    with pytest.raises(KpnError, match=r"a\.dng: cannot be written"), atomic(tmp_path / "a.dng"):
+        pass
+    assert entries(tmp_path) == ["a.dng"]
+
+
+def test_an_error_without_a_number_still_says_what_happened(tmp_path):
+    # numpy's tofile on a full disk raises one like this.
+    with pytest.raises(KpnError, match="10 requested and 3 written"), atomic(tmp_path / "a"):
+        raise OSError("10 requested\nand 3 written")
+
+
+def test_trouble_with_another_file_is_not_blamed_on_the_output(tmp_path):
+    with pytest.raises(FileNotFoundError), atomic(tmp_path / "a.dng"):
+        (tmp_path / "input").read_bytes()
+    assert entries(tmp_path) == []
