@@ -12,6 +12,7 @@ from pictures import scene
 
 from kpn_cli.network.kpn import KPN, KPNConfig
 from kpn_cli.network.weights import save_weights
+from kpn_cli.synthesis import demo
 from kpn_cli.synthesis.photos import Scene
 
 # The same examples in each run (a failure is then about the change at hand), and
@@ -59,3 +60,11 @@ def tiny_network(tiny_config: KPNConfig) -> KPN:
         network.mix_weight.normal_(0, 0.1)
         network.mix_bias.normal_(0, 0.1)
     return network
+
+
+@pytest.fixture(scope="module")
+def burst(tmp_path_factory) -> tuple[list[Path], Path]:
+    """A hand-held burst of a part of a real picture at gain 2, and its truth."""
+    whole = demo.bundled_scene()
+    part = Scene("part", np.ascontiguousarray(whole.channels[:, 300:620, 400:780]))
+    return demo.write_burst(part, tmp_path_factory.mktemp("burst"), frames=5)

@@ -7,6 +7,8 @@ import numpy as np
 
 from kpn_cli.synthesis.photos import Scene, scene_from_srgb
 
+ORIENTATIONS = range(1, 9)
+
 
 def texture(seed: int, height: int, width: int) -> np.ndarray:
     """A picture `(height, width)` float32 in [0.05, 0.95] with detail from 2 to 32 samples."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import strategies as st
 
 from kpn_cli.tiff import fields
 from kpn_cli.tiff.fields import Ifds, Pieces, Tag
+
+orders = pytest.mark.parametrize("order", ["<", ">"])
 
 
 def contents(ifds):

@@ -7,33 +7,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pictures import texture
+from shifted_scenes import MARGIN, align, cut, scene_of
 
-from kpn_cli.align.block_matching import REACH, Aligner, _Tiles, stabilise
-from kpn_cli.align.warp import TILE, shifted
+from kpn_cli.align.block_matching import REACH, _Tiles, stabilise
+from kpn_cli.align.warp import TILE
 from kpn_cli.image.noise_model import NoiseModel
 from kpn_cli.synthesis.protocol import noise_of_gain
-
-_MARGIN = 80
-_BRIGHTNESS = np.float32([0.5, 1.0, 0.95, 0.6])[:, None, None]
-
-
-def cut(big, height, width, shift):
-    """What a camera moved by `shift` sees: cell p of the reference lies at p + shift."""
-    top, left = _MARGIN - shift[0], _MARGIN - shift[1]
-    return _BRIGHTNESS * big[top : top + height, left : left + width]
-
-
-def scene_of(seed, height, width):
-    return texture(seed, height + 2 * _MARGIN, width + 2 * _MARGIN)
 
 
 def photographed(clean, noise, seed):
     return stabilise(torch.from_numpy(noise.sample(clean, np.random.default_rng(seed))), noise)
-
-
-def align(reference, frame):
-    return Aligner(reference).align(frame)
 
 
 def aligned(height, width, shift, noise, seed=1):
@@ -116,7 +99,7 @@ def test_flat_tiles_stay_near_the_shift_of_the_rest_of_the_picture():
     """Within the steps of the levels below the coarsest, 8 + 4 + 2 + 1 cells."""
     noise, shift = noise_of_gain(1), (5, -3)
     big = scene_of(1, 200, 220)
-    big[:, _MARGIN + 110 :] = 0.3
+    big[:, MARGIN + 110 :] = 0.3
     reference = photographed(cut(big, 200, 220, (0, 0)), noise, 0)
     shifts = align(reference, photographed(cut(big, 200, 220, shift), noise, 1))
     assert right(shifts[:, :6], shift, 200, 96).all()
@@ -218,52 +201,3 @@ def test_costs_are_the_same_in_the_whole_picture_and_one_by_one(height, width, s
     )
     expected = tiles._costs_one_by_one(frame, shifts, chosen, margin)
     torch.testing.assert_close(tiles._costs(frame, shifts, chosen, margin), expected)
-
-
-# --- shifted ----------------------------------------------------------------
-
-
-@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 39), st.integers(0, 39), st.data())
-def test_shifted_equals_the_loop(height, width, top, left, data):
-    rows = slice(min(top, height - 1), data.draw(st.integers(min(top, height - 1) + 1, height)))
-    columns = slice(min(left, width - 1), data.draw(st.integers(min(left, width - 1) + 1, width)))
-    generator = torch.Generator().manual_seed(height * 41 + width)
-    planes = torch.arange(4 * height * width, dtype=torch.float32).view(4, height, width)
-    shape = (-(-height // TILE), -(-width // TILE), 2)
-    shifts = torch.randint(-50, 51, shape, generator=generator)
-    part = shifted(planes, shifts, rows, columns)
-    assert part.shape == (4, rows.stop - rows.start, columns.stop - columns.start)
-    for row in range(rows.start, rows.stop):
-        for column in range(columns.start, columns.stop):
-            dy, dx = shifts[row // TILE, column // TILE].tolist()
-            y, x = mirrored(row + dy, height), mirrored(column + dx, width)
-            found = part[:, row - rows.start, column - columns.start]
-            assert torch.equal(found, planes[:, y, x])
-
-
-def mirrored(index, length):
-    """As numpy's reflect padding, for one reflection at each end."""
-    if index < 0:
-        index = -index
-    if index >= length:
-        index = 2 * (length - 1) - index
-    return min(max(index, 0), length - 1)
-
-
-def test_an_aligned_frame_shows_the_reference():
-    big, shift = scene_of(1, 100, 100), (6, -9)
-    reference = torch.from_numpy(cut(big, 100, 100, (0, 0)))
-    frame = torch.from_numpy(cut(big, 100, 100, shift))
-    noise = NoiseModel.uniform(1e-5, 1e-8)
-    shifts = align(stabilise(reference, noise), stabilise(frame, noise))
-    again = shifted(frame, shifts, slice(0, 100), slice(0, 100))
-    assert torch.equal(again[:, 16:80, 16:80], reference[:, 16:80, 16:80])
-
-
-@pytest.mark.parametrize(
-    "dtype", [torch.uint8, torch.uint16, torch.int32, torch.float16, torch.float64]
-)
-def test_shifting_keeps_the_type(dtype):
-    planes = torch.ones(4, 5, 5, dtype=dtype)
-    shifts = torch.zeros(1, 1, 2, dtype=torch.int64)
-    assert shifted(planes, shifts, slice(0, 5), slice(1, 3)).dtype == dtype

@@ -4,50 +4,35 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import json
 import re
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
-import cv2
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
-from pictures import texture
-from PIL import Image
+from report_pages import picture
 
-from kpn_cli.batch import report, report_crops, report_page, report_pictures, run
+from kpn_cli.batch import report, report_page, report_pictures, run
 from kpn_cli.batch.overlap import denoise_all
 from kpn_cli.batch.plan import Grouping, Job
-from kpn_cli.batch.report_pictures import Part
-from kpn_cli.burst.frame import Frame
 from kpn_cli.cli.app import main
 from kpn_cli.errors import KpnError
-from kpn_cli.image.noise_model import NoiseModel
-from kpn_cli.merge.merge import Denoised
-from kpn_cli.noise.selection import NoiseReport
-from kpn_cli.output.develop import develop, upright_size
-from kpn_cli.pipeline import fingerprint, loading, outputs
-from kpn_cli.pipeline.denoise import Computed
+from kpn_cli.output.develop import develop
+from kpn_cli.pipeline import fingerprint, loading
 from kpn_cli.pipeline.options import Options
-from kpn_cli.pipeline.result import Failure, Result
 from kpn_cli.raw import tags
-from kpn_cli.raw.info import RawInfo
 from kpn_cli.raw.reader import read_info, read_planes
 from kpn_cli.synthesis import demo
 from kpn_cli.synthesis.photos import Scene
 
 EVIL = "<img src=x onerror=alert(1)>&quot;.dng"
-NOISE = NoiseModel.uniform(1e-3, 1e-5)
 TORCHRUN = Path(sys.executable).with_name("torchrun")
-CHROMIUM, CHROMEDRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
 
 class Page(HTMLParser):
@@ -81,10 +66,6 @@ class Page(HTMLParser):
         """Parts before or after, as float arrays of 0 to 255."""
         sources = [image["src"] for image in self.all("img") if image["alt"].startswith(kind)]
         return [picture(base64.b64decode(source.partition(",")[2])) for source in sources]
-
-
-def picture(jpeg: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(jpeg)), np.float64)
 
 
 def denoised(*arguments: object, code: int = 0) -> dict:
@@ -214,103 +195,6 @@ def developed(path: Path) -> np.ndarray:
 
 def roughness(rgb: np.ndarray) -> float:
     return float(np.abs(np.diff(rgb, 2, axis=0)).mean())
-
-
-# --- places -----------------------------------------------------------------
-
-
-def info_of(height: int, width: int, **changes) -> RawInfo:
-    info = RawInfo(
-        path=Path("a.dng"), make="", model="", phase="RGGB", height=height, width=width,
-        black=(0.0,) * 4, white=1.0, iso=None, exposure_time=None, f_number=None,
-        focal_length=None, captured=None, orientation=1, white_balance=(1.0, 1.0, 1.0),
-        color_matrix=None, noise_profile=None,
-    )  # fmt: skip
-    return replace(info, **changes)
-
-
-def noisy(clean: np.ndarray) -> Frame:
-    return Frame(torch.from_numpy(NOISE.sample(clean, np.random.default_rng(0))))
-
-
-def test_places_show_detail_shadows_smooth_tones_and_what_is_left_as_it_was():
-    cells, size = (96, 256), (128, 128)  # four parts side by side, and something below
-    quarter = slice(0, 64)
-    clean = np.full((4, *cells), 0.3, np.float32)
-    clean[:, quarter, 0:64] = 0.3 + 0.5 * (texture(1, 64, 64) - 0.5)
-    clean[:, quarter, 64:128] = 0.01 + 0.02 * texture(2, 64, 64)
-    clean[:, quarter, 192:] = 0.3 + 0.1 * (texture(3, 64, 64) - 0.5)
-    clean[:, 64:] = 1.0  # clipped: as detailed as can be, and nothing to see
-    clean[:, 64::2] = 0.98
-    reference = noisy(clean)
-    reference.samples[:, quarter, 192:] = torch.from_numpy(clean[:, quarter, 192:])
-    places = report_crops.choose(reference, clean, NOISE, (192, 512), size)
-    wanted = {
-        "Most detail": 0,
-        "Shadows": 128,
-        "Smooth tones": 256,
-        "Closest to the reference": 384,
-    }
-    assert [place.name for place in places] == list(wanted)
-    for place in places:
-        assert place.box[0] == 0
-        assert abs(place.box[1] - wanted[place.name]) <= 32  # a quarter of it
-
-
-def test_a_picture_no_larger_than_a_part_is_shown_whole():
-    clean = np.full((4, 30, 41), 0.3, np.float32)
-    places = report_crops.choose(noisy(clean), clean, NOISE, (59, 81), (512, 768))
-    assert [(place.name, place.box) for place in places] == [("Whole picture", (0, 0, 59, 81))]
-
-
-@pytest.mark.parametrize(("height", "width"), [(513, 769), (20, 2000), (2000, 20), (530, 530)])
-def test_places_lie_within_the_picture_at_even_pixels(height, width):
-    clean = texture(1, height // 2 + 1, width // 2 + 1)[None].repeat(4, 0)
-    for place in report_crops.choose(noisy(clean), clean, NOISE, (height, width), (512, 768)):
-        top, left, rows, columns = place.box
-        assert top % 2 == left % 2 == 0
-        assert 0 <= top <= height - rows and 0 <= left <= width - columns
-        assert (rows, columns) == (min(512, height), min(768, width))
-
-
-@pytest.mark.parametrize("orientation", [1, 2, 3, 5, 6, 8])
-@pytest.mark.parametrize("phase", ["RGGB", "GBRG", "GRBG"])
-def test_parts_are_cut_from_the_upright_picture(orientation, phase, monkeypatch):
-    monkeypatch.setattr(report_pictures, "_PART", (48, 80))
-    info = info_of(150, 201, orientation=orientation, phase=phase)
-    clean = 0.2 + 0.5 * texture(4, 77, 102)[None].repeat(4, 0)
-    made = report_pictures.make(info, noisy(clean), clean, NOISE, 10**9)
-    whole = develop(info, clean, linear=False) / 257
-    assert made.size == upright_size(info) == whole.shape[:2]
-    assert len(made.parts) >= 2
-    for part in made.parts:
-        assert part.box[2:] == (48, 80)
-        assert abs(picture(part.after) - cut(whole, part)).mean() < 2
-    rows, columns = made.overview_size
-    assert picture(made.overview).shape[:2] == (rows, columns)
-    assert rows / columns == pytest.approx(made.size[0] / made.size[1], rel=0.03)
-
-
-def cut(whole: np.ndarray, part: Part) -> np.ndarray:
-    top, left, rows, columns = part.box
-    return whole[top : top + rows, left : left + columns]
-
-
-def test_a_dark_burst_is_shown_brighter_before_and_after_alike():
-    clean = np.full((4, 32, 48), 0.05, np.float32)
-    made = report_pictures.make(info_of(64, 96), noisy(clean), clean, NOISE, 10**9)
-    assert made.stops == pytest.approx(4, abs=0.34)
-    part = made.parts[0]
-    assert picture(part.after).mean() == pytest.approx(picture(part.before).mean(), rel=0.1)
-    light = np.full((4, 32, 48), 0.5, np.float32)
-    assert report_pictures.make(info_of(64, 96), noisy(light), light, NOISE, 10**9).stops == 0
-
-
-def test_fewer_pictures_where_there_are_many_bursts():
-    assert report.budget(1) == report.budget(50) > report.budget(200) > 0
-    clean = 0.2 + 0.5 * texture(4, 300, 450)[None].repeat(4, 0)
-    made = report_pictures.make(info_of(600, 900), noisy(clean), clean, NOISE, 1)
-    assert len(made.parts) == 1
 
 
 # --- the file ---------------------------------------------------------------
@@ -501,212 +385,3 @@ def test_two_processes_make_one_page_in_the_order_of_the_plan(card, batch, weigh
     assert [image["alt"] for image in two.all("img")] == [image["alt"] for image in one.all("img")]
     assert len(two.all("article")) == 2
     assert not list(tmp_path.glob(".kpn-*"))
-
-
-# --- in a browser -----------------------------------------------------------
-
-
-def publish(folder: Path, count: int) -> Path:
-    """Write a page of bursts of 640x1600 pixels, without denoising any."""
-    soft = cv2.resize(texture(5, 80, 200), (800, 320), interpolation=cv2.INTER_CUBIC)
-    clean = 0.2 + 0.5 * soft[None].repeat(4, 0)
-    options = Options(folder, report=True)
-    results = []
-    with report.sections(options, count) as sections:
-        for number in range(count):
-            path = Path(f"IMG_{number:04d}_with_a_name_that_is_rather_long.dng")
-            frames = [path, *(Path(f"frame_{n}.dng") for n in range(4))]
-            result = Result(
-                path,
-                frames,
-                outputs.paths_of(path, folder, options.formats),
-                dropped={Path("other.dng"): "shows something else"},
-                noise=NoiseReport(
-                    "measured", NoiseModel((1e-3,) * 4, (1e-5, 2e-5, 1e-5, 1e-5)), "Look!"
-                ),
-                shifts=[(0, 0), *[(-4, 12)] * 4],
-                agreement=[1.0, *[0.8] * 4],
-                exposure=[1.0, *[1.1] * 4],
-                noise_left=0.1,
-                device="cpu",
-                seconds=3.0,
-                timings={"read": 1.0, "denoise": 2.0},
-                mark=bytes([number]) * 16,
-            )
-            info = info_of(640, 1600, path=path)
-            computed = Computed(result.mark, info, Denoised(clean, 0.1), {}, result, noisy(clean))
-            results.append(sections.add(computed, result))
-        failures = [Failure((Path("a.dng"),), "a.dng: is no raw")]
-        return report.publish(
-            options, results, failures, [sections.collected], planned=count, seconds=3.0
-        )
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory) -> Path:
-    return publish(tmp_path_factory.mktemp("page"), 3)
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    if CHROMIUM is None or CHROMEDRIVER is None:
-        pytest.skip("needs chromium and chromedriver (Debian's packages of these names)")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in ("--headless=new", "--no-sandbox", "--hide-scrollbars", "--disable-gpu"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = webdriver.ChromeService(CHROMEDRIVER)
-    with webdriver.Chrome(options=options, service=service) as driver:
-        driver.set_page_load_timeout(120)
-        yield driver
-
-
-@pytest.fixture
-def look(chromium, page):
-    """Open the page in a window of some size."""
-
-    def open_page(width: int, height: int, *, script: bool = True):
-        chromium.execute_cdp_cmd(
-            "Emulation.setDeviceMetricsOverride",
-            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500},
-        )
-        chromium.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": not script})
-        chromium.get("about:blank")
-        chromium.get(page.as_uri())
-        return chromium
-
-    return open_page
-
-
-def one(driver, selector: str):
-    return driver.find_element("css selector", selector)
-
-
-def painted(driver) -> None:
-    """Wait until what was changed is on the screen."""
-    driver.execute_async_script(
-        "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(done))"
-    )
-
-
-def seen(driver) -> np.ndarray:
-    """What a stage shows."""
-    driver.execute_script("document.querySelector('.pan').scrollIntoView()")
-    painted(driver)  # what comes into sight may take another size
-    shot = one(driver, ".pan").screenshot_as_png
-    return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB"), np.float64)
-
-
-def part(driver, kind: str) -> np.ndarray:
-    """The first part, as it is on the page."""
-    source = one(driver, f".pair .{kind} img").get_attribute("src")
-    return picture(base64.b64decode(source.partition(",")[2]))
-
-
-def test_the_divider_parts_before_from_after_at_100_percent(look):
-    driver = look(1280, 900)
-    shown, before, after = seen(driver), part(driver, "before"), part(driver, "after")
-    assert shown.shape == before.shape == (512, 768, 3)
-    # Not the tags above, nor the line in the middle.
-    left, right = np.s_[60:500, 4:350], np.s_[60:500, 420:760]
-    assert abs(shown[left] - before[left]).mean() < 1 < abs(shown[left] - after[left]).mean()
-    assert abs(shown[right] - after[right]).mean() < 1 < abs(shown[right] - before[right]).mean()
-
-
-def test_arrow_keys_move_the_divider(look):
-    from selenium.webdriver.common.keys import Keys
-
-    driver = look(1280, 900)
-    slider = one(driver, ".slider")
-    assert slider.accessible_name.startswith("Divider")
-    slider.send_keys(Keys.ARROW_LEFT * 10)
-    assert slider.get_attribute("value") == "40"
-    slider.send_keys(Keys.HOME)
-    after = part(driver, "after")
-    assert abs(seen(driver) - after)[60:500, 40:760].mean() < 1
-    slider.send_keys(Keys.END)
-    before = part(driver, "before")
-    assert abs(seen(driver) - before)[60:500, 8:700].mean() < 1
-    assert slider.get_attribute("aria-valuetext") == "100 % before"
-
-
-def test_a_mouse_takes_the_divider_anywhere(look):
-    from selenium.webdriver import ActionChains
-
-    driver = look(1280, 900)
-    stage = one(driver, ".pan")
-    ActionChains(driver).move_to_element(stage).click_and_hold().move_by_offset(
-        -192, 30
-    ).release().perform()
-    assert float(one(driver, ".slider").get_attribute("value")) == pytest.approx(25, abs=1)
-
-
-def test_places_are_chosen_by_keys(look):
-    from selenium.webdriver.common.keys import Keys
-
-    driver = look(1280, 900)
-    first = seen(driver)
-    places = driver.find_elements("css selector", ".burst:first-child .places input")
-    assert len(places) >= 2
-    places[0].send_keys(Keys.ARROW_DOWN)
-    assert places[1].is_selected()
-    second = seen(driver)
-    assert abs(second - first).mean() > 5
-    one(driver, "body").send_keys("1")
-    assert places[0].is_selected()
-    assert abs(seen(driver) - first).mean() < 1
-
-
-def test_j_and_k_go_from_burst_to_burst(look):
-    driver = look(1280, 900)
-    driver.execute_cdp_cmd(
-        "Emulation.setEmulatedMedia",
-        {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]},
-    )
-    ids = []
-    for key in "jjk":
-        driver.switch_to.active_element.send_keys(key)
-        ids.append(driver.switch_to.active_element.get_attribute("id"))
-    assert ids == ["burst-1", "burst-2", "burst-1"]
-
-
-@pytest.mark.parametrize(("width", "height"), [(360, 740), (390, 844), (1280, 900)])
-def test_no_window_is_too_narrow(look, width, height):
-    driver = look(width, height)
-    for details in driver.find_elements("css selector", "summary"):
-        details.click()
-    assert driver.execute_script("return document.documentElement.scrollWidth") <= width
-    picture = one(driver, ".pair.on .after img").rect
-    assert (picture["width"], picture["height"]) == (768, 512)  # 100 %
-    slider = one(driver, ".slider").rect
-    assert slider["x"] >= 0 and slider["x"] + slider["width"] <= width
-    assert slider["height"] >= 44
-    assert [entry for entry in driver.get_log("browser") if entry["level"] != "DEBUG"] == []
-
-
-def test_on_a_phone_the_divider_stays_in_sight_when_the_picture_moves(look):
-    driver = look(360, 740)
-    driver.execute_script("document.querySelector('.pan').scrollLeft = 200")
-    painted(driver)
-    line = one(driver, ".line").rect
-    assert line["x"] + line["width"] / 2 == pytest.approx(180, abs=2)
-    shown, before, after = seen(driver), part(driver, "before"), part(driver, "after")
-    left, right = np.s_[60:500, 4:150], np.s_[60:500, 210:350]
-    assert abs(shown[left] - before[:, 200:560][left]).mean() < 1
-    assert abs(shown[right] - after[:, 200:560][right]).mean() < 1
-
-
-def test_without_scripts_both_pictures_are_there(look):
-    driver = look(1280, 900, script=False)
-    before, after = (one(driver, f".pair .{kind}").rect for kind in ("before", "after"))
-    assert min(before["width"], before["height"], after["width"], after["height"]) > 300
-    apart = (
-        before["x"] + before["width"] <= after["x"] or before["y"] + before["height"] <= after["y"]
-    )
-    assert apart
-    assert not one(driver, ".slider").is_displayed()
-    assert len(driver.find_elements("css selector", ".burst:first-child .pair")) >= 2
-    look(1280, 900)  # for the tests that follow

@@ -3,47 +3,25 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from merged_bursts import NOISE, burst_of, shifts_of
 from pictures import planes
 
 from kpn_cli.align import alignment, warp
 from kpn_cli.burst.frame import Frame
-from kpn_cli.image.noise_model import NoiseModel
-from kpn_cli.merge import merge, residual_noise, tile
-from kpn_cli.merge import strength as strength_module
-from kpn_cli.network import cross_plane
-from kpn_cli.network.kpn import KPN, KPNConfig
+from kpn_cli.merge import merge
 from kpn_cli.network.weights import load_weights
 from kpn_cli.synthesis.protocol import noise_of_gain
 
-_NOISE = NoiseModel.uniform(2e-3, 2e-5)
-
-
-def _burst(count: int, shift: int = 0, size: tuple[int, int] = (96, 120)) -> list[Frame]:
-    scene = planes(3, size[0] + 8 * shift, size[1] + 8 * shift)
-    rng = np.random.default_rng(0)
-    frames = []
-    for n in range(count):
-        part = scene[:, shift * n : shift * n + size[0], shift * n : shift * n + size[1]]
-        frames.append(Frame(torch.from_numpy(_NOISE.sample(part, rng))))
-    return frames
-
-
-def _shifts(frames: list[Frame]) -> list[torch.Tensor]:
-    return alignment.align_frames(frames, _NOISE)
-
 
 def test_tiled_equals_whole_within_rounding(tiny_network):
-    frames = _burst(4, size=(150, 170))
-    shifts = _shifts(frames)
-    whole = merge.denoise_frames(tiny_network, frames, shifts, _NOISE, tile=1024)
-    tiled = merge.denoise_frames(tiny_network, frames, shifts, _NOISE, tile=128)
+    frames = burst_of(4, size=(150, 170))
+    shifts = shifts_of(frames)
+    whole = merge.denoise_frames(tiny_network, frames, shifts, NOISE, tile=1024)
+    tiled = merge.denoise_frames(tiny_network, frames, shifts, NOISE, tile=128)
     np.testing.assert_allclose(tiled.planes, whole.planes, atol=2e-5)
     assert tiled.noise_left == whole.noise_left
 
@@ -66,25 +44,25 @@ def test_tiles_show_no_seams_with_the_network_that_ships(gain):
 
 
 def test_every_tile_is_reported(tiny_network):
-    frames, seen = _burst(1), []
+    frames, seen = burst_of(1), []
     merge.denoise_frames(
-        tiny_network, frames, _shifts(frames), _NOISE, tile=64, on_tile=lambda: seen.append(1)
+        tiny_network, frames, shifts_of(frames), NOISE, tile=64, on_tile=lambda: seen.append(1)
     )
     assert len(seen) == merge.tile_count(tiny_network, 96, 120, 64) > 1
 
 
 def test_whole_cell_shifts_are_undone_before_the_network(tiny_network):
-    frames = _burst(3, shift=3)
-    shifts = _shifts(frames)
+    frames = burst_of(3, shift=3)
+    shifts = shifts_of(frames)
     # Frame n shows what the reference shows, 3n cells further up and left.
     assert [tuple(shift[1, 1].tolist()) for shift in shifts] == [(0, 0), (-3, -3), (-6, -6)]
     part = warp.aligned_part(frames, shifts, slice(20, 60), slice(20, 60))
     noise = (part[1:] - part[:1]).std() / 2**0.5
-    assert noise < 1.2 * _NOISE.variance(frames[0].samples.numpy()).mean() ** 0.5
+    assert noise < 1.2 * NOISE.variance(frames[0].samples.numpy()).mean() ** 0.5
 
 
 def test_integer_samples_with_levels_equal_linear_ones(tiny_network):
-    linear = _burst(2)
+    linear = burst_of(2)
     black, white = (60.0, 61.5, 62.0, 64.0), 1023.0
     levels = torch.tensor(black).view(4, 1, 1)
     coded = [
@@ -92,116 +70,10 @@ def test_integer_samples_with_levels_equal_linear_ones(tiny_network):
         for frame in linear
     ]
     decoded = [Frame(frame.linear(frame.samples)) for frame in coded]
-    shifts = _shifts(decoded)
-    one = merge.denoise_frames(tiny_network, coded, shifts, _NOISE).planes
-    two = merge.denoise_frames(tiny_network, decoded, shifts, _NOISE).planes
+    shifts = shifts_of(decoded)
+    one = merge.denoise_frames(tiny_network, coded, shifts, NOISE).planes
+    two = merge.denoise_frames(tiny_network, decoded, shifts, NOISE).planes
     np.testing.assert_allclose(one, two, atol=1e-5)
-
-
-def _pixels_network(config: KPNConfig) -> KPN:
-    torch.manual_seed(0)
-    return KPN(replace(config, output="pixels")).eval()
-
-
-@pytest.mark.parametrize("what", ["all", "clipped", "hot", "pixels"])
-@pytest.mark.parametrize(("gain", "count", "strength"), [(1, 1, 1), (4, 8, 1), (1, 8, 2)])
-def test_the_noise_left_is_what_two_bursts_of_a_scene_differ_by(
-    tiny_config, what, gain, count, strength
-):
-    """Of the kernels that ship, taken for fixed, it would be up to 12 % less."""
-    network = _pixels_network(tiny_config) if what == "pixels" else load_weights()[0]
-    noise, rng = noise_of_gain(gain), np.random.default_rng(gain)
-    scene = planes(5, 192, 192) * (2 if what == "clipped" else 1)
-    sigma = np.sqrt(noise.variance(scene))
-    if what == "hot":
-        scene[rng.random(scene.shape) < 1e-4] = 1
-    done, unclipped = [], np.ones_like(scene, bool)
-    for _ in range(2):
-        burst = np.minimum(noise.sample(np.stack([scene] * count), rng), 1)
-        unclipped &= burst[0] < 1
-        frames = [Frame(torch.from_numpy(samples)) for samples in burst]
-        still = [torch.zeros_like(shift) for shift in _shifts(frames)]
-        done.append(merge.denoise_frames(network, frames, still, noise, strength=strength))
-    differ = ((done[0].planes - done[1].planes) / sigma)[:, 8:-8, 8:-8]
-    # A decision of the guard that noise tips is no noise.
-    squares = np.minimum(differ[unclipped[:, 8:-8, 8:-8]] ** 2, 36)
-    left = np.sqrt(squares.mean() / 2)
-    # A nudge tips more of the decisions on hot samples than its share.
-    assert np.sqrt(done[0].noise_left) == pytest.approx(left, rel=0.12 if what == "hot" else 0.08)
-
-
-def test_where_all_is_clipped_noise_counts_as_left(tiny_network):
-    frames = [Frame(torch.ones(4, 40, 50)) for _ in range(2)]
-    done = merge.denoise_frames(tiny_network, frames, _shifts(frames), _NOISE)
-    assert done.noise_left == 1
-
-
-def test_the_noise_left_is_told_where_it_is_asked_for(tiny_network):
-    frames = _burst(1)
-    done = merge.denoise_frames(tiny_network, frames, _shifts(frames), _NOISE, tell_noise=False)
-    assert done.noise_left is None
-
-
-@given(st.integers(1, 12_000))
-def test_where_noise_is_tried_out_lies_in_the_picture_and_nowhere_twice(length):
-    stretches = residual_noise._stretches(length)
-    cells = np.concatenate([np.arange(length)[place] for place in stretches])
-    assert len(cells) == sum(place.stop - place.start for place in stretches)
-    assert len(set(cells)) == len(cells)
-    for place in stretches:
-        inner = residual_noise._inner(place, length)
-        kept = np.arange(length)[place][inner]
-        assert len(kept) > 0
-        assert kept[0] == 0 or kept[0] - place.start == min(16, place.start)
-        assert kept[-1] == length - 1 or place.stop - 1 - kept[-1] == min(16, length - place.stop)
-
-
-@pytest.mark.parametrize("alike", [0.0, 0.1, 0.25])
-def test_the_noise_left_is_that_of_kernels_and_mixing(tiny_network, monkeypatch, alike):
-    """A plain mean of n frames, which an untrained head gives on equal frames, leaves 1 / n."""
-    monkeypatch.setattr(tile, "balanced", lambda clean, *_: clean)  # has tests of its own
-    if alike:  # the detail is the picture's, too, and the guard would bring it back
-        kept_whole = lambda clean, *_: (clean, torch.ones_like(clean[:, :1]))  # noqa: E731
-        monkeypatch.setattr(tile, "guarded", kept_whole)
-    weights = torch.zeros(2, 4, 4)
-    weights[0] = alike * (1 - 4 * torch.eye(4))  # 0.25: the detail is the mean of all planes'
-    with torch.no_grad():
-        for parameter in (tiny_network.head_weight, tiny_network.head_bias):
-            parameter.zero_()
-        tiny_network.mix_weight.zero_()
-        tiny_network.mix_bias.copy_(weights.flatten())
-    frame = _burst(1, size=(300, 300))[0]
-    sigma = torch.from_numpy(_NOISE.variance(frame.samples.numpy()) ** 0.5)
-    noise = sigma * torch.randn(4, 4, 300, 300, generator=torch.Generator().manual_seed(1))
-    everywhere = weights.flatten()[None, :, None, None].expand(4, -1, 300, 300)
-    kept = float((cross_plane.mixed(noise, everywhere) / sigma).var())
-    assert kept == pytest.approx(1, rel=0.01) if alike == 0 else kept < 0.7
-    frames = [frame] * 4
-    done = merge.denoise_frames(tiny_network, frames, _shifts(frames), _NOISE)
-    assert done.noise_left == pytest.approx(kept / 4, rel=0.03)  # tried out, not computed
-    if alike == 0:
-        np.testing.assert_allclose(done.planes, frame.samples.numpy(), atol=1e-5)
-
-
-def test_the_noise_left_counts_what_the_guard_brings_back(tiny_network, monkeypatch):
-    """Half of the mean of 4 frames and half of one of them: 1/8 + 1/2, three times 1/8."""
-    monkeypatch.setattr(tile, "balanced", lambda clean, *_: clean)
-
-    def half(clean, reference, *_):
-        return (clean + reference) / 2, torch.full_like(clean[:, :1], 0.5)
-
-    monkeypatch.setattr(tile, "guarded", half)
-    with torch.no_grad():
-        for parameter in tiny_network.parameters():
-            parameter.zero_()
-    level, rng = 0.2, np.random.default_rng(0)
-    scene = np.full((4, 4, 200, 200), level, np.float32)
-    frames = [Frame(torch.from_numpy(planes)) for planes in _NOISE.sample(scene, rng)]
-    # The robust weights are not all alike, but nearly.
-    done = merge.denoise_frames(tiny_network, frames, _shifts(frames), _NOISE)
-    variance = (done.planes - level).var() / (frames[0].samples.numpy() - level).var()
-    assert variance == pytest.approx((5 / 8) ** 2 + 3 / 8**2, rel=0.05)
-    assert done.noise_left == pytest.approx(variance, rel=0.05)
 
 
 # --- strength ---------------------------------------------------------------
@@ -224,62 +96,14 @@ def test_more_strength_never_leaves_more_noise(gain, level, count):
     sigma = np.std((frames[0].samples.numpy() - level)[inner])
     left = []
     for strength in (0.25, 0.5, 1, 1.25, 1.5, 2, 3, 4):
-        done = merge.denoise_frames(network, frames, _shifts(frames), noise, strength=strength)
+        done = merge.denoise_frames(network, frames, shifts_of(frames), noise, strength=strength)
         left.append(np.std((done.planes - level)[inner]) / sigma)
     # A ten-thousandth of sigma is less than this patch can tell.
     assert max(np.diff(left)) < 3e-4, left
     assert left[-1] < 0.8 * left[2]
 
 
-def test_the_noise_left_falls_with_strength():
-    network, _ = load_weights()
-    noise, rng = noise_of_gain(1), np.random.default_rng(0)
-    scene = np.full((4, 4, 64, 64), 0.18, np.float32)
-    frames = [Frame(torch.from_numpy(planes)) for planes in noise.sample(scene, rng)]
-    left = [
-        merge.denoise_frames(network, frames, _shifts(frames), noise, strength=s).noise_left
-        for s in (0.5, 1, 2, 4)
-    ]
-    assert max(np.diff(left)) < 0
-
-
-def test_the_noise_left_beyond_strength_1_follows_what_counts_in_the_picture(monkeypatch):
-    """In texture that is what the network makes of more noise, told so."""
-    network, _ = load_weights()
-    frames = _burst(4, size=(160, 160))
-    real, shares = strength_module.share_of_told, []
-
-    def kept(*arguments):
-        shares.append(real(*arguments))
-        return shares[-1]
-
-    def left(share) -> float:
-        monkeypatch.setattr(tile, "share_of_told", share)
-        return merge.denoise_frames(network, frames, _shifts(frames), _NOISE, strength=2).noise_left
-
-    plain = left(lambda x, *_: torch.zeros_like(x[:, :1]))
-    told = left(lambda x, *_: torch.ones_like(x[:, :1]))
-    assert told < 0.9 * plain
-    between = left(kept)
-    assert 0.5 < shares[0].mean() < 0.95
-    assert told < between < (plain + told) / 2
-
-
 # --- many frames ------------------------------------------------------------
-
-
-@pytest.mark.parametrize("count", range(1, 30))
-@pytest.mark.parametrize("most", [1, 2, 8])
-def test_groups_hold_every_frame_once_and_the_reference_always(count, most):
-    groups = tile.groups(count, most)
-    if most == 1:
-        assert groups == [[0]]
-        return
-    assert all(group[0] == 0 and len(group) <= most for group in groups)
-    others = sorted(n for group in groups for n in group[1:])
-    assert others == list(range(1, count))
-    sizes = {len(group) for group in groups}
-    assert max(sizes) - min(sizes) <= 1
 
 
 def test_more_frames_than_the_network_takes_leave_less_noise():
@@ -296,3 +120,12 @@ def test_more_frames_than_the_network_takes_leave_less_noise():
         left.append(done.noise_left)
     assert errors == sorted(errors, reverse=True)
     assert left == sorted(left, reverse=True)
+
+
+def test_tiles_fit_into_the_memory_that_is_free():
+    sides = [merge.tile_for(free << 20, 8) for free in (64000, 4000, 300, 100, 1)]
+    assert sides[:2] == [merge.DEFAULT_TILE] * 2
+    assert sides == sorted(sides, reverse=True)
+    assert sides[2] < merge.DEFAULT_TILE
+    assert sides[-1] == merge.SMALLEST_TILE
+    assert merge.tile_for(300 << 20, 1) >= sides[2] > merge.tile_for(300 << 20, 300)

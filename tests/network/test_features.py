@@ -7,25 +7,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from noisy_bursts import NOISE, bracket, coefficients, noisy
 from pictures import planes
 
-from kpn_cli.align.robustness import relative_variance, robust_weights, sigma_map
-from kpn_cli.image.filters import box
+from kpn_cli.align.robustness import relative_variance
 from kpn_cli.image.noise_model import NoiseModel
 from kpn_cli.network.features import channels, compand, exclude_clipped, prepare
 
-NOISE = NoiseModel.uniform(1e-3, 1e-5)
 FRAMES = 8
-
-
-def coefficients(model=NOISE):
-    return torch.tensor([model.shot]), torch.tensor([model.read])
-
-
-def noisy(frames, model=NOISE, seed=0):
-    """A burst `(1, count, 4, height, width)` of noiseless frames."""
-    sampled = model.sample(np.stack(frames), np.random.default_rng(seed))
-    return torch.from_numpy(sampled)[None]
 
 
 def static_burst(count=FRAMES, side=40, model=NOISE):
@@ -74,25 +63,6 @@ def test_each_burst_of_a_batch_is_treated_by_itself():
         torch.testing.assert_close(together[index : index + 1], alone)
 
 
-# --- the noise map ----------------------------------------------------------
-
-
-def test_the_noise_map_is_the_model_at_the_mean_of_nine_cells():
-    model = NoiseModel((1e-3, 2e-3, 3e-3, 4e-3), (1e-5, 2e-5, 3e-5, 4e-5))
-    reference = noisy([planes(0, 7, 6) - 0.2], model)[:, 0]
-    sigma = sigma_map(reference, *coefficients(model))
-    padded = np.pad(reference[0].double().numpy(), ((0, 0), (1, 1), (1, 1)), mode="edge")
-    for plane, row, column in np.ndindex(4, 7, 6):
-        signal = max(padded[plane, row : row + 3, column : column + 3].mean(), 0)
-        expected = (model.shot[plane] * signal + model.read[plane]) ** 0.5
-        assert float(sigma[0, plane, row, column]) == pytest.approx(expected, rel=1e-4)
-
-
-def test_the_noise_map_never_falls_below_quantisation():
-    clean = torch.zeros(1, 4, 5, 5)
-    assert (sigma_map(clean, torch.zeros(1, 4), torch.full((1, 4), 1e-14)) >= 1e-5).all()
-
-
 # --- agreement --------------------------------------------------------------
 
 
@@ -116,16 +86,6 @@ def test_an_object_that_moved_is_rejected_where_it_is_and_only_there():
     _, weights = prepare(noisy([planes(0, 40, 40), moved]), *coefficients(), FRAMES)
     assert (weights[0, 1, 10:20, 10:20] < 1e-3).all()
     assert float(weights[0, 1, 22:].mean()) > 0.85
-
-
-def test_weights_are_one_for_no_difference_and_never_leave_the_unit_interval():
-    differences = torch.randn(2, 7, 4, 9, 9) * torch.logspace(-3, 3, 7)[:, None, None, None]
-    weights = robust_weights(differences)
-    assert weights.shape == (2, 7, 9, 9)
-    assert (weights >= 0).all()
-    assert (weights <= 1).all()
-    assert (robust_weights(0.5 * torch.ones(1, 1, 4, 5, 5)) == 1).all()
-    assert (robust_weights(1e6 * torch.ones(1, 1, 4, 5, 5)) == 0).all()
 
 
 def test_the_mean_shown_has_less_noise_than_the_reference():
@@ -189,52 +149,7 @@ def test_companding_is_odd_and_rising(a, b):
         assert compand(x)[0] < compand(x)[1]
 
 
-# --- means over squares -----------------------------------------------------
-
-
-def slow_box(x, side):
-    """The obvious loop, of one plane; outside is the nearest sample inside."""
-    mean = torch.empty_like(x)
-    rows, columns = x.shape
-    for row in range(rows):
-        for column in range(columns):
-            near = [
-                x[min(max(row + i, 0), rows - 1), min(max(column + j, 0), columns - 1)]
-                for i in range(-(side // 2), side // 2 + 1)
-                for j in range(-(side // 2), side // 2 + 1)
-            ]
-            mean[row, column] = torch.stack(near).mean()
-    return mean
-
-
-@pytest.mark.parametrize("side", [1, 3, 5])
-def test_a_box_is_the_mean_over_a_square(side):
-    x = torch.rand(1, 1, 9, 11, generator=torch.Generator().manual_seed(side))
-    torch.testing.assert_close(box(x, side)[0, 0], slow_box(x[0, 0], side))
-
-
-def test_boxes_apart_are_one_that_is_as_wide_as_all():
-    x = torch.rand(1, 2, 40, 30, generator=torch.Generator().manual_seed(0))
-    inside = (..., slice(7, -7), slice(7, -7))
-    torch.testing.assert_close(box(box(x, 5), 3, 5)[inside], box(x, 15)[inside])
-
-
-def test_nothing_outside_counts_as_zero():
-    x = torch.ones(1, 1, 6, 6)
-    assert box(x, 3, outside="constant")[0, 0, 0, 0] == pytest.approx(4 / 9)
-
-
 # --- frames of different exposure -------------------------------------------
-
-
-def bracket(gains, level=0.1, model=NOISE, side=64, seed=0):
-    """Flat frames in the reference's exposure, their coefficients and clipping points."""
-    rng = np.random.default_rng(seed)
-    flat = np.full((4, side, side), level, np.float32)
-    frames = [np.minimum(model.sample(flat * g, rng), 1) / g for g in gains]
-    models = [model.scaled(1 / g) for g in gains]
-    shot, read = (torch.tensor([[getattr(m, name) for m in models]]) for name in ("shot", "read"))
-    return torch.from_numpy(np.stack(frames))[None], shot, read, 1 / torch.tensor([gains])
 
 
 def all_alike(coefficients, count):
@@ -248,16 +163,6 @@ def test_frames_of_equal_noise_are_shown_as_without_noise_of_their_own_to_the_la
     each = prepare(burst, all_alike(shot, count), all_alike(read, count), FRAMES)
     for one, other in zip(plain, each, strict=True):
         assert torch.equal(one, other)
-
-
-def test_the_relative_variance_is_the_formula_s():
-    burst, shot, read, _ = bracket([1, 4, 0.25])
-    x = box(burst[:, 0], 3)
-    own_shot, own_read = NOISE.shot[0], NOISE.read[0]
-    for place, gain in enumerate((4, 0.25)):
-        expected = (own_shot * x / gain + own_read / gain**2) / (own_shot * x + own_read)
-        found = relative_variance(burst[:, 0], shot, read)[:, place]
-        torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("gain", [1 / 16, 0.25, 1.03, 4, 8])

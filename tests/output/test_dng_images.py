@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import io
+
 import imagecodecs
 import numpy as np
 import pytest
+import rawpy
+import tifffile
+from dng_factory import write_dng
+from dng_results import identity
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from PIL import Image
+from raw_files import BLACK, WHITE, scene
 
 from kpn_cli.output.dng_images import mosaic_ifd
 from kpn_cli.tiff.fields import Ifd
@@ -74,3 +82,14 @@ def test_predictor_and_components_are_those_that_every_reader_takes():
 def test_an_even_mosaic_takes_a_bit_a_sample():
     (data,) = tiles(mosaic_ifd(np.full((256, 256), 777, np.uint16), "lossless"))
     assert len(data) < 256 * 256 / 8 + 100
+
+
+def test_a_thumbnail_is_small_and_the_preview_large_enough_to_judge_by(tmp_path):
+    source = write_dng(tmp_path / "a.dng", scene(1500, 3000), black=(BLACK,), white=WHITE)
+    output = identity(source, tmp_path / "b.dng")
+    with tifffile.TiffFile(output) as file:
+        assert file.pages[0].shape == (128, 256, 3)
+        assert file.pages[0].pages[1].shape == (750, 1500, 3)
+    with rawpy.imread(str(output)) as raw:
+        shown = Image.open(io.BytesIO(raw.extract_thumb().data))
+    assert shown.size == (1500, 750)

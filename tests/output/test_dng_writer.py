@@ -2,53 +2,33 @@
 
 from __future__ import annotations
 
-import io
-import os
-import shutil
-import subprocess
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
 
 import exifread
 import numpy as np
 import pytest
-import rawpy
 import tifffile
 from dng_factory import write_dng
+from dng_results import assert_alike, identity, linear_samples, rendered
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
-from raw_files import BLACK, MAKER_NOTE, NOTE_AT, WHITE, nef, opcode, opcode_list, rich_dng, scene
+from raw_files import BLACK, MAKER_NOTE, NOTE_AT, WHITE, nef, rich_dng, scene
 from trees import contents
 
 from kpn_cli.errors import KpnError
 from kpn_cli.image.bayer import PHASES
-from kpn_cli.image.noise_model import NoiseModel
-from kpn_cli.output import dng_opcodes
-from kpn_cli.output.develop import develop, preview
+from kpn_cli.output.develop import preview
 from kpn_cli.output.dng_levels import OUTPUT_BLACK, OUTPUT_WHITE
 from kpn_cli.output.dng_source import is_kept_whole, kept_of_any_raw, kept_of_dng
 from kpn_cli.output.dng_writer import _cropped, write_result
 from kpn_cli.raw.reader import read_info, read_planes
 from kpn_cli.raw.tags import Tag, read_metadata
-from kpn_cli.synthesis.camera import Camera, write_frames
 from kpn_cli.tiff import fields, writer
 from kpn_cli.tiff.fields import Ifds, Pieces
 from kpn_cli.tiff.reader import read_tree
 
-SHARED = Path(__file__).parents[3] / "shared" / "raw"
-REAL = ["single/canon-kiss-x4.dng", "single/blackmagic-pocket-linearization-table.dng",
-        "pi-static/frame_00.dng"]  # fmt: skip
-
-
-def needs(program: str):
-    return pytest.mark.skipif(shutil.which(program) is None, reason=f"needs {program}")
-
-
-NOISE = NoiseModel((1e-4, 2e-4, 2e-4, 3e-4), (1e-7, 2e-7, 2e-7, 3e-7))
 GREY = np.full((16, 16, 3), 128, np.uint8)
-NOW = datetime(2025, 6, 7, 8, 9, 10, tzinfo=timezone(timedelta(hours=2)))
 
 #: What denoising changes, wherever it is; tags of the storage of pixels, which a directory
 #: may have for other pixels than before, included.
@@ -60,56 +40,6 @@ PREVIEWS = {50966, 50970}
 IDENTITY = {50781, 51111}
 CHANGED = STORAGE | LEVELS | FILE | PREVIEWS | IDENTITY
 NEW = {50708, 50827, 274}  # where missing
-
-
-def identity(source: Path, output: Path, **options) -> Path:
-    """Write the planes of a frame as its own result: the identity for a network."""
-    info = read_info(source)
-    planes = read_planes(info)
-    options = {"noise": NOISE, "modified": NOW} | options
-    tree = read_tree(source, is_kept_whole)
-    write_result(output, info, tree, planes, preview(info, planes), **options)
-    return output
-
-
-@pytest.fixture(scope="module", params=REAL)
-def real(request, tmp_path_factory) -> tuple[Path, Path]:
-    """A real frame and its identity."""
-    if not SHARED.is_dir():
-        pytest.skip("needs ../shared/raw")
-    folder = tmp_path_factory.mktemp("real")
-    return SHARED / request.param, identity(SHARED / request.param, folder / "b.dng")
-
-
-def linear_samples(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The whole frame above black and over LibRaw's range, and the frame in DN."""
-    with rawpy.imread(str(path)) as raw:
-        frame = raw.raw_image.copy()
-        black = np.array(raw.black_level_per_channel)[raw.raw_colors]
-        return (frame - black.astype(float)) / (raw.white_level - black.max()), frame
-
-
-def rendered(path: Path, **options) -> np.ndarray:
-    options = {
-        "use_camera_wb": True, "no_auto_bright": True, "adjust_maximum_thr": 0, "output_bps": 16,
-        "gamma": (1, 1), "demosaic_algorithm": rawpy.DemosaicAlgorithm.LINEAR,
-    } | options  # fmt: skip
-    with rawpy.imread(str(path)) as raw:
-        return raw.postprocess(**options)
-
-
-def blocks(rgb: np.ndarray, size: int = 64) -> np.ndarray:
-    rows, columns = rgb.shape[0] // size, rgb.shape[1] // size
-    cut = rgb[: rows * size, : columns * size].astype(np.float64)
-    return cut.reshape(rows, size, columns, size, 3).mean(axis=(1, 3))
-
-
-def assert_alike(ours: np.ndarray, theirs: np.ndarray, dark: float = 0.0) -> None:
-    """Means of channels and of blocks of 64 pixels agree within 1 %; below `dark`, absolutely."""
-    assert ours.shape == theirs.shape
-    top = np.iinfo(ours.dtype).max
-    np.testing.assert_allclose(ours.mean((0, 1)), theirs.mean((0, 1)), rtol=0.01)
-    np.testing.assert_allclose(blocks(ours), blocks(theirs), rtol=0.01, atol=0.01 * dark * top)
 
 
 # --- pixels ---------------------------------------------------------------------------
@@ -146,20 +76,6 @@ def test_libraw_reads_the_compressed_result_of_any_width(tmp_path, width):
     assert np.abs(linear_samples(output)[0] - linear_samples(source)[0]).max() <= step
 
 
-def test_black_levels_that_differ_keep_their_distances(tmp_path):
-    black = (520.25, 512, 490.5, 530)
-    source = write_dng(
-        tmp_path / "a.dng", scene(141, 211), black=black, black_repeat=(2, 2), white=WHITE,
-        active_area=(6, 8, 137, 205),
-    )  # fmt: skip
-    output = identity(source, tmp_path / "b.dng")
-    before, after = read_info(source), read_info(output)
-    scale = (OUTPUT_WHITE - OUTPUT_BLACK) / (WHITE - max(black))
-    np.testing.assert_allclose(np.diff(after.black), np.diff(before.black) * scale, atol=1)
-    step = 1 / (OUTPUT_WHITE - OUTPUT_BLACK)
-    assert np.abs(read_planes(after) - read_planes(before)).max() <= 1.01 * step
-
-
 def test_a_linearization_table_is_applied_and_then_gone(tmp_path):
     table = np.rint(BLACK + (WHITE - BLACK) * np.linspace(0, 1, 256) ** 2).astype(int)
     mosaic = np.random.default_rng(0).integers(10, 250, (96, 128)).astype(np.uint16)
@@ -171,15 +87,6 @@ def test_a_linearization_table_is_applied_and_then_gone(tmp_path):
     assert 50712 not in {tag.code for tag in kept_of_dng(read_tree(output)).mosaic}
 
 
-def test_shadows_below_black_survive(tmp_path, rng):
-    mosaic = np.rint(rng.normal(BLACK, 20, (96, 128))).astype(np.uint16)
-    source = write_dng(tmp_path / "a.dng", mosaic, black=(BLACK,), white=WHITE)
-    linear, frame = linear_samples(identity(source, tmp_path / "b.dng"))
-    assert frame.min() > 0
-    step = 1 / (OUTPUT_WHITE - OUTPUT_BLACK)
-    assert linear.mean() == pytest.approx((mosaic.mean() - BLACK) / (WHITE - BLACK), abs=step)
-
-
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("compression", ["lossless", "none"])
 def test_both_byte_orders_hold_the_same_pixels(tmp_path, order, compression):
@@ -188,63 +95,6 @@ def test_both_byte_orders_hold_the_same_pixels(tmp_path, order, compression):
     step = 1 / (OUTPUT_WHITE - OUTPUT_BLACK)
     before, _ = linear_samples(tmp_path / "a.dng")
     assert np.abs(linear_samples(output)[0] - before).max() <= step
-
-
-def test_the_noise_profile_says_what_is_left_in_the_mosaics_own_range(tmp_path):
-    rich_dng(tmp_path / "a.dng", scene(160, 208))
-    info = read_info(identity(tmp_path / "a.dng", tmp_path / "b.dng"))
-    np.testing.assert_allclose(info.noise_profile.shot, NOISE.shot, rtol=1e-6)
-    np.testing.assert_allclose(info.noise_profile.read, NOISE.read, rtol=1e-6)
-
-
-def test_the_noise_profile_is_in_the_range_that_is_left_above_blacks_that_differ(tmp_path):
-    """Samples of planes whose black lies deeper are larger in the file's own numbers."""
-    black = (100, 512, 512, 900)
-    source = write_dng(
-        tmp_path / "a.dng", scene(64, 80), black=black, black_repeat=(2, 2), white=WHITE,
-    )  # fmt: skip
-    info = read_info(source)
-    after = read_info(identity(source, tmp_path / "b.dng"))
-    # The same noise in DN of the source, whoever says it: variance at a sample of 0.3.
-    for plane in range(4):
-        scale = {i: i.white - i.black[plane] for i in (info, after)}
-        step = (OUTPUT_WHITE - OUTPUT_BLACK) / (WHITE - max(black))
-        before = (NOISE.shot[plane] * 0.3 + NOISE.read[plane]) * (scale[info] * step) ** 2
-        model = after.noise_profile
-        signal = 0.3 * scale[info] * step / scale[after]
-        said = (model.shot[plane] * signal + model.read[plane]) * scale[after] ** 2
-        assert said == pytest.approx(before, rel=0.01)
-
-
-# --- development ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_libraw_develops_the_result_like_the_source_in_all_orientations(tmp_path, orientation):
-    rich_dng(tmp_path / "a.dng", scene(160, 264), orientation=orientation)
-    output = identity(tmp_path / "a.dng", tmp_path / "b.dng")
-    assert_alike(rendered(output), rendered(tmp_path / "a.dng"))
-    info = read_info(output)
-    assert info.orientation == orientation
-    planes = read_planes(info)
-    linear = develop(info, planes, linear=True)
-    assert_alike(linear, rendered(output, demosaic_algorithm=rawpy.DemosaicAlgorithm.DHT))
-
-
-@pytest.mark.parametrize("phase", PHASES)
-def test_libraw_develops_all_phases_with_odd_areas_like_the_source(tmp_path, phase):
-    source = write_dng(
-        tmp_path / "a.dng", scene(161, 221), phase=phase, active_area=(7, 5, 160, 218),
-        black=(520, 512, 500, 530), black_repeat=(2, 2), white=WHITE,
-    )  # fmt: skip
-    output = identity(source, tmp_path / "b.dng")
-    # LibRaw doesn't move a 2x2 black pattern with an odd area, in neither of them: 0.2 %.
-    assert_alike(rendered(output), rendered(source), dark=0.1)
-
-
-def test_libraw_develops_real_results_like_their_sources(real):
-    source, output = real
-    assert_alike(rendered(output), rendered(source), dark=0.02)
 
 
 # --- tags -----------------------------------------------------------------------------
@@ -397,31 +247,6 @@ def test_a_source_that_went_away_is_named_and_leaves_no_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-# --- opcodes --------------------------------------------------------------------------
-
-
-def test_opcodes_that_calculate_with_the_files_numbers_go_those_of_places_stay(tmp_path):
-    rich_dng(tmp_path / "a.dng", scene(160, 208))
-    tree = read_tree(identity(tmp_path / "a.dng", tmp_path / "b.dng"))
-    tags = {tag.code: tag.data for tag in kept_of_dng(tree).mosaic}
-    assert tags[51008] == opcode_list(opcode(5))
-    assert tags[51009] == opcode_list(opcode(9))
-    assert tags[51022] == opcode_list(opcode(1))
-
-
-@given(st.lists(st.tuples(st.integers(0, 20), st.binary(max_size=30)), max_size=6))
-def test_the_list_that_is_left_holds_the_same_opcodes_in_the_same_order(listed):
-    kept = [opcode(number, data) for number, data in listed if number in (1, 2, 5, 6, 14)]
-    before = opcode_list(*(opcode(number, data) for number, data in listed))
-    assert dng_opcodes.without_levels(before) == (opcode_list(*kept) if kept else b"")
-
-
-@given(st.binary(max_size=200))
-def test_a_damaged_list_is_dropped_or_cut_but_never_trouble(data):
-    result = dng_opcodes.without_levels(data)
-    assert len(result) <= len(data)
-
-
 # --- pictures -------------------------------------------------------------------------
 
 
@@ -457,17 +282,6 @@ def test_the_crop_counts_from_an_active_area_that_is_whole(area):
     info = SimpleNamespace(origin=(6, 8) if len(area) == 4 else (0, 0), height=160, width=210)
     picture = np.arange(160 * 210 * 3).reshape(160, 210, 3)
     np.testing.assert_array_equal(_cropped(picture, ifd, info), picture[4:20, 10:30])
-
-
-def test_a_thumbnail_is_small_and_the_preview_large_enough_to_judge_by(tmp_path):
-    source = write_dng(tmp_path / "a.dng", scene(1500, 3000), black=(BLACK,), white=WHITE)
-    output = identity(source, tmp_path / "b.dng")
-    with tifffile.TiffFile(output) as file:
-        assert file.pages[0].shape == (128, 256, 3)
-        assert file.pages[0].pages[1].shape == (750, 1500, 3)
-    with rawpy.imread(str(output)) as raw:
-        shown = Image.open(io.BytesIO(raw.extract_thumb().data))
-    assert shown.size == (1500, 750)
 
 
 # --- other raw formats ----------------------------------------------------------------
@@ -615,118 +429,3 @@ def _all_tags(ifds):
             yield tag
             if isinstance(tag.data, Ifds):
                 yield from _all_tags(tag.data.ifds)
-
-
-# --- other programs -------------------------------------------------------------------
-
-
-def run(*command, limit: int = 120) -> str:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, timeout=limit,
-        env=environment, check=False,
-    )  # fmt: skip
-    return done.stdout + done.stderr
-
-
-def exiftool_warnings(path: Path) -> set[str]:
-    lines = run("exiftool", "-validate", "-warning", "-error", "-a", "-s3", path).splitlines()
-    return {line for line in lines if "Warning" not in line and line != "OK"}
-
-
-@needs("exiftool")
-@pytest.mark.parametrize("order", ["<", ">"])
-def test_exiftool_finds_nothing_new_to_warn_about(tmp_path, order):
-    rich_dng(tmp_path / "a.dng", scene(160, 208), order)
-    output = identity(tmp_path / "a.dng", tmp_path / "b.dng")
-    assert exiftool_warnings(output) <= exiftool_warnings(tmp_path / "a.dng")
-
-
-@needs("exiftool")
-def test_exiftool_finds_nothing_new_to_warn_about_in_real_files(real):
-    source, output = real
-    assert exiftool_warnings(output) <= exiftool_warnings(source)
-
-
-@needs("exiftool")
-def test_exiftool_finds_nothing_to_warn_about_in_a_dng_from_a_nef(tmp_path):
-    output = identity(nef(tmp_path / "a.nef", scene(160, 264)), tmp_path / "b.dng")
-    assert exiftool_warnings(output) <= exiftool_warnings(tmp_path / "a.nef")
-
-
-#: Every phase, orientations, odd areas and crops, black levels, a table.
-MATRIX = {
-    **{
-        f"{phase}-{name}": {"phase": phase, "active_area": area, "black": (BLACK,)}
-        for phase in PHASES
-        for name, area in {"whole": None, "odd": (7, 5, 271, 397)}.items()
-    },
-    "blacks": {"black": (520, 512, 500, 530), "black_repeat": (2, 2)},
-    "table": {
-        "linearization": np.rint(BLACK + (WHITE - BLACK) * np.linspace(0, 1, 256) ** 2).astype(int),
-        "black": (BLACK,),
-    },
-    **{f"turned-{n}": {} for n in (2, 3, 5, 6, 8)},
-    "synth": {},
-}
-
-
-def matrix(folder: Path) -> Path:
-    """Write sources and identities of all cases, `NAME-a.dng` and `NAME-b.dng`."""
-    folder.mkdir()
-    for name, how in MATRIX.items():
-        source = folder / f"{name}-a.dng"
-        mosaic = scene(278, 406)
-        if name.startswith("turned"):
-            rich_dng(source, mosaic, orientation=int(name[-1]))
-        elif name == "synth":
-            planes = np.stack([(mosaic[i::2, j::2] - BLACK) / (WHITE - BLACK)
-                               for i, j in ((0, 1), (0, 0), (1, 1), (1, 0))])  # fmt: skip
-            write_frames(folder, planes[None], NOISE, Camera(), NOW, "synth")
-            (folder / "IMG_0000.dng").rename(source)
-        else:
-            if "linearization" in how:
-                mosaic = (255 * ((mosaic - BLACK) / (WHITE - BLACK)).clip(0, 1) ** 0.5).astype("u2")
-            write_dng(source, mosaic, white=WHITE, **how)
-        identity(source, folder / f"{name}-b.dng", compression="lossless")
-    return folder
-
-
-def assert_all_alike(folder: Path) -> None:
-    for name in MATRIX:
-        ours, theirs = (tifffile.imread(folder / f"{name}-{which}.tif") for which in "ba")
-        try:
-            assert_alike(ours, theirs, dark=0.02)
-        except AssertionError as error:
-            raise AssertionError(f"{name}: {error}") from None
-
-
-@needs("darktable-cli")
-def test_darktable_develops_results_like_their_sources(tmp_path):
-    folder = matrix(tmp_path / "all")
-    run("darktable-cli", folder, folder, "--out-ext", ".tif", "--icc-type", "LIN_REC709",
-        "--core", "--configdir", tmp_path / "config", "--library", ":memory:",
-        "--disable-opencl", "--conf", "plugins/imageio/format/tiff/bpp=16", limit=600)  # fmt: skip
-    assert_all_alike(folder)
-
-
-#: Without what depends on the numbers' size: its balance before demosaicing, and demosaicing
-#: that adapts to edges.
-PROFILE = """[Version]
-AppVersion=5.9
-Version=349
-[RAW Bayer]
-Method=fast
-[RAW Preprocess WB]
-Mode=0
-"""
-
-
-@needs("rawtherapee-cli")
-@pytest.mark.parametrize("profile", [PROFILE, PROFILE.partition("[RAW")[0]])
-def test_rawtherapee_develops_results_like_their_sources(tmp_path, profile):
-    folder = matrix(tmp_path / "all")
-    (tmp_path / "plain.pp3").write_text(profile)
-    run("rawtherapee-cli", "-Y", "-b16", "-t", "-p", tmp_path / "plain.pp3",
-        "-o", folder, "-c", *sorted(folder.glob("*.dng")), limit=600)  # fmt: skip
-    assert_all_alike(folder)

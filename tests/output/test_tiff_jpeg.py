@@ -18,6 +18,7 @@ from PIL import Image
 from raw_files import nef, rich_dng, scene
 
 from kpn_cli.output.develop import develop, to_srgb, to_srgb8
+from kpn_cli.output.icc import rgb_profile
 from kpn_cli.output.tiff_jpeg import photo_tags, tiff_writer, write_jpeg
 from kpn_cli.raw.reader import read_info, read_planes
 from kpn_cli.tiff import fields
@@ -145,3 +146,19 @@ def test_exiftool_finds_nothing_to_warn_about(tmp_path, name):
     known = ("Compression", "GPSProcessingMethod", "Warning")
     assert not [line for line in done.stdout.splitlines()
                 if line != "OK" and not any(word in line for word in known)]  # fmt: skip
+
+
+@pytest.mark.parametrize("linear", [True, False])
+def test_tiffs_hold_pixels_profile_and_no_clock(tmp_path, linear):
+    rgb = np.random.default_rng(0).integers(0, 65536, (33, 41, 3), dtype=np.uint16)
+    for name in ("a.tif", "b.tif"):
+        with tiff_writer(tmp_path / name, rgb.shape[:2], linear=linear) as add:
+            add(rgb)
+    assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "b.tif").read_bytes()
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        page = file.pages[0]
+        np.testing.assert_array_equal(page.asarray(), rgb)
+        assert page.tags["InterColorProfile"].value == rgb_profile(linear=linear)
+        assert page.tags["Software"].value.startswith("kpn ")
+        assert "DateTime" not in page.tags
+        assert "ImageDescription" not in page.tags

@@ -9,6 +9,7 @@ import stat
 import pytest
 
 from kpn_cli.errors import KpnError
+from kpn_cli.system import files as system_files
 from kpn_cli.system.files import atomic
 
 
@@ -131,3 +132,39 @@ def test_trouble_with_another_file_is_not_blamed_on_the_output(tmp_path):
     with pytest.raises(FileNotFoundError), atomic(tmp_path / "a.dng"):
         (tmp_path / "input").read_bytes()
     assert entries(tmp_path) == []
+
+
+def test_what_another_process_is_writing_is_no_leftover(tmp_path):
+    abandoned = tmp_path / ".kpn-0123456789ab.dng"
+    abandoned.write_bytes(b"half of it")
+    with system_files.atomic(tmp_path / "a.dng") as temporary:
+        system_files.remove_abandoned(tmp_path)
+        assert not abandoned.exists()
+        assert temporary.exists()
+        temporary.write_bytes(b"all of it")
+        system_files.remove_abandoned(tmp_path)
+        assert temporary.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.dng"]
+
+
+def test_a_temporary_file_taken_for_abandoned_is_made_anew(tmp_path, monkeypatch):
+    flock, times = system_files.fcntl.flock, []
+
+    def late(descriptor, operation):
+        times.append(descriptor)
+        if len(times) == 1:  # another process comes between creating and locking
+            system_files.remove_abandoned(tmp_path)
+        return flock(descriptor, operation)
+
+    monkeypatch.setattr(system_files.fcntl, "flock", late)
+    with system_files.atomic(tmp_path / "a.dng") as temporary:
+        assert len(times) == 3
+        temporary.write_bytes(b"all of it")
+    assert (tmp_path / "a.dng").read_bytes() == b"all of it"
+
+
+def test_only_what_kpn_names_so_is_a_leftover(tmp_path):
+    for name in (".kpn-settings", ".kpn-0123456789ab", "kpn-0123456789ab.dng"):
+        (tmp_path / name).write_text("mine")
+    system_files.remove_abandoned(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {".kpn-settings", "kpn-0123456789ab.dng"}

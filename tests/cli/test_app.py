@@ -1,0 +1,120 @@
+"""Help, usage and what the documents say of both."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from command_line import assert_one_line, kpn
+
+from kpn_cli import choices
+from kpn_cli.batch.plan import Grouping
+from kpn_cli.cli.app import main
+from kpn_cli.output import dng_images
+from kpn_cli.pipeline.options import Options
+from kpn_cli.synthesis import protocol
+from kpn_cli.training import config as config_module
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+GUIDE = (ROOT / "docs" / "guide.md").read_text("utf-8")
+COMMANDS = sorted(main.commands)
+
+
+def test_help_needs_no_torch():
+    script = (
+        "import sys; from click.testing import CliRunner; from kpn_cli.cli.app import main\n"
+        "assert CliRunner().invoke(main, ['--help']).exit_code == 0\n"
+        "heavy = {'torch', 'numpy', 'rawpy', 'cv2', 'tifffile', 'skimage'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_and_is_in_the_readme(command):
+    result = kpn(command, "--help")
+    assert result.exit_code == 0
+    assert len(main.commands[command].help or "") > 20
+    assert f"kpn {command}" in README
+
+
+def test_using_the_network_does_not_load_the_compiler():
+    """It takes longer than a small burst."""
+    script = (
+        "import sys; from kpn_cli.batch import run\n"
+        "from kpn_cli.network.weights import load_weights\n"
+        "load_weights(); sys.exit('torch._dynamo' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_help_in_the_guide_is_what_the_program_says():
+    blocks = re.findall(r"```console\n\$ kpn (\w+) --help\n(.*?)```", README + GUIDE, re.DOTALL)
+    assert "denoise" in dict(blocks)
+    for command, text in blocks:
+        result = CliRunner().invoke(main, [command, "--help"], prog_name="kpn", terminal_width=78)
+        assert result.output.strip() == text.strip()
+
+
+def test_the_command_line_offers_what_the_library_does():
+    """Some defaults stand twice, so that help needs no torch."""
+    defaults = {option.name: option.default for option in main.commands["denoise"].params}
+    options = Options()
+    for name in ("reference", "strength", "device", "precision"):
+        assert defaults[name] == getattr(options, name)
+    assert defaults["formats"] == ",".join(options.formats)
+    assert defaults["gap"] == Grouping().gap
+    everything = ",".join(choices.FORMATS)
+    assert kpn("denoise", "missing.dng", "--format", everything).exit_code == 1
+    defaults = {option.name: option.default for option in main.commands["train"].params}
+    defaults["rate"] = defaults.pop("lr")
+    config = config_module.TrainConfig()
+    names = ("patches", "batch", "rate", "schedule", "seed", "validate_every")
+    assert [defaults[name] for name in names] == [getattr(config, name) for name in names]
+
+
+def test_the_library_has_what_there_is_to_choose():
+    assert tuple(dng_images.COMPRESSIONS) == choices.COMPRESSIONS
+    assert tuple(map(str, protocol.GAINS)) == choices.GAINS
+    assert config_module.SCHEDULES == choices.SCHEDULES
+    assert config_module.VARIANTS == choices.VARIANTS
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["denoise"],
+        ["denoise", "a.dng", "--format", "dng,png"],
+        ["denoise", "a.dng", "--strength", "5"],
+        ["denoise", "a.dng", "--noise", "1"],
+        ["denoise", "a.dng", "--noise", "missing.json"],
+        ["denoise", "a.dng", "--noise", "0,0"],
+        ["denoise", "a.dng", "--noise", "-1,0"],
+        ["denoise", "a.dng", "--tile", "1"],
+        ["denoise", "a.dng", "--device", "tpu"],
+        ["calibrate", "a.dng"],
+        ["dissolve", "a.dng"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2(arguments):
+    assert kpn(*arguments).exit_code == 2
+
+
+@pytest.mark.parametrize("command", [["demo"], ["train", "photos"], ["eval", "photos"]])
+def test_a_folder_that_cannot_be_made_is_an_error_for_the_user(command, tmp_path, weights):
+    import cv2
+    from pictures import photo
+
+    (tmp_path / "photos").mkdir()
+    cv2.imwrite(str(tmp_path / "photos" / "a.png"), photo(1, 280, 300))
+    (tmp_path / "file").write_bytes(b"")
+    words = [str(tmp_path / word) if word == "photos" else word for word in command]
+    more = [] if command[0] == "train" else ["--weights", weights]
+    if command[0] == "eval":
+        more += ["--gains", "1"]
+    assert_one_line(kpn(*words, "-o", tmp_path / "file" / "out", *more), "file")

@@ -1,0 +1,44 @@
+"""`kpn info` says what a file says, and goes on after bad ones."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from command_line import kpn
+
+from kpn_cli.output import dng_tags, dng_writer
+from kpn_cli.raw.reader import read_info, read_mosaic
+
+
+def test_info_tells_camera_levels_and_noise(burst):
+    frames, _ = burst
+    document = json.loads(kpn("info", frames[0], "--json").stdout)
+    (row,) = document["files"]
+    assert (row["cfa"], row["white"], row["iso"]) == ("GRBG", 16383, 3450)
+    assert row["noise"]["source"] == "profile"
+    assert "GRBG" in kpn("info", frames[0]).stdout
+
+
+def test_info_tells_the_noise_that_denoise_would_use(burst, tmp_path, weights):
+    """Measured where the file's ISO says something else than its pixels."""
+    info = read_info(burst[0][0])
+    bare = tmp_path / "bare.dng"
+    tags = replace(dng_tags.tags_of(info), noise=None, iso=100)
+    dng_writer.write_cfa_dng(bare, read_mosaic(info), tags)
+    (row,) = json.loads(kpn("info", bare, "--json").stdout)["files"]
+    done = kpn("denoise", bare, "-o", tmp_path / "o", "--weights", weights, "--json",
+               "--format", "dng")  # fmt: skip
+    (result,) = json.loads(done.stdout)["bursts"]
+    assert row["noise"] == result["noise"]
+    assert row["noise"]["source"] == "measured"
+    assert "measured from the frames" in kpn("info", bare).stdout
+
+
+def test_info_goes_on_after_a_bad_file(burst, tmp_path):
+    bad = tmp_path / "bad.dng"
+    bad.write_bytes(b"II*\0")
+    result = kpn("info", bad, burst[0][0])
+    assert result.exit_code == 1
+    assert "bad.dng" in result.stderr
+    assert "GRBG" in result.stdout

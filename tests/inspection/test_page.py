@@ -1,0 +1,107 @@
+"""The page and its pictures: complete, escaped, never replacing others."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from command_line import kpn
+from inspected_bursts import still, write_burst
+from PIL import Image
+
+from kpn_cli.cli.app import main
+from kpn_cli.synthesis.protocol import noise_of_gain
+
+
+def inspected(folder: Path, *arguments: object) -> dict:
+    result = kpn("inspect", *arguments, "-o", folder, "--json")
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.iterdir())}
+
+
+def test_the_command_writes_pictures_a_page_and_their_numbers(tmp_path, small, lively):
+    before = digests(small[0].parent)
+    out = tmp_path / "out"
+    same = (small[0].parent, "--weights", lively, "--reference", "first", "--noise-scale", "0.5,2")
+    document = inspected(out, *same, "--at", "60,50", "--at", "9,9")
+    names = {"weights", "shifts", "noise", "trust"} | {
+        f"{kind}_{at}" for kind in ("kernels", "noise_scale") for at in ("60_50", "9_9")
+    }
+    assert set(document["outputs"]) == names | {"page"}
+    assert {path.stem for path in out.glob("*.png")} == names
+    for name in names:
+        with Image.open(document["outputs"][name]) as picture:
+            picture.load()
+            assert 800 < picture.width < 2600 and 400 < picture.height < 3200
+            assert len(np.unique(np.asarray(picture.resize((40, 40))))) > 5
+    page = (out / "index.html").read_text("utf-8")
+    assert len(re.findall(r'<img [^>]*alt="[^"]{10,}" src="data:image/png;base64,', page)) == 8
+    assert not re.search(r'(src|href)="(?!data:|#)', page) and "url(" not in page
+    assert "viewport" in page and "prefers-color-scheme: dark" in page
+    place = document["places"][0]
+    assert (place["x"], place["y"]) == (60, 50)
+    assert np.array(place["kernels"]).shape == (3, 5, 5)
+    assert sum(place["weights"]) == pytest.approx(1, abs=1e-5)
+    assert [each["scale"] for each in place["noise_scales"]] == [0.5, 2]
+    assert sum(document["mean_weights"]) == pytest.approx(1, abs=1e-5)
+    # Again, elsewhere: the same bytes. In the same folder, of other places: no leftovers.
+    inspected(tmp_path / "again", *same, "--at", "60,50", "--at", "9,9")
+    assert digests(tmp_path / "again") == digests(out)
+    own = out / "kernels.png"
+    own.write_bytes(b"mine")
+    inspected(out, *same[:5], "--at", "20,20")
+    left = {"kernels_20_20.png", "weights.png", "shifts.png", "noise.png", "trust.png"}
+    assert {path.name for path in out.iterdir()} == left | {"index.html", "kernels.png"}
+    assert digests(small[0].parent) == before
+
+
+def test_paths_are_all_there_is_on_stdout(tmp_path, small, weights):
+    result = kpn("inspect", *small, "-o", tmp_path, "--weights", weights, "--at", "9,9")
+    assert result.exit_code == 0
+    paths = [Path(line) for line in result.stdout.splitlines()]
+    assert paths[0] == tmp_path / "index.html"
+    assert set(paths) == set(tmp_path.iterdir())
+    assert "at 9,9" in result.stderr
+
+
+def test_one_frame_and_names_that_html_would_take_for_its_own(tmp_path, weights):
+    (path,) = write_burst(tmp_path / "burst", still(1, 40, 40), noise_of_gain(0))
+    odd = path.rename(path.with_name("<b>&.dng"))
+    document = inspected(tmp_path / "out", odd, "--weights", weights, "--at", "20,20")
+    assert set(document["outputs"]) == {"page", "kernels_20_20", "trust", "noise"}
+    page = (tmp_path / "out" / "index.html").read_text("utf-8")
+    assert "<b>" not in page and "&lt;b&gt;&amp;.dng" in page
+
+
+def test_another_page_is_never_replaced(tmp_path, small, weights):
+    page = tmp_path / "index.html"
+    page.write_text("mine")
+    result = kpn("inspect", *small, "-o", tmp_path, "--weights", weights)
+    assert result.exit_code == 1 and "choose another folder" in result.stderr
+    assert page.read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
+
+
+def test_pictures_of_others_are_neither_replaced_nor_removed(small, lively, tmp_path):
+    for name in ("weights.png", "kernels_1_2.png"):
+        folder = tmp_path / name
+        folder.mkdir()
+        Image.new("RGB", (4, 4)).save(folder / name)
+        content = (folder / name).read_bytes()
+        result = CliRunner().invoke(
+            main,
+            ["inspect", *map(str, small), "--weights", str(lively), "-o", str(folder), "--json"],
+        )
+        assert result.exit_code == 1
+        assert name in json.loads(result.stdout)["failed"][0]["error"]
+        assert [path.name for path in folder.iterdir()] == [name]
+        assert (folder / name).read_bytes() == content

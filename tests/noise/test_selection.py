@@ -1,0 +1,104 @@
+"""Which noise model is used, and when the user is warned."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from command_line import kpn
+from pictures import planes
+
+from kpn_cli.align import block_matching
+from kpn_cli.burst.frame import Frame
+from kpn_cli.errors import KpnError
+from kpn_cli.image.noise_model import NoiseModel
+from kpn_cli.noise import estimation, selection
+from kpn_cli.noise.selection import NoiseReport, choose_noise
+from kpn_cli.output import dng_tags, dng_writer
+from kpn_cli.raw.info import RawInfo
+from kpn_cli.raw.reader import read_info
+
+
+def test_a_typical_camera_is_believed_by_its_iso(bare_info):
+    noise = estimation.from_iso(3200)
+    frames = [_again(noise, seed) for seed in (1, 2)]
+    shifts = [_still(frames[0])] * 2
+    assert choose_noise(replace(bare_info, iso=3200.0), frames, shifts).source == "iso"
+
+
+def test_a_profile_that_the_frames_contradict_is_used_with_a_warning(bare_info):
+    true = NoiseModel.uniform(1e-3, 1e-5)
+    frames = [_again(true, seed) for seed in (1, 2)]
+    shifts = [_still(frames[0])] * 2
+    wrong = true.with_strength(0.2)
+    report = choose_noise(replace(bare_info, noise_profile=wrong), frames, shifts)
+    assert (report.source, report.model) == ("profile", wrong)
+    assert "5" in report.warning or "4." in report.warning
+    right = choose_noise(replace(bare_info, noise_profile=true), frames, shifts)
+    assert right.warning == ""
+
+
+@pytest.mark.parametrize("source", ["given", "profile", "iso"])
+def test_a_model_that_states_too_little_is_used_with_a_warning(source):
+    """Short of twice the sigma, where two estimates would contradict each other."""
+    true, rng = NoiseModel.uniform(1e-3, 1e-5), np.random.default_rng(0)
+    scene = planes(1, 300, 300)
+    scene[:, :, 150:] = 0.2
+    frames = [Frame(torch.from_numpy(true.sample(scene, rng))) for _ in range(4)]
+    shifts = [_still(frames[0])] * 4
+    for told, words in ((1, ""), (1.5, ""), (0.7, "1.4 times"), (0.3, "2 times, or more")):
+        report = NoiseReport(source, true.with_strength(told))
+        found = selection.checked(report, frames, shifts)
+        assert found.model == report.model
+        assert words in found.warning if words else found.warning == ""
+    measured = NoiseReport("measured", true.with_strength(0.7))
+    assert selection.checked(measured, frames, shifts) == measured
+
+
+def test_a_profile_without_read_noise_gets_what_the_frames_show(bare_info):
+    true = NoiseModel.uniform(1e-3, 1e-4)
+    frames = [_again(true, seed) for seed in (1, 2)]
+    shifts = [_still(frames[0])] * 2
+    phone = NoiseModel(true.shot, (0.0,) * 4)
+    report = choose_noise(replace(bare_info, noise_profile=phone), frames, shifts)
+    assert report.model.shot == phone.shot
+    np.testing.assert_allclose(report.model.read, true.read, rtol=0.5)
+    assert "shadow" in report.warning
+
+
+def test_frames_that_cannot_be_measured_get_the_table_for_their_iso(
+    weights, tmp_path, monkeypatch, bare_info
+):
+    def fail(*frames: np.ndarray) -> NoiseModel:
+        raise KpnError("all of it is clipped: give --noise S,O")
+
+    monkeypatch.setattr(estimation, "measure_blocks", fail)
+    frame = np.random.default_rng(0).integers(4000, 9000, (24, 30)).astype(np.uint16)
+    info = replace(bare_info, height=24, width=30)
+    for iso, code in ((3200.0, 0), (None, 1)):
+        path = tmp_path / f"{code}.dng"
+        dng_writer.write_cfa_dng(path, frame, replace(dng_tags.tags_of(info), iso=iso, noise=None))
+        result = kpn("denoise", path, "-o", tmp_path / "out", "--weights", weights, "--json")
+        assert result.exit_code == code, result.output
+        if iso:
+            assert json.loads(result.stdout)["bursts"][0]["noise"]["source"] == "iso"
+        else:
+            assert path.name in result.stderr
+
+
+def _again(noise: NoiseModel, seed: int = 9) -> Frame:
+    sample = noise.sample(planes(1, 200, 200), np.random.default_rng(seed))
+    return Frame(torch.from_numpy(sample))
+
+
+def _still(frame: Frame) -> torch.Tensor:
+    return torch.zeros_like(block_matching.Aligner(frame.samples[1]).align(frame.samples[1]))
+
+
+@pytest.fixture(scope="module")
+def bare_info(burst) -> RawInfo:
+    """What a frame says, without a noise profile and ISO."""
+    return replace(read_info(burst[0][0]), noise_profile=None, iso=None)

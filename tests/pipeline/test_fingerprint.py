@@ -1,0 +1,48 @@
+"""Outputs say what they were made of."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from cards import denoised, write_bursts, write_frame
+
+from kpn_cli.pipeline import denoise, fingerprint
+from kpn_cli.pipeline.options import Options
+
+
+def test_outputs_say_what_they_are_made_of(tmp_path, weights):
+    write_bursts(tmp_path / "a", 1)
+    options = Options(tmp_path, formats=("dng", "linear", "srgb", "jpeg"), weights=weights)
+    result = denoise.denoise([tmp_path / "a"], options)
+    files = sorted((tmp_path / "a").iterdir())
+    mark = fingerprint.fingerprint(
+        [fingerprint.digest(f) for f in files], fingerprint.options_digest(options)
+    )
+    for path in result.outputs.values():
+        assert fingerprint.is_made_of(path, mark)
+        assert not fingerprint.is_made_of(path, bytes(16))
+    assert denoise.denoise([tmp_path / "a"], options).skipped
+    changed = [
+        replace(options, strength=2.0),
+        replace(options, weights=None),
+        replace(options, reference="first"),
+        replace(options, compression="none"),
+    ]
+    marks = {fingerprint.options_digest(each) for each in (options, *changed)}
+    assert len(marks) == 5
+    assert fingerprint.options_digest(replace(options, device="cpu", tile=96)) in marks
+
+
+def test_a_changed_frame_is_noticed(tmp_path, weights):
+    write_bursts(tmp_path / "a", 1)
+    out = tmp_path / "out"
+    command = [tmp_path / "a", "-o", out, "--weights", weights, "--reference", "first"]
+    denoised(*command, "--format", "dng")
+    changed = tmp_path / "a" / "IMG_0001.dng"
+    stamp = changed.stat()
+    write_frame(changed, 0.15, seed=9)
+    os.utime(changed, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # not by its time
+    document = denoised(*command, "--format", "dng", code=1)
+    assert "made of other frames" in document["failed"][0]["error"]
+    assert document["failed"][0]["files"] == [str(p) for p in sorted((tmp_path / "a").iterdir())]

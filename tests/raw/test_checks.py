@@ -1,0 +1,90 @@
+"""What is no whole Bayer raw is refused in a line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from dng_factory import write_dng
+from dng_mosaics import noise_mosaic, refusal
+
+from kpn_cli.raw.reader import read_info, read_mosaic
+
+
+def overwrite(path: Path, tag: int, value) -> Path:
+    """Change a tag that the factory has written."""
+    with tifffile.TiffFile(path, mode="r+b") as tif:
+        tif.pages[0].tags[tag].overwrite(value)
+    return path
+
+
+def test_what_cannot_be_opened_is_refused(tmp_path):
+    assert "no such file" in refusal(tmp_path / "none.dng")
+    assert "folder" in refusal(tmp_path)
+    (tmp_path / "empty.dng").touch()
+    assert "empty" in refusal(tmp_path / "empty.dng")
+    (tmp_path / "text.dng").write_text("not a photo " * 99)
+    assert "LibRaw" in refusal(tmp_path / "text.dng")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes")
+def test_a_pipe_is_refused_without_waiting_for_it(tmp_path):
+    os.mkfifo(tmp_path / "pipe.dng")
+    assert "ordinary" in refusal(tmp_path / "pipe.dng")
+
+
+def test_demosaiced_dngs_are_refused_as_such(tmp_path):
+    colours = np.stack([noise_mosaic(seed=seed) for seed in range(3)], axis=-1)
+    assert "linear DNG" in refusal(write_dng(tmp_path / "a.dng", colours, photometric=34892))
+
+
+def test_monochrome_dngs_are_refused_as_such(tmp_path):
+    path = overwrite(write_dng(tmp_path / "a.dng", noise_mosaic()), 262, 34892)
+    assert "monochrome" in refusal(path)
+
+
+def test_floating_point_dngs_are_refused_as_such(tmp_path):
+    mosaic = noise_mosaic().astype(np.float32) / 1023
+    assert "floating-point" in refusal(write_dng(tmp_path / "a.dng", mosaic, white=1))
+
+
+def test_a_file_cut_short_is_refused(tmp_path):
+    path = write_dng(tmp_path / "a.dng", noise_mosaic())
+    path.write_bytes(path.read_bytes()[:-100])
+    assert "ends too early" in refusal(path)
+
+
+def test_huge_dimensions_in_a_small_file_are_refused_before_memory_is_taken(tmp_path):
+    path = write_dng(tmp_path / "a.dng", noise_mosaic())
+    for tag in (256, 257, 278):
+        overwrite(path, tag, 30000)
+    assert "30000x30000" in refusal(path)
+
+
+@pytest.mark.parametrize("value", [0, 64, 512])
+def test_a_blank_mosaic_is_refused(tmp_path, value):
+    blank = np.full((46, 68), value, np.uint16)
+    assert f"every pixel is {value}" in refusal(write_dng(tmp_path / "a.dng", blank))
+
+
+def test_a_missing_end_is_refused_also_where_the_decoder_repeats_itself(tmp_path):
+    sensor = noise_mosaic(100, 68)
+    sensor[80:, 0::2], sensor[80:, 1::2] = 300, 500
+    assert "last 20 of 100 rows" in refusal(write_dng(tmp_path / "a.dng", sensor))
+
+
+def test_an_overexposed_end_is_a_picture(tmp_path):
+    sensor = noise_mosaic(100, 68)
+    sensor[20:] = 1023
+    assert read_mosaic(read_info(write_dng(tmp_path / "a.dng", sensor))).max() == 1023
+
+
+def test_a_dark_frame_with_little_noise_is_a_picture(tmp_path):
+    rng = np.random.default_rng(0)
+    # A sigma of 0.3 DN around black, and a camera that clips at black: mostly zeros.
+    sensor = np.round(np.maximum(rng.normal(0, 0.3, (100, 400)), 0)).astype(np.uint16)
+    assert (sensor == 0).mean() > 0.9
+    assert read_mosaic(read_info(write_dng(tmp_path / "a.dng", sensor, black=(0,)))).max() > 0

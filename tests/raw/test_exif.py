@@ -1,0 +1,71 @@
+"""Exposure, time and noise profile as the tags have them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pytest
+from dng_factory import write_dng
+from dng_mosaics import noise_mosaic
+
+from kpn_cli.raw.reader import read_info
+
+SHOT, READ = (1e-4, 2e-4, 3e-4, 4e-4), (1e-7, 2e-7, 3e-7, 4e-7)
+
+
+def test_exif_is_read_from_its_own_directory(tmp_path):
+    exif = {
+        33434: (5, (1 / 60,)), 33437: (5, (2.8,)), 34855: (3, (800,)), 37386: (5, (35.0,)),
+        36867: (2, "2024:05:06 07:08:09"), 37521: (2, "25"),
+    }  # fmt: skip
+    extra = [(271, 2, 0, "Maker", True), (272, 2, 0, "Camera 1", True), (274, 3, 1, 8, True)]
+    info = read_info(write_dng(tmp_path / "a.dng", noise_mosaic(), exif=exif, extra=extra))
+    assert (info.make, info.model, info.orientation) == ("Maker", "Camera 1", 8)
+    assert (info.iso, info.f_number, info.focal_length) == (800, 2.8, 35)
+    assert info.exposure_time == pytest.approx(1 / 60)
+    assert info.captured == datetime(2024, 5, 6, 7, 8, 9, 250_000)
+
+
+def test_exif_is_read_from_ifd_0_where_there_is_no_exif_directory(tmp_path):
+    extra = [(33434, 5, 1, (1, 50), True), (34855, 3, 1, 400, True),
+             (306, 2, 0, "2024:05:06 07:08:09", True)]  # fmt: skip
+    info = read_info(write_dng(tmp_path / "a.dng", noise_mosaic(), extra=extra))
+    assert (info.exposure_time, info.iso) == (0.02, 400)
+    assert info.captured == datetime(2024, 5, 6, 7, 8, 9)
+
+
+def test_zeros_mean_unknown(tmp_path):
+    exif = {33434: (5, (0,)), 33437: (5, (0,)), 34855: (3, (0,)), 36867: (2, "0000:00:00 00:00:00")}
+    info = read_info(write_dng(tmp_path / "a.dng", noise_mosaic(), exif=exif))
+    assert (info.exposure_time, info.f_number, info.iso, info.captured) == (None,) * 4
+
+
+def test_an_iso_too_large_for_its_tag_is_found_in_the_next(tmp_path):
+    exif = {34855: (3, (65535,)), 34866: (4, (102400,))}
+    info = read_info(write_dng(tmp_path / "a.dng", noise_mosaic(), exif=exif))
+    assert info.iso == 102400
+
+
+@pytest.mark.parametrize(
+    ("count", "planes"),
+    [(1, (0, 0, 0, 0)), (3, (0, 1, 1, 2)), (4, (3, 2, 1, 0))],  # four: pixels of BGGR
+)
+def test_noise_profiles_are_spread_over_the_planes(tmp_path, count, planes):
+    profile = [value for pair in zip(SHOT[:count], READ[:count], strict=True) for value in pair]
+    path = write_dng(tmp_path / "a.dng", noise_mosaic(), phase="BGGR", noise_profile=profile)
+    model = read_info(path).noise_profile
+    assert model.shot == tuple(SHOT[plane] for plane in planes)
+    assert model.read == tuple(READ[plane] for plane in planes)
+
+
+def test_a_negative_offset_of_a_noise_profile_counts_as_none(tmp_path):
+    path = write_dng(tmp_path / "a.dng", noise_mosaic(), noise_profile=(1e-4, -1e-8))
+    assert read_info(path).noise_profile.read == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "profile", [(), (0, 0), (0, 1e-6), (float("nan"), 0), (2, 0), (1e-4, 0, 1e-4, 0)]
+)
+def test_a_void_noise_profile_is_none(tmp_path, profile):
+    path = write_dng(tmp_path / "a.dng", noise_mosaic(), noise_profile=profile)
+    assert read_info(path).noise_profile is None
