@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from command_line import assert_one_line, kpn
 
 from kpn_cli import choices
@@ -21,7 +19,6 @@ from kpn_cli.training import config as config_module
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
-GUIDE = (ROOT / "docs" / "guide.md").read_text("utf-8")
 COMMANDS = sorted(main.commands)
 
 
@@ -51,14 +48,6 @@ def test_using_the_network_does_not_load_the_compiler():
         "load_weights(); sys.exit('torch._dynamo' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
-
-
-def test_help_in_the_guide_is_what_the_program_says():
-    blocks = re.findall(r"```console\n\$ kpn (\w+) --help\n(.*?)```", README + GUIDE, re.DOTALL)
-    assert "denoise" in dict(blocks)
-    for command, text in blocks:
-        result = CliRunner().invoke(main, [command, "--help"], prog_name="kpn", terminal_width=78)
-        assert result.output.strip() == text.strip()
 
 
 def test_the_command_line_offers_what_the_library_does():
