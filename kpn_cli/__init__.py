@@ -43,6 +43,16 @@ if TYPE_CHECKING:
     from .pipeline.options import Options
     from .pipeline.result import Result
     from .raw.info import RawInfo
+else:  # hidden from type checkers, which would take any name for one of this package
+
+    def __getattr__(name: str) -> object:
+        """Import a public name when it is first used, so that `kpn --help` needs no torch."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value: object = getattr(import_module(f".{_CLASSES.get(name, 'api')}", __name__), name)
+        globals()[name] = value
+        return value
+
 
 __all__ = [
     "KpnError",
@@ -69,15 +79,6 @@ _CLASSES = {
     "RawInfo": "raw.info",
     "Result": "pipeline.result",
 }
-
-
-def __getattr__(name: str) -> object:
-    """Import a public name when it is first used: `kpn --help` needs neither numpy nor torch."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f".{_CLASSES.get(name, 'api')}", __name__), name)
-    globals()[name] = value
-    return value
 
 
 def __dir__() -> list[str]:
