@@ -31,9 +31,9 @@ from .merge import merge
 from .network.kpn import KPN
 from .network.weights import load_weights
 from .pipeline import denoise as pipeline
-from .pipeline.loading import read_planes
 from .pipeline.options import Options, path_of
 from .pipeline.result import Result, Stage
+from .raw import reader
 from .raw.info import RawInfo
 from .system.device import choose_precision, pick_device
 from .system.memory import free_memory, memory_as_error
@@ -42,7 +42,7 @@ Array = npt.NDArray[np.float32]
 Samples = npt.NDArray[np.floating[Any]]
 StrPath = str | os.PathLike[str]
 
-#: Side in sensor pixels of the tiles in which kernels are predicted: they are 900 bytes a cell.
+#: Side in sensor pixels of the tiles in which kernels are predicted: kernels take 900 bytes a cell.
 _KERNEL_TILE = 512
 #: A mean sample above this is no linear plane: even a clipped frame has a mean of 1.
 _LARGEST_MEAN = 2.0
@@ -106,8 +106,9 @@ def read_raw(path: StrPath) -> tuple[Array, RawInfo]:
     """
     file = path_of("path", path)
     with memory_as_error():
-        info, planes = read_planes(file)
-        return Frame(torch.from_numpy(planes), info.black, info.white).planes(), info
+        info, mosaic = reader.read_raw(file)
+        samples = torch.from_numpy(bayer.pack(mosaic, info.phase))
+        return Frame(samples, info.black, info.white).planes(), info
 
 
 def _paths(paths: object) -> list[Path]:
@@ -142,8 +143,9 @@ def denoise_planes(
         frames: `(frames, 4, rows, columns)`, floating point, 0 = black, 1 = white. One frame or
             more; a single frame is denoised spatially.
         noise: of the reference.
-        strength: multiplies the sigma the network is told, 0 to 4; 0 gives the reference itself.
-        network: as `load_network` returns it; by default the network that ships.
+        strength: factor of the noise sigma that the network assumes, from 0 to 4; 0 returns the
+            reference unchanged.
+        network: as `load_network` returns it; by default the bundled one.
         device: "auto", "cpu", "cuda" or "mps"; by default the network's, or "auto".
         precision: of the network's arithmetic: "auto", "fp32" or "bf16".
 
@@ -222,7 +224,7 @@ def load_network(path: StrPath | None = None, device: str = "cpu") -> KPN:
     """Load a network, ready for use.
 
     Args:
-        path: a weight file written by `kpn train`; None for the network that ships.
+        path: a weight file written by `kpn train`; None for the bundled network.
         device: "auto", "cpu", "cuda" or "mps".
 
     Returns:

@@ -1,4 +1,4 @@
-"""How to denoise: what the command line's options become."""
+"""The options of denoising, as the library takes them and the command line fills them in."""
 
 from __future__ import annotations
 
@@ -20,19 +20,21 @@ class Options:
     """How to denoise; the defaults are those of the command line.
 
     Attributes:
-        output: folder of the results; made when it does not exist.
-        formats: any of "dng", "linear" (16-bit TIFF), "srgb" (16-bit TIFF), "jpeg".
-        reference: "auto" (a sharp frame near the middle), "first", an index from 0 in order of
-            time, or a file name.
-        strength: multiplies the sigma the network is told, 0 to 4; 0 gives the reference itself.
-        noise: overrules the files' own noise profile; a `Calibration` is a camera's by ISO.
+        output: folder of the outputs; created if it does not exist.
+        formats: any of "dng", "linear" (16-bit TIFF), "srgb" (16-bit TIFF) and "jpeg".
+        reference: "auto" (the sharpest frame of the middle half), "first", an index from 0 in
+            order of time, or a file name.
+        strength: factor of the noise sigma that the network assumes, from 0 to 4; 0 returns the
+            reference unchanged.
+        noise: the user's noise model, or a camera's calibration by ISO; replaces the file's
+            profile and the estimate. None for these.
         device: "auto", "cpu", "cuda" or "mps".
         precision: of the network's arithmetic: "auto", "fp32" or "bf16".
-        tile: side of a tile in sensor pixels, 64 or more; None to choose by the free memory.
-        weights: a weight file; None for the network that ships.
-        overwrite: replace finished outputs instead of keeping them.
+        tile: side of a tile in sensor pixels, at least 64; None to choose by the free memory.
+        weights: a weight file; None for the bundled network.
+        overwrite: whether to replace finished outputs; otherwise they are kept.
         compression: of the DNG's mosaic: "lossless" or "none".
-        report: whether `kpn denoise` also writes a page that shows what was done.
+        report: whether `kpn denoise` also writes an HTML report (`batch/report.py`).
     """
 
     output: Path
