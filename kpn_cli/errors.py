@@ -44,6 +44,17 @@ def read_error(
     return KpnError(f"{path}: cannot be read ({reason_of(error, otherwise)}); {remedy}")
 
 
+def wrong_type(argument: str, expected: str, value: object) -> TypeError:
+    """Return the error to raise when a caller of the Python API gives a wrong type.
+
+    Args:
+        argument: name of the argument.
+        expected: what it has to be: "a NoiseModel".
+        value: what was given.
+    """
+    return TypeError(f"{argument} must be {expected}, not {type(value).__name__}")
+
+
 def reason_of(error: Exception, otherwise: str = "") -> str:
     """Return the system's words for an error, on one line; else `otherwise`, else the error's."""
     words = getattr(error, "strerror", None) or otherwise or str(error) or type(error).__name__

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import KpnError
+from ..errors import KpnError, wrong_type
 
 
 def typical_read(log_shot: np.ndarray) -> np.ndarray:
@@ -32,7 +32,12 @@ class NoiseModel:
 
     def __post_init__(self) -> None:
         for name in ("shot", "read"):
-            values = tuple(float(value) for value in getattr(self, name))
+            given = getattr(self, name)
+            try:
+                values = tuple(float(value) for value in given)
+            except (TypeError, ValueError):
+                expected = "four numbers, one for each of R, G1, G2, B"
+                raise wrong_type(name, expected, given) from None
             if len(values) != 4 or not all(0 <= value <= 1e3 for value in values):
                 raise KpnError(f"noise model: {name} must be four numbers from 0 to 1000: {values}")
             object.__setattr__(self, name, values)
