@@ -24,7 +24,7 @@ from .options import (
     TILE,
     WEIGHTS,
 )
-from .startup import swift_imports
+from .startup import no_gc_imports
 
 if TYPE_CHECKING:
     from ..image.noise_model import NoiseModel
@@ -129,8 +129,8 @@ def denoise(
     """
     if no_group and burst_size is not None:
         raise click.UsageError("--burst-size and --no-group exclude each other")
-    console.let_first_speak()
-    with swift_imports():
+    console.mute_other_ranks()
+    with no_gc_imports():
         from ..batch import run
         from ..batch.plan import Grouping
         from ..noise import calibration
@@ -153,7 +153,7 @@ def denoise(
         )
         how = Grouping(gap, burst_size, no_group)
         if dry_run:
-            with console.looking() as on_file:
+            with console.scan_bar() as on_file:
                 plan = run.plan(paths, options, how, on_file)
             failures = plan.failures
             if as_json:
@@ -161,7 +161,7 @@ def denoise(
             else:
                 console.show_plan(plan)
         else:
-            with batch_view.Batch(quiet=as_json) as view:
+            with batch_view.BatchView(quiet=as_json) as view:
                 summary = run.run(paths, options, how, view)
             if summary is None:  # another process says it
                 return
@@ -177,7 +177,7 @@ def denoise(
             click.echo(json.dumps({"bursts": [], "failed": [failed]}, indent=2))
         raise
     except KeyboardInterrupt:
-        console.note("interrupted; the same command goes on")
+        console.note("interrupted; run the same command again to continue")
         sys.exit(130)
     if failures:
         sys.exit(1)

@@ -85,7 +85,7 @@ TILE = click.option(
 
 
 def _hush(context: click.Context, option: click.Parameter, quiet: bool) -> None:
-    console.hush(quiet)
+    console.set_quiet(quiet)
 
 
 QUIET = click.option(

@@ -165,7 +165,7 @@ def train(
     from ..training.config import TrainConfig, loss_for, with_network, with_variant
     from ..training.run import is_begun, shape_of
 
-    console.let_first_speak()
+    console.mute_other_ranks()
     if anneal and variant in ("noanneal", "direct"):
         raise click.UsageError(f"--variant {variant} has no annealing; leave --anneal out")
     config = TrainConfig(
