@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @JSON
 def info(files: tuple[Path, ...], as_json: bool) -> None:
-    """Show what kpn knows about raw files: camera, CFA phase, levels, exposure, noise."""
+    """Show camera, CFA phase, levels, exposure and noise of files.
+
+    The noise model is the one that kpn denoise would use for the file alone.
+    """
     from ..raw.decoder_process import Decoder
 
     reports: list[tuple[RawInfo, NoiseReport | None]] = []

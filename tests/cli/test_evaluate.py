@@ -30,7 +30,7 @@ def test_eval_writes_the_table_and_prints_json(tmp_path, weights):
     assert "| aligned-mean |" in table
     # Tables of other weights, frames or noise must not look alike.
     assert table.startswith(
-        f"{weights} weights, 2 photos, bursts of 8, told 1 times the true sigma"
+        f"{weights} weights, 2 photos, bursts of 8 frames, noise sigma 1 times the true one"
     )
     assert document["weights"] == str(weights)
     assert json.loads(kpn(*command, "--json").stdout) == document
