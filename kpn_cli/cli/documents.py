@@ -28,7 +28,11 @@ def noise_json(noise: NoiseReport) -> dict[str, Any]:
 
 
 def burst_json(result: Result) -> dict[str, Any]:
-    """Return a burst's entry in the JSON of `kpn denoise`."""
+    """Return a burst's entry in the JSON of `kpn denoise`.
+
+    `shifts` are (row, column) in sensor pixels, `noise_left` is a share of the noise variance,
+    `noise` has S and O of the planes R, G1, G2, B; times are in seconds.
+    """
     noise = result.noise
     return {
         "reference": str(result.reference),

@@ -83,5 +83,5 @@ def synth(
         )
     with console.bar("writing", config.parts) as move:
         dataset.write_dataset(usable, output, config, workers=workers, on_part=lambda path: move())
-    console.note(f"wrote {console.count(config.count, 'burst')} to {output}")
+    console.note(f"{output} holds {console.count(config.count, 'burst')}")
     console.print_path(output)
