@@ -6,15 +6,11 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
+from ..choices import SCHEDULES, VARIANTS
 from ..errors import KpnError
 from ..network.kpn import KPNConfig
 from ..synthesis.config import SynthConfig
 from .losses import LossConfig
-
-SCHEDULES = ("cosine", "constant")
-#: The network and the paper's ablations of it (section 5.2 and table 1 there): pixels
-#: straight from the network; one frame; no annealing; no noise estimate.
-VARIANTS = ("kpn", "direct", "single", "noanneal", "blind")
 
 _WARM_UP = 200  # steps over which the rate rises
 _LAST_RATE = 0.01  # of the first, where the cosine ends
@@ -116,7 +112,7 @@ def with_network(config: TrainConfig, network: KPNConfig) -> TrainConfig:
 
 
 def with_variant(config: TrainConfig, variant: str) -> TrainConfig:
-    """Return the run of one of `VARIANTS`, the same in everything else."""
+    """Return the run of one of `choices.VARIANTS`, the same in everything else."""
     if variant not in VARIANTS:
         raise KpnError(f"training: variant {variant}; choose among {', '.join(VARIANTS)}")
     without_annealing = replace(config, loss=replace(config.loss, anneal=0.0))

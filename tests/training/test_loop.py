@@ -249,7 +249,7 @@ def test_ctrl_c_saves_the_run(scenes, tmp_path):
     finally:
         process.kill()  # a run of its own, half a million patches long
     assert process.returncode == 130
-    assert "the same command goes on" in said
+    assert "run the same command again" in said
     assert load_weights(run / "last.safetensors")[1]["patches"] > 0
 
 
