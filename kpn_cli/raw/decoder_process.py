@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
-from ..errors import KpnError, PassingError
+from ..errors import KpnError, TransientError
 from ..image import bayer
 from ..image.noise_model import NoiseModel
 from . import reader
@@ -39,7 +39,7 @@ class Decoder:
     """A child process that reads raw files; a new one takes the place of one that has died.
 
     For one thread at a time; use it as a context, or `close` it. A file at which the child dies
-    or hangs is tried once more; after that it is a `PassingError`.
+    or hangs is tried once more; after that it is a `TransientError`.
     """
 
     def __init__(self, patience: float = _PATIENCE) -> None:
@@ -79,7 +79,7 @@ class Decoder:
     def _ask(self, what: str, path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
         try:
             return self._ask_once(what, path)
-        except PassingError:  # of the child's own, such as for want of memory?
+        except TransientError:  # of the child's own, such as for want of memory?
             return self._ask_once(what, path)
 
     def _ask_once(self, what: str, path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
@@ -102,7 +102,7 @@ class Decoder:
             complete = True
         except (OSError, EOFError):
             reason = f"has not read it within {allowed:.0f} s" if late.is_set() else "crashes on it"
-            raise PassingError(
+            raise TransientError(
                 f"{path.name}: LibRaw {reason}, twice; if that stays so the file is damaged: copy "
                 "it from the camera or card again, or leave it out."
             ) from None

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from raw_files import rich_dng, scene
 
-from kpn_cli.errors import KpnError, PassingError
+from kpn_cli.errors import KpnError, TransientError
 from kpn_cli.image import bayer
 from kpn_cli.raw import decoder_process, reader
 from kpn_cli.raw.decoder_process import Decoder
@@ -66,7 +66,9 @@ def test_a_child_that_dies_is_replaced_and_the_file_tried_again(tmp_path, monkey
         assert decoder.info(path) == first
         monkeypatch.setattr(decoder_process, "_start", lambda: stand_in("import sys; sys.exit(3)"))
         decoder.close()
-        with pytest.raises(PassingError, match=r"a\.dng: LibRaw crashes on it, twice; .* leave it"):
+        with pytest.raises(
+            TransientError, match=r"a\.dng: LibRaw crashes on it, twice; .* leave it"
+        ):
             decoder.info(path)
         monkeypatch.undo()
         assert decoder.info(path) == first
@@ -78,7 +80,7 @@ def test_a_child_that_hangs_is_ended(tmp_path, monkeypatch):
     monkeypatch.setattr(decoder_process, "_start", lambda: stand_in("import time; time.sleep(600)"))
     with (
         Decoder(patience=0.3) as decoder,
-        pytest.raises(PassingError, match=r"a\.dng: LibRaw has not read it within \d+ s"),
+        pytest.raises(TransientError, match=r"a\.dng: LibRaw has not read it within \d+ s"),
     ):
         decoder.info(path)
 
