@@ -143,7 +143,7 @@ def test_a_turned_burst_shows_the_same_kernels_turned(tmp_path, small, lively, t
     for n, frame in enumerate(noisy):
         tags = replace(camera.tags(noise, START, "m"), orientation=turn)
         write_cfa_dng(tmp_path / f"{n}.dng", camera.record(frame), tags)
-    at = orientation.upright_place(40, 81, (96, 119), turn)
+    at = orientation.upright_position(40, 81, (96, 119), turn)
     found = inspect.inspect([tmp_path], options(tmp_path / "out", lively), [at])
     (place,) = found.looks
     # GRBG begins in the middle of a cell, so 60 of them are 119 columns.
