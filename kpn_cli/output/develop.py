@@ -243,7 +243,7 @@ def _postprocess(
     )
     try:
         with rawpy.RawPy() as raw:
-            raw.open_buffer(io.BytesIO(writer.encode([ifd])))
+            raw.open_buffer(io.BytesIO(writer.tiff_bytes([ifd])))
             raw.unpack()
             with _openmp().limit(limits=1, user_api="openmp"):  # of this thread alone
                 return raw.postprocess(_parameters(info, black, white, **options))

@@ -73,7 +73,7 @@ def _number(note: bytes, at: int, code: int) -> int | None:
     return number if 0 < number < (1 << 8 * len(found.data)) - 1 else None
 
 
-def _tag(note: bytes, at: int, code: int) -> fields.Tag | None:
+def _tag(note: bytes, at: int, code: int) -> fields.Field | None:
     """A tag of the directory there, whose byte order is its own."""
     count = note[at : at + 2]
     # Its count of entries is never large.

@@ -79,7 +79,7 @@ PHOTOMETRIC_CFA = 32803
 PHOTOMETRIC_LINEAR_RAW = 34892
 
 #: A directory: code of a tag -> the tag. Damaged ones are absent.
-Directory = Mapping[int, fields.Tag]
+Directory = Mapping[int, fields.Field]
 
 _BYTE_TYPES = {1, 7}  # BYTE, UNDEFINED
 
@@ -137,14 +137,14 @@ def read_metadata(path: Path) -> Metadata:
     Raises:
         KpnError: if the file can't be read.
     """
-    tree = reader.read_tree(path, pictures=None, only=_WANTED)
+    tree = reader.read_tree(path, read_segments=None, only=_WANTED)
     try:
         size = path.stat().st_size
     except OSError as error:  # gone in the meantime
         refuse_unreadable(path, error)
-    ifds = reader.flat(tree.ifds) if tree is not None else ()
+    ifds = reader.walk(tree.ifds) if tree is not None else ()
     directories = [{tag.code: tag for tag in ifd} for ifd in ifds]
-    main: dict[int, fields.Tag] = {}
+    main: dict[int, fields.Field] = {}
     # The sort keeps file order otherwise, so previews come last and hide nothing.
     for directory in sorted(directories, key=_EXIF_ONLY.isdisjoint):
         main = directory | main

@@ -16,9 +16,13 @@ UUID = b"3F2504E0-4F89-41D3-9A0C-0305E82C3301"
 APPLE = b"Apple iOS\0\0\x01MM\0\x01" + struct.pack(">HHII", 0x0B, 2, len(UUID) + 1, 32) + bytes(4)
 
 
-def metadata(**tags: str | bytes | fields.Tag) -> Metadata:
+def metadata(**tags: str | bytes | fields.Field) -> Metadata:
     """Of texts, bytes and tags as they are."""
-    make = {str: fields.ascii_tag, bytes: fields.undefined_tag, fields.Tag: lambda code, tag: tag}
+    make = {
+        str: fields.ascii_field,
+        bytes: fields.undefined_field,
+        fields.Field: lambda code, tag: tag,
+    }
     return Metadata({Tag[name]: make[type(v)](Tag[name], v) for name, v in tags.items()}, {}, 1)
 
 
@@ -55,8 +59,8 @@ def test_the_frames_number_is_found(tags, number):
         ({"XMP": b"<GCamera:BurstID>ab-12</GCamera:BurstID>"}, "ab-12"),
         ({"MAKER_NOTE": APPLE.ljust(32, b"\0") + UUID + b"\0"}, UUID.decode()),
         ({"MAKER_NOTE": APPLE[:20]}, ""),
-        ({"XMP": fields.integer_tag(700, 300, 5)}, ""),
-        ({"XMP": fields.double_tag(700, 1.0, 2.5)}, ""),
+        ({"XMP": fields.integer_field(700, 300, 5)}, ""),
+        ({"XMP": fields.double_field(700, 1.0, 2.5)}, ""),
         ({"IMAGE_SEQUENCE_INFO": b"series-1\0focus stack\0\0\0\0\0\4\0\0\0\x08\0"}, ""),
         ({}, ""),
     ],
