@@ -1,4 +1,4 @@
-"""A burst's name and a frame's number, found in makers' notes."""
+"""A burst's name and a frame's number are found in DNG tags, XMP and MakerNotes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ APPLE = b"Apple iOS\0\0\x01MM\0\x01" + struct.pack(">HHII", 0x0B, 2, len(UUID) +
 
 
 def metadata(**tags: str | bytes | fields.Field) -> Metadata:
-    """Of texts, bytes and tags as they are."""
+    """Metadata of texts, bytes, and fields as they are."""
     make = {
         str: fields.ascii_field,
         bytes: fields.undefined_field,
@@ -27,7 +27,7 @@ def metadata(**tags: str | bytes | fields.Field) -> Metadata:
 
 
 def note(order: str, heading: bytes, code: int, kind: int, value: bytes) -> bytes:
-    """A maker's note of two entries."""
+    """A MakerNote of two fields."""
     entry = struct.pack(order + "HHI", code, kind, 1) + value.ljust(4, b"\0")
     other = struct.pack(order + "HHI", 1, 3, 1) + bytes(4)
     return heading + struct.pack(order + "H", 2) + other + entry + bytes(4)
@@ -70,7 +70,7 @@ def test_the_bursts_name_is_found(tags, found):
 
 
 @given(st.binary(max_size=200), st.sampled_from([b"Apple iOS\0", b"SONY DSC \0", b"Panasonic\0"]))
-def test_damaged_notes_are_no_trouble(data, heading):
+def test_damaged_notes_raise_nothing(data, heading):
     found = metadata(MAKER_NOTE=heading + data, IMAGE_SEQUENCE_INFO=data)
     assert isinstance(burst_tags.burst_id(found), str)
     assert isinstance(burst_tags.burst_number(found), (int, type(None)))
