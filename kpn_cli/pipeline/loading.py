@@ -97,9 +97,9 @@ def load(
         return Result(done, [done, *others], there, skipped=True, mark=mark)
     frames, dropped = _read_all(files, digests, read, should_stop, on_stage)
     infos = reference.sort_by_time([info for info, _ in frames])
-    reference.check_same(infos)
+    reference.check_same_settings(infos)
     planes = {info.path: planes for info, planes in frames}
-    sharp = [reference.sharpness(planes[info.path]) for info in infos]
+    sharp = [reference.frame_sharpness(planes[info.path]) for info in infos]
     first = reference.pick_reference(options.reference, infos, sharp)
     infos.insert(0, infos.pop(first))
     paths = outputs.paths_of(infos[0].path, options.output, options.formats)
