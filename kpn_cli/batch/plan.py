@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..burst import grouping
-from ..burst.files import Found, find_below
+from ..burst.files import FoundRaw, find_raws_below
 from ..burst.grouping import Group
 from ..choices import DEFAULT_GAP
 from ..errors import KpnError
@@ -84,11 +84,11 @@ def make_plan(
         capture: reads when and how a file was taken.
         on_file: told how many files of how many are looked at.
     """
-    everything, errors = find_below(paths)
+    everything, errors = find_raws_below(paths)
     found = [file for file in everything if not fingerprint.is_result(file.path)]
     ignored = [file.path for file in everything if file not in found]
     failures = [Failure((path,), str(error)) for path, error in errors.items()]
-    places = {file.path: file.below for file in found}
+    places = {file.path: file.subfolder for file in found}
     if how.off:
         groups = _as_given(found)
     else:
@@ -113,10 +113,10 @@ def make_plan(
     return Plan(jobs, failures, ignored)
 
 
-def _as_given(found: Sequence[Found]) -> list[Group]:
+def _as_given(found: Sequence[FoundRaw]) -> list[Group]:
     together: dict[Path | None, list[Path]] = {}
     for file in found:
-        together.setdefault(None if file.named else file.path.parent, []).append(file.path)
+        together.setdefault(None if file.explicit else file.path.parent, []).append(file.path)
     return [Group(tuple(files), "as given") for files in together.values()]
 
 

@@ -28,7 +28,7 @@ from ..pipeline.denoise import Computed
 from ..pipeline.loading import Reader
 from ..pipeline.options import Options
 from ..pipeline.result import Failure, Result
-from ..system.files import atomic, make_folder, remove_abandoned, scratch, write_error
+from ..system.files import atomic, make_folder, remove_abandoned, scratch_file, write_error
 from ..system.memory import memory_as_error
 from . import report_page, report_pictures, report_section
 from .html import is_page_of
@@ -207,7 +207,7 @@ def sections(options: Options, planned: int) -> Iterator[Sections | None]:
         return
     make_folder(options.output)
     remove_abandoned(options.output)
-    with scratch(options.output / NAME) as file:
+    with scratch_file(options.output / NAME) as file:
         yield Sections(options.output, file, planned)
 
 

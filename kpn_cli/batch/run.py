@@ -16,14 +16,14 @@ from ..errors import KpnError
 from ..pipeline.options import Options
 from ..pipeline.result import Failure, Stage
 from ..raw.decoder_process import Decoder
-from ..system.distributed import world
+from ..system.distributed import process_group
 from . import report
 from .overlap import Outcome, Summary, denoise_all
 from .plan import Grouping, Job, Plan, make_plan
 from .report import Collected, Sections
 
 #: How long a process that has done its share waits for the others.
-_PATIENCE = timedelta(days=30)
+_TIMEOUT = timedelta(days=30)
 
 
 class View(Protocol):
@@ -72,9 +72,9 @@ def run(paths: Sequence[Path], options: Options, how: Grouping, view: View) -> S
         report.check(options.output)  # before the work: it may not be possible
     start = time.monotonic()
     # Results are exchanged as objects, for which the CPU does whatever the network runs on.
-    with world(torch.device("cpu"), _PATIENCE) as processes, Decoder() as decoder:
+    with process_group(torch.device("cpu"), _TIMEOUT) as processes, Decoder() as decoder:
         # One plan: with two, a file that comes meanwhile would move all shares.
-        found = processes.from_first(
+        found = processes.make_on_first(
             lambda: make_plan(paths, options, how, decoder.capture, view.looking)
         )
         own = found.jobs[processes.rank :: processes.size]
@@ -97,14 +97,14 @@ def run(paths: Sequence[Path], options: Options, how: Grouping, view: View) -> S
                 raise
             shares = processes.gather((outcomes, sections and sections.collected))
             summary = None
-            if processes.writes:
+            if processes.is_first:
                 for outcome in chain.from_iterable(share for share, _ in shares[1:]):
                     view.done(outcome)
                 summary = _summary(found, [share for share, _ in shares])
                 if sections:
                     _report(summary, found, options, [part for _, part in shares], start)
             if sections:
-                processes.wait()  # the first reads what the others have made
+                processes.barrier()  # the first reads what the others have made
         return summary
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..image.orientation import upright_place
+from ..image.orientation import upright_position
 from ..merge.residual_noise import share_left
 from ..merge.tile import Merger
 from ..network.kpn import KPN
@@ -99,7 +99,7 @@ def look_at(
         square = square + WIDE**2 * _square_radius(wide)
     y, x = (at - shown.start for at, shown in zip(cell, crop, strict=True))
     square_kernel = (network.config.kernel,) * 2
-    middle = upright_place(y, x, shares.shape[-2:], turn)
+    middle = upright_position(y, x, shares.shape[-2:], turn)
     return Look(
         scale=scale,
         kernels=turned(shares[..., y, x].unflatten(1, square_kernel), turn),

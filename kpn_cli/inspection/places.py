@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import KpnError
 from ..image.bayer import RED_OFFSET
-from ..image.orientation import sensor_place
+from ..image.orientation import sensor_position
 from ..output.develop import upright_size
 from ..raw.info import RawInfo
 from .weight_maps import Maps
@@ -50,7 +50,7 @@ def given(info: RawInfo, x: int, y: int) -> Place:
             f"--at {x},{y}: outside of the picture, which has {width} x {height} pixels; give "
             f"0,0 to {width - 1},{height - 1}"
         )
-    row, column = sensor_place(x, y, (info.height, info.width), info.orientation)
+    row, column = sensor_position(x, y, (info.height, info.width), info.orientation)
     top, left = RED_OFFSET[info.phase]
     return Place(x, y, ((row + top) // 2, (column + left) // 2))
 

@@ -24,7 +24,7 @@ import rawpy
 from threadpoolctl import ThreadpoolController
 
 from ..errors import KpnError
-from ..image.orientation import BACKWARDS, MIRRORED, TURNED, upright
+from ..image.orientation import FLIPPED, MIRRORED, TRANSPOSED, upright
 from ..image.srgb import srgb_encode
 from ..tiff import fields, writer
 from . import dng_levels, dng_tags
@@ -70,7 +70,7 @@ def develop(info: RawInfo, planes: np.ndarray, *, linear: bool) -> np.ndarray:
 
 def upright_size(info: RawInfo) -> tuple[int, int]:
     """Return rows and columns of a frame's developed picture."""
-    turned = info.orientation in TURNED
+    turned = info.orientation in TRANSPOSED
     return (info.width, info.height) if turned else (info.height, info.width)
 
 
@@ -82,10 +82,10 @@ def upright_box(info: RawInfo, box: Box) -> Box:
         box: top, left, height, width in sensor pixels.
     """
     top, left, height, width = box
-    if info.orientation in TURNED:
+    if info.orientation in TRANSPOSED:
         top, left, height, width = left, top, width, height
     rows, columns = upright_size(info)
-    if info.orientation in BACKWARDS:
+    if info.orientation in FLIPPED:
         top = rows - top - height
     if info.orientation in MIRRORED:
         left = columns - left - width
@@ -103,14 +103,14 @@ def bands(
         orientation: Exif's, in the place of the frame's own.
     """
     orientation = orientation or info.orientation
-    axis = 1 if orientation in TURNED else 0
+    axis = 1 if orientation in TRANSPOSED else 0
     side = (info.height, info.width)[axis]
     starts = list(range(0, side, _BAND))
     if len(starts) > 1 and side - starts[-1] < _MARGIN:
         starts.pop()  # the one before takes the rest
     ends = [*starts[1:], side]
     places = list(zip(starts, ends, strict=True))
-    if orientation in BACKWARDS:
+    if orientation in FLIPPED:
         places.reverse()
     strip = _extremes(info, planes, axis) if len(places) > 1 else None
 
@@ -243,7 +243,7 @@ def _postprocess(
     )
     try:
         with rawpy.RawPy() as raw:
-            raw.open_buffer(io.BytesIO(writer.encode([ifd])))
+            raw.open_buffer(io.BytesIO(writer.tiff_bytes([ifd])))
             raw.unpack()
             with _openmp().limit(limits=1, user_api="openmp"):  # of this thread alone
                 return raw.postprocess(_parameters(info, black, white, **options))

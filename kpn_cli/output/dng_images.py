@@ -45,14 +45,14 @@ def mosaic_ifd(mosaic: np.ndarray, compression: str = "none", order: str = "<") 
     if width < _TILE_STEP:
         compression = "none"
     return (
-        fields.long_tag(254, 0),  # NewSubfileType: the main picture
-        fields.long_tag(256, width),
-        fields.long_tag(257, height),
-        fields.integer_tag(258, 16),  # BitsPerSample
-        fields.integer_tag(259, COMPRESSIONS[compression]),
-        fields.integer_tag(262, 32803),  # PhotometricInterpretation: CFA
-        fields.integer_tag(277, 1),  # SamplesPerPixel
-        fields.integer_tag(284, 1),  # PlanarConfiguration
+        fields.long_field(254, 0),  # NewSubfileType: the main picture
+        fields.long_field(256, width),
+        fields.long_field(257, height),
+        fields.integer_field(258, 16),  # BitsPerSample
+        fields.integer_field(259, COMPRESSIONS[compression]),
+        fields.integer_field(262, 32803),  # PhotometricInterpretation: CFA
+        fields.integer_field(277, 1),  # SamplesPerPixel
+        fields.integer_field(284, 1),  # PlanarConfiguration
         *(_tiles(mosaic) if compression == "lossless" else _strip(mosaic.astype(order + "u2"))),
     )
 
@@ -69,14 +69,14 @@ def preview_ifd(rgb: np.ndarray) -> Ifd:
     Image.fromarray(rgb).save(file, "JPEG", quality=90, subsampling="4:2:0", optimize=True)
     return (
         *_reduced_head(rgb),
-        fields.integer_tag(259, 7),  # Compression: JPEG
-        fields.integer_tag(262, 6),  # PhotometricInterpretation: YCbCr
-        fields.pieces_tag(273, [file.getvalue()]),  # StripOffsets
-        fields.long_tag(278, len(rgb)),  # RowsPerStrip
-        fields.long_tag(279, len(file.getvalue())),  # StripByteCounts
-        fields.integer_tag(530, 2, 2),  # YCbCrSubSampling
-        fields.integer_tag(531, 1),  # YCbCrPositioning: centred, as JFIF has it
-        fields.rational_tag(532, 0, 255, 128, 255, 128, 255),  # ReferenceBlackWhite: full range
+        fields.integer_field(259, 7),  # Compression: JPEG
+        fields.integer_field(262, 6),  # PhotometricInterpretation: YCbCr
+        fields.segments_field(273, [file.getvalue()]),  # StripOffsets
+        fields.long_field(278, len(rgb)),  # RowsPerStrip
+        fields.long_field(279, len(file.getvalue())),  # StripByteCounts
+        fields.integer_field(530, 2, 2),  # YCbCrSubSampling
+        fields.integer_field(531, 1),  # YCbCrPositioning: centred, as JFIF has it
+        fields.rational_field(532, 0, 255, 128, 255, 128, 255),  # ReferenceBlackWhite: full range
     )
 
 
@@ -90,8 +90,8 @@ def thumbnail_ifd(rgb: np.ndarray) -> Ifd:
     rgb = _reduced(rgb, THUMBNAIL_SIDE)
     return (
         *_reduced_head(rgb),
-        fields.integer_tag(259, 1),  # Compression: none
-        fields.integer_tag(262, 2),  # PhotometricInterpretation: RGB
+        fields.integer_field(259, 1),  # Compression: none
+        fields.integer_field(262, 2),  # PhotometricInterpretation: RGB
         *_strip(rgb),
     )
 
@@ -100,13 +100,13 @@ def _reduced_head(rgb: np.ndarray) -> Ifd:
     """What previews and thumbnails have in common: 8-bit sRGB of that size."""
     rows, columns, _ = rgb.shape
     return (
-        fields.long_tag(254, 1),  # NewSubfileType: a reduced picture
-        fields.long_tag(256, columns),
-        fields.long_tag(257, rows),
-        fields.integer_tag(258, 8, 8, 8),  # BitsPerSample
-        fields.integer_tag(277, 3),  # SamplesPerPixel
-        fields.integer_tag(284, 1),  # PlanarConfiguration
-        fields.long_tag(50970, _SRGB),  # PreviewColorSpace
+        fields.long_field(254, 1),  # NewSubfileType: a reduced picture
+        fields.long_field(256, columns),
+        fields.long_field(257, rows),
+        fields.integer_field(258, 8, 8, 8),  # BitsPerSample
+        fields.integer_field(277, 3),  # SamplesPerPixel
+        fields.integer_field(284, 1),  # PlanarConfiguration
+        fields.long_field(50970, _SRGB),  # PreviewColorSpace
     )
 
 
@@ -123,9 +123,9 @@ def _strip(pixels: np.ndarray) -> Ifd:
     """One strip, uncompressed."""
     pixels = np.ascontiguousarray(pixels)
     return (
-        fields.pieces_tag(273, [pixels.data]),  # StripOffsets
-        fields.long_tag(278, len(pixels)),  # RowsPerStrip
-        fields.long_tag(279, pixels.nbytes),  # StripByteCounts
+        fields.segments_field(273, [pixels.data]),  # StripOffsets
+        fields.long_field(278, len(pixels)),  # RowsPerStrip
+        fields.long_field(279, pixels.nbytes),  # StripByteCounts
     )
 
 
@@ -143,10 +143,10 @@ def _tiles(mosaic: np.ndarray) -> Ifd:
         for left in range(0, len(columns), width)
     ]
     return (
-        fields.long_tag(322, width),  # TileWidth
-        fields.long_tag(323, height),  # TileLength
-        fields.pieces_tag(324, tiles),  # TileOffsets
-        fields.long_tag(325, *map(len, tiles)),  # TileByteCounts
+        fields.long_field(322, width),  # TileWidth
+        fields.long_field(323, height),  # TileLength
+        fields.segments_field(324, tiles),  # TileOffsets
+        fields.long_field(325, *map(len, tiles)),  # TileByteCounts
     )
 
 

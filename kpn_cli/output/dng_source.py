@@ -12,7 +12,7 @@ from datetime import datetime
 from ..raw import tags
 from ..raw.exif import captured
 from ..raw.tags import PHOTOMETRIC_CFA
-from ..tiff.fields import Ifd, Ifds, Tag, merge, undefined_tag
+from ..tiff.fields import Field, Ifd, Ifds, merge, undefined_field
 from ..tiff.reader import Tree, integers
 from . import dng_opcodes, dng_tags
 
@@ -164,7 +164,7 @@ def with_version(exif: Ifd) -> Ifd:
     zoned = {OFFSET_TIME, _OFFSET_ORIGINAL, _OFFSET_DIGITIZED} & {tag.code for tag in exif}
     if said and (not zoned or said >= b"0231"):
         return exif
-    return merge(exif, [undefined_tag(_EXIF_VERSION, b"0231" if zoned else b"0230")])
+    return merge(exif, [undefined_field(_EXIF_VERSION, b"0231" if zoned else b"0230")])
 
 
 def _is_time(ifd: Ifd, code: int) -> bool:
@@ -192,13 +192,13 @@ def _area(ifd: Ifd) -> tuple[bool, int]:
     return integers(ifd, 254) in ((), (0,)), integers(ifd, 256)[0] * integers(ifd, 257)[0]
 
 
-def _still_true(tag: Tag) -> Tag | None:
+def _still_true(tag: Field) -> Field | None:
     """A tag of the mosaic under our levels; None if nothing of it is left."""
     if tag.code in LEVELS:
         return None
     if tag.code == _OPCODE_LIST_1 and isinstance(tag.data, bytes):
         data = dng_opcodes.without_levels(tag.data)
-        return Tag(tag.code, tag.kind, len(data), data) if data else None
+        return Field(tag.code, tag.kind, len(data), data) if data else None
     return tag
 
 
@@ -207,7 +207,7 @@ def _free(ifd: Ifd) -> Ifd:
     return tuple(_moved(tag) for tag in ifd)
 
 
-def _moved(tag: Tag) -> Tag:
-    at = tag.at if tag.code in _PLACED else None
+def _moved(tag: Field) -> Field:
+    at = tag.offset if tag.code in _PLACED else None
     data = Ifds(tuple(map(_free, tag.data.ifds))) if isinstance(tag.data, Ifds) else tag.data
-    return Tag(tag.code, tag.kind, tag.count, data, at)
+    return Field(tag.code, tag.kind, tag.count, data, at)

@@ -114,51 +114,51 @@ def tags_of(
     )
 
 
-def cfa_tags(tags: DngTags) -> list[fields.Tag]:
+def cfa_tags(tags: DngTags) -> list[fields.Field]:
     """Return what the numbers of the mosaic mean: filters, levels, noise."""
     order = plane_order(tags.phase)
     black = [tags.black[plane] for plane in order]
-    black_tag = fields.rational_tag
+    black_tag = fields.rational_field
     if all(float(level).is_integer() for level in black):
-        black, black_tag = [int(level) for level in black], fields.integer_tag
+        black, black_tag = [int(level) for level in black], fields.integer_field
     result = [
-        fields.integer_tag(33421, 2, 2),  # CFARepeatPatternDim
-        fields.byte_tag(33422, bytes(_CFA_COLOUR[plane] for plane in order)),  # CFAPattern
-        fields.byte_tag(50710, bytes((0, 1, 2))),  # CFAPlaneColor: red, green, blue
-        fields.integer_tag(50711, 1),  # CFALayout: rectangular
-        fields.integer_tag(50713, 2, 2),  # BlackLevelRepeatDim
+        fields.integer_field(33421, 2, 2),  # CFARepeatPatternDim
+        fields.byte_field(33422, bytes(_CFA_COLOUR[plane] for plane in order)),  # CFAPattern
+        fields.byte_field(50710, bytes((0, 1, 2))),  # CFAPlaneColor: red, green, blue
+        fields.integer_field(50711, 1),  # CFALayout: rectangular
+        fields.integer_field(50713, 2, 2),  # BlackLevelRepeatDim
         black_tag(50714, *black),  # BlackLevel
-        fields.integer_tag(50717, round(tags.white)),  # WhiteLevel
+        fields.integer_field(50717, round(tags.white)),  # WhiteLevel
     ]
     if tags.noise:
-        result.append(fields.double_tag(51041, *_noise_profile(tags.noise)))  # NoiseProfile
+        result.append(fields.double_field(51041, *_noise_profile(tags.noise)))  # NoiseProfile
     return result
 
 
-def camera_tags(tags: DngTags) -> list[fields.Tag]:
+def camera_tags(tags: DngTags) -> list[fields.Field]:
     """Return what IFD 0 says of camera, colour and file."""
     # DNG demands both, and some editors refuse a file without: a camera without a name
     # gets ours, one without a matrix sRGB's, which is also what LibRaw assumes.
     unique = tags.unique_camera_model or _full_name(tags.make, tags.model) or "kpn"
     matrix = np.asarray(_XYZ_TO_SRGB if tags.color_matrix is None else tags.color_matrix, float)
     result = [
-        fields.ascii_tag(271, tags.make),
-        fields.ascii_tag(272, tags.model),
-        fields.integer_tag(274, tags.orientation),
-        fields.ascii_tag(305, tags.software),
-        fields.byte_tag(50706, bytes(VERSION)),  # DNGVersion
-        fields.byte_tag(50707, bytes(BACKWARD_VERSION)),  # DNGBackwardVersion
-        fields.ascii_tag(50708, unique),  # UniqueCameraModel
-        fields.signed_rational_tag(50721, *matrix.ravel()),  # ColorMatrix1
-        fields.rational_tag(50728, *tags.as_shot_neutral),  # AsShotNeutral
-        fields.integer_tag(50778, _D65),  # CalibrationIlluminant1
+        fields.ascii_field(271, tags.make),
+        fields.ascii_field(272, tags.model),
+        fields.integer_field(274, tags.orientation),
+        fields.ascii_field(305, tags.software),
+        fields.byte_field(50706, bytes(VERSION)),  # DNGVersion
+        fields.byte_field(50707, bytes(BACKWARD_VERSION)),  # DNGBackwardVersion
+        fields.ascii_field(50708, unique),  # UniqueCameraModel
+        fields.signed_rational_field(50721, *matrix.ravel()),  # ColorMatrix1
+        fields.rational_field(50728, *tags.as_shot_neutral),  # AsShotNeutral
+        fields.integer_field(50778, _D65),  # CalibrationIlluminant1
     ]
     if tags.captured:
-        result.append(fields.ascii_tag(306, _exif_time(tags.captured)))  # DateTime
+        result.append(fields.ascii_field(306, _exif_time(tags.captured)))  # DateTime
     if tags.original_raw_file_name:
         # BYTE holds UTF-8, as DNG allows here; names are not always ASCII.
         name = tags.original_raw_file_name.encode("utf-8", "replace") + b"\0"
-        result.append(fields.byte_tag(50827, name))  # OriginalRawFileName
+        result.append(fields.byte_field(50827, name))  # OriginalRawFileName
     return result
 
 
@@ -170,16 +170,16 @@ def _full_name(make: str, model: str) -> str:
     return f"{make} {model}".strip()
 
 
-def exif_tags(tags: DngTags) -> list[fields.Tag]:
+def exif_tags(tags: DngTags) -> list[fields.Field]:
     """Return the Exif directory: the exposure."""
-    result = [fields.undefined_tag(36864, b"0230")]  # ExifVersion
+    result = [fields.undefined_field(36864, b"0230")]  # ExifVersion
     for code, value in (
         (33434, tags.exposure_time),
         (33437, tags.f_number),
         (37386, tags.focal_length),
     ):
         if value and 0 < value < np.inf:  # manual lenses have f/0, as have careless writers
-            result.append(fields.rational_tag(code, value))
+            result.append(fields.rational_field(code, value))
     if tags.iso and 0 < tags.iso < 1 << 32:
         result += _iso_tags(round(tags.iso))
     if tags.captured:
@@ -187,22 +187,22 @@ def exif_tags(tags: DngTags) -> list[fields.Tag]:
     return result
 
 
-def time_tags(captured: datetime) -> list[fields.Tag]:
+def time_tags(captured: datetime) -> list[fields.Field]:
     """Return what Exif says of the time of the exposure; of its fraction, if there is one."""
-    result = [fields.ascii_tag(36867, _exif_time(captured))]  # DateTimeOriginal
+    result = [fields.ascii_field(36867, _exif_time(captured))]  # DateTimeOriginal
     if captured.microsecond:
-        result.append(fields.ascii_tag(37521, f"{captured:%f}"))  # SubSecTimeOriginal
+        result.append(fields.ascii_field(37521, f"{captured:%f}"))  # SubSecTimeOriginal
     return result
 
 
-def _iso_tags(iso: int) -> list[fields.Tag]:
+def _iso_tags(iso: int) -> list[fields.Field]:
     """Exif 2.3: the old tag has 16 bits; above them it says 65535 and a new one the value."""
     if iso < 65535:
-        return [fields.integer_tag(34855, iso)]
+        return [fields.integer_field(34855, iso)]
     return [
-        fields.integer_tag(34855, 65535),
-        fields.integer_tag(34864, 3),  # SensitivityType: ISO speed
-        fields.long_tag(34867, iso),
+        fields.integer_field(34855, 65535),
+        fields.integer_field(34864, 3),  # SensitivityType: ISO speed
+        fields.long_field(34867, iso),
     ]
 
 

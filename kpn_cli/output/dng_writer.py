@@ -19,7 +19,7 @@ from ..image.noise_model import NoiseModel
 from ..raw.info import RawInfo
 from ..system.files import atomic
 from ..tiff import fields, writer
-from ..tiff.fields import Ifd, Ifds, Tag
+from ..tiff.fields import Field, Ifd, Ifds
 from ..tiff.reader import Tree, fractions, integers
 from . import dng_levels, dng_tags
 from .dng_images import mosaic_ifd, preview_ifd, thumbnail_ifd
@@ -123,7 +123,7 @@ def _copied_dng(
     levels = [tag for tag in meaning if tag.code in LEVELS]
     filters = [tag for tag in meaning if tag.code in _CFA_PATTERN]
     mosaic = fields.merge(filters, kept.mosaic, mosaic_ifd(frame, compression, kept.order), levels)
-    pictures = fields.ifd_tag(SUB_IFDS, mosaic, preview_ifd(preview), *kept.others)
+    pictures = fields.ifd_field(SUB_IFDS, mosaic, preview_ifd(preview), *kept.others)
     version = _version(kept.main, _DNG_VERSION, dng_tags.VERSION)
     oldest = _version(kept.main, _DNG_BACKWARD_VERSION, (*version[:2], 0, 0))
     missing = [tag for tag in dng_tags.camera_tags(tags) if tag.code in _WHERE_MISSING]
@@ -136,8 +136,8 @@ def _copied_dng(
         thumbnail_ifd(preview),
         _of_this_file(tags, modified),
         [
-            fields.byte_tag(_DNG_VERSION, bytes(max(version, dng_tags.VERSION))),
-            fields.byte_tag(_DNG_BACKWARD_VERSION, bytes(max(oldest, dng_tags.BACKWARD_VERSION))),
+            fields.byte_field(_DNG_VERSION, bytes(max(version, dng_tags.VERSION))),
+            fields.byte_field(_DNG_BACKWARD_VERSION, bytes(max(oldest, dng_tags.BACKWARD_VERSION))),
             pictures,
         ],
     )
@@ -170,20 +170,20 @@ def _new_dng(
         _of_this_file(tags, modified),
         [
             *_exif_of_copy(_without_zone(exif), modified),  # the source's DateTime is not kept
-            fields.ifd_tag(SUB_IFDS, picture, preview_ifd(preview)),
-            *([fields.ifd_tag(GPS, gps)] if gps else []),
+            fields.ifd_field(SUB_IFDS, picture, preview_ifd(preview)),
+            *([fields.ifd_field(GPS, gps)] if gps else []),
         ],
     )
 
 
 def _marked(ifd: Ifd, mark: bytes) -> Ifd:
-    return fields.merge(ifd, [fields.byte_tag(_RAW_DATA_UNIQUE_ID, mark)]) if mark else ifd
+    return fields.merge(ifd, [fields.byte_field(_RAW_DATA_UNIQUE_ID, mark)]) if mark else ifd
 
 
-def _of_this_file(tags: dng_tags.DngTags, modified: datetime | None) -> list[Tag]:
-    result = [fields.ascii_tag(_SOFTWARE, tags.software)]
+def _of_this_file(tags: dng_tags.DngTags, modified: datetime | None) -> list[Field]:
+    result = [fields.ascii_field(_SOFTWARE, tags.software)]
     if modified:
-        result.append(fields.ascii_tag(_DATE_TIME, f"{modified:%Y:%m:%d %H:%M:%S}"))
+        result.append(fields.ascii_field(_DATE_TIME, f"{modified:%Y:%m:%d %H:%M:%S}"))
     return result
 
 
@@ -193,16 +193,16 @@ def _exif_of(main: Ifd) -> Ifd:
     return next(found, ((),))[0]
 
 
-def _exif_of_copy(exif: Ifd, modified: datetime | None) -> list[Tag]:
+def _exif_of_copy(exif: Ifd, modified: datetime | None) -> list[Field]:
     """Point to an Exif directory that is up to date about the time of modification."""
     if modified is not None:
         zone = f"{modified:%z}"
-        news = [fields.ascii_tag(OFFSET_TIME, f"{zone[:3]}:{zone[3:5]}")] if zone else []
+        news = [fields.ascii_field(OFFSET_TIME, f"{zone[:3]}:{zone[3:5]}")] if zone else []
         exif = (*_without_zone(exif), *news)
-    return [fields.ifd_tag(EXIF, with_version(exif))] if exif else []
+    return [fields.ifd_field(EXIF, with_version(exif))] if exif else []
 
 
-def _without_zone(exif: Ifd) -> list[Tag]:
+def _without_zone(exif: Ifd) -> list[Field]:
     return [tag for tag in exif if tag.code not in _OF_DATE_TIME]
 
 
@@ -252,7 +252,7 @@ def write_cfa_dng(path: Path | str, mosaic: np.ndarray, tags: DngTags) -> None:
         KpnError: if the mosaic or the levels cannot be a DNG, or the disk refuses the file.
     """
     check_mosaic(path, mosaic, tags)
-    exif = fields.ifd_tag(34665, exif_tags(tags))
+    exif = fields.ifd_field(34665, exif_tags(tags))
     picture = mosaic_ifd(mosaic, "none")
     write_tree(path, [fields.merge(picture, cfa_tags(tags), camera_tags(tags), (exif,))])
 
@@ -266,7 +266,7 @@ def write_tree(
         KpnError: if the disk refuses the file, or it would exceed 4 GB.
     """
     with atomic(path, replace=replace) as temporary, temporary.open("wb") as stream:
-        writer.write(stream, ifds, order)
+        writer.write_tiff(stream, ifds, order)
 
 
 def check_mosaic(path: Path | str, mosaic: np.ndarray, tags: DngTags) -> None:

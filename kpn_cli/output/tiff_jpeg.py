@@ -19,7 +19,7 @@ from .. import __version__
 from ..raw.info import RawInfo
 from ..system.files import atomic
 from ..tiff import fields, writer
-from ..tiff.fields import Ifd, Ifds, Tag
+from ..tiff.fields import Field, Ifd, Ifds
 from ..tiff.reader import Tree
 from . import dng_tags
 from .dng_source import EXIF, GPS, kept_of_any_raw, with_capture, with_version
@@ -35,9 +35,9 @@ _SRGB, _UNCALIBRATED = 1, 65535  # ColorSpace
 
 #: XResolution, YResolution, ResolutionUnit (inch), which TIFF and Exif demand.
 _RESOLUTION = (
-    fields.rational_tag(282, 300),
-    fields.rational_tag(283, 300),
-    fields.integer_tag(296, 2),
+    fields.rational_field(282, 300),
+    fields.rational_field(283, 300),
+    fields.integer_field(296, 2),
 )
 
 #: A segment of a JPEG has 16 bits for its length.
@@ -72,31 +72,31 @@ def photo_tags(
     main, exif, gps = kept_of_any_raw(tree)
     exif = with_capture(exif, main, info.captured)
     lens = [
-        Tag(_LENS_SPECIFICATION, tag.kind, tag.count, tag.data)
+        Field(_LENS_SPECIFICATION, tag.kind, tag.count, tag.data)
         for tag in (tree.ifds[0] if tree is not None else ())
         if tag.code == _LENS_INFO
     ]
     exif = fields.merge(
         lens,
-        [fields.undefined_tag(40960, b"0100")],  # FlashpixVersion, which Exif demands
+        [fields.undefined_field(40960, b"0100")],  # FlashpixVersion, which Exif demands
         dng_tags.exif_tags(dng_tags.tags_of(info)),
         [tag for tag in exif if tag.code not in _OF_THE_RAW],
-        [fields.integer_tag(40961, _UNCALIBRATED if linear else _SRGB)],  # ColorSpace
+        [fields.integer_field(40961, _UNCALIBRATED if linear else _SRGB)],  # ColorSpace
         _jpeg_exif(*size) if jpeg else [],
-        [fields.ascii_tag(_IMAGE_UNIQUE_ID, mark.hex())] if mark else [],
+        [fields.ascii_field(_IMAGE_UNIQUE_ID, mark.hex())] if mark else [],
     )
     return fields.merge(
         # A raw's XMP tells editors how to develop it, which is done.
         [tag for tag in main if tag.code != _XMP],
         [
-            fields.ascii_tag(271, info.make),
-            fields.ascii_tag(272, info.model),
-            fields.integer_tag(274, 1),  # Orientation: as it lies
-            fields.ascii_tag(305, f"kpn {__version__}"),  # Software
-            fields.ifd_tag(EXIF, with_version(exif)),
-            *(_RESOLUTION if not jpeg else (*_RESOLUTION, fields.integer_tag(531, 1))),
-            *([fields.ascii_tag(306, f"{modified:%Y:%m:%d %H:%M:%S}")] if modified else []),
-            *([fields.ifd_tag(GPS, gps)] if gps else []),
+            fields.ascii_field(271, info.make),
+            fields.ascii_field(272, info.model),
+            fields.integer_field(274, 1),  # Orientation: as it lies
+            fields.ascii_field(305, f"kpn {__version__}"),  # Software
+            fields.ifd_field(EXIF, with_version(exif)),
+            *(_RESOLUTION if not jpeg else (*_RESOLUTION, fields.integer_field(531, 1))),
+            *([fields.ascii_field(306, f"{modified:%Y:%m:%d %H:%M:%S}")] if modified else []),
+            *([fields.ifd_field(GPS, gps)] if gps else []),
         ],
     )
 
@@ -107,7 +107,7 @@ def tiff_writer(
     size: tuple[int, int],
     *,
     linear: bool,
-    tags: Sequence[Tag] = (),
+    tags: Sequence[Field] = (),
     replace: bool = True,
 ) -> Iterator[Callable[[np.ndarray], None]]:
     """Write a 16-bit RGB TIFF with its ICC profile, band by band.
@@ -157,26 +157,26 @@ def tiff_writer(
         yield add
         write(waiting)
         picture = (
-            fields.long_tag(256, columns),
-            fields.long_tag(257, rows),
-            fields.integer_tag(258, 16, 16, 16),  # BitsPerSample
-            fields.integer_tag(259, 8),  # Compression: Deflate
-            fields.integer_tag(262, 2),  # PhotometricInterpretation: RGB
-            fields.long_tag(273, *starts),  # StripOffsets
-            fields.integer_tag(277, 3),  # SamplesPerPixel
-            fields.long_tag(278, step),  # RowsPerStrip
-            fields.long_tag(279, *lengths),  # StripByteCounts
-            fields.integer_tag(284, 1),  # PlanarConfiguration
+            fields.long_field(256, columns),
+            fields.long_field(257, rows),
+            fields.integer_field(258, 16, 16, 16),  # BitsPerSample
+            fields.integer_field(259, 8),  # Compression: Deflate
+            fields.integer_field(262, 2),  # PhotometricInterpretation: RGB
+            fields.long_field(273, *starts),  # StripOffsets
+            fields.integer_field(277, 3),  # SamplesPerPixel
+            fields.long_field(278, step),  # RowsPerStrip
+            fields.long_field(279, *lengths),  # StripByteCounts
+            fields.integer_field(284, 1),  # PlanarConfiguration
             *_RESOLUTION,
-            fields.ascii_tag(305, f"kpn {__version__}"),  # Software
-            fields.integer_tag(317, 2),  # Predictor: horizontal differences
-            fields.undefined_tag(34675, rgb_profile(linear=linear)),  # InterColorProfile
+            fields.ascii_field(305, f"kpn {__version__}"),  # Software
+            fields.integer_field(317, 2),  # Predictor: horizontal differences
+            fields.undefined_field(34675, rgb_profile(linear=linear)),  # InterColorProfile
         )
-        writer.write_behind(file, [fields.merge(picture, tags)])
+        writer.append_directories(file, [fields.merge(picture, tags)])
 
 
 def write_jpeg(
-    path: Path | str, rgb: np.ndarray, tags: Sequence[Tag] = (), *, replace: bool = True
+    path: Path | str, rgb: np.ndarray, tags: Sequence[Field] = (), *, replace: bool = True
 ) -> None:
     """Write an 8-bit sRGB JPEG of good quality with its ICC profile.
 
@@ -190,9 +190,9 @@ def write_jpeg(
     Raises:
         KpnError: if the disk refuses the file.
     """
-    exif = writer.encode([tuple(tags)]) if tags else b""
+    exif = writer.tiff_bytes([tuple(tags)]) if tags else b""
     if len(exif) > _MAX_JPEG_EXIF:
-        exif = writer.encode([_short(tuple(tags))])
+        exif = writer.tiff_bytes([_short(tuple(tags))])
     with atomic(path, replace=replace) as temporary:
         Image.fromarray(rgb).save(
             temporary,
@@ -204,19 +204,19 @@ def write_jpeg(
         )
 
 
-def _jpeg_exif(rows: int, columns: int) -> list[Tag]:
+def _jpeg_exif(rows: int, columns: int) -> list[Field]:
     """What only a JPEG's Exif has: components Y, Cb, Cr, and the size."""
     return [
-        fields.undefined_tag(37121, bytes((1, 2, 3, 0))),
-        fields.integer_tag(40962, columns),
-        fields.integer_tag(40963, rows),
+        fields.undefined_field(37121, bytes((1, 2, 3, 0))),
+        fields.integer_field(40962, columns),
+        fields.integer_field(40963, rows),
     ]
 
 
 def _short(ifd: Ifd) -> Ifd:
     """Leave out texts and notes of more than `_LONG_VALUE` bytes."""
     nested = (
-        Tag(tag.code, tag.kind, tag.count, Ifds(tuple(map(_short, tag.data.ifds))))
+        Field(tag.code, tag.kind, tag.count, Ifds(tuple(map(_short, tag.data.ifds))))
         if isinstance(tag.data, Ifds)
         else tag
         for tag in ifd

@@ -27,7 +27,7 @@ from ..system.distributed import local_device
 from ..system.files import make_folder
 from ..system.memory import (
     free_memory,
-    is_lack_of_memory,
+    is_out_of_memory,
     keep_freed_memory,
     memory_as_error,
     return_freed_memory,
@@ -239,7 +239,7 @@ def in_tiles_that_fit(
         try:
             return work(tile)
         except (RuntimeError, MemoryError) as error:
-            if not is_lack_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             if tile <= merge.SMALLEST_TILE:
                 raise KpnError(

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..burst import reference
-from ..errors import KpnError, PassingError
+from ..errors import KpnError, TransientError
 from ..image import bayer
 from ..raw.checks import check_file
 from ..raw.info import RawInfo
@@ -97,9 +97,9 @@ def load(
         return Result(done, [done, *others], there, skipped=True, mark=mark)
     frames, dropped = _read_all(files, digests, read, should_stop, on_stage)
     infos = reference.sort_by_time([info for info, _ in frames])
-    reference.check_same(infos)
+    reference.check_same_settings(infos)
     planes = {info.path: planes for info, planes in frames}
-    sharp = [reference.sharpness(planes[info.path]) for info in infos]
+    sharp = [reference.frame_sharpness(planes[info.path]) for info in infos]
     first = reference.pick_reference(options.reference, infos, sharp)
     infos.insert(0, infos.pop(first))
     paths = outputs.paths_of(infos[0].path, options.output, options.formats)
@@ -151,7 +151,7 @@ def _read_all(
             frames.append(read(path))
             if len(frames) == 1:
                 _check_memory(frames[0][1].nbytes, len(files))
-        except PassingError:  # else the next time would give another picture
+        except TransientError:  # else the next time would give another picture
             raise
         except KpnError as error:
             if len(files) == 1:
@@ -167,7 +167,7 @@ def _check_memory(frame_bytes: int, count: int) -> None:
     """Refuse a burst whose frames alone are more than the memory that is free."""
     free = free_memory(torch.device("cpu"))
     if count > 8 and frame_bytes * (count - 1) > free:
-        raise PassingError(
+        raise TransientError(
             f"its {count} frames need {frame_bytes * count / 2**30:.1f} GiB of memory, and "
             f"{free / 2**30:.1f} are free; make bursts of fewer with --burst-size"
         )

@@ -15,7 +15,7 @@ _MOST = 4.0
 _STEPS = (1 / 3, 2 / 3, 1.0, 1.5, 2.0, 3.0)
 #: Standard deviation of the logarithm of the gain where frames differ by a few per cent.
 _UNEVEN = 0.03
-#: How read noise grows with the ISO: the slope of `noise_model.typical_read`.
+#: How read noise grows with the ISO: the slope of `noise_model.typical_log_read`.
 _READ_SLOPE = 1.6
 
 

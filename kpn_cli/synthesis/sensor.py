@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from ..image.noise_model import NoiseModel, typical_read
+from ..image.noise_model import NoiseModel, typical_log_read
 from .config import SynthConfig
 from .exposures import Exposures, draw_exposures
 from .strength_target import strength_target
@@ -111,7 +111,7 @@ def draw_noise(rng: np.random.Generator, config: SynthConfig) -> NoiseModel:
     if rng.random() < config.noisy:
         low = min(max(config.noisy_from, low), high)
     log_shot = rng.uniform(low, high)
-    return NoiseModel.uniform(10**log_shot, 10 ** (typical_read(log_shot) + rng.normal(0, 0.4)))
+    return NoiseModel.uniform(10**log_shot, 10 ** (typical_log_read(log_shot) + rng.normal(0, 0.4)))
 
 
 def _with_noise(rng: np.random.Generator, clean: np.ndarray, noise: NoiseModel) -> np.ndarray:

@@ -23,8 +23,8 @@ from ..errors import KpnError
 from ..synthesis.patches import Batch, Source
 from ..synthesis.photos import Scene
 from ..system.device import pick_device
-from ..system.distributed import World, local_device, world
-from ..system.files import make_folder, sole_user
+from ..system.distributed import ProcessGroup, local_device, process_group
+from ..system.files import lock_folder, make_folder
 from ..system.memory import keep_freed_memory
 from .config import TrainConfig
 from .run import Progress, Run
@@ -75,10 +75,10 @@ def train(
     device = local_device(pick_device(config.device))
     make_folder(folder)
     first = int(os.environ.get("RANK", "0")) == 0
-    with world(device) as processes, sole_user(folder) if first else nullcontext():
+    with process_group(device) as processes, lock_folder(folder) if first else nullcontext():
         run = Run(folder, config, init, processes, source.digest)
-        with closing(Board(folder)) if board and processes.writes else nullcontext() as pictures:
-            sets = validation_bursts(val_scenes if processes.writes else [], config.data)
+        with closing(Board(folder)) if board and processes.is_first else nullcontext() as pictures:
+            sets = validation_bursts(val_scenes if processes.is_first else [], config.data)
             on_start(run.patches)
             deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
 
@@ -87,7 +87,7 @@ def train(
                 return should_stop() or time.monotonic() >= deadline
 
             for progress in _steps(run, source, sets if val_scenes else None, over):
-                if not processes.writes:
+                if not processes.is_first:
                     continue
                 run.log(
                     asdict(progress)
@@ -98,7 +98,7 @@ def train(
                     pictures.show(run, progress, sets)
                 run.save()
                 on_progress(progress)
-        processes.wait()
+        processes.barrier()
     best = folder / "best.safetensors"
     return best if best.exists() else folder / "last.safetensors"
 
@@ -110,16 +110,16 @@ def _steps(
     stop: Callable[[], bool],
 ) -> Iterator[Progress]:
     """Train; yield a report each time one is due. The first process has the validation sets."""
-    config, processes = run.config, run.world
+    config, processes = run.config, run.processes
     losses: list[Tensor] = []
-    if run.init and not run.step and sets and processes.writes:
+    if run.init and not run.step and sets and processes.is_first:
         # The best so far are those it begins with.
         run.save_best(validate(run.average, sets, run.device, run.dtype))
-    processes.wait()
+    processes.barrier()
     since = time.monotonic()
     for batch in _batches(run, source):
         losses.append(run.train_step(batch))
-        over = processes.first_says(stop()) or run.step >= config.steps
+        over = processes.broadcast(stop()) or run.step >= config.steps
         validating = sets is not None and (over or _crossed(run, config.validate_every))
         if over or validating or _crossed(run, config.save_every):
             loss = float(processes.mean(torch.stack(losses).mean()))
@@ -127,10 +127,10 @@ def _steps(
                 raise KpnError(f"{run.folder}: the loss is {loss}; resume with a smaller --lr")
             speed = len(losses) * config.batch / (time.monotonic() - since)
             table = None
-            if validating and processes.writes:
+            if validating and processes.is_first:
                 table = validate(run.average, sets, run.device, run.dtype)
                 run.save_best(table)
-            processes.wait()
+            processes.barrier()
             yield Progress(run.patches, loss, speed, table)
             losses, since = [], time.monotonic()
         if over:
@@ -144,9 +144,9 @@ def _crossed(run: Run, interval: int) -> bool:
 def _batches(run: Run, source: Source) -> Iterator[Batch]:
     """Share of this process in every batch that is left."""
     config = run.config
-    members = run.world.members(config.batch)
+    members = run.processes.share(config.batch)
     aside = run.device.type != "cpu"
-    workers = _workers(run.world, aside) if config.workers is None else config.workers
+    workers = _workers(run.processes, aside) if config.workers is None else config.workers
 
     def draw(step: int) -> Batch:
         return source.draw((config.seed, step), members, config.data, each)
@@ -166,7 +166,7 @@ def _batches(run: Run, source: Source) -> Iterator[Batch]:
             yield batch
 
 
-def _workers(processes: World, aside: bool) -> int:
+def _workers(processes: ProcessGroup, aside: bool) -> int:
     if aside:
         return max((os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1, 1)
     return torch.get_num_threads()

@@ -29,8 +29,8 @@ from ..network.weights import (
 from ..synthesis.config import SynthConfig
 from ..synthesis.patches import Batch
 from ..system.device import autocast, choose_precision, pick_device
-from ..system.distributed import World, local_device
-from ..system.files import atomic, make_folder, remove_leftovers, write_error
+from ..system.distributed import ProcessGroup, local_device
+from ..system.files import atomic, make_folder, remove_temporaries, write_error
 from .config import TrainConfig
 from .losses import annealed_loss
 from .validation import Table
@@ -78,10 +78,10 @@ class Run:
         folder: Path,
         config: TrainConfig,
         init: Path | None = None,
-        world: World | None = None,
+        processes: ProcessGroup | None = None,
         data: str = "",
     ) -> None:
-        self.folder, self.config, self.world = folder, config, world or World()
+        self.folder, self.config, self.processes = folder, config, processes or ProcessGroup()
         self.data, self.init = data, None
         self.device = local_device(pick_device(config.device))
         self.precision = choose_precision(config.precision, self.device)
@@ -104,19 +104,19 @@ class Run:
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=config.rate, fused=True)
         self.step = 0
         self.best: float | None = None
-        if self.world.writes:
+        if self.processes.is_first:
             make_folder(folder)
-            remove_leftovers(folder)
-        self.world.wait()
+            remove_temporaries(folder)
+        self.processes.barrier()
         if self.checkpoint.exists():
             self._resume()
-        self.world.check_same(
+        self.processes.check_same(
             [self.step, data],
             f"{folder}: processes see different runs or data; give folders that all of them see",
         )
-        if self.world.writes:
+        if self.processes.is_first:
             self._cut_log()
-        self.wrapped = self.world.wrapped(self.network, self.device)
+        self.wrapped = self.processes.wrap(self.network, self.device)
 
     @property
     def checkpoint(self) -> Path:

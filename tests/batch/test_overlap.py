@@ -17,7 +17,7 @@ from command_line import KPN_PROGRAM
 
 from kpn_cli.batch import overlap, plan
 from kpn_cli.batch.plan import Grouping, Job
-from kpn_cli.errors import KpnError, PassingError
+from kpn_cli.errors import KpnError, TransientError
 from kpn_cli.pipeline import fingerprint, loading
 from kpn_cli.pipeline.options import Options
 from kpn_cli.raw.reader import read_capture, read_info
@@ -68,7 +68,7 @@ def test_a_crash_of_the_decoder_fails_the_burst_and_is_tried_again(tmp_path, wei
 
     def crash(path):
         if path.name == "IMG_0001.dng":
-            raise PassingError("it crashes")
+            raise TransientError("it crashes")
         return loading.read_planes(path)
 
     (outcome,) = run_jobs(jobs, options, read=crash)

@@ -152,7 +152,7 @@ def test_bursts_that_race_for_a_name_never_replace_each_other(tmp_path, weights)
     computed = [denoise.compute(each, options, engine) for each in loaded]
     first = denoise.write(computed[0], options)
     before = digests(tmp_path / "out")
-    with pytest.raises(KpnError, match="is there already, by now"):
+    with pytest.raises(KpnError, match="already exists: another process"):
         denoise.write(computed[1], options)
     assert digests(tmp_path / "out") == before
     assert len(before) == len(first.outputs) == 3
@@ -191,9 +191,11 @@ def test_what_cannot_be_looked_at_is_named_and_the_rest_is_found(tmp_path, monke
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    found, errors = files.find_below([tmp_path / "card", tmp_path / "me", tmp_path / "missing"])
+    found, errors = files.find_raws_below(
+        [tmp_path / "card", tmp_path / "me", tmp_path / "missing"]
+    )
     assert [file.path.name for file in found] == ["IMG_0000.dng", "IMG_0001.dng"]
-    assert [file.below for file in found] == [Path("good")] * 2
+    assert [file.subfolder for file in found] == [Path("good")] * 2
     assert set(errors) == {tmp_path / "card" / "locked", tmp_path / "me", tmp_path / "missing"}
     assert "Permission denied" in str(errors[tmp_path / "card" / "locked"])
 

@@ -13,7 +13,7 @@ from inspected_bursts import START, options, still, write_burst
 from pictures import ORIENTATIONS, planes
 
 from kpn_cli.align import warp
-from kpn_cli.burst.frame import coefficients
+from kpn_cli.burst.frame import noise_coefficients
 from kpn_cli.errors import KpnError
 from kpn_cli.image import orientation
 from kpn_cli.inspection import inspect, places
@@ -39,7 +39,7 @@ def whole_picture(paths: list[Path], how: Options) -> tuple[torch.Tensor, KPN]:
         found.frames, found.shifts, *(slice(0, side) for side in found.frames[0].size)
     )
     with torch.inference_mode():
-        kernels, _ = network(burst[None], *coefficients(noise.model, torch.device("cpu")))
+        kernels, _ = network(burst[None], *noise_coefficients(noise.model, torch.device("cpu")))
     return kernels[0].unflatten(1, (network.config.kernel,) * 2), network
 
 
@@ -143,7 +143,7 @@ def test_a_turned_burst_shows_the_same_kernels_turned(tmp_path, small, lively, t
     for n, frame in enumerate(noisy):
         tags = replace(camera.tags(noise, START, "m"), orientation=turn)
         write_cfa_dng(tmp_path / f"{n}.dng", camera.record(frame), tags)
-    at = orientation.upright_place(40, 81, (96, 119), turn)
+    at = orientation.upright_position(40, 81, (96, 119), turn)
     found = inspect.inspect([tmp_path], options(tmp_path / "out", lively), [at])
     (place,) = found.looks
     # GRBG begins in the middle of a cell, so 60 of them are 119 columns.

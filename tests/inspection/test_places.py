@@ -19,9 +19,9 @@ def test_places_of_the_upright_picture_are_found_on_the_sensor(turn):
     index = np.arange(rows * columns).reshape(rows, columns)
     upright = orientation.upright(index, turn)
     for y, x in np.ndindex(upright.shape):
-        place = orientation.sensor_place(x, y, (rows, columns), turn)
+        place = orientation.sensor_position(x, y, (rows, columns), turn)
         assert index[place] == upright[y, x]
-        assert orientation.upright_place(*place, (rows, columns), turn) == (x, y)
+        assert orientation.upright_position(*place, (rows, columns), turn) == (x, y)
 
 
 @pytest.mark.parametrize("at", ["120,5", "5,96", "-1,5", "5,-1"])

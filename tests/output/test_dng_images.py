@@ -23,7 +23,7 @@ from kpn_cli.tiff.reader import integers
 
 
 def tiles(ifd: Ifd) -> list[bytes]:
-    return next([bytes(piece) for piece in tag.data.pieces] for tag in ifd if tag.code == 324)
+    return next([bytes(piece) for piece in tag.data.segments] for tag in ifd if tag.code == 324)
 
 
 def decoded(ifd: Ifd) -> np.ndarray:

@@ -25,7 +25,7 @@ from kpn_cli.output.dng_writer import _cropped, write_result
 from kpn_cli.raw.reader import read_info, read_planes
 from kpn_cli.raw.tags import Tag, read_metadata
 from kpn_cli.tiff import fields, writer
-from kpn_cli.tiff.fields import Ifds, Pieces
+from kpn_cli.tiff.fields import Ifds, Segments
 from kpn_cli.tiff.reader import read_tree
 
 GREY = np.full((16, 16, 3), 128, np.uint8)
@@ -209,7 +209,7 @@ def test_private_data_stay_at_their_place_too(tmp_path):
     rich_dng(tmp_path / "a.dng", scene(160, 208))
     output = identity(tmp_path / "a.dng", tmp_path / "b.dng")
     places = [
-        next(tag.at for tag in read_tree(path).ifds[0] if tag.code == 50740)
+        next(tag.offset for tag in read_tree(path).ifds[0] if tag.code == 50740)
         for path in (tmp_path / "a.dng", output)
     ]
     assert places[0] == places[1] > 0
@@ -276,9 +276,9 @@ def test_previews_are_of_the_result_in_the_crop_and_not_rotated(tmp_path):
 
 @pytest.mark.parametrize("area", [(), (6,), (6, 8), (6, 8, 166, 218)])
 def test_the_crop_counts_from_an_active_area_that_is_whole(area):
-    ifd = (fields.integer_tag(50719, 10, 4), fields.integer_tag(50720, 20, 16))
+    ifd = (fields.integer_field(50719, 10, 4), fields.integer_field(50720, 20, 16))
     if area:
-        ifd += (fields.integer_tag(50829, *area),)
+        ifd += (fields.integer_field(50829, *area),)
     info = SimpleNamespace(origin=(6, 8) if len(area) == 4 else (0, 0), height=160, width=210)
     picture = np.arange(160 * 210 * 3).reshape(160, 210, 3)
     np.testing.assert_array_equal(_cropped(picture, ifd, info), picture[4:20, 10:30])
@@ -311,8 +311,8 @@ def test_a_nef_becomes_a_dng_with_all_that_is_known(tmp_path):
 
 
 def test_a_dng_that_says_no_time_of_modification_says_none_of_its_zone(tmp_path):
-    zone, fraction = fields.ascii_tag(36880, "+09:00"), fields.ascii_tag(37520, "77")
-    timeless = fields.ascii_tag(36867, "0000:00:00 00:00:00")
+    zone, fraction = fields.ascii_field(36880, "+09:00"), fields.ascii_field(37520, "77")
+    timeless = fields.ascii_field(36867, "0000:00:00 00:00:00")
     source = nef(tmp_path / "a.nef", scene(160, 264), zone, fraction, timeless)
     output = identity(source, tmp_path / "b.dng", modified=None)
     with output.open("rb") as file:
@@ -326,7 +326,7 @@ def canon_boxes(*ifds, order: str = "<") -> bytes:
     """The beginning of a CR3, as far as its tags go: a TIFF tree in each box."""
     boxes = b"\0\0\0\x18ftypcrx \0\0\0\1crx isom"
     for name, ifd in zip((b"CMT1", b"CMT2", b"CMT4"), ifds, strict=True):
-        tree = writer.encode([ifd], order)
+        tree = writer.tiff_bytes([ifd], order)
         boxes += (8 + len(tree)).to_bytes(4, "big") + name + tree
     return boxes
 
@@ -334,12 +334,12 @@ def canon_boxes(*ifds, order: str = "<") -> bytes:
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_place_and_exposure_in_the_boxes_of_a_cr3_are_kept(tmp_path, order):
     main = (
-        fields.ascii_tag(271, "Canon"),
-        fields.ascii_tag(272, "EOS R5"),
-        fields.ascii_tag(315, "me"),
+        fields.ascii_field(271, "Canon"),
+        fields.ascii_field(272, "EOS R5"),
+        fields.ascii_field(315, "me"),
     )
-    exif = (fields.rational_tag(33434, 1 / 125), fields.integer_tag(34855, 3200))
-    gps = (fields.byte_tag(0, bytes((2, 3, 0, 0))), fields.rational_tag(2, 48, 51, 29.5))
+    exif = (fields.rational_field(33434, 1 / 125), fields.integer_field(34855, 3200))
+    gps = (fields.byte_field(0, bytes((2, 3, 0, 0))), fields.rational_field(2, 48, 51, 29.5))
     path = tmp_path / "a.cr3"
     path.write_bytes(canon_boxes(main, exif, gps, order=order))
     kept = kept_of_any_raw(read_tree(path))
@@ -351,11 +351,11 @@ def test_place_and_exposure_in_the_boxes_of_a_cr3_are_kept(tmp_path, order):
 
 def test_make_and_orientation_in_the_block_of_an_mrw_are_found(tmp_path):
     main = (
-        fields.ascii_tag(271, "Minolta"),
-        fields.ascii_tag(272, "A1"),
-        fields.integer_tag(274, 6),
+        fields.ascii_field(271, "Minolta"),
+        fields.ascii_field(272, "A1"),
+        fields.integer_field(274, 6),
     )
-    tree = writer.encode([main], ">")
+    tree = writer.tiff_bytes([main], ">")
     sizes = b"\0PRD" + (24).to_bytes(4, "big") + bytes(24)
     block = sizes + b"\0TTW" + len(tree).to_bytes(4, "big") + tree
     path = tmp_path / "a.mrw"
@@ -418,8 +418,8 @@ def _read_and_write(path: Path, data: bytes) -> None:
 
 
 def _parts(tag):
-    if isinstance(tag.data, Pieces):
-        return tag.data.pieces
+    if isinstance(tag.data, Segments):
+        return tag.data.segments
     return [tag.data] if isinstance(tag.data, bytes) and tag.count > 4 else []
 
 

@@ -115,8 +115,10 @@ def test_a_tiff_of_many_strips_holds_its_pixels(tmp_path, rng):
 
 def test_a_jpeg_keeps_short_tags_where_long_ones_do_not_fit(tmp_path, rng):
     rgb = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
-    exif = [fields.integer_tag(34855, 800), fields.undefined_tag(37510, bytes(70_000))]
-    write_jpeg(tmp_path / "a.jpg", rgb, [fields.ascii_tag(315, "me"), fields.ifd_tag(34665, exif)])
+    exif = [fields.integer_field(34855, 800), fields.undefined_field(37510, bytes(70_000))]
+    write_jpeg(
+        tmp_path / "a.jpg", rgb, [fields.ascii_field(315, "me"), fields.ifd_field(34665, exif)]
+    )
     found = exif_of(tmp_path / "a.jpg")
     assert found["Image Artist"] == "me"
     assert found["EXIF ISOSpeedRatings"] == "800"

@@ -21,7 +21,7 @@ from kpn_cli.errors import KpnError
 from kpn_cli.network.weights import load_tensors, load_weights
 from kpn_cli.synthesis import patches
 from kpn_cli.synthesis.patches import Photos
-from kpn_cli.system.files import sole_user
+from kpn_cli.system.files import lock_folder
 from kpn_cli.training import loop
 from kpn_cli.training.config import VARIANTS, with_variant
 from kpn_cli.training.losses import LossConfig
@@ -254,7 +254,7 @@ def test_ctrl_c_saves_the_run(scenes, tmp_path):
 
 
 def test_two_runs_in_one_folder_are_one_too_many(scenes, tmp_path):
-    with sole_user(tmp_path), pytest.raises(KpnError, match="another kpn is at work"):
+    with lock_folder(tmp_path), pytest.raises(KpnError, match="another kpn is at work"):
         loop.train(Photos(scenes), [], tmp_path, CONFIG)
     assert not list(tmp_path.iterdir())
 
