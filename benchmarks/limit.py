@@ -136,7 +136,7 @@ def limits(engine: Engine, files: list[Path], written: int, folder: Path) -> dic
     return {
         "decode": best(lambda: [read_raw(path) for path in files], 2),
         "network": cells * operations(engine) / convolution_rate(engine),
-        "develop": best(lambda: [None for _ in develop.bands(info, linear)], 2),
+        "develop": best(lambda: [None for _ in develop.develop_bands(info, linear)], 2),
         "disk": disk(written, folder),
     }
 

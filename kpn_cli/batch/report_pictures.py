@@ -11,7 +11,7 @@ from PIL import Image
 
 from ..burst.frame import Frame
 from ..image.noise_model import NoiseModel
-from ..output.develop import Box, bands, develop, to_srgb8, upright_box, upright_size
+from ..output.develop import Box, develop, develop_bands, developed_box, developed_size, to_srgb8
 from ..raw.info import RawInfo
 from . import report_crops
 
@@ -81,7 +81,7 @@ def make(
     small = _overview(info, clean)
     stops = _brightening(small)
     overview = _jpeg(_brighter(small, stops), _OVERVIEW_QUALITY)
-    turned = upright_size(info) != (info.height, info.width)
+    turned = developed_size(info) != (info.height, info.width)
     size = _PART[::-1] if turned else _PART
     parts: list[Part] = []
     used = len(overview)
@@ -93,8 +93,8 @@ def make(
         used += len(before) + len(after)
         if parts and used > budget:
             break
-        parts.append(Part(place.name, upright_box(info, place.box), before, after))
-    return Pictures(upright_size(info), overview, small.shape[:2], parts, stops)
+        parts.append(Part(place.name, developed_box(info, place.box), before, after))
+    return Pictures(developed_size(info), overview, small.shape[:2], parts, stops)
 
 
 def _overview(info: RawInfo, clean: np.ndarray) -> np.ndarray:
@@ -109,7 +109,7 @@ def _overview(info: RawInfo, clean: np.ndarray) -> np.ndarray:
         [cv2.resize(plane, (columns, rows), interpolation=cv2.INTER_AREA) for plane in clean]
     )
     cells = replace(info, phase="RGGB", height=2 * rows, width=2 * columns)
-    return np.concatenate(list(bands(cells, small, half=True)))
+    return np.concatenate(list(develop_bands(cells, small, half=True)))
 
 
 def _developed(info: RawInfo, planes: Frame | np.ndarray, box: Box) -> np.ndarray:
@@ -133,7 +133,7 @@ def _developed(info: RawInfo, planes: Frame | np.ndarray, box: Box) -> np.ndarra
     around = replace(info, height=end[0] - start[0], width=end[1] - start[1])
     rgb = develop(around, planes, linear=True)
     inside = (top - start[0], left - start[1], height, width)
-    top, left, height, width = upright_box(around, inside)
+    top, left, height, width = developed_box(around, inside)
     return rgb[top : top + height, left : left + width]
 
 

@@ -19,7 +19,7 @@ from ..errors import KpnError
 from ..image.noise_model import NoiseModel
 from ..merge.merge import Denoised
 from ..output import develop, dng_writer, tiff_jpeg
-from ..output.dng_source import is_kept_whole
+from ..output.dng_source import is_auxiliary_image
 from ..raw.info import RawInfo
 from ..system.files import remove_abandoned
 from ..tiff.reader import read_tree
@@ -123,9 +123,9 @@ def write(
     """
     # Where nothing says when a photo was taken, its time of modification would pass for that.
     modified = now() if info.captured is not None else None
-    tree = read_tree(info.path, is_kept_whole)
+    tree = read_tree(info.path, is_auxiliary_image)
     if "dng" in outputs:
-        dng_writer.write_result(
+        dng_writer.write_denoised_dng(
             outputs["dng"],
             info,
             tree,
@@ -134,13 +134,13 @@ def write(
             noise=noise.with_strength(done.noise_left**0.5),
             compression=compression,
             modified=modified,
-            mark=mark,
+            unique_id=mark,
             replace_file=replace,
         )
         on_file()
     if set(outputs) <= {"dng"}:
         return
-    size = develop.upright_size(info)
+    size = develop.developed_size(info)
     tags = {
         name: tiff_jpeg.photo_tags(
             info,
@@ -149,7 +149,7 @@ def write(
             linear=name == "linear",
             jpeg=name == "jpeg",
             modified=modified,
-            mark=mark,
+            unique_id=mark,
         )
         for name in outputs
     }
@@ -168,7 +168,7 @@ def write(
             for name in ("linear", "srgb")
             if name in outputs
         }
-        for rgb in develop.bands(info, done.planes):
+        for rgb in develop.develop_bands(info, done.planes):
             if "linear" in add:
                 add["linear"](rgb)
             if "srgb" in add:

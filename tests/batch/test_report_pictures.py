@@ -9,7 +9,7 @@ from report_pages import NOISE, info_of, noisy, picture
 
 from kpn_cli.batch import report, report_pictures
 from kpn_cli.batch.report_pictures import Part
-from kpn_cli.output.develop import develop, upright_size
+from kpn_cli.output.develop import develop, developed_size
 
 
 @pytest.mark.parametrize("orientation", [1, 2, 3, 5, 6, 8])
@@ -20,7 +20,7 @@ def test_parts_are_cut_from_the_upright_picture(orientation, phase, monkeypatch)
     clean = 0.2 + 0.5 * texture(4, 77, 102)[None].repeat(4, 0)
     made = report_pictures.make(info, noisy(clean), clean, NOISE, 10**9)
     whole = develop(info, clean, linear=False) / 257
-    assert made.size == upright_size(info) == whole.shape[:2]
+    assert made.size == developed_size(info) == whole.shape[:2]
     assert len(made.parts) >= 2
     for part in made.parts:
         assert part.box[2:] == (48, 80)
