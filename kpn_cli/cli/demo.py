@@ -9,7 +9,7 @@ import click
 from ..choices import GAINS
 from . import console
 from .options import DEVICE, QUIET, WEIGHTS
-from .startup import swift_imports
+from .startup import no_gc_imports
 
 
 @click.command()
@@ -33,7 +33,7 @@ from .startup import swift_imports
 @QUIET
 def demo(output: Path, gain: str, device: str, weights: Path | None) -> None:
     """Make a noisy burst from a bundled picture, denoise it, show before and after."""
-    with swift_imports():
+    with no_gc_imports():
         from ..output.develop import develop
         from ..pipeline import denoise
         from ..pipeline.options import Options

@@ -24,7 +24,7 @@ from .options import (
     TILE,
     WEIGHTS,
 )
-from .startup import swift_imports
+from .startup import no_gc_imports
 
 if TYPE_CHECKING:
     from ..image.noise_model import NoiseModel
@@ -130,7 +130,7 @@ def denoise(
     if no_group and burst_size is not None:
         raise click.UsageError("--burst-size and --no-group exclude each other")
     console.let_first_speak()
-    with swift_imports():
+    with no_gc_imports():
         from ..batch import run
         from ..batch.plan import Grouping
         from ..noise import calibration

@@ -11,7 +11,7 @@ import click
 from ..errors import KpnError
 from . import console, documents
 from .options import DEVICE, JSON, NOISE, PRECISION, QUIET, REFERENCE, STRENGTH, TILE, WEIGHTS
-from .startup import swift_imports
+from .startup import no_gc_imports
 
 if TYPE_CHECKING:
     from ..image.noise_model import NoiseModel
@@ -102,7 +102,7 @@ def inspect(
     options, kpn denoise does what is shown. The pictures are PNG files; index.html
     has all of them, and says how to read them.
     """
-    with swift_imports():
+    with no_gc_imports():
         from ..inspection import inspect as inspection
         from ..inspection import page
         from ..noise import calibration

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def swift_imports() -> Iterator[None]:
+def no_gc_imports() -> Iterator[None]:
     """Keep the garbage collector from what is imported within.
 
     PyTorch brings some million objects that stay for good. To look through them again and again,
