@@ -130,7 +130,7 @@ def shares_of_network(engine: Engine) -> dict[str, float]:
 
 def limits(engine: Engine, files: list[Path], written: int, folder: Path) -> dict[str, float]:
     """Seconds of each part of the limit."""
-    info, planes = loading.read_planes(files[0])
+    info, planes = loading.read_packed(files[0])
     linear = Frame(torch.from_numpy(planes), info.black, info.white).planes()
     cells = info.height * info.width / 4
     return {

@@ -11,8 +11,9 @@ from threading import Event
 from typing import TypeVar
 
 from ..errors import KpnError
-from ..pipeline import denoise, fingerprint, loading, outputs
+from ..pipeline import denoise, loading, outputs
 from ..pipeline.denoise import Computed, Engine
+from ..pipeline.fingerprint import options_digest
 from ..pipeline.loading import Loaded, Reader
 from ..pipeline.options import Options
 from ..pipeline.result import Failure, Result, Stage
@@ -65,7 +66,7 @@ def denoise_all(
     options: Options,
     *,
     engine: Engine | None = None,
-    read: Reader = loading.read_planes,
+    read: Reader = loading.read_packed,
     sections: Sections | None = None,
     on_stage: Callable[[Job, Stage], None] = lambda job, stage: None,
 ) -> Iterator[Outcome]:
@@ -90,17 +91,17 @@ def denoise_all(
     """
     if not jobs:
         return
-    mark = fingerprint.options_digest(options)
+    digest = options_digest(options)
     for folder in {job.folder for job in jobs}:
         outputs.remove_leftovers(folder)
 
     stopped = Event()
 
     def load(job: Job) -> Loaded | Result:
-        loaded = loading.load(
+        loaded = loading.load_burst(
             job.files,
             _for(job, options),
-            mark,
+            digest,
             read=read,
             should_stop=stopped.is_set,
             on_stage=partial(on_stage, job),
@@ -110,7 +111,7 @@ def denoise_all(
         return loaded
 
     def write(job: Job, computed: Computed) -> Result:
-        result = denoise.write(computed, options, partial(on_stage, job))
+        result = denoise.write_computed(computed, options, partial(on_stage, job))
         return sections.add(computed, result) if sections else result
 
     with ThreadPoolExecutor(1, "read") as reading, ThreadPoolExecutor(1, "write") as writing:

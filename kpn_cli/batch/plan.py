@@ -146,7 +146,7 @@ def _clash(
                 f"{path} and {other} could both become {stem}_kpn; pass the folder above both, or "
                 "each with its own -o"
             )
-        names = outputs.paths_of(path, folder, options.formats)
+        names = outputs.output_paths(path, folder, options.formats)
         try:
             outputs.check_inputs(list(names.values()), inputs)
         except KpnError as error:

@@ -117,7 +117,7 @@ class Sections:
         noise = result.noise and result.noise.model
         pictures = _unless_it_fails(
             lambda: report_pictures.make(
-                computed.info, computed.reference, computed.done.planes, noise, self._budget
+                computed.info, computed.reference, computed.denoised.planes, noise, self._budget
             )
         )
         seconds = round(time.monotonic() - start, 3)
@@ -273,7 +273,7 @@ def _key(result: Result, folder: Path) -> str:
     """Return what a burst's section is known by: what it is made of, and where it goes."""
     place = [os.path.relpath(path.parent, folder) for path in result.outputs.values()][:1]
     name = os.fsencode("/".join([*place, result.reference.name]))
-    return hashlib.sha256(result.mark + name).hexdigest()[:32]
+    return hashlib.sha256(result.fingerprint + name).hexdigest()[:32]
 
 
 def _start(key: str, result: Result, folder: Path) -> bytes:

@@ -179,8 +179,7 @@ def _failures(failures: Sequence[Failure]) -> str:
     if not failures:
         return ""
     items = "".join(
-        f"<li><p>{text(failure.with_path())}</p>{_named(failure.files)}</li>"
-        for failure in failures
+        f"<li><p>{text(failure.message())}</p>{_named(failure.files)}</li>" for failure in failures
     )
     return f'<section class="failed"><h2>Failed</h2><ul>{items}</ul></section>'
 

@@ -198,7 +198,7 @@ def _noise(result: Result) -> str:
     left = result.noise_left
     if left is not None:
         rows.append(("What is left", _noise_left(left)))
-    rows.append(("Left to the reference", f"{result.fallen_back:.1%} of the picture"))
+    rows.append(("Left to the reference", f"{result.fallback_share:.1%} of the picture"))
     items = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in rows)
     return f'<section><h3>Noise</h3><dl class="facts">{items}</dl></section>'
 

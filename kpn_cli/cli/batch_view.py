@@ -97,7 +97,7 @@ class Batch:
         if outcome.failure is not None and self._bursts is None:
             return  # the summary says it
         if outcome.failure is not None:
-            note(f"[{self._done}/{self._total}] failed: {outcome.failure.with_path()}")
+            note(f"[{self._done}/{self._total}] failed: {outcome.failure.message()}")
         elif self._bursts is None:
             show_result(outcome.result)
         else:

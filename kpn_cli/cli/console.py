@@ -175,7 +175,7 @@ def show_summary(summary: Summary) -> None:
 def _show_counts(summary: Summary) -> None:
     if len(summary.results) + len(summary.failures) < 2:
         for failure in summary.failures:
-            complain(f"kpn: {failure.with_path()}")
+            complain(f"kpn: {failure.message()}")
         return
     skipped = sum(result.skipped for result in summary.results)
     parts = [f"{len(summary.results) - skipped} done"]
@@ -185,7 +185,7 @@ def _show_counts(summary: Summary) -> None:
         parts.append(f"{len(summary.failures)} failed:")
     note(", ".join(parts))
     for failure in summary.failures:
-        complain(f"kpn: {failure.with_path()}")
+        complain(f"kpn: {failure.message()}")
 
 
 def show_plan(plan: Plan) -> None:
@@ -204,7 +204,7 @@ def show_plan(plan: Plan) -> None:
     if plan.jobs:  # for other programs a line each, however long
         (_out if _out.is_terminal else Console(width=10_000)).print(table)
     for failure in plan.failures:
-        complain(f"kpn: {failure.with_path()}")
+        complain(f"kpn: {failure.message()}")
 
 
 def show_ignored(plan: Plan) -> None:

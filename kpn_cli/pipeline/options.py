@@ -1,4 +1,4 @@
-"""How to denoise: what the command line's options become."""
+"""The options of denoising, as the library takes them and the command line fills them in."""
 
 from __future__ import annotations
 
@@ -13,20 +13,26 @@ from ..noise.calibration import Calibration
 
 @dataclass(frozen=True)
 class Options:
-    """How to denoise; the defaults of the command line.
+    """How to denoise; the defaults are those of the command line.
 
     Attributes:
-        output: folder of the results; made when it isn't there.
-        formats: of `choices.FORMATS`.
+        output: folder of the outputs; created if it does not exist.
+        formats: names from `choices.FORMATS`, at least one.
         reference: `auto`, `first`, an index from 0 or a file name.
-        strength: multiplies the sigma the network is told; 0 gives the reference itself.
-        noise: the user's model, or a camera's by ISO, which overrules all others.
-        device, precision: of `choices.DEVICES` and `choices.PRECISIONS`.
-        tile: side of a tile in sensor pixels; None to choose by the memory there is.
-        weights: a weight file; None for the network that ships.
-        overwrite: replace finished outputs instead of keeping them.
-        compression: of the DNG's mosaic, of `choices.COMPRESSIONS`.
-        report: whether a page shows what was done (`batch/report.py`).
+        strength: factor of the noise sigma that the network assumes, from 0 to
+            `choices.MAX_STRENGTH`; 0 returns the reference unchanged.
+        noise: the user's noise model, or a camera's calibration by ISO; replaces the file's
+            profile and the estimate. None for these.
+        device, precision: one of `choices.DEVICES`, one of `choices.PRECISIONS`.
+        tile: side of a tile in sensor pixels, at least `choices.MIN_TILE`; None to choose by
+            the free memory.
+        weights: a weight file; None for the bundled network.
+        overwrite: whether to replace finished outputs; otherwise they are kept.
+        compression: of the DNG's mosaic, one of `choices.COMPRESSIONS`.
+        report: whether to write an HTML report (`batch/report.py`).
+
+    Raises:
+        KpnError: if a value is outside its range.
     """
 
     output: Path = Path("denoised")

@@ -69,7 +69,7 @@ def test_a_crash_of_the_decoder_fails_the_burst_and_is_tried_again(tmp_path, wei
     def crash(path):
         if path.name == "IMG_0001.dng":
             raise PassingError("it crashes")
-        return loading.read_planes(path)
+        return loading.read_packed(path)
 
     (outcome,) = run_jobs(jobs, options, read=crash)
     assert outcome.failure.error == "it crashes"
@@ -88,7 +88,7 @@ def test_a_lack_of_memory_costs_one_burst(tmp_path, weights, error):
     def short(path):
         if path.name == "IMG_0000.dng":
             raise error
-        return loading.read_planes(path)
+        return loading.read_packed(path)
 
     first, second = run_jobs(jobs, options, read=short)
     assert "--burst-size" in first.failure.error
@@ -97,18 +97,18 @@ def test_a_lack_of_memory_costs_one_burst(tmp_path, weights, error):
 
 def test_a_file_that_cannot_be_read_is_left_out(tmp_path, weights, monkeypatch):
     write_bursts(tmp_path / "card", 1, frames=3)
-    digest = fingerprint.digest
+    file_digest = fingerprint.file_digest
 
     def bad_sector(path):
         if path.name == "IMG_0001.dng":
             raise KpnError(f"{path}: cannot be read (Input/output error)")
-        return digest(path)
+        return file_digest(path)
 
     def read(path):
         bad_sector(path)
-        return loading.read_planes(path)
+        return loading.read_packed(path)
 
-    monkeypatch.setattr(fingerprint, "digest", bad_sector)
+    monkeypatch.setattr(loading, "file_digest", bad_sector)
     options = Options(tmp_path / "out", formats=("dng",), weights=weights)
     jobs = plan.make_plan([tmp_path / "card"], options, Grouping(), read_capture).jobs
     (outcome,) = run_jobs(jobs, options, read=read)
@@ -129,7 +129,7 @@ def test_an_interrupt_ends_reading_after_the_frame_at_hand(tmp_path, weights):
         seen.append(path)
         if len(seen) == 5:  # the second burst's first, while the first is denoised
             go_on.wait(60)
-        return loading.read_planes(path)
+        return loading.read_packed(path)
 
     def interrupt(job, stage):
         if stage.name == "denoising":

@@ -147,13 +147,13 @@ def test_bursts_that_race_for_a_name_never_replace_each_other(tmp_path, weights)
         for path in files:
             path.rename(path.with_name(f"IMG_{path.name[-5:]}"))
         files = sorted((tmp_path / folder).glob("IMG_?.dng"))
-        loaded.append(loading.load(files, options, fingerprint.options_digest(options)))
+        loaded.append(loading.load_burst(files, options, fingerprint.options_digest(options)))
     engine = denoise.Engine(options)
     computed = [denoise.compute(each, options, engine) for each in loaded]
-    first = denoise.write(computed[0], options)
+    first = denoise.write_computed(computed[0], options)
     before = digests(tmp_path / "out")
     with pytest.raises(KpnError, match="is there already, by now"):
-        denoise.write(computed[1], options)
+        denoise.write_computed(computed[1], options)
     assert digests(tmp_path / "out") == before
     assert len(before) == len(first.outputs) == 3
 

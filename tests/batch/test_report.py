@@ -209,7 +209,7 @@ def test_a_report_changes_no_output(card, batch, weights, tmp_path):
     mine, theirs = ({p["reference"]: p["outputs"] for p in s["bursts"]} for s in (said, batch[1]))
     for reference, files in mine.items():
         for name, path in files.items():
-            assert fingerprint.is_made_of(Path(path), mark_of(Path(theirs[reference][name])))
+            assert fingerprint.has_fingerprint(Path(path), mark_of(Path(theirs[reference][name])))
 
 
 def mark_of(dng_or_jpeg: Path) -> bytes:
@@ -365,7 +365,7 @@ def test_whatever_goes_wrong_with_pictures_the_burst_is_done(weights, tmp_path, 
     write_burst(tmp_path / "burst", 1, 0)
     monkeypatch.setattr(report_pictures, "make", lambda *_: 1 / 0)
     options = Options(tmp_path / "out", formats=("dng",), weights=weights, report=True)
-    read, mark = loading.read_planes, lambda *_: None
+    read, mark = loading.read_packed, lambda *_: None
     files = sorted((tmp_path / "burst").glob("*.dng"))
     with report.sections(options, 1) as sections:
         job = Job(tuple(files), tmp_path / "out", "as given")

@@ -39,7 +39,7 @@ def publish(folder: Path, count: int) -> Path:
             result = Result(
                 path,
                 frames,
-                outputs.paths_of(path, folder, options.formats),
+                outputs.output_paths(path, folder, options.formats),
                 dropped={Path("other.dng"): "shows something else"},
                 noise=NoiseReport(
                     "measured", NoiseModel((1e-3,) * 4, (1e-5, 2e-5, 1e-5, 1e-5)), "Look!"
@@ -51,10 +51,12 @@ def publish(folder: Path, count: int) -> Path:
                 device="cpu",
                 seconds=3.0,
                 timings={"read": 1.0, "denoise": 2.0},
-                mark=bytes([number]) * 16,
+                fingerprint=bytes([number]) * 16,
             )
             info = info_of(640, 1600, path=path)
-            computed = Computed(result.mark, info, Denoised(clean, 0.1), {}, result, noisy(clean))
+            computed = Computed(
+                result.fingerprint, info, Denoised(clean, 0.1), {}, result, noisy(clean)
+            )
             results.append(sections.add(computed, result))
         failures = [Failure((Path("a.dng"),), "a.dng: is no raw")]
         return report.publish(
