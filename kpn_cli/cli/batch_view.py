@@ -27,7 +27,7 @@ from .console import (
 )
 
 if TYPE_CHECKING:
-    from ..batch.overlap import Outcome
+    from ..batch.overlap import BurstOutcome
     from ..batch.plan import Job, Plan
     from ..pipeline.result import Result, Stage
 
@@ -60,7 +60,7 @@ class Batch:
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
-    def looking(self, done: int, total: int) -> None:
+    def scanning(self, done: int, total: int) -> None:
         """Move the bar while files are looked at."""
         self._bars.update(self._stage, completed=done, total=total)
 
@@ -87,7 +87,7 @@ class Batch:
                 self._stage, description=stage.name, completed=stage.done, total=stage.total
             )
 
-    def done(self, outcome: Outcome) -> None:
+    def done(self, outcome: BurstOutcome) -> None:
         """Show what became of a burst."""
         self._done += 1
         if self._bursts is not None:

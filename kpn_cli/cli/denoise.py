@@ -132,7 +132,7 @@ def denoise(
     console.let_first_speak()
     with no_gc_imports():
         from ..batch import run
-        from ..batch.plan import Grouping
+        from ..batch.plan import GroupingOptions
         from ..noise import calibration
         from ..pipeline.options import Options
 
@@ -151,10 +151,10 @@ def denoise(
             compression=compression,
             report=report,
         )
-        how = Grouping(gap, burst_size, no_group)
+        how = GroupingOptions(gap, burst_size, no_group)
         if dry_run:
             with console.looking() as on_file:
-                plan = run.plan(paths, options, how, on_file)
+                plan = run.plan_batch(paths, options, how, on_file)
             failures = plan.failures
             if as_json:
                 click.echo(json.dumps(documents.plan_json(plan), indent=2))
@@ -162,7 +162,7 @@ def denoise(
                 console.show_plan(plan)
         else:
             with batch_view.Batch(quiet=as_json) as view:
-                summary = run.run(paths, options, how, view)
+                summary = run.run_batch(paths, options, how, view)
             if summary is None:  # another process says it
                 return
             failures = summary.failures

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from command_line import assert_one_line, kpn
 
 from kpn_cli import choices
-from kpn_cli.batch.plan import Grouping
+from kpn_cli.batch.plan import GroupingOptions
 from kpn_cli.cli.app import main
 from kpn_cli.output import dng_images
 from kpn_cli.pipeline.options import Options
@@ -68,7 +68,7 @@ def test_the_command_line_offers_what_the_library_does():
     for name in ("reference", "strength", "device", "precision"):
         assert defaults[name] == getattr(options, name)
     assert defaults["formats"] == ",".join(options.formats)
-    assert defaults["gap"] == Grouping().gap
+    assert defaults["gap"] == GroupingOptions().gap
     everything = ",".join(choices.FORMATS)
     assert kpn("denoise", "missing.dng", "--format", everything).exit_code == 1
     defaults = {option.name: option.default for option in main.commands["train"].params}
