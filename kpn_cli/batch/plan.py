@@ -88,23 +88,23 @@ def make_plan(
         on_file: called with the number of files that are examined, and of all files.
     """
     everything, errors = find_below(paths)
-    found = [file for file in everything if not fingerprint.is_result(file.path)]
-    ignored = [file.path for file in everything if file not in found]
+    frames = [file for file in everything if not fingerprint.is_result(file.path)]
+    ignored = [file.path for file in everything if file not in frames]
     failures = [Failure((path,), str(error)) for path, error in errors.items()]
-    folders = {file.path: file.below for file in found}
+    folders = {file.path: file.below for file in frames}
     if how.off:
-        groups = _as_given(found)
+        groups = _as_given(frames)
     else:
         captures = []
-        for number, file in enumerate(found):
-            on_file(number, len(found))
+        for number, file in enumerate(frames):
+            on_file(number, len(frames))
             try:
                 captures.append(capture(file.path))
             except KpnError as error:
                 failures.append(Failure((file.path,), str(error)))
         groups = grouping.group(captures, gap=how.gap, size=how.size)
     jobs = []
-    inputs = frozenset(file.path.resolve() for file in found)
+    inputs = frozenset(file.path.resolve() for file in frames)
     owners: dict[Path, Path] = {}
     for group in groups:
         folder = options.output / folders[group.files[0]]
@@ -116,10 +116,10 @@ def make_plan(
     return Plan(jobs, failures, ignored)
 
 
-def _as_given(found: Sequence[Found]) -> list[Group]:
+def _as_given(frames: Sequence[Found]) -> list[Group]:
     """Return the named files as one group, and the files of each folder as one."""
     together: dict[Path | None, list[Path]] = {}
-    for file in found:
+    for file in frames:
         together.setdefault(None if file.named else file.path.parent, []).append(file.path)
     return [Group(tuple(files), "as given") for files in together.values()]
 

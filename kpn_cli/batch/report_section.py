@@ -15,7 +15,7 @@ from ..pipeline.result import Result
 from .html import count, data_uri, definitions, duration, link, mean, text
 from .report_pictures import BeforeAfter, Pictures
 
-_FORMATS = {
+_FORMAT_NAMES = {
     "dng": "DNG",
     "linear": "16-bit linear TIFF",
     "srgb": "16-bit sRGB TIFF",
@@ -246,7 +246,7 @@ def _time(result: Result) -> str:
 def _files(result: Result, folder: Path) -> str:
     items = "".join(
         f'<li><a href="{link(path, folder)}">{text(path.name)}</a> '
-        f"<span>{_FORMATS[name]}</span></li>"
+        f"<span>{_FORMAT_NAMES[name]}</span></li>"
         for name, path in result.outputs.items()
     )
     return f'<section><h3>Outputs</h3><ul class="files">{items}</ul></section>'

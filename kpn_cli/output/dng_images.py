@@ -18,7 +18,7 @@ from ..tiff import fields
 from ..tiff.fields import Ifd
 
 #: Name of a compression of the mosaic -> Compression (tag 259).
-COMPRESSIONS = {"lossless": 7, "none": 1}
+COMPRESSION_CODES = {"lossless": 7, "none": 1}
 
 #: Long sides in pixels: the preview fills a screen, file browsers show the thumbnail.
 PREVIEW_SIDE = 2048
@@ -38,7 +38,7 @@ def mosaic_ifd(mosaic: np.ndarray, compression: str = "none", order: str = "<") 
 
     Args:
         mosaic: `(height, width)` uint16, in DN.
-        compression: one of `COMPRESSIONS`. "lossless" is lossless JPEG in tiles; a mosaic
+        compression: one of `COMPRESSION_CODES`. "lossless" is lossless JPEG in tiles; a mosaic
             narrower than `_TILE_STEP` is stored uncompressed.
         order: byte order of the file, "<" or ">".
     """
@@ -50,7 +50,7 @@ def mosaic_ifd(mosaic: np.ndarray, compression: str = "none", order: str = "<") 
         fields.long_tag(256, width),  # ImageWidth
         fields.long_tag(257, height),  # ImageLength
         fields.integer_tag(258, 16),  # BitsPerSample
-        fields.integer_tag(259, COMPRESSIONS[compression]),
+        fields.integer_tag(259, COMPRESSION_CODES[compression]),
         fields.integer_tag(262, 32803),  # PhotometricInterpretation: CFA
         fields.integer_tag(277, 1),  # SamplesPerPixel
         fields.integer_tag(284, 1),  # PlanarConfiguration

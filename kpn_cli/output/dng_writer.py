@@ -78,7 +78,7 @@ def write_denoised_dng(
         preview: `(rows, columns, 3)` uint8, sRGB, of the visible area, in the orientation of the
             sensor.
         noise: of the planes; None to write no NoiseProfile.
-        compression: one of `dng_images.COMPRESSIONS`.
+        compression: one of `dng_images.COMPRESSION_CODES`.
         modified: time of modification, with its zone; None to keep the source's.
         unique_id: RawDataUniqueID (50781), 16 bytes; b"" for none.
         replace_file: whether an existing file may be replaced.

@@ -79,7 +79,7 @@ def test_the_command_line_offers_what_the_library_does():
 
 
 def test_the_library_has_what_there_is_to_choose():
-    assert tuple(dng_images.COMPRESSIONS) == choices.COMPRESSIONS
+    assert tuple(dng_images.COMPRESSION_CODES) == choices.COMPRESSIONS
     assert tuple(map(str, protocol.GAINS)) == choices.GAINS
     assert config_module.SCHEDULES == choices.SCHEDULES
     assert config_module.VARIANTS == choices.VARIANTS
