@@ -70,8 +70,8 @@ class Burst:
         return self._developed(path)
 
     def mean(self) -> np.ndarray:
-        """Return the plain mean of the aligned frames: sRGB, `(rows, columns, 3)` uint8."""
-        read = [loading.read_planes(path) for path in self.files]
+        """Return the plain mean of the frames after alignment, likewise."""
+        read = [loading.read_packed(path) for path in self.files]
         info = read[0][0]
         frames = [_frame(planes, info.black, info.white) for _, planes in read]
         shifts = alignment.align_frames(frames, self.noise)
@@ -80,7 +80,7 @@ class Burst:
         return to_srgb8(develop(info, mean.numpy(), linear=True))
 
     def _developed(self, path: Path) -> np.ndarray:
-        info, planes = loading.read_planes(path)
+        info, planes = loading.read_packed(path)
         linear = _frame(planes, info.black, info.white).planes()
         return to_srgb8(develop(info, linear, linear=True))
 

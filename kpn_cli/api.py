@@ -23,7 +23,7 @@ import torch
 
 from .align.alignment import line_up
 from .align.warp import aligned_part
-from .burst.frame import Frame, coefficients
+from .burst.frame import Frame, noise_coefficients
 from .errors import KpnError, wrong_type
 from .image import bayer
 from .image.noise_model import NoiseModel
@@ -281,7 +281,7 @@ def predict_kernels(
     with memory_as_error(), torch.inference_mode():
         kernels = np.zeros((count, config.kernel**2, height, width), np.float32)
         found = line_up(_on_device(burst, target), noise)
-        shot, read = coefficients(noise, target)
+        shot, read = noise_coefficients(noise, target)
         for rows, columns in merge.tile_spans(network, height, width, _KERNEL_TILE):
             aligned = aligned_part(found.frames, found.shifts, rows.slice, columns.slice)
             predicted = network(aligned[None], shot, read)[0]

@@ -20,7 +20,7 @@ from .console import (
 )
 
 if TYPE_CHECKING:
-    from ..batch.overlap import Outcome
+    from ..batch.overlap import BurstOutcome
     from ..batch.plan import Job, Plan
     from ..pipeline.result import Result, Stage
 
@@ -48,7 +48,7 @@ class BatchView:
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
-    def looking(self, done: int, total: int) -> None:
+    def scanning(self, done: int, total: int) -> None:
         """Move the bar while files are scanned."""
         self._bars.update(self._stage, completed=done, total=total)
 
@@ -84,7 +84,7 @@ class BatchView:
                 self._stage, description=stage.name, completed=stage.done, total=stage.total
             )
 
-    def done(self, outcome: Outcome) -> None:
+    def done(self, outcome: BurstOutcome) -> None:
         """Show the result of a burst, or its error."""
         self._done += 1
         if self._bursts is not None:
@@ -94,7 +94,7 @@ class BatchView:
         if outcome.result is None:
             # The error of a single burst is shown by the summary.
             if outcome.failure is not None and self._bursts is not None:
-                note(f"{self._position} failed: {outcome.failure.with_path()}")
+                note(f"{self._position} failed: {outcome.failure.message()}")
         elif self._bursts is None:
             show_result(outcome.result)
         else:

@@ -241,7 +241,7 @@ def show_summary(summary: Summary) -> None:
 def show_failures(failures: Sequence[Failure]) -> None:
     """Show a line for each burst or file that failed, even with --quiet."""
     for failure in failures:
-        note_error(f"kpn: {failure.with_path()}")
+        note_error(f"kpn: {failure.message()}")
 
 
 # --- the other commands ---------------------------------------------------------------

@@ -151,7 +151,7 @@ def denoise(
     console.mute_other_ranks()
     with no_gc_imports():
         from ..batch import run
-        from ..batch.plan import Grouping
+        from ..batch.plan import GroupingOptions
         from ..noise import calibration
         from ..pipeline.options import Options
 
@@ -170,15 +170,15 @@ def denoise(
             compression=compression,
             report=report,
         )
-        grouping = Grouping(gap, burst_size, no_group)
+        grouping = GroupingOptions(gap, burst_size, no_group)
         if dry_run:
             with console.scan_bar() as on_file:
-                plan = run.plan(paths, options, grouping, on_file)
+                plan = run.plan_batch(paths, options, grouping, on_file)
             _show_plan(plan, as_json)
             failures = plan.failures
         else:
             with batch_view.BatchView(quiet=as_json) as view:
-                summary = run.run(paths, options, grouping, view)
+                summary = run.run_batch(paths, options, grouping, view)
             if summary is None:  # under torchrun, the first process shows the results of all
                 return
             _show_summary(summary, as_json)

@@ -45,7 +45,7 @@ def burst_json(result: Result) -> dict[str, Any]:
         "agreement": result.agreement,
         "exposure": result.exposure,
         "rejected": result.rejected,
-        "fallen_back": None if result.skipped else result.fallen_back,
+        "fallen_back": None if result.skipped else result.fallback_share,
         "device": result.device,
         "precision": result.precision,
         "precision_reason": result.precision_reason,

@@ -83,7 +83,7 @@ def inspect(
     at: Sequence[tuple[int, int]] = (),
     scales: Sequence[float] = (),
     *,
-    read: Reader = loading.read_planes,
+    read: Reader = loading.read_packed,
     on_stage: Callable[[Stage], None] = lambda stage: None,
 ) -> Inspection:
     """Line up a burst, run the network on all of it, look closely at some places.
@@ -110,7 +110,7 @@ def inspect(
             "that writes kernels"
         )
     with memory_as_error():
-        loaded = loading.load(
+        loaded = loading.load_burst(
             files.find_raws(paths),
             options,
             fingerprint.options_digest(options),
@@ -121,7 +121,7 @@ def inspect(
             raise KpnError(f"{options.output}: is there already; choose another folder with -o")
         chosen = [places.given(loaded.infos[0], x, y) for x, y in at]
         known = given_noise(loaded.infos[0], options.noise)
-        found, noise = denoise.line_up(loaded, known, engine.device, on_stage)
+        found, noise = denoise.align_and_measure(loaded, known, engine.device, on_stage)
         found = found.best(engine.network.config.frames)
         return _inspected(
             loaded, options, engine, found, noise, chosen=chosen, scales=scales, on_stage=on_stage
@@ -157,7 +157,7 @@ def _inspected(
     def work(tile: int) -> Maps:
         return draw_maps(engine.network, merger(), found.frames[0].size, turn, tile, on_tile)
 
-    maps = denoise.in_tiles_that_fit(work, engine, len(found.frames), options.tile)
+    maps = denoise.retry_with_smaller_tiles(work, engine, len(found.frames), options.tile)
     chosen = chosen or places.telling(loaded.infos[0], maps)
     at = list(dict.fromkeys(chosen))
     looks, scaled = {}, {}

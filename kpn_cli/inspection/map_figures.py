@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from ..output.develop import upright_size
+from ..output.develop import developed_size
 from . import drawing
 from .inspect import Inspection
 from .panels import (
@@ -59,7 +59,7 @@ def shifts(inspection: Inspection) -> Image.Image:
     most = max(2.0, max(float(np.hypot(*np.moveaxis(field, -1, 0)).max()) for field in apart))
     order = sorted(range(len(fields)), key=lambda n: _time_order(inspection, n))
     columns, wide = _fitting(len(fields))
-    rows_a_column = upright_size(inspection.info)[0] / upright_size(inspection.info)[1]
+    rows_a_column = developed_size(inspection.info)[0] / developed_size(inspection.info)[1]
     size = wide, wide * rows_a_column
     path = drawing.path_plot([medians[n] for n in order], size, "px")
     panels = [captioned(path, "how frames lie, in order of time")]

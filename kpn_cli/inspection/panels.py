@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from ..output.develop import bands, to_srgb8, upright_size
+from ..output.develop import develop_bands, developed_size, to_srgb8
 from ..raw.info import RawInfo
 from . import drawing
 from .inspect import Inspection
@@ -25,7 +25,7 @@ def rendered(info: RawInfo, planes: np.ndarray, gain: float) -> np.ndarray:
     """Develop upright planes `(4, rows, columns)`, a pixel a cell: `(rows, columns, 3)` uint8."""
     _, rows, columns = planes.shape
     frame = replace(info, phase="RGGB", height=2 * rows, width=2 * columns, orientation=1)
-    linear = np.concatenate(list(bands(frame, planes * np.float32(gain), half=True)))
+    linear = np.concatenate(list(develop_bands(frame, planes * np.float32(gain), half=True)))
     return to_srgb8(linear)
 
 
@@ -57,7 +57,7 @@ def overview(
     drawn = drawing.picture(rgb, width)
     for number, place in enumerate(places):
         box = box_around(
-            (place.y / 2, place.x / 2), [side / 2 for side in upright_size(info)], CROP // 2
+            (place.y / 2, place.x / 2), [side / 2 for side in developed_size(info)], CROP // 2
         )
         drawing.mark(drawn, box, str(number + 1) if len(places) > 1 else "")
     return drawn

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import KpnError
 from ..image.bayer import RED_OFFSET
 from ..image.orientation import sensor_position
-from ..output.develop import upright_size
+from ..output.develop import developed_size
 from ..raw.info import RawInfo
 from .weight_maps import Maps
 
@@ -44,7 +44,7 @@ def given(info: RawInfo, x: int, y: int) -> Place:
     Raises:
         KpnError: if it is outside of the picture.
     """
-    height, width = upright_size(info)
+    height, width = developed_size(info)
     if not (0 <= x < width and 0 <= y < height):
         raise KpnError(
             f"--at {x},{y}: outside of the picture, which has {width} x {height} pixels; give "
@@ -57,7 +57,7 @@ def given(info: RawInfo, x: int, y: int) -> Place:
 
 def _of_map(info: RawInfo, maps: Maps, row: int, column: int) -> Place:
     """Return the place at a sample of the maps."""
-    height, width = upright_size(info)
+    height, width = developed_size(info)
     pixels = 2 * maps.cells
     x, y = (
         min(int((index + 0.5) * pixels), side - 1)

@@ -140,9 +140,10 @@ def _reference(value: object) -> str:
 def _strength(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise wrong_type("strength", "a number", value)
-    if not 0 <= value <= MAX_STRENGTH:
-        raise KpnError(f"strength: {value:g} is out of range; give 0 to {MAX_STRENGTH}")
-    return float(value)  # the fingerprint knows 2 from 2.0
+    strength = float(value)  # the fingerprint knows 2 from 2.0
+    if not 0 <= strength <= MAX_STRENGTH:
+        raise KpnError(f"strength: {strength:g} is out of range; give 0 to {MAX_STRENGTH}")
+    return strength
 
 
 def _noise(value: object) -> NoiseModel | Calibration | None:

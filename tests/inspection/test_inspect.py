@@ -30,8 +30,8 @@ from kpn_cli.synthesis.protocol import noise_of_gain
 
 def whole_picture(paths: list[Path], how: Options) -> tuple[torch.Tensor, KPN]:
     """Kernels of all cells, from one call of the network: `(frames or more, K, K, h, w)`."""
-    loaded = loading.load(paths, how, "")
-    found, noise = denoise.line_up(
+    loaded = loading.load_burst(paths, how, "")
+    found, noise = denoise.align_and_measure(
         loaded, given_noise(loaded.infos[0], how.noise), torch.device("cpu")
     )
     network, _ = load_weights(how.weights)
@@ -74,16 +74,16 @@ def test_weights_sum_to_1_also_of_frames_in_groups(tmp_path, lively, count):
 def test_what_is_shown_is_what_denoising_does(tmp_path, small, lively):
     how = options(tmp_path, lively, strength=1.5, tile=64)
     found = inspect.inspect(small, how, [(60, 50)])
-    loaded = loading.load(small, how, "")
+    loaded = loading.load_burst(small, how, "")
     done = denoise.compute(loaded, how, denoise.Engine(how))
-    np.testing.assert_allclose(found.maps.clean, done.done.planes, atol=1e-6)
+    np.testing.assert_allclose(found.maps.clean, done.denoised.planes, atol=1e-6)
     assert found.maps.noise_left == pytest.approx(done.result.noise_left, rel=1e-5)
-    assert found.maps.fallen_back == pytest.approx(done.result.fallen_back, abs=1e-3)
+    assert found.maps.fallen_back == pytest.approx(done.result.fallback_share, abs=1e-3)
     assert found.median_shifts == done.result.shifts
     assert found.noise == done.result.noise
     (look,) = found.looks.values()
     y, x = look.middle
-    np.testing.assert_allclose(look.clean[:, y, x], done.done.planes[:, 25, 30], atol=2e-5)
+    np.testing.assert_allclose(look.clean[:, y, x], done.denoised.planes[:, 25, 30], atol=2e-5)
 
 
 def test_the_network_is_told_the_noise_times_the_strength(tmp_path, small, lively):
@@ -154,8 +154,8 @@ def test_a_turned_burst_shows_the_same_kernels_turned(tmp_path, small, lively, t
         options(tmp_path / "out", lively),
         [(81, 40)],
         read=lambda path: (
-            replace(loading.read_planes(path)[0], orientation=1),
-            loading.read_planes(path)[1],
+            replace(loading.read_packed(path)[0], orientation=1),
+            loading.read_packed(path)[1],
         ),
     )
     (expected,) = straight.looks.values()

@@ -12,7 +12,7 @@ import pytest
 from raw_files import MATRIX, rich_dng, scene
 from trees import contents
 
-from kpn_cli.output.dng_source import is_kept_whole, kept_of_any_raw, kept_of_dng
+from kpn_cli.output.dng_source import is_auxiliary_image, tags_kept_from_dng, tags_kept_from_raw
 from kpn_cli.output.dng_writer import write_tree
 from kpn_cli.tiff import fields, reader, writer
 from kpn_cli.tiff.reader import read_tree
@@ -38,7 +38,7 @@ def exiftool(path: Path) -> set[str]:
 def test_exiftool_reads_the_same_exif_and_makers_notes(tmp_path, name):
     source = RAWS / f"t_images__{name}"
     tree = read_tree(source)
-    main, exif, gps = kept_of_any_raw(tree)
+    main, exif, gps = tags_kept_from_raw(tree)
     camera = [tag for ifd in reversed(tree.ifds) for tag in ifd if tag.code in (271, 272)]
     pieces = [bytes(1000)] * 100  # stand for the mosaic, which the notes lie among
     ifd = fields.merge(
@@ -63,14 +63,14 @@ def test_a_camera_profile_is_a_small_file_of_the_same_tags(tmp_path, order):
 
 def test_masks_are_kept_and_renderings_are_not(tmp_path):
     _, _, mask = rich_dng(tmp_path / "a.dng", scene(60, 80))
-    (kept,) = kept_of_dng(read_tree(tmp_path / "a.dng", is_kept_whole)).others
+    (kept,) = tags_kept_from_dng(read_tree(tmp_path / "a.dng", is_auxiliary_image)).auxiliary
     assert contents([kept]) == contents([mask])
 
 
 def test_a_tree_without_a_mosaic_has_nothing_to_keep(tmp_path):
     (tmp_path / "a.tif").write_bytes(writer.tiff_bytes([(fields.ascii_field(271, "maker"),)]))
-    assert kept_of_dng(read_tree(tmp_path / "a.tif")) is None
-    assert kept_of_any_raw(None) == ((), (), ())
+    assert tags_kept_from_dng(read_tree(tmp_path / "a.tif")) is None
+    assert tags_kept_from_raw(None) == ((), (), ())
 
 
 def _entries(count: int, value: int) -> bytes:
@@ -121,7 +121,7 @@ def test_profiles_named_again_and_again_are_read_once(tmp_path, monkeypatch, ent
     assert sum(map(len, profiles)) <= 2 * len(data)
 
 
-def test_directories_of_profiles_count_as_the_others_do(tmp_path):
+def test_directories_of_profiles_count_towards_the_limit(tmp_path):
     (tmp_path / "a.dng").write_bytes(hostile_profiles(40, 2, 3) + bytes(4000))
     ifds = read_tree(tmp_path / "a.dng").ifds
     assert len(ifds) == 64 - 40
