@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..align.alignment import LineUp, line_up
+from ..align.alignment import AlignedBurst, align_burst
 from ..burst.frame import Frame
 from ..image import tiling
 from ..image.noise_model import NoiseModel
@@ -66,7 +66,7 @@ def denoise_frames(
     Args:
         network: on the device of the frames.
         frames: of equal size.
-        shifts: where they lie (`alignment.line_up`).
+        shifts: where they lie (`alignment.align_burst`).
         noise: of the reference.
         strength: multiplies the sigma that the network is told; beyond 1, more is smoothed.
         dtype: of the convolutions.
@@ -97,9 +97,9 @@ def denoise_burst(
     strength: float = 1.0,
     dtype: torch.dtype = torch.float32,
     tell_noise: bool = True,
-) -> tuple[Denoised, LineUp]:
+) -> tuple[Denoised, AlignedBurst]:
     """Line up frames, the reference first, and denoise them."""
-    found = line_up(frames, noise).best(network.config.frames)
+    found = align_burst(frames, noise).keep_best(network.config.frames)
     done = denoise_frames(
         network,
         found.frames,

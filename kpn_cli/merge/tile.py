@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..align.warp import aligned_part
+from ..align.warp import warp_frames
 from ..burst.frame import Frame, coefficients
 from ..image.noise_model import NoiseModel
 from ..network.kpn import KPN
@@ -94,7 +94,7 @@ class Merger:
             rows, columns: of the part, in cells.
             keep: whether its `kernels` will be asked for; 256 bytes a cell for each group.
         """
-        burst = aligned_part(self._frames, self._shifts, rows, columns)[None]
+        burst = warp_frames(self._frames, self._shifts, rows, columns)[None]
         with torch.inference_mode(), autocast(self._device, self._dtype):
             return self._part(burst, keep)
 

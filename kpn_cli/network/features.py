@@ -10,16 +10,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..align.robustness import COMPARE, of_reference, relative_variance, robust_weights, sigma_map
+from ..align.robustness import (
+    ROBUSTNESS_SIDE,
+    reference_coefficients,
+    relative_variance,
+    robustness_weights,
+    sigma_map,
+)
 from ..image.filters import box
 
 #: Side of the square whose mean is taken away to show detail, in cells.
 _DETAIL = 5
 #: How far `prepare` looks: for sigma, for the weights, for the detail of the mean.
-REACH = 3 // 2 + COMPARE // 2 + _DETAIL // 2
-#: Of the clipping point: where frames are taken for clipped; where the fade that ends there by
-#: some sigmas of the noise lies at the least and the most; and how long it is.
-_CLIPPED, _CLIP_SIGMAS, _CLIP_LEAST, _CLIP_MOST, _CLIP_FADE = 0.99, 2.0, 0.5, 0.97, 0.2
+REACH = 3 // 2 + ROBUSTNESS_SIDE // 2 + _DETAIL // 2
 #: Bends the square root companding into a straight line near black.
 _COMPAND_OFFSET = 1e-3
 
@@ -45,39 +48,6 @@ def compand(x: Tensor) -> Tensor:
     return x.sign() * ((x.abs() + _COMPAND_OFFSET).sqrt() - _COMPAND_OFFSET**0.5)
 
 
-def exclude_clipped(
-    burst: Tensor, shot: Tensor, read: Tensor, clip: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Replace what other frames recorded at or near their clipping points by the reference.
-
-    One weight for the four planes of a cell falls smoothly from 1 to 0 as the brightest of
-    them nears the frame's clipping point. It is judged by the reference, whose noise is
-    independent of the frame's: judged by the frame itself, cells that are bright by chance
-    would be left out, and the rest be too dark. Where any plane of the frame is clipped the
-    weight is 0, so that clipped samples count under no tap of any kernel.
-
-    Args:
-        burst: `(batch, count, 4, height, width)`, in the reference's exposure, it first.
-        shot, read: `(batch, count, 4)` variance coefficients in the reference's exposure.
-        clip: `(batch, count)`, the signal from which on a frame is clipped, in the reference's
-            exposure; infinite for frames of which nothing is to be left out. The reference's
-            does not matter.
-
-    Returns:
-        The burst, and the weights, `(batch, count, height, width)`.
-    """
-    scale = clip.reciprocal()[:, :, None]  # zero for those that never clip
-    sigma = (shot * scale + read * scale.square()).amax(2).sqrt()  # over the clipping point
-    last = (1 - _CLIP_SIGMAS * sigma).clamp(_CLIP_LEAST, _CLIP_MOST)[..., None, None]
-    scale = scale[..., None]
-    brightest = box(burst[:, 0], 3).amax(1)[:, None] * scale
-    weight = ((last - brightest) / _CLIP_FADE).clamp(0, 1)
-    weight = weight * weight * (3 - 2 * weight)
-    weight = weight * (burst.amax(2) * scale < _CLIPPED)
-    weight[:, 0] = 1
-    return torch.lerp(burst[:, :1], burst, weight[:, :, None]), weight
-
-
 def prepare(
     burst: Tensor,
     shot: Tensor,
@@ -98,7 +68,7 @@ def prepare(
             frames that are not there are zero.
         noise_ratios: whether to show the logarithm of each other frame's sigma over the
             reference's.
-        unclipped: `(batch, count, height, width)`, weights of `exclude_clipped`.
+        unclipped: `(batch, count, height, width)`, weights of `clipping.exclude_clipped`.
 
     Returns:
         `(batch, channels(frames, noise_ratios), height, width)` and
@@ -107,13 +77,13 @@ def prepare(
     """
     batch, count, _, height, width = burst.shape
     reference = burst[:, 0]
-    sigma = sigma_map(reference, of_reference(shot), of_reference(read))
+    sigma = sigma_map(reference, reference_coefficients(shot), reference_coefficients(read))
     others = burst[:, 1:]
     differences = (others - reference[:, None]) * (2**-0.5 / sigma[:, None])
     relative = None if shot.dim() == 2 else relative_variance(reference, shot, read)
     if relative is not None:
         differences = differences / ((1 + relative) / 2).sqrt()
-    agreement = robust_weights(differences)
+    agreement = robustness_weights(differences)
     if unclipped is not None:
         agreement = agreement * unclipped[:, 1:]
     weights = agreement if relative is None else agreement / relative.mean(2)

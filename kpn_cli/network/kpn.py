@@ -150,7 +150,7 @@ class KPN(nn.Module):
                 the reference first, 1 <= count <= config.frames, any height and width.
             shot, read: variance coefficients of the noise in the reference's exposure,
                 `(batch, count, 4)`, or `(batch, 4)` where all frames have the same.
-            unclipped: `(batch, count, height, width)`, weights of `features.exclude_clipped`;
+            unclipped: `(batch, count, height, width)`, weights of `clipping.exclude_clipped`;
                 None where nothing was left out.
 
         Returns:
@@ -158,7 +158,9 @@ class KPN(nn.Module):
         """
         x, weights = self.seen(burst, shot, read, unclipped)
         if self.config.output == "pixels":
-            shot, read = (robustness.of_reference(value) for value in self._told(shot, read))
+            shot, read = (
+                robustness.reference_coefficients(value) for value in self._told(shot, read)
+            )
             return self._pixels(x, burst, weights, robustness.sigma_map(burst[:, 0], shot, read))
         return Written(self.kernels(x, weights), self.mixing(x))
 

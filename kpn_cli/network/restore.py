@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..align.clipping import exclude_clipped
 from . import cross_plane
-from .features import exclude_clipped
 from .kernel_filter import filter_frames, filter_padded, pad_frames
 from .kpn import KPN
 
@@ -71,7 +71,7 @@ def restore(
             reference first.
         shot, read: variance coefficients in the reference's exposure, `(batch, 4)`, or
             `(batch, count, 4)` where frames differ.
-        clip: `(batch, count)`, where frames clip (`features.exclude_clipped`), which then need
+        clip: `(batch, count)`, where frames clip (`clipping.exclude_clipped`), which then need
             coefficients of their own; None if nothing is to be left out.
     """
     unclipped = None

@@ -14,14 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..align.alignment import squares
+from ..align.alignment import sample_squares
 from ..align.robustness import sigma_map
-from ..align.warp import aligned_part
+from ..align.warp import warp_frames
 from ..burst.frame import Frame, coefficients
 from ..image.noise_model import NoiseModel
 
-#: Side of the places that are looked at, in the middle of `alignment.squares`, and of the blocks in
-#: them whose variance is taken, in cells.
+#: Side of the places that are looked at, in the middle of `alignment.sample_squares`, and of the
+#: blocks in them whose variance is taken, in cells.
 _PLACE, _BLOCK = 128, 8
 #: A block with a sample from here on has lost noise to clipping.
 _CLIPPED = 0.98
@@ -45,7 +45,7 @@ def understatement(frames: Sequence[Frame], shifts: Sequence[Tensor], noise: Noi
 
     Args:
         frames: of equal size, the reference first.
-        shifts: where they lie over it (`alignment.line_up`).
+        shifts: where they lie over it (`alignment.align_burst`).
         noise: as it is stated of the reference.
 
     Returns:
@@ -57,8 +57,8 @@ def understatement(frames: Sequence[Frame], shifts: Sequence[Tensor], noise: Noi
         return 1.0
     shot, read = coefficients(noise, frames[0].samples.device)
     found: list[list[tuple[Tensor, Tensor]]] = []  # place by place
-    for rows, columns in squares(*frames[0].size):
-        part = aligned_part(frames, shifts, _middle(rows), _middle(columns))
+    for rows, columns in sample_squares(*frames[0].size):
+        part = warp_frames(frames, shifts, _middle(rows), _middle(columns))
         if min(part.shape[-2:]) < _BLOCK:
             return 1.0
         # A frame brought to the reference's brightness by a gain has other noise.

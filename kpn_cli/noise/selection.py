@@ -96,7 +96,7 @@ def choose_noise(info: RawInfo, frames: Sequence[Frame], shifts: Sequence[Tensor
     Args:
         info: the reference.
         frames: it and the others, of its brightness.
-        shifts: where they lie over it (`alignment.line_up`); none are needed for a single one.
+        shifts: where they lie over it (`alignment.align_burst`); none are needed for a single one.
 
     Raises:
         KpnError: if nothing is stated and the frames show nothing.
@@ -165,7 +165,7 @@ def _blocks(frame: Frame, shifts: Tensor | None = None) -> np.ndarray:
     def cells(rows: slice) -> np.ndarray:
         if shifts is None:
             return frame.linear(frame.samples[:, rows]).cpu().numpy()
-        return warp.aligned_part([frame], [shifts], rows, slice(0, width))[0].cpu().numpy()
+        return warp.warp_frames([frame], [shifts], rows, slice(0, width))[0].cpu().numpy()
 
     return estimation.cut_blocks(height, width, cells)
 

@@ -118,7 +118,7 @@ def compute(
     given = given_noise(info, options.noise)
     make_folder(options.output)  # before the work: it may not be possible
     found, noise = line_up(loaded, given, engine.device, on_stage, clock.stop)
-    found = found.best(engine.network.config.frames)
+    found = found.keep_best(engine.network.config.frames)
     done = _run_network(engine, found, noise.model, options, on_stage)
     return_freed_memory()
     clock.stop("denoise")
@@ -130,7 +130,7 @@ def compute(
         dropped=loaded.dropped | strangers,
         noise=noise,
         shifts=[median_shift(shift) for shift in found.shifts],
-        agreement=[round(value, 3) for value in found.agreement],
+        agreement=[round(value, 3) for value in found.robustness],
         exposure=[round(value, 4) for value in found.exposure],
         rejected=[round(value, 3) for value in found.rejected],
         noise_left=done.noise_left,
@@ -152,7 +152,7 @@ def line_up(
     device: torch.device,
     on_stage: Callable[[Stage], None] = lambda stage: None,
     on_done: Callable[[str], None] = lambda what: None,
-) -> tuple[alignment.LineUp, NoiseReport]:
+) -> tuple[alignment.AlignedBurst, NoiseReport]:
     """Align a burst, whose planes are taken from it, and tell how noisy it is.
 
     Args:
@@ -183,7 +183,7 @@ def line_up(
 
 def _aligned(
     frames: Sequence[Frame], noise: NoiseModel, on_stage: Callable[[Stage], None]
-) -> alignment.LineUp:
+) -> alignment.AlignedBurst:
     count = 0
 
     def step() -> None:
@@ -191,7 +191,7 @@ def _aligned(
         count += 1
         on_stage(Stage("aligning", count, len(frames) - 1))
 
-    return alignment.line_up(frames, noise, step)
+    return alignment.align_burst(frames, noise, step)
 
 
 def median_shift(shifts: Tensor) -> tuple[int, int]:
@@ -202,7 +202,7 @@ def median_shift(shifts: Tensor) -> tuple[int, int]:
 
 def _run_network(
     engine: Engine,
-    found: alignment.LineUp,
+    found: alignment.AlignedBurst,
     noise: NoiseModel,
     options: Options,
     on_stage: Callable[[Stage], None],
@@ -253,7 +253,7 @@ def in_tiles_that_fit(
 
 def _in_tiles(
     engine: Engine,
-    found: alignment.LineUp,
+    found: alignment.AlignedBurst,
     noise: NoiseModel,
     strength: float,
     tile: int,

@@ -56,7 +56,7 @@ def test_whole_cell_shifts_are_undone_before_the_network(tiny_network):
     shifts = shifts_of(frames)
     # Frame n shows what the reference shows, 3n cells further up and left.
     assert [tuple(shift[1, 1].tolist()) for shift in shifts] == [(0, 0), (-3, -3), (-6, -6)]
-    part = warp.aligned_part(frames, shifts, slice(20, 60), slice(20, 60))
+    part = warp.warp_frames(frames, shifts, slice(20, 60), slice(20, 60))
     noise = (part[1:] - part[:1]).std() / 2**0.5
     assert noise < 1.2 * NOISE.variance(frames[0].samples.numpy()).mean() ** 0.5
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from kpn_cli.align.block_matching import Aligner, stabilise
-from kpn_cli.align.warp import shifted
+from kpn_cli.align.warp import warp_planes
 from kpn_cli.errors import KpnError
 from kpn_cli.image.noise_model import NoiseModel
 from kpn_cli.noise.estimation import (
@@ -259,7 +259,7 @@ def aligned_burst(path: Path, white: float, noise: NoiseModel) -> list[np.ndarra
     guess = noise.with_strength(1.3)
     aligner = Aligner(stabilise(reference, guess))
     everything = (slice(0, reference.shape[1]), slice(0, reference.shape[2]))
-    moved = [shifted(f, aligner.align(stabilise(f, guess)), *everything) for f in others]
+    moved = [warp_planes(f, aligner.align(stabilise(f, guess)), *everything) for f in others]
     return [planes.numpy() for planes in (reference, *moved)]
 
 
