@@ -137,7 +137,7 @@ def _methods(
     found = alignment.align_burst(few, test.noise).keep_best(network.config.frames)
     told = test.noise.with_strength(noise_scale)
     done = merge.denoise_frames(
-        network, found.frames, found.shifts, told, dtype=dtype, tell_noise=False
+        network, found.frames, found.shifts, told, dtype=dtype, measure_residual=False
     )
     yield "kpn", done.planes
     if "reference" in baselines:

@@ -17,7 +17,7 @@ from ..burst import files
 from ..errors import KpnError
 from ..image.noise_model import NoiseModel
 from ..image.orientation import upright_vectors
-from ..merge.tile import Merger
+from ..merge.tile import TileMerger
 from ..noise.selection import NoiseReport, given_noise
 from ..pipeline import denoise, fingerprint, loading
 from ..pipeline.denoise import Engine
@@ -141,8 +141,8 @@ def _inspected(
 ) -> Inspection:
     turn = loaded.infos[0].orientation
 
-    def merger(scale: float = 1.0) -> Merger:
-        return Merger(
+    def merger(scale: float = 1.0) -> TileMerger:
+        return TileMerger(
             engine.network,
             found.frames,
             found.shifts,

@@ -17,7 +17,7 @@ from ..image.noise_model import NoiseModel, typical_read
 from ..raw.info import RawInfo
 from . import estimation
 from .calibration import Calibration
-from .profile_check import MOST, understatement
+from .profile_check import MAX_RATIO, observed_sigma_ratio
 
 #: What a `NoiseReport.source` means, for the user.
 SOURCES = {
@@ -128,10 +128,10 @@ def checked(report: NoiseReport, frames: Sequence[Frame], shifts: Sequence[Tenso
     """
     if report.warning or report.source == "measured":
         return report
-    ratio = understatement(frames, shifts, report.model)
+    ratio = observed_sigma_ratio(frames, shifts, report.model)
     if ratio < _UNDERSTATED:
         return report
-    shown = f"{ratio:.2g} times" if ratio < MOST else f"{MOST:.2g} times, or more,"
+    shown = f"{ratio:.2g} times" if ratio < MAX_RATIO else f"{MAX_RATIO:.2g} times, or more,"
     return replace(
         report,
         warning=f"the frames show {shown} the sigma that is stated, and the result may keep noise; "

@@ -133,8 +133,8 @@ def compute(
         agreement=[round(value, 3) for value in found.robustness],
         exposure=[round(value, 4) for value in found.exposure],
         rejected=[round(value, 3) for value in found.rejected],
-        noise_left=done.noise_left,
-        fallen_back=round(done.fallen_back, 5),
+        noise_left=done.residual_noise,
+        fallen_back=round(done.fallback_share, 5),
         device=str(engine.device),
         precision=engine.precision.name,
         precision_reason=engine.precision.reason,
@@ -234,7 +234,7 @@ def in_tiles_that_fit(
     Raises:
         KpnError: if the smallest tiles are too large.
     """
-    tile = wanted or merge.tile_for(free_memory(engine.device), frames)
+    tile = wanted or merge.tile_side(free_memory(engine.device), frames)
     while True:
         try:
             return work(tile)

@@ -131,7 +131,7 @@ def write(
             tree,
             done.planes,
             develop.preview(info, done.planes),
-            noise=noise.with_strength(done.noise_left**0.5),
+            noise=noise.with_strength(done.residual_noise**0.5),
             compression=compression,
             modified=modified,
             mark=mark,

@@ -26,7 +26,7 @@ class Result:
         exposure: brightness of each used frame over the reference's, before it was matched.
         rejected: share of each used frame's tiles that show something else than the reference.
         noise_left: share of the noise variance that is left.
-        fallen_back: share of the picture that is the reference's (`guard.guarded`).
+        fallen_back: share of the picture that is the reference's (`guard.fall_back_to_reference`).
         device: where the network ran.
         precision, precision_reason: its arithmetic, and why that one.
         seconds: from the first file to the last.

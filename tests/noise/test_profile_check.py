@@ -15,7 +15,7 @@ from kpn_cli.image.noise_model import NoiseModel
 from kpn_cli.merge import merge, tile
 from kpn_cli.network.weights import load_weights
 from kpn_cli.noise import profile_check
-from kpn_cli.noise.profile_check import understatement
+from kpn_cli.noise.profile_check import observed_sigma_ratio
 
 _NOISE = NoiseModel.uniform(2e-3, 2e-5)
 
@@ -28,7 +28,7 @@ def _frames(scenes: list[np.ndarray], seed: int = 0) -> list[Frame]:
 def _shown(frames: list[Frame], told: float) -> float:
     """Where frames are not aligned: each lies where it is."""
     still = alignment.align_frames(frames[:1], _NOISE) * len(frames)
-    return understatement(frames, still, _NOISE.with_strength(told))
+    return observed_sigma_ratio(frames, still, _NOISE.with_strength(told))
 
 
 def _flat(level: float = 0.2, side: int = 600) -> np.ndarray:
@@ -50,8 +50,8 @@ def _sigma(level: float) -> float:
 
 def test_the_variance_of_blocks_is_numpys():
     planes = np.random.default_rng(0).standard_normal((3, 17, 25))
-    found = profile_check._variance(torch.from_numpy(planes)).numpy()
-    side = profile_check._BLOCK
+    found = profile_check._block_variance(torch.from_numpy(planes)).numpy()
+    side = profile_check._BLOCK_SIDE
     for plane, row, column in itertools.product(range(3), range(2), range(3)):
         rows, columns = (slice(side * n, side * (n + 1)) for n in (row, column))
         expected = planes[plane, rows, columns].var(ddof=1)
@@ -157,11 +157,11 @@ def test_stating_too_little_noise_does_not_bring_the_reference_back(monkeypatch)
 
     def denoised() -> tuple[float, float]:
         done = merge.denoise_frames(network, frames, shifts, stated)
-        return done.fallen_back, float(np.square(done.planes - scene).mean())
+        return done.fallback_share, float(np.square(done.planes - scene).mean())
 
     back, error = denoised()
     assert back < 0.01
-    monkeypatch.setattr(tile, "understatement", lambda *_: 1.0)
+    monkeypatch.setattr(tile, "observed_sigma_ratio", lambda *_: 1.0)
     back_before, error_before = denoised()
     assert back_before > 0.05
     assert error < 0.8 * error_before
