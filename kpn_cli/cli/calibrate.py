@@ -38,7 +38,7 @@ def calibrate(flats: tuple[Path, ...], output: Path, as_json: bool) -> None:
         raise KpnError(f"{output}: would replace an input; choose another file with -o")
     with console.bar("measuring", len(paths)) as move:
         found = measure(paths, lambda done, total: move(completed=done))
-    calibration.save(output, found)
+    calibration.save_calibration(output, found)
     if as_json:
         click.echo(json.dumps(calibration.to_json(found), indent=2))
     else:

@@ -242,7 +242,7 @@ def _noise_levels(noise: NoiseModel | Path) -> tuple[tuple[float, float], ...]:
     if isinstance(noise, NoiseModel):
         models = [noise]
     else:
-        models = [level.noise for level in calibration.load(noise).levels]
+        models = [level.noise for level in calibration.load_calibration(noise).levels]
     return tuple((sum(m.shot) / 4, sum(m.read) / 4) for m in models)
 
 

@@ -20,7 +20,13 @@ from ..merge import merge
 from ..merge.merge import Denoised
 from ..network.kpn import KPN
 from ..network.weights import load_weights
-from ..noise.selection import NoiseReport, checked, choose_noise, first_guess, given_noise
+from ..noise.selection import (
+    NoiseReport,
+    choose_noise,
+    first_guess,
+    given_noise,
+    warn_if_understated,
+)
 from ..raw.info import RawInfo
 from ..system.device import choose_precision, pick_device
 from ..system.distributed import local_device
@@ -175,7 +181,7 @@ def line_up(
     return_freed_memory()
     on_done("align")
     noise = given or choose_noise(info, found.frames, found.shifts)
-    noise = checked(noise, found.frames, found.shifts)
+    noise = warn_if_understated(noise, found.frames, found.shifts)
     return_freed_memory()
     on_done("measure noise")
     return found, noise
