@@ -124,7 +124,7 @@ def test_the_residual_noise_includes_what_the_guard_brings_back(tiny_network, mo
     level, rng = 0.2, np.random.default_rng(0)
     scene = np.full((4, 4, 200, 200), level, np.float32)
     frames = [Frame(torch.from_numpy(planes)) for planes in NOISE.sample(scene, rng)]
-    # The robust weights are not all alike, but nearly.
+    # The robustness weights are nearly equal, but not quite.
     done = merge.denoise_frames(tiny_network, frames, shifts_of(frames), NOISE)
     variance = (done.planes - level).var() / (frames[0].samples.numpy() - level).var()
     assert variance == pytest.approx((5 / 8) ** 2 + 3 / 8**2, rel=0.05)
