@@ -134,10 +134,10 @@ def _methods(
     device = next(network.parameters()).device
     frames = [Frame(torch.from_numpy(planes).to(device)) for planes in test.burst]
     few = frames if network.config.frames > 1 else frames[:1]
-    found = alignment.line_up(few, test.noise).best(network.config.frames)
+    found = alignment.align_burst(few, test.noise).keep_best(network.config.frames)
     told = test.noise.with_strength(noise_scale)
     done = merge.denoise_frames(
-        network, found.frames, found.shifts, told, dtype=dtype, tell_noise=False
+        network, found.frames, found.shifts, told, dtype=dtype, measure_residual=False
     )
     yield "kpn", done.planes
     if "reference" in baselines:
@@ -147,7 +147,7 @@ def _methods(
     if "aligned-mean" in baselines:
         rows, columns = (slice(0, side) for side in frames[0].size)
         shifts = alignment.align_frames(frames, test.noise)
-        aligned = warp.aligned_part(frames, shifts, rows, columns)
+        aligned = warp.warp_frames(frames, shifts, rows, columns)
         yield "aligned-mean", aligned.mean(0).cpu().numpy()
     if "nlm" in baselines:
         yield "nlm", baseline_methods.non_local_means(test.burst[0], test.noise)

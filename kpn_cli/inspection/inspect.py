@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..align.alignment import LineUp
+from ..align.alignment import AlignedBurst
 from ..burst import files
 from ..errors import KpnError
 from ..image.noise_model import NoiseModel
 from ..image.orientation import upright_vectors
-from ..merge.tile import Merger
+from ..merge.tile import TileMerger
 from ..noise.selection import NoiseReport, given_noise
 from ..pipeline import denoise, fingerprint, loading
 from ..pipeline.denoise import Engine
@@ -122,7 +122,7 @@ def inspect(
         chosen = [places.given(loaded.infos[0], x, y) for x, y in at]
         known = given_noise(loaded.infos[0], options.noise)
         found, noise = denoise.align_and_measure(loaded, known, engine.device, on_stage)
-        found = found.best(engine.network.config.frames)
+        found = found.keep_best(engine.network.config.frames)
         return _inspected(
             loaded, options, engine, found, noise, chosen=chosen, scales=scales, on_stage=on_stage
         )
@@ -132,7 +132,7 @@ def _inspected(
     loaded: Loaded,
     options: Options,
     engine: Engine,
-    found: LineUp,
+    found: AlignedBurst,
     noise: NoiseReport,
     *,
     chosen: list[Place],
@@ -141,8 +141,8 @@ def _inspected(
 ) -> Inspection:
     turn = loaded.infos[0].orientation
 
-    def merger(scale: float = 1.0) -> Merger:
-        return Merger(
+    def merger(scale: float = 1.0) -> TileMerger:
+        return TileMerger(
             engine.network,
             found.frames,
             found.shifts,
@@ -176,7 +176,7 @@ def _inspected(
         told=noise.model.with_strength(options.strength),
         strength=options.strength,
         shifts=[upright_vectors(2 * shift.cpu().numpy(), turn) for shift in found.shifts],
-        agreement=found.agreement,
+        agreement=found.robustness,
         exposure=found.exposure,
         maps=maps,
         looks=looks,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from ..network.restore import WIDE
+from ..network.restore import DILATION
 from ..raw.info import RawInfo
 from . import drawing
 from .inspect import Inspection
@@ -131,7 +131,8 @@ def _wide_panel(look: Look) -> Image.Image:
         [
             captioned(_kernel(look.wide, most, CROP_WIDTH - 60), "the wide kernel"),
             drawing.text(
-                f"of the merged picture, taps {2 * WIDE} px\napart; colours to ±{percent(most)}\n"
+                f"of the merged picture, taps {2 * DILATION} px\napart; "
+                f"colours to ±{percent(most)}\n"
                 f"wide and others: radius {look.radius:.1f} px\n"
                 f"noise left: {percent(look.noise_left**0.5)} of sigma",
                 11,
@@ -161,4 +162,4 @@ def _crop(rgb: np.ndarray, box: tuple[float, float, float, float]) -> Image.Imag
 def _reach(look: Look) -> int:
     """How far kernels reach from their cell, the wide one included."""
     near = look.kernels.shape[1] // 2
-    return near + (0 if look.wide is None else WIDE * (look.wide.shape[0] // 2))
+    return near + (0 if look.wide is None else DILATION * (look.wide.shape[0] // 2))

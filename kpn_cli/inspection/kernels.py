@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from ..image.orientation import upright_position
-from ..merge.residual_noise import share_left
-from ..merge.tile import Merger
+from ..merge.residual_noise import residual_share
+from ..merge.tile import TileMerger
 from ..network.kpn import KPN
-from ..network.restore import WIDE
+from ..network.restore import DILATION
 from .weight_maps import check_finite, frame_shares, turned
 
 #: Side of the crop that is shown around a place, in cells.
@@ -32,7 +32,7 @@ class Look:
         kernels: `(frames, K, K)`, each frame's taps as shares of the result, so that all of
             them sum to 1: a network's kernels over the number of frames. The reference's is
             the sum over the groups that frames are merged in.
-        wide: `(K, K)`, taps `restore.WIDE` cells apart, which sum to 1, the mean over the
+        wide: `(K, K)`, taps `restore.DILATION` cells apart, which sum to 1, the mean over the
             groups; None where there is none.
         share: of what the kernels made in the result here; the rest is the reference's.
         radius: root mean square distance of the taps from their cell over the crop, weighted
@@ -61,7 +61,7 @@ class Look:
 
 def look_at(
     network: KPN,
-    merger: Merger,
+    merger: TileMerger,
     size: tuple[int, int],
     cell: tuple[int, int],
     turn: int,
@@ -86,7 +86,7 @@ def look_at(
         slice(max(part.start - _CONTEXT, 0) // grid * grid, min(part.stop + _CONTEXT, length))
         for part, length in zip(crop, size, strict=True)
     ]
-    part = merger.part(*seen, keep=True)
+    part = merger.merge(*seen, keep_encoded=True)
     check_finite(part.clean)
     inside = tuple(
         slice(shown.start - whole.start, shown.stop - whole.start)
@@ -96,7 +96,7 @@ def look_at(
     shares, wide = frame_shares(kernels, merger.groups), _wide(kernels, merger.groups)
     square = _square_radius(shares.abs().sum(0))
     if wide is not None:
-        square = square + WIDE**2 * _square_radius(wide)
+        square = square + DILATION**2 * _square_radius(wide)
     y, x = (at - shown.start for at, shown in zip(cell, crop, strict=True))
     square_kernel = (network.config.kernel,) * 2
     middle = upright_position(y, x, shares.shape[-2:], turn)
@@ -106,7 +106,9 @@ def look_at(
         wide=None if wide is None else turned(wide[..., y, x].unflatten(0, square_kernel), turn),
         share=float(part.share[(0, 0, *inside)][y, x]),
         radius=2 * float(square.sqrt().mean()),
-        noise_left=share_left([merger.tried(part, *inside, torch.Generator().manual_seed(0))]),
+        noise_left=residual_share(
+            [merger.probe_noise(part, *inside, torch.Generator().manual_seed(0))]
+        ),
         frames=turned(part.burst[(0, slice(None), slice(None), *inside)], turn),
         clean=turned(part.clean[(0, slice(None), *inside)], turn),
         middle=middle[::-1],

@@ -14,7 +14,7 @@ from ..errors import KpnError
 from ..image.orientation import upright
 from ..image.tiling import Span
 from ..merge import merge, residual_noise
-from ..merge.tile import Merger, Part
+from ..merge.tile import MergedTile, TileMerger
 from ..network.kpn import KPN
 
 #: Long side of maps, in samples, at most.
@@ -31,7 +31,7 @@ class Maps:
         cells: see above.
         weights: `(frames, rows, columns)`, total weight of each frame; they sum to 1.
         share: `(rows, columns)` of what the kernels made in the result; the rest is the
-            reference's, where the result contradicted it (`guard.guarded`).
+            reference's, where the result contradicted it (`guard.fall_back_to_reference`).
         sigma: `(rows, columns)`, noise of the reference as the network is told it, linear, the
             root mean square of the four planes.
         clean, reference: `(4, rows, columns)`, the result and the reference, linear.
@@ -54,7 +54,7 @@ class Maps:
 
 def draw_maps(
     network: KPN,
-    merger: Merger,
+    merger: TileMerger,
     size: tuple[int, int],
     turn: int,
     tile: int,
@@ -79,7 +79,7 @@ def draw_maps(
     sums: np.ndarray | None = None
     for number, (rows, columns) in enumerate(merge.tile_spans(network, *size, tile)):
         on_tile(number, total)
-        part = merger.part(rows.slice, columns.slice, keep=True)
+        part = merger.merge(rows.slice, columns.slice, keep_encoded=True)
         check_finite(part.clean)
         layers = _layers(merger, part)
         if sums is None:
@@ -98,25 +98,25 @@ def draw_maps(
         sigma=np.sqrt(means[frames + 1]),
         clean=means[frames + 2 : frames + 6],
         reference=means[frames + 6 :],
-        noise_left=residual_noise.noise_left(merger, size),
+        noise_left=residual_noise.measure_residual_noise(merger, size),
     )
 
 
-def _layers(merger: Merger, part: Part) -> np.ndarray:
+def _layers(merger: TileMerger, part: MergedTile) -> np.ndarray:
     """Return weights, share, noise variance, clean and reference, `(frames + 10, ...)`."""
     weights = torch.cat([_weights(merger, part, band) for band in _bands(part)], 1)
     reference = part.burst[:, 0]
-    variance = sigma_map(reference, *merger.told).square().mean(1)
+    variance = sigma_map(reference, *merger.assumed_noise).square().mean(1)
     layers = (weights, part.share[0], variance, part.clean[0], reference[0])
     return torch.cat(layers).cpu().numpy()
 
 
-def _bands(part: Part) -> list[slice]:
+def _bands(part: MergedTile) -> list[slice]:
     height = part.clean.shape[-2]
     return [slice(top, min(top + _ROWS, height)) for top in range(0, height, _ROWS)]
 
 
-def _weights(merger: Merger, part: Part, rows: slice) -> Tensor:
+def _weights(merger: TileMerger, part: MergedTile, rows: slice) -> Tensor:
     """Total weight of each frame in some rows of a part, `(frames, rows, columns)`."""
     kernels = merger.kernels(part, rows)
     return frame_shares([some[0].sum(1) for some in kernels], merger.groups)

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from ..errors import KpnError
-from ..network.kpn import KPN, KPNConfig, grown
+from ..network.kpn import KPN, KPNConfig, extended
 from ..network.restore import restore
 from ..network.weights import (
-    ABSENT,
+    MISSING_FIELDS,
     config_from_header,
-    fill,
+    load_state,
     load_tensors,
     load_weights,
     save_tensors,
@@ -92,7 +92,7 @@ class Run:
         else:
             network, _ = load_weights(init)
             self.init = {"name": init.name, "sha256": sha256(init.read_bytes()).hexdigest()}
-            network = grown(network, config.network)
+            network = extended(network, config.network)
             if network.config != config.network:
                 raise KpnError(
                     f"{init}: is {network.config}, but this run is {config.network}; "
@@ -202,8 +202,8 @@ class Run:
         for name, value in state.items():
             part, _, rest = name.partition(".")
             parts.setdefault(part, {})[rest] = value
-        fill(self.checkpoint, self.network, parts["network"])
-        fill(self.checkpoint, self.average, parts["average"])
+        load_state(self.checkpoint, self.network, parts["network"])
+        load_state(self.checkpoint, self.average, parts["average"])
         optimiser: dict[int, dict[str, Tensor]] = {}
         for name, value in parts["optimiser"].items():
             index, _, key = name.partition(".")
@@ -239,7 +239,7 @@ class Run:
             # Settings that there were not then had what is their default now, or nothing.
             defaults = json.loads(json.dumps(asdict(SynthConfig()))) | _NOT_THEN
             before["data"] = defaults | before["data"]
-            before["network"] = ABSENT | before["network"]
+            before["network"] = MISSING_FIELDS | before["network"]
             for settings in (before, now):
                 settings["loss"].pop("decay")  # the annealing's pace follows the length
             other = [name for name in TrainConfig.FIXED if before[name] != now[name]]
