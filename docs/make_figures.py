@@ -196,7 +196,7 @@ def inside(folder: Path, engine: Engine) -> dict[str, Image.Image]:
     places = [(540, 440), (150, 430)]
     options = Options(folder / "none", reference="first")
     found = inspect.inspect(burst.files, options, places)
-    still, rolling = found.looks
+    still, rolling = found.views
     return {
         "kernels_still": kernel_figures.kernels(found, still),
         "kernels_moving": kernel_figures.kernels(found, rolling),

@@ -2,7 +2,7 @@
 
 Judged by blocks of 16x16 sensor pixels, a band at a time: no copy of the picture is made.
 What is judged is what the eye sees: brightness and detail of the result, and how far it is from
-the reference. `places.telling` judges what the network did: its weights, and detail over noise.
+the reference. `inspection.points` judges what the network did: its weights, and detail over noise.
 """
 
 from __future__ import annotations

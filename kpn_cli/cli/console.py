@@ -106,11 +106,11 @@ def show_inspection(found: Inspection) -> None:
     note(f"noise       {noise_text(found.noise)}")
     if found.noise.warning:
         note(f"warning     {found.noise.warning}")
-    for place, look in found.looks.items():
+    for place, look in found.views.items():
         why = f", {place.why}" if place.why else ""
         weights = " ".join(f"{weight:.0%}" for weight in look.weights)
         note(f"at {place.x},{place.y}{why}: weights {weights}; the reference first")
-        for each in found.scaled[place]:
+        for each in found.scaled_views[place]:
             note(
                 f"  sigma x {each.scale:g}: radius {each.radius:.1f} px, "
                 f"{each.noise_left**0.5:.1%} of sigma left"

@@ -153,8 +153,8 @@ def _document(found: Any, files: dict[str, Path]) -> dict[str, Any]:
         "exposure": [round(value, 4) for value in found.exposure],
         "mean_weights": found.maps.weights.mean((1, 2)).tolist(),
         "noise_left": found.maps.noise_left,
-        "fallen_back": found.maps.fallen_back,
-        "places": [_place_json(found, place) for place in found.looks],
+        "fallen_back": found.maps.fallback_share,
+        "places": [_place_json(found, place) for place in found.views],
         "device": found.device,
         "outputs": {name: str(path) for name, path in files.items()},
     }
@@ -165,8 +165,10 @@ def _place_json(found: Any, place: Any) -> dict[str, Any]:
         "x": place.x,
         "y": place.y,
         "why": place.why,
-        **_look_json(found.looks[place]),
-        "noise_scales": [{"scale": look.scale, **_look_json(look)} for look in found.scaled[place]],
+        **_look_json(found.views[place]),
+        "noise_scales": [
+            {"scale": look.scale, **_look_json(look)} for look in found.scaled_views[place]
+        ],
     }
 
 
@@ -174,8 +176,8 @@ def _look_json(look: Any) -> dict[str, Any]:
     return {
         "weights": look.weights.tolist(),
         "kernels": look.kernels.tolist(),
-        "wide": None if look.wide is None else look.wide.tolist(),
-        "kernels_share": look.share,
+        "wide": None if look.dilated is None else look.dilated.tolist(),
+        "kernels_share": look.kernel_share,
         "radius": look.radius,
         "noise_left": look.noise_left,
     }
