@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from skimage import data
 
-from kpn_cli.synthesis.demo import write_burst
+from kpn_cli.synthesis.demo import write_demo_burst
 from kpn_cli.synthesis.photos import scene_from_srgb
 
 
@@ -30,7 +30,7 @@ def make_burst(folder: Path, megapixels: float, frames: int) -> list[Path]:
     grain = np.random.default_rng(0).normal(0, 6, photo.shape[:2]).astype(np.float32)
     grain = cv2.GaussianBlur(grain, (0, 0), 1.5)[..., None] * 4
     photo = np.clip(photo + grain, 0, 255).astype(np.uint8)
-    return write_burst(scene_from_srgb("coffee", photo), folder, frames=frames)[0]
+    return write_demo_burst(scene_from_srgb("coffee", photo), folder, frames=frames)[0]
 
 
 def main(megapixels: float, frames: int) -> None:

@@ -100,17 +100,17 @@ def _eight_bits(rgb: np.ndarray) -> np.ndarray:
 
 def still_life(folder: Path, gain: int) -> Burst:
     """A cup of coffee, from the hand."""
-    shifts = protocol.draw_shifts(np.random.default_rng(3), FRAMES)
-    return Burst(folder, protocol.whole_scene(bundled_scene(), shifts, 1.0), gain)
+    shifts = protocol.draw_camera_shifts(np.random.default_rng(3), FRAMES)
+    return Burst(folder, protocol.photograph(bundled_scene(), shifts, 1.0), gain)
 
 
 def moving(folder: Path, gain: int) -> Burst:
     """The same, and a ball with a cat on it, which rolls over the table."""
-    shifts = protocol.draw_shifts(np.random.default_rng(3), FRAMES)
-    clean = protocol.whole_scene(bundled_scene(), shifts, 1.0)
+    shifts = protocol.draw_camera_shifts(np.random.default_rng(3), FRAMES)
+    clean = protocol.photograph(bundled_scene(), shifts, 1.0)
     photo = cv2.resize(data.chelsea(), None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
     still = np.zeros((1, 2))
-    ball = protocol.whole_scene(scene_from_srgb("cat", photo), still, 1.0)[0]
+    ball = protocol.photograph(scene_from_srgb("cat", photo), still, 1.0)[0]
     radius, rows, columns = 34, *clean.shape[-2:]
     ball = ball[:, 30 : 30 + 2 * radius, 60 : 60 + 2 * radius]
     y, x = np.mgrid[-radius:radius, -radius:radius] + 0.5

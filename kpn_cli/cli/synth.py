@@ -64,7 +64,7 @@ def synth(
         usable = readable_photos(
             photos, at_least=config.photo_pixels, on_photo=move, on_skip=console.note
         )
-    with console.bar("writing", config.parts) as move:
+    with console.bar("writing", config.part_count) as move:
         dataset.write_dataset(usable, output, config, workers=workers, on_part=lambda path: move())
     is_in = "burst is" if config.count == 1 else "bursts are"
     console.note(f"{config.count} {is_in} in {output}")

@@ -19,7 +19,7 @@ from .photos import load_photos
 
 if TYPE_CHECKING:
     from ..image.noise_model import NoiseModel
-    from ..synthesis.patches import Source
+    from ..synthesis.patches import BatchSource
     from ..training.run import Progress
 
 
@@ -160,10 +160,10 @@ def train(
     """
     from ..network.kpn import KPNConfig
     from ..network.weights import default_weights
-    from ..synthesis.patches import Photos
+    from ..synthesis.patches import PhotoSource
     from ..training import loop
     from ..training.config import TrainConfig, loss_for, with_network, with_variant
-    from ..training.run import is_begun, shape_of
+    from ..training.run import has_checkpoint, network_config_of
 
     console.let_first_speak()
     if anneal and variant in ("noanneal", "direct"):
@@ -184,9 +184,9 @@ def train(
     )
     if init is not None:
         init = default_weights() if str(init) == "shipped" else init
-        shape = shape_of(output, init)
+        shape = network_config_of(output, init)
         scales = max(shape.scales, KPNConfig.scales) if mix else 0
-        ratios = shape.noise_ratios or not is_begun(output)
+        ratios = shape.noise_ratios or not has_checkpoint(output)
         shape = replace(shape, wide=True, scales=scales, noise_ratios=ratios)
         config = with_network(config, shape)
     elif not mix:
@@ -194,7 +194,7 @@ def train(
     config = with_variant(config, variant)
     source = _source(data, config.data.photo_pixels)
     if noise is not None:
-        if not isinstance(source, Photos):
+        if not isinstance(source, PhotoSource):
             raise click.UsageError("shards have their noise already; leave --noise out")
         levels = _noise_levels(noise)
         config = replace(config, data=replace(config.data, noise_levels=levels))
@@ -222,7 +222,7 @@ def train(
             config,
             init=init,
             minutes=minutes,
-            board=tensorboard,
+            tensorboard=tensorboard,
             should_stop=interrupted,
             on_start=begin,
             on_step=lambda seen: move(completed=seen),
@@ -264,9 +264,9 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def _source(paths: tuple[Path, ...], at_least: int) -> Source:
-    from ..synthesis.patches import Photos
-    from ..synthesis.shards import Shards, find_shards
+def _source(paths: tuple[Path, ...], at_least: int) -> BatchSource:
+    from ..synthesis.patches import PhotoSource
+    from ..synthesis.shards import ShardSource, find_shards
 
     found = find_shards(paths)
-    return Shards(found) if found else Photos(load_photos(paths, at_least))
+    return ShardSource(found) if found else PhotoSource(load_photos(paths, at_least))

@@ -41,7 +41,7 @@ def test_made_pictures_are_never_worse_than_the_reference(made, name):
     """With the network that ships; of textures, which leave little to be gained."""
     network, _ = load_weights()
     for level in ("ISO 100", "gain 0", "gain 4"):
-        outcome = stress_scenes.try_scene(network, name, level, made, 0)
+        outcome = stress_scenes.evaluate_scene(network, name, level, made, 0)
         assert outcome.gain > -0.05, level
         assert outcome.worst_block > -1, level
 
@@ -51,18 +51,18 @@ def test_photos_are_never_worse_than_the_reference():
     network, _ = load_weights()
     scenes = photos.load_scenes(sorted(VAL.iterdir())[:2])
     torch.manual_seed(0)
-    table = stress_scenes.run(network, scenes, levels=("ISO 100", "gain 0", "gain 2"))
+    table = stress_scenes.evaluate_scenes(network, scenes, levels=("ISO 100", "gain 0", "gain 2"))
     for name, row in table.items():
         for level, figures in row.items():
             assert figures["least"] > -0.05, (name, level)
             assert figures["block"] > -1, (name, level)
-    assert stress_scenes.markdown(table).count("\n| ") == 1 + len(stress_scenes.SCENES)
+    assert stress_scenes.markdown_table(table).count("\n| ") == 1 + len(stress_scenes.SCENES)
 
 
 def test_frames_that_do_not_belong_are_not_used(made):
     network, _ = load_weights()
     used = {
-        name: stress_scenes.try_scene(network, name, "gain 1", made, 0).used
+        name: stress_scenes.evaluate_scene(network, name, "gain 1", made, 0).used
         for name in ("static", "one of another scene", "one black", "one brighter")
     }
     assert used == {

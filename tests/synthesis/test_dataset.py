@@ -24,7 +24,7 @@ from kpn_cli.raw.reader import read_info, read_planes
 from kpn_cli.synthesis import protocol
 from kpn_cli.synthesis.dataset import DatasetConfig, write_dataset
 from kpn_cli.synthesis.photos import find_photos
-from kpn_cli.synthesis.shards import Shards, find_shards
+from kpn_cli.synthesis.shards import ShardSource, find_shards
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_a_longer_set_begins_with_the_shorter_one(photos, tmp_path, form):
 
 def test_a_gain_is_the_protocol_s_in_shards_too(photos, tmp_path):
     write_dataset(photos, tmp_path, DatasetConfig(4, 1, "shards", gain="8"))
-    for patch in Shards(find_shards([tmp_path])):
+    for patch in ShardSource(find_shards([tmp_path])):
         assert patch.noise == protocol.noise_of_gain(8)
 
 
@@ -215,7 +215,7 @@ def test_a_corrupt_photo_is_named_and_skipped(photos, tmp_path):
     bad.write_bytes(b"\xff\xd8 no photo")
     run = kpn("synth", *photos, bad, "-o", tmp_path / "set", "--count", 1, "--frames", 1)
     assert run.exit_code == 0
-    assert "bad.jpg: not a photo" in run.stderr
+    assert "bad.jpg: not a readable photo" in run.stderr
     assert run.stdout == f"{tmp_path / 'set'}\n"
 
 

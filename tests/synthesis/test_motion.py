@@ -10,7 +10,7 @@ from pictures import scene
 
 from kpn_cli.synthesis import motion
 from kpn_cli.synthesis.config import SynthConfig
-from kpn_cli.synthesis.motion import draw_angles, draw_object, draw_planes, draw_shifts
+from kpn_cli.synthesis.motion import draw_angles, draw_object, draw_planes, draw_residual_shifts
 from kpn_cli.synthesis.photos import scene_from_srgb
 
 CONFIG = SynthConfig(cells=16)
@@ -100,7 +100,7 @@ def test_a_near_layer_shifts_against_the_far_one_as_a_whole(scenes):
 def shown(monkeypatch, shifts, way=None):
     """Frames of a photo under known shifts and, if it is given, all covered by an object."""
     count = len(shifts)
-    monkeypatch.setattr(motion, "draw_shifts", lambda *_: np.array(shifts, float))
+    monkeypatch.setattr(motion, "draw_residual_shifts", lambda *_: np.array(shifts, float))
     config = dataclasses.replace(STILL, cells=40, moving=way is not None)
     if way is not None:
         covered = np.ones((count, 4, 40, 40), np.float32)
@@ -138,7 +138,7 @@ def drawn(bursts=1500, **changes):
     nothing = {"static": 0, "partly": 0, "rough": 0, "failed": 0, "off_by_one": 0}
     config = dataclasses.replace(SynthConfig(), **nothing | changes)
     seeds = range(bursts)
-    return np.stack([draw_shifts(np.random.default_rng(n), 8, config)[1:] for n in seeds])
+    return np.stack([draw_residual_shifts(np.random.default_rng(n), 8, config)[1:] for n in seeds])
 
 
 def on_grid(shifts):
@@ -205,7 +205,7 @@ def test_bursts_turn_as_often_as_said_and_by_up_to_half_a_degree():
 def test_a_turn_is_of_the_angle_drawn(monkeypatch):
     """About the middle: what lay 15 cells beside it goes up or down by the angle's sine."""
     angle = 0.1
-    monkeypatch.setattr(motion, "draw_shifts", lambda *_: np.zeros((2, 2)))
+    monkeypatch.setattr(motion, "draw_residual_shifts", lambda *_: np.zeros((2, 2)))
     monkeypatch.setattr(motion, "draw_angles", lambda *_: np.array([0, angle]))
     config = dataclasses.replace(STILL, cells=41)
     still, turned = draw_planes([scene(3, 400, 400)], np.random.default_rng(0), 2, config)[:, 1]

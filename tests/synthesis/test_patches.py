@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpn_cli.synthesis.config import SynthConfig
-from kpn_cli.synthesis.patches import Photos, draw_batch
+from kpn_cli.synthesis.patches import PhotoSource, draw_batch
 
 CONFIG = SynthConfig(cells=16)
 
@@ -52,7 +52,7 @@ def test_a_full_batch_has_the_announced_shape(scenes, frames):
     config = dataclasses.replace(CONFIG, frames=frames, full=1, bracket=0, uneven=0)
     batch = draw_batch(scenes, (0, frames), range(3), config)
     assert batch.burst.shape == (3, frames, 4, 16, 16)
-    assert batch.truth.shape == (3, 4, 16, 16)
+    assert batch.target.shape == (3, 4, 16, 16)
     assert batch.shot.shape == batch.read.shape == (3, 4)
     assert batch.clip is None
     assert batch.white.shape == (3,)
@@ -75,7 +75,7 @@ def test_a_batch_moves_to_a_device_whole(scenes):
 
 def test_shares_of_a_batch_are_the_batch_whoever_draws_them(scenes):
     whole = draw_batch(scenes, (7, 8), range(4), CONFIG)
-    shares = [Photos(scenes).draw((7, 8), part, CONFIG) for part in (range(2), range(2, 4))]
+    shares = [PhotoSource(scenes).draw((7, 8), part, CONFIG) for part in (range(2), range(2, 4))]
     for a, *b in zip(tensors(whole), *map(tensors, shares), strict=True):
         assert torch.equal(a, torch.cat(b))
 

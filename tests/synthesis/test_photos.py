@@ -121,7 +121,7 @@ def test_a_name_beyond_ascii_is_read(tmp_path):
 def test_what_is_no_photo_is_refused_by_name(tmp_path, content):
     path = tmp_path / "broken.jpg"
     path.write_bytes(content)
-    with pytest.raises(KpnError, match=r"broken\.jpg: not a photo"):
+    with pytest.raises(KpnError, match=r"broken\.jpg: not a readable photo"):
         load_scene(path)
 
 
