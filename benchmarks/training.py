@@ -1,4 +1,4 @@
-"""Where a training step's time goes: python benchmarks/training.py PHOTOS [STEPS]."""
+"""Time of the parts of a training step: `python benchmarks/training.py PHOTOS [STEPS]`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 
 from kpn_cli.network.restore import restore
 from kpn_cli.synthesis import patches
-from kpn_cli.synthesis.photos import load_scenes
+from kpn_cli.synthesis.photos import Scene, load_scenes
 from kpn_cli.system.device import autocast
 from kpn_cli.system.memory import keep_freed_memory
 from kpn_cli.training.config import TrainConfig
@@ -34,7 +34,7 @@ def timed(name: str) -> Iterator[None]:
 
 
 def main(photos: str, steps: int = 40) -> None:
-    """Print patches a second and the share of each part, over full batches of 8 frames."""
+    """Print patches per second and the share of each part, for batches of 8 frames."""
     keep_freed_memory()
     config = TrainConfig(device="cpu")
     scenes = load_scenes([Path(photos)], at_least=config.data.photo_pixels)
@@ -48,7 +48,7 @@ def main(photos: str, steps: int = 40) -> None:
             step += 1
             if patches.draw_frame_count((0, step), config.data) < config.data.frames:
                 continue
-            if number == 5:  # warm
+            if number == 5:  # warmed up
                 seconds.clear()
             one_step(run, scenes, step, pool)
             number += 1
@@ -58,8 +58,8 @@ def main(photos: str, steps: int = 40) -> None:
         print(f"{name:10} {value / total:6.1%}")
 
 
-def one_step(run: TrainingRun, scenes: list, step: int, pool: ThreadPoolExecutor) -> None:
-    """What `TrainingRun.train_step` does, in its parts."""
+def one_step(run: TrainingRun, scenes: list[Scene], step: int, pool: ThreadPoolExecutor) -> None:
+    """Take a step as `TrainingRun.train_step` does, and time its parts."""
     config = run.config
     with timed("data"):
         batch = patches.draw_batch(scenes, (0, step), range(config.batch), config.data, pool.map)

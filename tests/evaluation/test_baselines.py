@@ -27,7 +27,7 @@ def test_stabilised_noise_has_a_variance_of_one(rng, gain, level):
 
 @pytest.mark.parametrize("gain", protocol.GAINS)
 @pytest.mark.parametrize("level", [0.05, 0.2, 0.8])
-def test_a_perfect_denoiser_between_the_two_is_without_bias(rng, gain, level):
+def test_the_inverse_transform_has_no_bias(rng, gain, level):
     """The mean over many samples, undone, is the signal."""
     noise = protocol.noise_of_gain(gain)
     flat = np.full((4, 200, 200), level, np.float32)
@@ -37,7 +37,7 @@ def test_a_perfect_denoiser_between_the_two_is_without_bias(rng, gain, level):
 
 
 @given(st.floats(0.05, 1), st.floats(1e-6, 1e-3))
-def test_without_noise_to_speak_of_both_ways_meet(level, shot):
+def test_with_little_noise_the_inverse_transform_is_exact(level, shot):
     noise = NoiseModel.uniform(shot, shot**2)
     flat = np.full((4, 2, 2), level)
     back = unstabilise(stabilise(flat, noise), noise)
@@ -46,7 +46,7 @@ def test_without_noise_to_speak_of_both_ways_meet(level, shot):
 
 @pytest.mark.parametrize("denoise", [non_local_means, wavelets])
 @pytest.mark.parametrize("gain", [1, 4])
-def test_classical_denoisers_do_denoise(rng, denoise, gain):
+def test_baselines_gain_at_least_four_db(rng, denoise, gain):
     noise = protocol.noise_of_gain(gain)
     clean = np.float32(0.9) * np.repeat(np.repeat(planes(1, 12, 16), 8, 1), 8, 2)
     noisy = noise.sample(clean, rng)

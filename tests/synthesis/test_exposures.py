@@ -43,7 +43,7 @@ def test_uneven_bursts_differ_by_a_few_per_cent():
     assert 0.02 < np.log(gains).std() < 0.06
 
 
-def test_the_share_of_brackets_is_the_config_s():
+def test_brackets_are_as_frequent_as_configured():
     assert sum(one is not None for one in drawn(bracket=0.15)) == pytest.approx(60, abs=25)
     assert not any(drawn())
 
@@ -64,7 +64,7 @@ def test_noise_grows_with_the_iso_and_not_with_the_time():
     assert same_exposure[2].shot[0] == pytest.approx(NOISE.shot[0])
 
 
-def test_frames_of_a_bracket_have_the_reference_s_brightness_and_the_noise_they_say():
+def test_frames_of_a_bracket_have_the_reference_s_brightness_and_their_stated_noise():
     planes = np.full((8, 4, 64, 64), 0.05, np.float32)
     for seed in range(6):
         rng = np.random.default_rng(seed)
@@ -78,14 +78,14 @@ def test_frames_of_a_bracket_have_the_reference_s_brightness_and_the_noise_they_
             assert np.mean(error**2 / expected) == pytest.approx(1, abs=0.06)
 
 
-def test_long_exposures_clip_where_they_say():
+def test_long_exposures_clip_at_their_stated_clipping_point():
     planes = np.linspace(0, 1, 64, dtype=np.float32) * np.ones((8, 4, 64, 1), np.float32)
     patch = capture(planes, np.random.default_rng(3), replace(PLAIN, bracket=1), NOISE)
     for frame, clip in zip(patch.burst, patch.clip, strict=True):
         assert frame.max() <= clip * (1 + 1e-6)
 
 
-def test_a_batch_gives_each_frame_its_noise_and_bursts_of_one_exposure_no_clipping_point():
+def test_a_batch_has_the_noise_of_each_frame_and_no_clipping_point_for_bursts_of_one_exposure():
     planes, rng = np.full((3, 4, 8, 8), 0.05, np.float32), np.random.default_rng(0)
     mixed = capture(planes, rng, replace(PLAIN, bracket=1), NOISE)
     plain = capture(planes, rng, PLAIN, NOISE)

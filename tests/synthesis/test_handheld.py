@@ -8,7 +8,7 @@ import pytest
 from kpn_cli.synthesis import handheld, protocol
 
 
-def test_tripods_turns_and_objects_are_as_frequent_as_said(scenes, monkeypatch):
+def test_tripods_rotations_and_objects_are_as_frequent_as_documented(scenes, monkeypatch):
     pictures, objects = [], []
 
     def photograph_planes(scene, shifts, angles):

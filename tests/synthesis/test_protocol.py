@@ -19,7 +19,7 @@ from kpn_cli.synthesis.protocol import (
 # --- bursts -----------------------------------------------------------------
 
 
-def test_the_gains_are_those_of_the_contract():
+def test_the_gains_have_the_documented_coefficients():
     assert GAINS == {
         0: (6.7e-5, 2.7e-7),
         1: (2.704e-3, 4.672e-5),
@@ -31,7 +31,7 @@ def test_the_gains_are_those_of_the_contract():
     assert noise_of_gain(4).read == (1.3075e-3,) * 4
 
 
-def test_the_gain_beyond_goes_on_as_the_others_do_and_leaves_the_training_range():
+def test_the_highest_gain_continues_the_series_beyond_the_training_range():
     steps = [np.divide(GAINS[2 * gain], GAINS[gain]) for gain in (1, 2, 4)]
     (beyond,) = BEYOND_GAINS.values()
     np.testing.assert_allclose(np.divide(beyond, GAINS[8]), np.mean(steps, 0), rtol=1e-3)
@@ -40,7 +40,7 @@ def test_the_gain_beyond_goes_on_as_the_others_do_and_leaves_the_training_range(
     assert noise_of_gain(16).shot == (beyond[0],) * 4
 
 
-def test_shifts_are_small_but_for_some_and_the_reference_has_none():
+def test_most_shifts_are_small_and_the_reference_has_none():
     drawn = [draw_camera_shifts(np.random.default_rng(seed), 8) for seed in range(300)]
     assert all((shifts[0] == 0).all() for shifts in drawn)
     largest = np.abs(np.stack(drawn)[:, 1:]).max(-1)
@@ -57,7 +57,7 @@ def test_a_seed_fixes_the_shifts():
     assert (one != other).any()
 
 
-def test_exposure_undoes_white_balance_and_scales_white():
+def test_the_raw_signal_has_no_white_balance_and_the_white_level():
     exposed = to_raw_signal(np.full((2, 4, 3, 3), 65535, np.uint16), 0.5)
     assert exposed.dtype == np.float32
     np.testing.assert_allclose(exposed[1, :, 1, 1], [0.25, 0.5, 0.5, 0.3125], rtol=1e-6)

@@ -43,7 +43,7 @@ def test_highlights_stay_white():
     np.testing.assert_allclose(undo_white_balance(white, 2.4, 1.2), white, rtol=1e-6)
 
 
-def test_between_grey_and_white_red_rises_steadily_and_never_above_what_it_was():
+def test_between_grey_and_white_red_rises_monotonically_and_is_never_amplified():
     levels = np.linspace(0, 1, 201, dtype=np.float32)
     planes = np.broadcast_to(levels, (1, 4, 1, 201))
     raw = undo_white_balance(planes, 2.0, 2.0)
@@ -80,7 +80,7 @@ def test_the_noise_of_a_burst_has_the_variance_it_is_labelled_with(rng, level):
 
 @settings(max_examples=20)
 @given(st.integers(0, 2**32))
-def test_the_fast_noise_is_that_of_the_noise_model(seed):
+def test_the_fast_noise_has_the_variance_of_the_noise_model(seed):
     """Same variance at every signal as `NoiseModel.sample`, over a ramp of signals."""
     ramp = np.broadcast_to(np.linspace(0, 1, 100, dtype=np.float32), (1, 4, 100, 100))
     rng = np.random.default_rng(seed)
@@ -122,14 +122,14 @@ def test_the_noise_of_one_camera_lies_on_its_line():
     assert np.mean(shots < -4) == pytest.approx(0.5, abs=0.1)
 
 
-def test_a_single_noise_level_is_the_one_of_all_bursts(rng):
+def test_a_single_noise_level_applies_to_all_bursts(rng):
     config = dataclasses.replace(STILL, noise_levels=((1e-3, 0.0),))
     model = draw_noise(rng, config)
     assert model.shot == pytest.approx([1e-3] * 4)
     assert max(model.read) < 1e-11
 
 
-def test_a_misjudged_noise_is_told_up_to_four_times_off():
+def test_a_misjudged_sigma_is_up_to_four_times_off():
     told, true = (
         np.array(
             [
@@ -163,7 +163,7 @@ def test_row_noise_is_alike_along_a_row_of_the_sensor_and_differs_between_frames
     assert 0.005 < min(ratios) < max(ratios) < 0.4
 
 
-def test_defects_glow_in_every_frame_and_not_in_the_truth():
+def test_defects_are_in_every_frame_and_not_in_the_target():
     config = dataclasses.replace(STILL, defects=1, **NOISELESS)
     number = 0
     for seed in range(20):
@@ -181,13 +181,13 @@ def test_defects_glow_in_every_frame_and_not_in_the_truth():
 # --- exposure ---------------------------------------------------------------
 
 
-def test_the_truth_is_the_reference_without_noise(rng):
+def test_the_target_is_the_reference_without_noise(rng):
     planes = rng.random((3, 4, 16, 16), np.float32)
     patch = capture(planes, rng, dataclasses.replace(STILL, **NOISELESS))
     np.testing.assert_allclose(patch.burst[0], patch.target, atol=1e-5)
 
 
-def test_the_truth_is_untouched_by_the_sensor_s_faults_and_no_brighter_than_white():
+def test_the_target_has_no_sensor_faults_and_is_no_brighter_than_white():
     planes = np.random.default_rng(0).random((2, 4, 16, 16), np.float32)
     faults = dict.fromkeys(("clipped", "quantised", "row_noise", "defects", "bracket"), 1)
     plain, faulty = (
@@ -266,7 +266,7 @@ def test_planes_of_one_row_of_the_sensor_share_its_noise():
     assert np.abs(others).max() < 0.25 * shared
 
 
-def test_exposing_leaves_the_planes_alone(rng):
+def test_capturing_leaves_its_input_unchanged(rng):
     planes = flat_planes(0.5, side=8)
     capture(planes, rng, SynthConfig(clipped=1, quantised=1, row_noise=1, defects=1))
     assert np.array_equal(planes, flat_planes(0.5, side=8))

@@ -109,7 +109,7 @@ def test_tar_files_are_found_by_name_and_in_folders(shard):
 
 
 @pytest.mark.parametrize("keep", [0, 100, 1000, 20_000])
-def test_a_damaged_shard_is_an_error_or_shorter(shard, keep):
+def test_a_truncated_shard_is_refused(shard, keep):
     shard.write_bytes(shard.read_bytes()[:keep])
     with pytest.raises(KpnError, match=r"shard-00000\.tar"):
         [*ShardSource([shard])]
@@ -169,7 +169,7 @@ def _add(tar, name, content):
     tar.addfile(info, io.BytesIO(content))
 
 
-def test_half_written_shards_are_no_shards(shard):
+def test_incomplete_shards_are_not_found(shard):
     (shard.parent / ".kpn-0123.tar").write_bytes(shard.read_bytes()[:5000])
     assert shards.find_shards([shard.parent]) == [shard]
 

@@ -23,11 +23,11 @@ def reference_noise(truth):
     return NOISE.sample(truth, np.random.default_rng(0)) - truth
 
 
-def test_strength_one_asks_for_the_truth_bit_for_bit(truth, reference_noise):
+def test_the_target_of_strength_one_is_the_truth_bit_for_bit(truth, reference_noise):
     assert np.array_equal(strength_target(truth, reference_noise, NOISE, 1, 8), truth)
 
 
-def test_less_strength_keeps_more_of_the_reference_s_own_noise(truth, reference_noise):
+def test_less_strength_keeps_more_of_the_reference_s_noise(truth, reference_noise):
     kept = [
         float(
             np.std(strength_target(truth, reference_noise, NOISE, s, 8) - truth)
@@ -40,12 +40,12 @@ def test_less_strength_keeps_more_of_the_reference_s_own_noise(truth, reference_
 
 
 @pytest.mark.parametrize("strength", [1.01, 2, 4])
-def test_more_strength_asks_for_nothing_of_the_noise(truth, reference_noise, strength):
+def test_targets_of_strengths_above_one_have_no_noise(truth, reference_noise, strength):
     target = strength_target(truth, reference_noise, NOISE, strength, 8)
     assert np.array_equal(target, strength_target(truth, 0 * reference_noise, NOISE, strength, 8))
 
 
-def test_more_strength_takes_more_detail_and_a_flat_picture_has_none(truth, reference_noise):
+def test_more_strength_removes_more_detail_and_keeps_a_flat_picture(truth, reference_noise):
     faint = (truth - truth.mean()) * np.float32(0.1) + np.float32(0.2)
     left = [strength_target(faint, reference_noise, NOISE, s, 8).std() for s in (1, 1.25, 2, 4)]
     assert np.all(np.diff(left) < 0)
@@ -69,7 +69,7 @@ def test_strength_keeps_colours(reference_noise):
     np.testing.assert_allclose(target / scale, np.broadcast_to(target[1], target.shape), rtol=1e-4)
 
 
-def test_the_target_hardly_changes_near_strength_one(truth, reference_noise):
+def test_the_target_is_continuous_at_strength_one(truth, reference_noise):
     for strength in (0.97, 1.03):
         target = strength_target(truth, reference_noise, NOISE, strength, 8)
         assert np.abs(target - truth).std() < 0.01 * reference_noise.std()

@@ -133,7 +133,7 @@ def test_a_finished_run_can_be_made_longer(scenes, whole, tmp_path):
 # --- what a run leaves ------------------------------------------------------
 
 
-def test_the_log_and_the_progress_tell_the_same(scenes, tmp_path):
+def test_the_log_holds_the_reported_progress(scenes, tmp_path):
     told = []
     best = loop.train(PhotoSource(scenes), scenes, tmp_path, CONFIG, on_progress=told.append)
     assert best == tmp_path / "best.safetensors"
@@ -175,9 +175,7 @@ def test_the_shipped_average_follows_the_weights(scenes, tmp_path):
     assert not run.average.head_weight.requires_grad
 
 
-def test_a_loss_that_is_no_number_stops_the_run_before_it_is_saved(
-    scenes, whole, tmp_path, monkeypatch
-):
+def test_a_nan_loss_stops_the_run_before_it_is_saved(scenes, whole, tmp_path, monkeypatch):
     draw = patches.draw_batch
 
     def poisoned(scenes, seed, *rest):
@@ -209,7 +207,7 @@ def test_every_ablation_trains_is_saved_and_resumed(scenes, tmp_path, variant):
     assert load_weights(tmp_path / "last.safetensors")[1]["patches"] == 12
 
 
-def test_the_folder_of_one_ablation_is_no_place_for_another(scenes, tmp_path):
+def test_the_folder_of_one_ablation_is_refused_for_another(scenes, tmp_path):
     short = dataclasses.replace(CONFIG, patches=4)
     loop.train(PhotoSource(scenes), [], tmp_path, short)
     with pytest.raises(KpnError, match="holds a run with blind False, not True"):
@@ -219,7 +217,7 @@ def test_the_folder_of_one_ablation_is_no_place_for_another(scenes, tmp_path):
 # --- stopping ---------------------------------------------------------------
 
 
-def test_a_run_that_is_asked_to_stop_is_saved_and_goes_on_to_the_same_end(scenes, whole, tmp_path):
+def test_a_stopped_run_is_saved_and_resumes_to_the_same_result(scenes, whole, tmp_path):
     seen, begun = [], []
     loop.train(
         PhotoSource(scenes), [], tmp_path, CONFIG,
@@ -255,7 +253,7 @@ def test_ctrl_c_saves_the_run(scenes, tmp_path):
     assert load_weights(run / "last.safetensors")[1]["patches"] > 0
 
 
-def test_two_runs_in_one_folder_are_one_too_many(scenes, tmp_path):
+def test_a_second_run_in_the_same_folder_is_refused(scenes, tmp_path):
     with sole_user(tmp_path), pytest.raises(KpnError, match="another kpn is at work"):
         loop.train(PhotoSource(scenes), [], tmp_path, CONFIG)
     assert not list(tmp_path.iterdir())
@@ -264,7 +262,7 @@ def test_two_runs_in_one_folder_are_one_too_many(scenes, tmp_path):
 # --- what else a run writes and how it draws --------------------------------
 
 
-def test_threads_that_draw_the_data_change_nothing(scenes, whole, tmp_path):
+def test_the_number_of_worker_threads_does_not_change_the_result(scenes, whole, tmp_path):
     config = dataclasses.replace(CONFIG, workers=3)
     loop.train(PhotoSource(scenes), scenes, tmp_path, config)
     same_tensors(state_of(tmp_path)[0], state_of(whole)[0])

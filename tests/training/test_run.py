@@ -74,7 +74,7 @@ def test_a_gradient_is_clipped_to_a_norm_of_one_by_default(scenes, tmp_path):
         ({"data": SynthConfig(cells=16, static=0.5)}, r"static 0\.15, not 0\.5"),
     ],
 )
-def test_another_run_s_folder_is_refused_and_left_alone(scenes, whole, changes, said):
+def test_the_folder_of_another_run_is_refused_and_left_unchanged(scenes, whole, changes, said):
     before = {path.name: path.read_bytes() for path in whole.iterdir()}
     with pytest.raises(KpnError, match=f"holds a run with {said};") as caught:
         loop.train(PhotoSource(scenes), scenes, whole, dataclasses.replace(CONFIG, **changes))
@@ -92,7 +92,7 @@ def test_a_damaged_checkpoint_is_refused_and_not_replaced(scenes, whole, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == [damaged.name]
 
 
-def test_weights_in_the_place_of_the_checkpoint_are_refused(scenes, whole, tmp_path):
+def test_weights_instead_of_the_checkpoint_are_refused(scenes, whole, tmp_path):
     for name in ("last.safetensors", "best.safetensors"):
         (tmp_path / "checkpoint.safetensors").write_bytes((whole / name).read_bytes())
         with pytest.raises(KpnError, match=r"checkpoint\.safetensors"):
@@ -105,12 +105,12 @@ def test_a_checkpoint_without_its_recipe_is_refused(tmp_path, tiny_network):
         TrainingRun(tmp_path, CONFIG)
 
 
-def test_a_checkpoint_is_no_weight_file(whole):
+def test_a_checkpoint_is_refused_as_weights(whole):
     with pytest.raises(KpnError, match=r"checkpoint; take last\.safetensors"):
         load_weights(whole / "checkpoint.safetensors")
 
 
-def test_a_run_leaves_weights_ready_for_use_and_says_how_they_were_made(whole):
+def test_a_run_writes_weights_with_their_recipe(whole):
     for name in ("best", "last"):
         network, recipe = load_weights(whole / f"{name}.safetensors")
         assert network.config == CONFIG.network
@@ -133,7 +133,7 @@ def test_the_best_weights_are_those_with_the_highest_mean_figure(whole):
     assert recipe["best"] == pytest.approx(max(means))
 
 
-def test_a_table_that_is_no_number_is_never_the_best(tmp_path):
+def test_a_nan_validation_is_never_the_best(tmp_path):
     run = TrainingRun(tmp_path, CONFIG)
     assert not run.save_best({"shifted": {"0": math.nan}})
     assert run.save_best({"shifted": {"0": 30.0}})
@@ -141,14 +141,14 @@ def test_a_table_that_is_no_number_is_never_the_best(tmp_path):
     assert not run.save_best({"shifted": {"0": 1.0}})
 
 
-def test_a_gradient_that_is_no_number_shows_in_the_loss(scenes, tmp_path):
+def test_a_non_finite_gradient_makes_the_loss_non_finite(scenes, tmp_path):
     run = TrainingRun(tmp_path, CONFIG)
     run.network.stem.weight.register_hook(lambda gradient: gradient * math.inf)
     batch = patches.draw_batch(scenes, (0, 0), range(2), CONFIG.data)
     assert not torch.isfinite(run.train_step(batch))
 
 
-def test_a_run_without_its_checkpoint_is_not_begun_again(scenes, whole, tmp_path):
+def test_a_run_without_its_checkpoint_is_refused(scenes, whole, tmp_path):
     for path in whole.iterdir():
         if path.name != "checkpoint.safetensors":
             (tmp_path / path.name).write_bytes(path.read_bytes())
@@ -158,12 +158,12 @@ def test_a_run_without_its_checkpoint_is_not_begun_again(scenes, whole, tmp_path
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_a_run_goes_on_with_its_own_photos_only(scenes, whole):
+def test_a_run_is_resumed_on_the_same_photos_only(scenes, whole):
     with pytest.raises(KpnError, match="on other photos"):
         loop.train(PhotoSource(scenes[:1]), scenes, whole, CONFIG)
 
 
-def test_the_recipe_names_what_a_run_began_with_and_on_what(scenes, whole, tmp_path):
+def test_the_recipe_names_the_initial_weights_and_the_data(scenes, whole, tmp_path):
     init = tmp_path / "first.safetensors"
     init.write_bytes((whole / "last.safetensors").read_bytes())
     short = dataclasses.replace(CONFIG, patches=4)
@@ -189,7 +189,7 @@ def test_the_best_weights_are_the_initial_ones_until_others_are_better(scenes, w
     assert any(not torch.equal(last[name], value) for name, value in kept.items())
 
 
-def test_a_run_from_before_a_setting_was_there_is_resumed(scenes, whole, tmp_path):
+def test_a_run_from_before_a_setting_existed_is_resumed(scenes, whole, tmp_path):
     state, header = state_of(whole)
     del header["recipe"]["train"]["data"]["noise_levels"]
     tmp_path.mkdir(exist_ok=True)
@@ -200,7 +200,7 @@ def test_a_run_from_before_a_setting_was_there_is_resumed(scenes, whole, tmp_pat
         TrainingRun(tmp_path, dataclasses.replace(CONFIG, data=other))
 
 
-def test_a_run_from_before_planes_were_mixed_is_resumed_without(scenes, tmp_path):
+def test_a_run_from_before_cross_plane_detail_is_resumed_without_it(scenes, tmp_path):
     without = dataclasses.replace(
         CONFIG, patches=8, network=dataclasses.replace(CONFIG.network, scales=0)
     )
@@ -269,7 +269,9 @@ def test_a_run_begins_with_the_weights_it_is_given(whole, tmp_path):
     assert run.step == 0
 
 
-def test_weights_without_a_wide_kernel_and_mixing_get_what_does_nothing_yet(scenes, tmp_path):
+def test_weights_without_dilated_kernel_and_cross_plane_detail_are_extended_by_a_neutral_one(
+    scenes, tmp_path
+):
     torch.manual_seed(1)
     plain = KPN(dataclasses.replace(CONFIG.network, wide=False, scales=0))
     with torch.no_grad():
@@ -322,7 +324,7 @@ def test_a_run_killed_while_it_writes_ends_with_the_bits_of_the_uninterrupted(
     )
 
 
-def test_a_line_of_the_log_that_was_cut_short_is_dropped(scenes, whole, tmp_path):
+def test_an_incomplete_line_of_the_log_is_dropped(scenes, whole, tmp_path):
     for path in whole.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     with (tmp_path / "log.jsonl").open("a") as log:

@@ -32,7 +32,7 @@ def test_validation_is_repeatable_and_leaves_the_network_in_training(scenes, tmp
     assert run.network.training
 
 
-def test_validation_bursts_are_the_protocol_s(scenes):
+def test_validation_bursts_follow_the_protocol(scenes):
     sets = validation.validation_bursts(scenes, CONFIG.data)
     for name, gains in sets.items():
         for gain, bursts in gains.items():
