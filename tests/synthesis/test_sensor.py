@@ -130,7 +130,7 @@ def test_a_single_noise_level_applies_to_all_bursts(rng):
 
 
 def test_a_misjudged_sigma_is_up_to_four_times_off():
-    told, true = (
+    assumed, true = (
         np.array(
             [
                 capture(
@@ -142,7 +142,7 @@ def test_a_misjudged_sigma_is_up_to_four_times_off():
         )
         for chance in (1, 0)
     )  # fmt: skip
-    factors = told / true
+    factors = assumed / true
     assert 1 / 4 <= factors.min() < 0.27
     assert 3.7 < factors.max() <= 4
     assert abs(np.log(factors).mean()) < 0.15

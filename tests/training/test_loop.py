@@ -134,12 +134,12 @@ def test_a_finished_run_can_be_made_longer(scenes, whole, tmp_path):
 
 
 def test_the_log_holds_the_reported_progress(scenes, tmp_path):
-    told = []
-    best = loop.train(PhotoSource(scenes), scenes, tmp_path, CONFIG, on_progress=told.append)
+    reported = []
+    best = loop.train(PhotoSource(scenes), scenes, tmp_path, CONFIG, on_progress=reported.append)
     assert best == tmp_path / "best.safetensors"
-    assert [progress.patches for progress in told] == [16, 24, 32, 48]
+    assert [progress.patches for progress in reported] == [16, 24, 32, 48]
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    for progress, line in zip(told, lines, strict=True):
+    for progress, line in zip(reported, lines, strict=True):
         assert dataclasses.asdict(progress).items() <= line.items()
         assert math.isfinite(progress.loss)
         assert (progress.table is None) == (progress.patches % 24 != 0)
