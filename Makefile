@@ -1,4 +1,4 @@
-# Set-up in two commands: `make demo` and `make test`.
+# Set-up in two commands: `make demo` and `make test`. CONTRIBUTING.md lists the other tasks.
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,10 +9,14 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.installed
 	$(BIN)/kpn demo -o demo
 
-test: $(VENV)/.installed-test
+test: lint
+	$(BIN)/pytest -n auto --dist worksteal
+
+# The hooks in .pre-commit-config.yaml run the same commands.
+lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pytest -n auto --dist worksteal
+	$(BIN)/mypy
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

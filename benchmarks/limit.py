@@ -132,13 +132,13 @@ def shares_of_network(engine: Engine) -> dict[str, float]:
 
 def limits(engine: Engine, files: list[Path], written: int, folder: Path) -> dict[str, float]:
     """Return each part of the limit, in seconds."""
-    info, planes = loading.read_planes(files[0])
+    info, planes = loading.read_packed(files[0])
     linear = Frame(torch.from_numpy(planes), info.black, info.white).planes()
     cells = info.height * info.width / 4
     return {
         "decode": best(lambda: [read_raw(path) for path in files], 2),
         "network": cells * operations(engine) / convolution_rate(engine),
-        "develop": best(lambda: [None for _ in develop.bands(info, linear)], 2),
+        "develop": best(lambda: [None for _ in develop.develop_bands(info, linear)], 2),
         "disk": disk(written, folder),
     }
 

@@ -1,8 +1,8 @@
-"""The pictures of the documentation: `python docs/make_figures.py [FOLDER]`.
+"""Draw the pictures of the documentation: `python docs/make_figures.py [FOLDER]`.
 
-All from synthetic bursts of two pictures that come with scikit-image: a cup of coffee (Rachel
-Michetti, CC0) and a cat (Stefan van der Walt, CC0). The same bursts every time; the results
-change with the network that ships.
+All pictures show synthetic bursts of two photos that come with scikit-image: a cup of coffee
+(Rachel Michetti, CC0) and a cat (Stefan van der Walt, CC0). The bursts are the same every time;
+the results change with the network that ships with kpn.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from kpn_cli.synthesis.photos import scene_from_srgb
 
 FRAMES = 8
 START = datetime(2026, 1, 1, 12, 0, 0)
-#: Sides of what is cut out of a picture, top and left, in pixels of the sensor.
+#: Side of a crop, in pixels of the sensor.
 CROP = 200
 _WIDEST = 1860  # pixels of a figure
 
 
 class Burst:
-    """A burst on disk, and what becomes of it.
+    """A burst on disk, and the results that kpn makes of it.
 
     Attributes:
         clean: `(frames, 4, rows, columns)`, linear, without noise.
-        noise: that was added.
+        noise: model of the noise that was added.
         files: the frames; the first is the reference.
     """
 
@@ -64,14 +64,14 @@ class Burst:
             return _eight_bits(tifffile.imread(done.outputs["srgb"]))
 
     def truth(self) -> np.ndarray:
-        """Return the reference without noise, likewise."""
+        """Return the reference without noise: sRGB, `(rows, columns, 3)` uint8."""
         path = self._folder.with_suffix(".dng")
         write_truth(path, self.clean[0], Camera(), START, "figures")
         return self._developed(path)
 
     def mean(self) -> np.ndarray:
         """Return the plain mean of the frames after alignment, likewise."""
-        read = [loading.read_planes(path) for path in self.files]
+        read = [loading.read_packed(path) for path in self.files]
         info = read[0][0]
         frames = [_frame(planes, info.black, info.white) for _, planes in read]
         shifts = alignment.align_frames(frames, self.noise)
@@ -80,7 +80,7 @@ class Burst:
         return to_srgb8(develop(info, mean.numpy(), linear=True))
 
     def _developed(self, path: Path) -> np.ndarray:
-        info, planes = loading.read_planes(path)
+        info, planes = loading.read_packed(path)
         linear = _frame(planes, info.black, info.white).planes()
         return to_srgb8(develop(info, linear, linear=True))
 
@@ -99,13 +99,13 @@ def _eight_bits(rgb: np.ndarray) -> np.ndarray:
 
 
 def still_life(folder: Path, gain: int) -> Burst:
-    """A cup of coffee, from the hand."""
+    """Return a hand-held burst of a cup of coffee."""
     shifts = protocol.draw_camera_shifts(np.random.default_rng(3), FRAMES)
     return Burst(folder, protocol.photograph(bundled_scene(), shifts, 1.0), gain)
 
 
 def moving(folder: Path, gain: int) -> Burst:
-    """The same, and a ball with a cat on it, which rolls over the table."""
+    """Return the same burst with a ball that rolls over the table; it has a cat on it."""
     shifts = protocol.draw_camera_shifts(np.random.default_rng(3), FRAMES)
     clean = protocol.photograph(bundled_scene(), shifts, 1.0)
     photo = cv2.resize(data.chelsea(), None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
@@ -133,7 +133,7 @@ def _crop(rgb: np.ndarray, top: int, left: int, height: int = CROP, width: int =
 def side_by_side(
     pictures: dict[str, np.ndarray], place: tuple[int, ...], width: float
 ) -> Image.Image:
-    """Put the same crop of pictures beside each other, each with its name below."""
+    """Draw the same crop of several pictures side by side, each with its name below."""
     parts = [
         drawing.column(
             [
@@ -149,7 +149,7 @@ def side_by_side(
 
 
 def before_and_after(folder: Path, engine: Engine) -> Image.Image:
-    """One frame, the result, and the truth."""
+    """Draw one frame, the result, and the ground truth."""
     burst = still_life(folder / "still", 4)
     pictures = {
         "one frame": burst.denoised(engine, strength=0.0),
@@ -160,7 +160,7 @@ def before_and_after(folder: Path, engine: Engine) -> Image.Image:
 
 
 def more_frames(folder: Path, engine: Engine) -> Image.Image:
-    """What frames are good for."""
+    """Draw the results of 1, 2, 4 and 8 frames."""
     burst = still_life(folder / "frames", 8)
     pictures = {"one frame, as it is": burst.denoised(engine, strength=0.0)}
     for count in (1, 2, 4, 8):
@@ -170,7 +170,7 @@ def more_frames(folder: Path, engine: Engine) -> Image.Image:
 
 
 def strengths(folder: Path, engine: Engine) -> Image.Image:
-    """What --strength does."""
+    """Draw the results of several values of --strength."""
     burst = still_life(folder / "strength", 2)
     pictures = {
         f"--strength {strength:g}": burst.denoised(engine, strength=strength)
@@ -180,7 +180,7 @@ def strengths(folder: Path, engine: Engine) -> Image.Image:
 
 
 def motion(folder: Path, engine: Engine) -> Image.Image:
-    """What becomes of things that move."""
+    """Draw a moving object: one frame, the mean of the frames, the result."""
     burst = moving(folder / "motion", 2)
     pictures = {
         "one frame": burst.denoised(engine, strength=0.0),

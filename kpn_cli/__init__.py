@@ -20,7 +20,66 @@ The folders follow the data. Each imports only from those before it:
     training    bursts -> weights: loss, loop, checkpoints, validation
     cli         the `kpn` command: parses options, calls the above, prints
 
-`errors.py` and `choices.py` lie below all of them.
+`errors.py` and `choices.py` lie below all of them. `api.py` holds the functions that this package
+offers to Python (docs/api.md); it uses the folders down to `pipeline`.
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .api import (
+        denoise,
+        denoise_mosaics,
+        denoise_planes,
+        load_network,
+        predict_kernels,
+        read_raw,
+    )
+    from .errors import KpnError
+    from .image.noise_model import NoiseModel
+    from .pipeline.options import Options
+    from .pipeline.result import Result
+    from .raw.info import RawInfo
+else:  # hidden from type checkers, which would take any name for one of this package
+
+    def __getattr__(name: str) -> object:
+        """Import a public name when it is first used, so that `kpn --help` needs no torch."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value: object = getattr(import_module(f".{_CLASSES.get(name, 'api')}", __name__), name)
+        globals()[name] = value
+        return value
+
+
+__all__ = [
+    "KpnError",
+    "NoiseModel",
+    "Options",
+    "RawInfo",
+    "Result",
+    "__version__",
+    "denoise",
+    "denoise_mosaics",
+    "denoise_planes",
+    "load_network",
+    "predict_kernels",
+    "read_raw",
+]
+
 __version__ = "0.1.0"
+
+#: Modules of the public classes; the functions are in `api`.
+_CLASSES = {
+    "KpnError": "errors",
+    "NoiseModel": "image.noise_model",
+    "Options": "pipeline.options",
+    "RawInfo": "raw.info",
+    "Result": "pipeline.result",
+}
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,15 +1,15 @@
-"""What options may be, and some of what they are by default: plain values, without imports.
+"""The allowed values of options and some defaults, as plain values without imports.
 
-The command line and the library both take them from here, and `kpn --help` needs no numpy.
+The command line and the library share them, and `kpn --help` needs no numpy.
 """
 
 from __future__ import annotations
 
-#: Where the network runs, and in which arithmetic.
+#: Devices and arithmetic of the network.
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16")
 
-#: Format of an output -> what follows the reference's name in the output's.
+#: Output format -> what its file name appends to the reference's stem.
 FORMATS = {
     "dng": "_kpn.dng",
     "linear": "_kpn_linear.tif",
@@ -17,29 +17,29 @@ FORMATS = {
     "jpeg": "_kpn.jpg",
 }
 DEFAULT_FORMATS = ("dng", "linear", "srgb")
-#: Of the DNG's mosaic; the first is the default.
+#: Compression of the DNG's mosaic; the first is the default.
 COMPRESSIONS = ("lossless", "none")
 
-#: Largest factor of the noise sigma that the network sees.
+#: Largest factor by which `--strength` may scale the noise sigma that the network assumes.
 MAX_STRENGTH = 4
-#: Smallest side of a tile, in sensor pixels.
+#: Smallest tile side, sensor pixels.
 MIN_TILE = 64
-#: Seconds between the end of an exposure and the start of the next, at most, in a burst.
+#: Longest pause within a burst, from the end of an exposure to the start of the next, seconds.
 DEFAULT_GAP = 1.0
 
-#: Gains of the evaluation protocol, as text; `protocol.GAINS` says what they stand for.
+#: Gains of the evaluation protocol, as text; `synthesis.protocol.GAINS` defines them.
 GAINS = ("0", "1", "2", "4", "8")
-#: Of a data set: any camera at any ISO, rather than a gain of the protocol.
+#: The gain of a data set with a random camera and ISO for each burst.
 RANDOM_GAIN = "random"
 DATASET_GAINS = (*GAINS, RANDOM_GAIN)
 DATASET_FORMATS = ("dng", "shards")
 
-#: The last two are classical denoisers of the reference frame; they take seconds a burst.
+#: The last two are classical denoisers of the reference frame; they take seconds per burst.
 BASELINES = ("reference", "mean", "aligned-mean", "nlm", "wavelets")
 USUAL_BASELINES = BASELINES[:3]
 
-#: Of the learning rate.
+#: Schedules of the learning rate.
 SCHEDULES = ("cosine", "constant")
-#: The network and the paper's ablations of it (section 5.2 and table 1 there): pixels
-#: straight from the network; one frame; no annealing; no noise estimate.
+#: The network, and its ablations in the KPN paper (Mildenhall et al. 2018, section 5.2 and
+#: table 1): direct pixel prediction; single frame; no annealing; no noise estimate.
 VARIANTS = ("kpn", "direct", "single", "noanneal", "blind")

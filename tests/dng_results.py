@@ -10,8 +10,8 @@ import rawpy
 
 from kpn_cli.image.noise_model import NoiseModel
 from kpn_cli.output.develop import preview
-from kpn_cli.output.dng_source import is_kept_whole
-from kpn_cli.output.dng_writer import write_result
+from kpn_cli.output.dng_source import is_auxiliary_image
+from kpn_cli.output.dng_writer import write_denoised_dng
 from kpn_cli.raw.reader import read_info, read_planes
 from kpn_cli.tiff.reader import read_tree
 
@@ -27,8 +27,8 @@ def identity(source: Path, output: Path, **options) -> Path:
     info = read_info(source)
     planes = read_planes(info)
     options = {"noise": NOISE, "modified": NOW} | options
-    tree = read_tree(source, is_kept_whole)
-    write_result(output, info, tree, planes, preview(info, planes), **options)
+    tree = read_tree(source, is_auxiliary_image)
+    write_denoised_dng(output, info, tree, planes, preview(info, planes), **options)
     return output
 
 

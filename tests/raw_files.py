@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from kpn_cli.tiff import fields, writer
-from kpn_cli.tiff.fields import Ifd, Tag
+from kpn_cli.tiff.fields import Field, Ifd
 
 BLACK, WHITE = 512, 16000
 COLOUR = {"R": 0, "G": 1, "B": 2}
@@ -59,108 +59,109 @@ def rich_dng(path: Path, mosaic: np.ndarray, order: str = "<", orientation: int 
     mosaic = mosaic.copy()
     mosaic[:6] = mosaic[:, :8] = BLACK
     exif = (
-        fields.undefined_tag(36864, b"0231"),
-        fields.rational_tag(33434, 1 / 125),
-        fields.rational_tag(33437, 2.8),
-        fields.integer_tag(34855, 3200),
-        fields.ascii_tag(36867, "2024:01:02 03:04:05"),
-        fields.ascii_tag(36880, "+09:00"),
-        fields.ascii_tag(37520, "77"),
-        fields.ascii_tag(42036, "Lens 50mm f/1.8"),
-        Tag(37500, 7, len(MAKER_NOTE), MAKER_NOTE, NOTE_AT),
-        fields.ifd_tag(40965, (fields.ascii_tag(1, "R98"),)),
+        fields.undefined_field(36864, b"0231"),
+        fields.rational_field(33434, 1 / 125),
+        fields.rational_field(33437, 2.8),
+        fields.integer_field(34855, 3200),
+        fields.ascii_field(36867, "2024:01:02 03:04:05"),
+        fields.ascii_field(36880, "+09:00"),
+        fields.ascii_field(37520, "77"),
+        fields.ascii_field(42036, "Lens 50mm f/1.8"),
+        Field(37500, 7, len(MAKER_NOTE), MAKER_NOTE, NOTE_AT),
+        fields.ifd_field(40965, (fields.ascii_field(1, "R98"),)),
     )
-    gps = (fields.byte_tag(0, bytes((2, 3, 0, 0))), fields.rational_tag(2, 48, 51, 29.5))
-    profile = writer.encode(
-        [(fields.ascii_tag(50936, "Vivid"), fields.signed_rational_tag(50721, *MATRIX))],
+    gps = (fields.byte_field(0, bytes((2, 3, 0, 0))), fields.rational_field(2, 48, 51, 29.5))
+    profile = writer.tiff_bytes(
+        [(fields.ascii_field(50936, "Vivid"), fields.signed_rational_field(50721, *MATRIX))],
         order,
         0x4352,
     )
     raw = (
         *_picture(0, 32803, width, height, 1, mosaic.astype(order + "u2").tobytes(), 16),
-        fields.integer_tag(33421, 2, 2),
-        fields.byte_tag(33422, bytes((1, 0, 2, 1))),  # GRBG, from the active area's corner
-        fields.byte_tag(50710, bytes((0, 1, 2))),
-        fields.integer_tag(50713, 1, 1),
-        fields.rational_tag(50714, BLACK),
-        fields.integer_tag(50717, WHITE),
-        fields.rational_tag(50718, 1, 1),
-        fields.rational_tag(50719, 10, 4),
-        fields.rational_tag(50720, width - 8 - 20, height - 6 - 8),
-        fields.long_tag(50829, 6, 8, height, width),
-        fields.long_tag(50830, 0, 0, height, 8),  # MaskedAreas
-        fields.undefined_tag(51008, opcode_list(opcode(4), opcode(5))),
-        fields.undefined_tag(51009, opcode_list(opcode(9))),
-        fields.undefined_tag(51022, opcode_list(opcode(1))),
-        fields.double_tag(51041, *(1e-3, 1e-6) * 3),
+        fields.integer_field(33421, 2, 2),
+        fields.byte_field(33422, bytes((1, 0, 2, 1))),  # GRBG, from the active area's corner
+        fields.byte_field(50710, bytes((0, 1, 2))),
+        fields.integer_field(50713, 1, 1),
+        fields.rational_field(50714, BLACK),
+        fields.integer_field(50717, WHITE),
+        fields.rational_field(50718, 1, 1),
+        fields.rational_field(50719, 10, 4),
+        fields.rational_field(50720, width - 8 - 20, height - 6 - 8),
+        fields.long_field(50829, 6, 8, height, width),
+        fields.long_field(50830, 0, 0, height, 8),  # MaskedAreas
+        fields.undefined_field(51008, opcode_list(opcode(4), opcode(5))),
+        fields.undefined_field(51009, opcode_list(opcode(9))),
+        fields.undefined_field(51022, opcode_list(opcode(1))),
+        fields.double_field(51041, *(1e-3, 1e-6) * 3),
     )
     preview = io.BytesIO()
     Image.new("RGB", (80, 60), "red").save(preview, "JPEG")
     mask = _picture(4, 34892, 8, 8, 1, MASK, 8)
     main = (
         *_picture(1, 2, 16, 12, 3, bytes(16 * 12 * 3), 8),
-        fields.ascii_tag(270, "a title"),
-        fields.ascii_tag(271, "Maker"),
-        fields.ascii_tag(272, "Model 1"),
-        fields.integer_tag(274, orientation),
-        fields.ascii_tag(305, "Firmware 1.0"),
-        fields.ascii_tag(306, "2024:01:02 03:04:06"),
-        fields.ascii_tag(315, "An artist"),
-        fields.byte_tag(700, b"<x:xmpmeta/>"),
-        fields.ascii_tag(33432, "(c) someone"),
-        fields.ifd_tag(330, raw, _picture(1, 6, 80, 60, 3, preview.getvalue(), 8, 7), mask),
-        fields.ifd_tag(34665, exif),
-        fields.ifd_tag(34853, gps),
-        fields.byte_tag(50706, bytes((1, 4, 0, 0))),
-        fields.byte_tag(50707, bytes((1, 3, 0, 0))),
-        fields.ascii_tag(50708, "Maker Model 1"),
-        fields.signed_rational_tag(50721, *MATRIX),
-        fields.signed_rational_tag(50730, 0.35),  # BaselineExposure
-        fields.rational_tag(50728, 0.5, 1, 0.625),
-        fields.rational_tag(50736, 50, 50, 1.8, 1.8),  # LensInfo
-        fields.byte_tag(50740, b"Private\0" + bytes(90)),
-        fields.integer_tag(50778, 21),
-        fields.byte_tag(50781, bytes(16)),  # RawDataUniqueID
-        fields.byte_tag(50827, b"original.raw\0"),
-        fields.pieces_tag(50933, [profile]),  # ExtraCameraProfiles
-        fields.ascii_tag(50936, "Standard"),
-        fields.byte_tag(50966, b"Editor\0"),  # PreviewApplicationName
-        fields.long_tag(50970, 2),
-        fields.byte_tag(51111, bytes(range(16))),  # NewRawImageDigest
+        fields.ascii_field(270, "a title"),
+        fields.ascii_field(271, "Maker"),
+        fields.ascii_field(272, "Model 1"),
+        fields.integer_field(274, orientation),
+        fields.ascii_field(305, "Firmware 1.0"),
+        fields.ascii_field(306, "2024:01:02 03:04:06"),
+        fields.ascii_field(315, "An artist"),
+        fields.byte_field(700, b"<x:xmpmeta/>"),
+        fields.ascii_field(33432, "(c) someone"),
+        fields.ifd_field(330, raw, _picture(1, 6, 80, 60, 3, preview.getvalue(), 8, 7), mask),
+        fields.ifd_field(34665, exif),
+        fields.ifd_field(34853, gps),
+        fields.byte_field(50706, bytes((1, 4, 0, 0))),
+        fields.byte_field(50707, bytes((1, 3, 0, 0))),
+        fields.ascii_field(50708, "Maker Model 1"),
+        fields.signed_rational_field(50721, *MATRIX),
+        fields.signed_rational_field(50730, 0.35),  # BaselineExposure
+        fields.rational_field(50728, 0.5, 1, 0.625),
+        fields.rational_field(50736, 50, 50, 1.8, 1.8),  # LensInfo
+        fields.byte_field(50740, b"Private\0" + bytes(90)),
+        fields.integer_field(50778, 21),
+        fields.byte_field(50781, bytes(16)),  # RawDataUniqueID
+        fields.byte_field(50827, b"original.raw\0"),
+        fields.segments_field(50933, [profile]),  # ExtraCameraProfiles
+        fields.ascii_field(50936, "Standard"),
+        fields.byte_field(50966, b"Editor\0"),  # PreviewApplicationName
+        fields.long_field(50970, 2),
+        fields.byte_field(51111, bytes(range(16))),  # NewRawImageDigest
     )
-    path.write_bytes(writer.encode([main], order))
+    path.write_bytes(writer.tiff_bytes([main], order))
     return main, raw, mask
 
 
-def nef(path: Path, mosaic: np.ndarray, *more: Tag) -> Path:
+def nef(path: Path, mosaic: np.ndarray, *more: Field) -> Path:
     """Write an uncompressed NEF: TIFF/EP, for which LibRaw knows black 600 and the colours.
 
     `more` tags of Exif are added, or replace what is there.
     """
     height, width = mosaic.shape
     exif = (
-        fields.rational_tag(33434, 1 / 125),
-        fields.rational_tag(33437, 2.8),
-        fields.integer_tag(34855, 3200),
-        fields.ascii_tag(36867, "2024:01:02 03:04:05"),
-        fields.rational_tag(37386, 50),
-        fields.ascii_tag(42036, "Lens 50mm f/1.8"),
-        Tag(37500, 7, len(MAKER_NOTE), MAKER_NOTE, NOTE_AT),
+        fields.rational_field(33434, 1 / 125),
+        fields.rational_field(33437, 2.8),
+        fields.integer_field(34855, 3200),
+        fields.ascii_field(36867, "2024:01:02 03:04:05"),
+        fields.rational_field(37386, 50),
+        fields.ascii_field(42036, "Lens 50mm f/1.8"),
+        Field(37500, 7, len(MAKER_NOTE), MAKER_NOTE, NOTE_AT),
     )
     main = (
         *_picture(0, 32803, width, height, 1, mosaic.astype("<u2").tobytes(), 16),
-        fields.ascii_tag(271, "NIKON CORPORATION"),
-        fields.ascii_tag(272, "NIKON D750"),
-        fields.integer_tag(274, 8),
-        fields.ascii_tag(315, "An artist"),
-        fields.integer_tag(33421, 2, 2),
-        fields.byte_tag(33422, bytes((0, 1, 1, 2))),
-        fields.ifd_tag(34665, fields.merge(exif, more)),
-        fields.ifd_tag(
-            34853, (fields.byte_tag(0, bytes((2, 3, 0, 0))), fields.rational_tag(2, 48, 51, 29.5))
+        fields.ascii_field(271, "NIKON CORPORATION"),
+        fields.ascii_field(272, "NIKON D750"),
+        fields.integer_field(274, 8),
+        fields.ascii_field(315, "An artist"),
+        fields.integer_field(33421, 2, 2),
+        fields.byte_field(33422, bytes((0, 1, 1, 2))),
+        fields.ifd_field(34665, fields.merge(exif, more)),
+        fields.ifd_field(
+            34853,
+            (fields.byte_field(0, bytes((2, 3, 0, 0))), fields.rational_field(2, 48, 51, 29.5)),
         ),
     )
-    path.write_bytes(writer.encode([main]))
+    path.write_bytes(writer.tiff_bytes([main]))
     return path
 
 
@@ -169,15 +170,15 @@ def _picture(
     compression: int = 1,
 ) -> Ifd:  # fmt: skip
     return (
-        fields.long_tag(254, kind),
-        fields.long_tag(256, width),
-        fields.long_tag(257, height),
-        fields.integer_tag(258, *[bits] * samples),
-        fields.integer_tag(259, compression),
-        fields.integer_tag(262, photometric),
-        fields.pieces_tag(273, [data]),
-        fields.integer_tag(277, samples),
-        fields.long_tag(278, height),
-        fields.long_tag(279, len(data)),
-        fields.integer_tag(284, 1),
+        fields.long_field(254, kind),
+        fields.long_field(256, width),
+        fields.long_field(257, height),
+        fields.integer_field(258, *[bits] * samples),
+        fields.integer_field(259, compression),
+        fields.integer_field(262, photometric),
+        fields.segments_field(273, [data]),
+        fields.integer_field(277, samples),
+        fields.long_field(278, height),
+        fields.long_field(279, len(data)),
+        fields.integer_field(284, 1),
     )

@@ -1,4 +1,4 @@
-"""Documents say what is so: links lead somewhere, options and commands exist."""
+"""The documents match the program: files, links, commands, options and help texts exist."""
 
 from __future__ import annotations
 
@@ -7,60 +7,179 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
+from click.testing import CliRunner
 
+import kpn_cli
 from kpn_cli.cli.app import main
 
 ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
 PAGES = sorted(ROOT.glob("*.md")) + sorted(
     page for folder in ("docs", "weights", "benchmarks") for page in (ROOT / folder).glob("*.md")
 )
-every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+#: The changelog may name what no longer exists.
+CURRENT_PAGES = [page for page in PAGES if page.name != "CHANGELOG.md"]
+TEXTS = {page: page.read_text("utf-8") for page in PAGES}
+#: Command, and the spellings of one of its options: ("denoise", ("-o", "--output")).
+OPTIONS = [
+    (name, tuple(spellings))
+    for name, command in sorted(main.commands.items())
+    for option in command.params
+    if isinstance(option, click.Option)
+    for spellings in (option.opts, option.secondary_opts)
+    if spellings
+]
+#: Options of other programs: torchrun, sbatch, ruff.
+FOREIGN_OPTIONS = {
+    *("--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint"),
+    "--array",
+    "--check",
+}
 
-#: Options of programs that aren't ours.
-OF_OTHERS = {"--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint", "--array"}
+
+def page_name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=page_name)
+every_current_page = pytest.mark.parametrize("page", CURRENT_PAGES, ids=page_name)
+
+
+def without_code(text: str) -> str:
+    """A page without its fenced code, where `#` starts a comment and not a heading."""
+    return re.sub(r"^ *```.*?^ *```", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def code_in(text: str) -> str:
+    return "\n".join(re.findall(r"```.*?```", text, re.DOTALL))
 
 
 def anchors(page: Path) -> set[str]:
-    """What headings of a page can be linked to, as GitHub makes it of them."""
-    titles = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)
+    """The anchors that GitHub makes from the headings of a page."""
+    titles = re.findall(r"^#+ (.*)$", without_code(page.read_text("utf-8")), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
+def mentions(text: str, words: str) -> bool:
+    """Whether a text has these words, not as a part of longer ones."""
+    return re.search(rf"(?<![\w-]){re.escape(words)}(?![\w-])", text) is not None
+
+
+# --- files and links ------------------------------------------------------------------
+
+
 @every_page
-def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
+def test_links_resolve(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", TEXTS[page]):
         if target.startswith(("http://", "https://")):
             continue
         path, _, anchor = target.partition("#")
-        there = page.parent / path if path else page
-        assert there.exists(), target
-        assert not anchor or anchor in anchors(there), target
+        linked = page.parent / path if path else page
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors(linked), target
 
 
-@every_page
-def test_options_exist(page):
-    known = set(OF_OTHERS) | {"--help", "--version"}
-    for command in main.commands.values():
-        for option in command.params:
-            known |= set(option.opts) if isinstance(option, click.Option) else set()
-            known |= set(option.secondary_opts)
-    written = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", page.read_text("utf-8")))
-    assert written <= known
+@every_current_page
+def test_python_files_exist(page):
+    """They are named from the page's folder, the root of the repository, or the package."""
+    for name in re.findall(r"(?<![\w./-])[\w/-]+\.py\b", TEXTS[page]):
+        folders = (page.parent, ROOT, ROOT / "kpn_cli")
+        assert any((folder / name).is_file() for folder in folders), name
 
 
-@every_page
-def test_commands_exist(page):
-    text = page.read_text("utf-8")
-    code = "\n".join(re.findall(r"```.*?```", text, re.DOTALL))
-    named = re.findall(r"^(?:\$ )?kpn (\w+)", code, re.MULTILINE) + re.findall(r"`kpn (\w+)", text)
+@every_current_page
+def test_folders_exist(page):
+    for name in re.findall(r"`((?:kpn_cli|tests|docs|benchmarks|weights)/[\w/]*)`", TEXTS[page]):
+        assert (ROOT / name).is_dir(), name
+
+
+# --- commands and options -------------------------------------------------------------
+
+
+@every_current_page
+def test_named_commands_exist(page):
+    text = TEXTS[page]
+    named = re.findall(r"^(?:\$ )?kpn (\w+)", code_in(text), re.MULTILINE)
+    named += re.findall(r"`kpn (\w+)", text)
     assert set(named) <= set(main.commands)
-    for script in re.findall(r"python ((?:benchmarks|docs)/\w+\.py)", text):
-        assert (ROOT / script).exists()
 
 
-@every_page
-def test_modules_exist(page):
-    """Files are named from the page's folder, the repository's root, or that of the package."""
-    for name in re.findall(r"`([\w/-]+\.py)`", page.read_text("utf-8")):
-        places = (page.parent, ROOT, ROOT / "kpn_cli")
-        assert any((place / name).exists() for place in places), name
+@every_current_page
+def test_named_options_exist(page):
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", TEXTS[page]))
+    known = {spelling for _, spellings in OPTIONS for spelling in spellings}
+    assert named <= known | FOREIGN_OPTIONS | {"--help", "--version"}
+
+
+@pytest.mark.parametrize(
+    ("command", "spellings"), OPTIONS, ids=[f"{name} {names[-1]}" for name, names in OPTIONS]
+)
+def test_every_option_is_documented(command, spellings):
+    """On a page that names its command too."""
+    assert any(
+        mentions(TEXTS[page], f"kpn {command}")
+        and any(mentions(TEXTS[page], spelling) for spelling in spellings)
+        for page in CURRENT_PAGES
+    )
+
+
+@every_current_page
+def test_help_in_a_page_is_that_of_the_program(page):
+    """A block of code that starts with `$ kpn COMMAND --help` has all of its output."""
+    for command, text in re.findall(
+        r"```console\n\$ kpn (?:(\w+) )?--help\n(.*?)```", TEXTS[page], re.DOTALL
+    ):
+        words = [command, "--help"] if command else ["--help"]
+        result = CliRunner().invoke(main, words, prog_name="kpn", terminal_width=78)
+        assert result.exit_code == 0
+        assert text.strip() == result.output.strip()
+
+
+def test_the_guide_has_the_help_of_denoise():
+    assert "```console\n$ kpn denoise --help\n" in TEXTS[ROOT / "docs" / "guide.md"]
+
+
+# --- single pages ---------------------------------------------------------------------
+
+
+def test_the_readme_starts_with_a_picture_and_two_commands():
+    start = "\n".join(TEXTS[README].splitlines()[:40])
+    picture = re.search(r"!\[[^]]+\]\((docs/img/\w+\.webp)\)", start)
+    assert picture and (ROOT / picture[1]).is_file()
+    block = re.search(r"```\n(.*?)```", start[picture.end() :], re.DOTALL)[1]
+    assert len(block.splitlines()) == 2
+    assert "kpn denoise" in block
+
+
+def test_every_command_is_in_the_table_of_the_readme():
+    named = re.findall(r"^\| `kpn (\w+)` \|", TEXTS[README], re.MULTILINE)
+    assert sorted(named) == sorted(main.commands)
+
+
+def test_the_readme_links_every_page():
+    linked = set(re.findall(r"\]\(([^)#\s]+\.md)", TEXTS[README]))
+    others = {page_name(page) for page in PAGES} - {"README.md", "docs/results.md"}
+    assert others <= linked
+
+
+def test_the_changelog_has_this_version():
+    latest = re.search(r"^## \[([\d.]+)\]", TEXTS[ROOT / "CHANGELOG.md"], re.MULTILINE)
+    assert latest[1] == kpn_cli.__version__
+
+
+# --- the checks before a commit -------------------------------------------------------
+
+
+def test_hooks_run_the_commands_of_make_lint():
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))
+    (repository,) = config["repos"]
+    assert repository["repo"] == "local"  # nothing is downloaded
+    for hook in repository["hooks"]:
+        assert hook["language"] == "system"
+        assert hook["always_run"] and not hook["pass_filenames"]
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    recipe = re.search(r"^lint:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)[1]
+    commands = [line.strip().replace("$(BIN)", ".venv/bin") for line in recipe.splitlines()]
+    assert [hook["entry"] for hook in repository["hooks"]] == commands
+    assert re.search(r"^test: lint$", makefile, re.MULTILINE)

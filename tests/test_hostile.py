@@ -37,7 +37,7 @@ class Here:
     def __exit__(self, *_): pass
     capture = staticmethod(reader.read_capture)
     info = staticmethod(reader.read_info)
-    planes = staticmethod(kpn_cli.pipeline.loading.read_planes)
+    planes = staticmethod(kpn_cli.pipeline.loading.read_packed)
 
 kpn_cli.raw.decoder_process.Decoder = kpn_cli.raw.decoder_process.Decoder = Here
 weights, good, *files = sys.argv[1:]

@@ -1,4 +1,4 @@
-"""Random TIFF trees, and what is in one whatever its layout."""
+"""Random TIFF trees, and the contents of a tree independent of its layout."""
 
 from __future__ import annotations
 
@@ -6,36 +6,36 @@ import pytest
 from hypothesis import strategies as st
 
 from kpn_cli.tiff import fields
-from kpn_cli.tiff.fields import Ifds, Pieces, Tag
+from kpn_cli.tiff.fields import Field, Ifds, Segments
 
 orders = pytest.mark.parametrize("order", ["<", ">"])
 
 
 def contents(ifds):
-    """Tags in order, without places in the file."""
+    """Fields in order, without their offsets."""
     return [
         [
-            (tag.code, tag.kind, tag.count, _content(tag))
-            for tag in sorted(ifd, key=lambda t: t.code)
+            (field.code, field.kind, field.count, _content(field))
+            for field in sorted(ifd, key=lambda t: t.code)
         ]
         for ifd in ifds
     ]
 
 
-def _content(tag: Tag):
-    if isinstance(tag.data, Ifds):
-        return contents(tag.data.ifds)
-    if isinstance(tag.data, Pieces):
-        return [bytes(piece) for piece in tag.data.pieces]
-    return tag.data
+def _content(field: Field):
+    if isinstance(field.data, Ifds):
+        return contents(field.data.ifds)
+    if isinstance(field.data, Segments):
+        return [bytes(segment) for segment in field.data.segments]
+    return field.data
 
 
 @st.composite
 def _values(draw, code):
-    kind = draw(st.sampled_from([kind for kind in fields.NUMBERS if kind != 13]))
-    size, each = fields.NUMBERS[kind]
+    kind = draw(st.sampled_from([kind for kind in fields.TYPE_LAYOUT if kind != 13]))
+    size, each = fields.TYPE_LAYOUT[kind]
     count = draw(st.integers(1, 9))
-    return Tag(code, kind, count, draw(st.binary(min_size=count * size * each,
+    return Field(code, kind, count, draw(st.binary(min_size=count * size * each,
                                                  max_size=count * size * each)))  # fmt: skip
 
 
@@ -44,14 +44,14 @@ def _ifds(draw, depth):
     codes = draw(st.sets(st.integers(60000, 60020), min_size=1, max_size=5))
     tags = [draw(_values(code)) for code in codes]
     if draw(st.booleans()):
-        pieces = draw(st.lists(st.binary(min_size=1, max_size=40), min_size=1, max_size=4))
-        tags += [fields.pieces_tag(324, pieces), fields.long_tag(325, *map(len, pieces))]
+        segments = draw(st.lists(st.binary(min_size=1, max_size=40), min_size=1, max_size=4))
+        tags += [fields.segments_field(324, segments), fields.long_field(325, *map(len, segments))]
     if depth and draw(st.booleans()):
         nested = draw(st.lists(_ifds(depth - 1), min_size=1, max_size=3))
-        tags.append(fields.ifd_tag(draw(st.sampled_from([330, 34665, 34853])), *nested))
+        tags.append(fields.ifd_field(draw(st.sampled_from([330, 34665, 34853])), *nested))
     return tuple(tags)
 
 
 def trees():
-    """Chains of up to three directories with values, pieces and nested directories."""
+    """Chains of up to three directories with values, segments and nested directories."""
     return st.lists(_ifds(2), min_size=1, max_size=3)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..burst.frame import Frame, coefficients
+from ..burst.frame import Frame, noise_coefficients
 from ..image.noise_model import NoiseModel
 from .block_matching import Aligner, stabilise
 from .blur import contrasts, sharpness
@@ -211,7 +211,7 @@ def _compare(
     frames: Sequence[Frame], shifts: Sequence[Tensor], noise: NoiseModel
 ) -> list[_Comparison]:
     """Compare each frame with the first, on `squares`."""
-    shot, read = coefficients(noise, frames[0].samples.device)
+    shot, read = noise_coefficients(noise, frames[0].samples.device)
     agreement, rejected, sums, deviations, edges = [], [], [], [], []
     for rows, columns in squares(*frames[0].size):
         part = aligned_part(frames, shifts, rows, columns)

@@ -1,3 +1,1 @@
-"""Many bursts: the plan of what becomes what, reading ahead and writing behind, and the HTML
-report.
-"""
+"""Many bursts: planning, reading and writing while the network runs, and the HTML report."""

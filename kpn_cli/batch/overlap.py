@@ -1,8 +1,8 @@
-"""Many bursts, one after the other: reading and writing go on while the network works."""
+"""Denoise many bursts in order: the next is read and the last is written while the network runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,26 +11,27 @@ from threading import Event
 from typing import TypeVar
 
 from ..errors import KpnError
-from ..pipeline import denoise, fingerprint, loading, outputs
+from ..pipeline import denoise, loading, outputs
 from ..pipeline.denoise import Computed, Engine
+from ..pipeline.fingerprint import options_digest
 from ..pipeline.loading import Loaded, Reader
 from ..pipeline.options import Options
 from ..pipeline.result import Failure, Result, Stage
 from ..system.memory import memory_as_error
 from .plan import Job
-from .report import Sections
+from .report import SectionWriter
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one burst.
+class BurstOutcome:
+    """The result or the failure of one burst.
 
     Attributes:
         job: the burst.
-        result: if it is done.
-        failure: if it isn't.
+        result: None if it failed.
+        failure: None if it succeeded.
     """
 
     job: Job
@@ -40,23 +41,23 @@ class Outcome:
 
 @dataclass
 class Summary:
-    """What became of all bursts, in the order of the plan.
+    """The results and failures of all bursts, in the order of the plan.
 
     Attributes:
-        results: of those that are done or were there already.
-        failures: what could not be done.
-        report: the page that shows it; None without.
+        results: of bursts that were denoised or whose outputs existed.
+        failures: of bursts and files.
+        report: path of the HTML report; None without one.
     """
 
     results: list[Result] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     report: Path | None = None
 
-    def add(self, outcome: Outcome) -> None:
-        """Count a burst."""
+    def add(self, outcome: BurstOutcome) -> None:
+        """Add a burst."""
         if outcome.result is not None:
             self.results.append(outcome.result)
-        else:
+        if outcome.failure is not None:
             self.failures.append(outcome.failure)
 
 
@@ -65,52 +66,52 @@ def denoise_all(
     options: Options,
     *,
     engine: Engine | None = None,
-    read: Reader = loading.read_planes,
-    sections: Sections | None = None,
+    read: Reader = loading.read_packed,
+    sections: SectionWriter | None = None,
     on_stage: Callable[[Job, Stage], None] = lambda job, stage: None,
-) -> Iterator[Outcome]:
-    """Denoise bursts; one that fails doesn't keep the others.
+) -> Generator[BurstOutcome, None, None]:
+    """Denoise bursts in order; a failure does not stop the others.
 
-    While the network works on one burst, the next is read and the last is written: no more
-    than the frames and the results of two are in memory, and for a report one frame more.
+    While the network works on one burst, the next is read and the last is written. So the memory
+    holds at most the frames and the results of two bursts, and one more frame for a report.
 
     Args:
         jobs: the bursts.
-        options: how; each burst's own folder is its job's.
-        engine: a network to use; made when it is needed by default.
+        options: how to denoise; each burst is written to the folder of its job.
+        engine: a network to use; None to load one when it is needed.
         read: reads a file, in another thread.
-        sections: of a report, which gets one for each burst that is done.
-        on_stage: told about progress; also from other threads.
+        sections: gets a section of the report for each burst; None without a report.
+        on_stage: called with the progress, also from other threads.
 
     Yields:
-        What became of each burst, in order.
+        The outcome of each burst, in order.
 
     Raises:
-        KpnError: if nothing can be done at all, such as without a network.
+        KpnError: if no burst can be denoised, for example without a network.
     """
     if not jobs:
         return
-    mark = fingerprint.options_digest(options)
+    digest = options_digest(options)
     for folder in {job.folder for job in jobs}:
-        outputs.remove_leftovers(folder)
+        outputs.remove_temporaries(folder)
 
     stopped = Event()
 
     def load(job: Job) -> Loaded | Result:
-        loaded = loading.load(
+        loaded = loading.load_burst(
             job.files,
             _for(job, options),
-            mark,
+            digest,
             read=read,
             should_stop=stopped.is_set,
             on_stage=partial(on_stage, job),
         )
         if sections and isinstance(loaded, Result):
-            sections.add_finished(loaded, read)  # here: `read` is for this thread alone
+            sections.add_finished(loaded, read)  # in this thread, the only one that may `read`
         return loaded
 
     def write(job: Job, computed: Computed) -> Result:
-        result = denoise.write(computed, options, partial(on_stage, job))
+        result = denoise.write_computed(computed, options, partial(on_stage, job))
         return sections.add(computed, result) if sections else result
 
     with ThreadPoolExecutor(1, "read") as reading, ThreadPoolExecutor(1, "write") as writing:
@@ -118,41 +119,37 @@ def denoise_all(
         behind: tuple[Job, Future[Result]] | None = None
         try:
             for number, job in enumerate(jobs):
-                step = _settled(ahead.result)
+                step: Loaded | Computed | Result | KpnError = _result_or_error(ahead.result)
                 if number + 1 < len(jobs):
                     ahead = reading.submit(load, jobs[number + 1])
                 if isinstance(step, Loaded):
                     engine = engine or Engine(options)
-                    step = _settled(
-                        partial(
-                            denoise.compute,
-                            step,
-                            _for(job, options),
-                            engine,
-                            partial(on_stage, job),
-                        )
+                    on_job_stage = partial(on_stage, job)
+                    step = _result_or_error(
+                        partial(denoise.compute, step, _for(job, options), engine, on_job_stage)
                     )
                 if behind is not None:
-                    yield _outcome(behind[0], _settled(behind[1].result))
+                    yield _outcome(behind[0], _result_or_error(behind[1].result))
                     behind = None
                 if isinstance(step, Computed):
                     behind = job, writing.submit(write, job, step)
                 else:
                     yield _outcome(job, step)
-                del step
+                del step  # its memory is needed for the next burst
             if behind is not None:
-                yield _outcome(behind[0], _settled(behind[1].result))
+                yield _outcome(behind[0], _result_or_error(behind[1].result))
         finally:
             stopped.set()
             ahead.cancel()
 
 
 def _for(job: Job, options: Options) -> Options:
+    """Return the options with the folder of a job."""
     return replace(options, output=job.folder)
 
 
-def _settled(work: Callable[[], T]) -> T | KpnError:
-    """Do something; return what comes of it, or what the user can mend."""
+def _result_or_error(work: Callable[[], T]) -> T | KpnError:
+    """Return the result of `work`, or the error if it is one that the user can fix."""
     try:
         with memory_as_error():
             return work()
@@ -160,7 +157,7 @@ def _settled(work: Callable[[], T]) -> T | KpnError:
         return error
 
 
-def _outcome(job: Job, result: Result | KpnError) -> Outcome:
+def _outcome(job: Job, result: Result | KpnError) -> BurstOutcome:
     if isinstance(result, KpnError):
-        return Outcome(job, failure=Failure(job.files, str(result)))
-    return Outcome(job, result=result)
+        return BurstOutcome(job, failure=Failure(job.files, str(result)))
+    return BurstOutcome(job, result=result)

@@ -1,4 +1,4 @@
-"""What is to be done: the bursts in a heap of files, where each goes, and what can't be done."""
+"""The plan of a run: the bursts among the given files, their folders, and what cannot be done."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..burst import grouping
-from ..burst.files import Found, find_below
+from ..burst.files import FoundRaw, find_raws_below
 from ..burst.grouping import Group
 from ..choices import DEFAULT_GAP
 from ..errors import KpnError
@@ -18,13 +18,16 @@ from ..raw.info import Capture
 
 
 @dataclass(frozen=True)
-class Grouping:
-    """How files become bursts.
+class GroupingOptions:
+    """How files are grouped into bursts.
 
     Attributes:
-        gap: seconds between the end of an exposure and the next, at most, in a burst.
-        size: so many files each instead; None to look at what they say.
-        off: whether all files that were named are one burst, and those of each folder.
+        gap: longest pause in a burst, in seconds from the end of an exposure to the next start.
+        size: files in each burst, whatever their times; None to group by their metadata.
+        off: whether to take all named files as one burst, and all files of each folder as one.
+
+    Raises:
+        KpnError: if a value is outside its range.
     """
 
     gap: float = DEFAULT_GAP
@@ -44,8 +47,8 @@ class Job:
 
     Attributes:
         files: its frames.
-        folder: where its outputs go.
-        why: what says that they are a burst.
+        folder: of its outputs.
+        why: reason to take them for a burst, for the user.
     """
 
     files: tuple[Path, ...]
@@ -55,12 +58,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done.
+    """The bursts of a run.
 
     Attributes:
         jobs: bursts to denoise.
-        failures: what can't be.
-        ignored: results of kpn among the files that were named: no frames.
+        failures: bursts and files that cannot be denoised.
+        ignored: outputs of kpn among the given files; they are no frames.
     """
 
     jobs: list[Job]
@@ -71,7 +74,7 @@ class Plan:
 def make_plan(
     paths: Sequence[Path],
     options: Options,
-    how: Grouping,
+    how: GroupingOptions,
     capture: Callable[[Path], Capture],
     on_file: Callable[[int, int], None] = lambda done, total: None,
 ) -> Plan:
@@ -79,64 +82,66 @@ def make_plan(
 
     Args:
         paths: files and folders.
-        options: for the names of the outputs.
-        how: files become bursts.
-        capture: reads when and how a file was taken.
-        on_file: told how many files of how many are looked at.
+        options: for folder and names of the outputs.
+        how: how to group files.
+        capture: reads when and how a file was taken, without its pixels.
+        on_file: called with the number of files that are examined, and of all files.
     """
-    everything, errors = find_below(paths)
-    found = [file for file in everything if not fingerprint.is_result(file.path)]
-    ignored = [file.path for file in everything if file not in found]
+    everything, errors = find_raws_below(paths)
+    frames = [file for file in everything if not fingerprint.is_result(file.path)]
+    ignored = [file.path for file in everything if file not in frames]
     failures = [Failure((path,), str(error)) for path, error in errors.items()]
-    places = {file.path: file.below for file in found}
+    folders = {file.path: file.subfolder for file in frames}
     if how.off:
-        groups = _as_given(found)
+        groups = _as_given(frames)
     else:
         captures = []
-        for number, file in enumerate(found):
-            on_file(number, len(found))
+        for number, file in enumerate(frames):
+            on_file(number, len(frames))
             try:
                 captures.append(capture(file.path))
             except KpnError as error:
                 failures.append(Failure((file.path,), str(error)))
         groups = grouping.group(captures, gap=how.gap, size=how.size)
     jobs = []
-    inputs = frozenset(file.path.resolve() for file in found)
+    inputs = frozenset(file.path.resolve() for file in frames)
     owners: dict[Path, Path] = {}
     for group in groups:
-        folder = options.output / places[group.files[0]]
-        error = group.refused or _clash(group, folder, options, inputs, owners)
-        if error:
-            failures.append(Failure(group.files, error))
+        folder = options.output / folders[group.files[0]]
+        reason = group.refused or _name_clash(group, folder, options, inputs, owners)
+        if reason:
+            failures.append(Failure(group.files, reason))
         else:
             jobs.append(Job(group.files, folder, group.why))
     return Plan(jobs, failures, ignored)
 
 
-def _as_given(found: Sequence[Found]) -> list[Group]:
+def _as_given(frames: Sequence[FoundRaw]) -> list[Group]:
+    """Return the named files as one group, and the files of each folder as one."""
     together: dict[Path | None, list[Path]] = {}
-    for file in found:
-        together.setdefault(None if file.named else file.path.parent, []).append(file.path)
+    for file in frames:
+        together.setdefault(None if file.explicit else file.path.parent, []).append(file.path)
     return [Group(tuple(files), "as given") for files in together.values()]
 
 
-def _clash(
+def _name_clash(
     group: Group,
     folder: Path,
     options: Options,
     inputs: frozenset[Path],
     owners: dict[Path, Path],
 ) -> str:
-    """Say why the outputs of a burst can't have their names; "" if they can.
+    """Return why the outputs of a burst cannot have their names; "" if they can.
 
-    Any frame may become the reference, which they are named after.
+    Outputs are named after the reference, and any frame may become the reference.
 
     Args:
         group: the burst.
-        folder: where its outputs go.
+        folder: of its outputs.
         options: for their formats.
-        inputs: all files, resolved.
-        owners: name of an output without its end -> the file it comes from; grows.
+        inputs: paths of all inputs, resolved.
+        owners: path of an output without suffix -> the frame it is named after; the names of
+            this burst are added.
     """
     stems = {path: folder / path.stem for path in group.files}
     for path, stem in stems.items():
@@ -146,7 +151,7 @@ def _clash(
                 f"{path} and {other} could both become {stem}_kpn; pass the folder above both, or "
                 "each with its own -o"
             )
-        names = outputs.paths_of(path, folder, options.formats)
+        names = outputs.output_paths(path, folder, options.formats)
         try:
             outputs.check_inputs(list(names.values()), inputs)
         except KpnError as error:
@@ -157,5 +162,5 @@ def _clash(
     for path in group.files:
         twin = twins[path.parent, path.stem]
         if twin != path:
-            return f"{path} and {twin} seem to be one photo twice; pass one of them"
+            return f"{path} and {twin} seem to be the same photo twice; pass one of them"
     return ""

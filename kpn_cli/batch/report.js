@@ -1,10 +1,10 @@
 "use strict";
-// Everything here is told by events at the document: hundreds of bursts cost no more than one.
+// All listeners are on the document: hundreds of bursts cost no more than one.
 document.documentElement.classList.add("js");
 
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
-/** Draw the divider of a stage where its slider is. */
+/** Move the divider of a stage to the position of its slider. */
 function divide(stage) {
   const slider = stage.querySelector(".slider");
   const pan = stage.querySelector(".pan");
@@ -14,7 +14,7 @@ function divide(stage) {
   slider.setAttribute("aria-valuetext", `${slider.value} % before`);
 }
 
-/** Show another place of a burst. */
+/** Show another crop of a burst; a place in the names of the page's elements. */
 function choose(viewer, place) {
   const chosen = viewer.querySelector(`.places input[value="${place}"]`);
   if (!chosen) return;
@@ -25,7 +25,7 @@ function choose(viewer, place) {
   divide(viewer.querySelector(".stage"));
 }
 
-/** Move the divider to where a pointer is. */
+/** Move the divider to the pointer. */
 function follow(stage, event) {
   const box = stage.querySelector(".pan").getBoundingClientRect();
   const slider = stage.querySelector(".slider");
@@ -48,7 +48,8 @@ document.addEventListener("scroll", (event) => {
   if (event.target.classList?.contains("pan")) divide(event.target.closest(".stage"));
 }, { capture: true, passive: true });
 
-// A mouse may take the picture anywhere; a finger the grip alone, as it also moves the picture.
+// A mouse drags the divider from anywhere in the picture. A finger drags it by the grip only,
+// because it also scrolls the picture.
 let held = null;
 document.addEventListener("pointerdown", (event) => {
   const stage = event.target.closest?.(".stage");
@@ -64,7 +65,7 @@ for (const end of ["pointerup", "pointercancel"]) {
   document.addEventListener(end, () => { held = null; });
 }
 
-/** The burst at the top of the window. */
+/** Return the index of the burst at the top of the window; -1 above the first. */
 function present(bursts) {
   let found = -1;
   bursts.forEach((burst, number) => {

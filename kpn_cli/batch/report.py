@@ -1,8 +1,8 @@
-"""A page that shows what was done to each burst: `report.html` in the folder of the outputs.
+"""The HTML report: `report.html` in the folder of the outputs, with a section for each burst.
 
-Sections go to a hidden file beside it as bursts are done, so that a week of them takes no more
-memory than one; at the end they are put together in the order of the plan. A burst whose outputs
-are there already keeps the section it has on the page that is replaced.
+Finished sections are collected in a hidden file beside the page, so memory does not grow with the
+number of bursts. At the end they are copied to the page in the order of the plan. A burst whose
+outputs existed before the run keeps its section from the page that is replaced.
 """
 
 from __future__ import annotations
@@ -28,32 +28,33 @@ from ..pipeline.denoise import Computed
 from ..pipeline.loading import Reader
 from ..pipeline.options import Options
 from ..pipeline.result import Failure, Result
-from ..system.files import atomic, make_folder, remove_abandoned, scratch, write_error
+from ..system.files import atomic, make_folder, remove_abandoned, scratch_file, write_error
 from ..system.memory import memory_as_error
 from . import report_page, report_pictures, report_section
 from .html import is_page_of
-from .report_page import Batch
+from .report_page import ReportFacts
 from .report_pictures import Pictures
 
 NAME = "report.html"
 
-#: Bytes of pictures for a burst, at most and at least; and for all of them, as far as that goes.
-#: On the page a third more.
-_MOST, _LEAST, _IN_ALL = 750_000, 200_000, 75_000_000
-#: Before a section: its burst's key, and an output, relative to the page, as a URL has it.
-_SECTION = re.compile(rb"<!-- kpn section ([0-9a-f]{32}) (\S*) -->\n")
-_END = b"<!-- kpn end -->\n"
-_AT_ONCE = 1 << 20
+#: Limits in bytes of JPEG: most and least for the pictures of a burst; for the pictures of a page,
+#: unless the least for each burst is more. On the page, in Base64, they take a third more.
+_MAX_BURST_BYTES, _MIN_BURST_BYTES, _MAX_PAGE_BYTES = 750_000, 200_000, 75_000_000
+#: The line before a section: key of its burst; path of an output relative to the page, as a URL.
+_SECTION_START = re.compile(rb"<!-- kpn section ([0-9a-f]{32}) (\S*) -->\n")
+_SECTION_END = b"<!-- kpn end -->\n"
+#: Bytes that are copied at once.
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Where a section lies.
+class StoredSection:
+    """A finished section in the hidden file.
 
     Attributes:
-        path: of the file.
-        start, length: in bytes.
-        result: of the burst.
+        path: the file.
+        start, length: of the section, in bytes.
+        result: of its burst.
     """
 
     path: Path
@@ -62,64 +63,66 @@ class Piece:
     result: Result
 
 
-def check(folder: Path) -> Path:
-    """Return the page's path, if nothing else is there.
+def check_path(folder: Path) -> Path:
+    """Return the path of the page, after checking that no other file has its name.
+
+    Args:
+        folder: folder of the outputs.
 
     Raises:
-        KpnError: if something is there that isn't a page of kpn.
+        KpnError: if another file has the name of the page.
     """
     path = folder / NAME
     if os.path.lexists(path) and not is_page_of(path, report_page.PROGRAM):
         raise KpnError(
-            f"{path}: is there already, and no report of kpn; move it out of the way, or choose "
-            "another folder with -o"
+            f"{path}: already exists and is no report of kpn; move it, or choose another folder "
+            "with -o"
         )
     return path
 
 
 @dataclass
-class Collected:
-    """What a process has made of the page.
+class CollectedSections:
+    """The sections that one process made.
 
     Attributes:
-        pieces: key of a burst -> its section.
-        error: why no more could be written; None if all were.
+        sections: key of a burst -> its section.
+        error: why later sections could not be written; None if all were written.
     """
 
-    pieces: dict[str, Piece] = field(default_factory=dict)
+    sections: dict[str, StoredSection] = field(default_factory=dict)
     error: KpnError | None = None
 
 
-class Sections:
-    """Makes the sections of this process's bursts; on disk until `publish`.
+class SectionWriter:
+    """Makes the sections of this process's bursts and stores them in a file until `publish`.
 
-    What goes wrong costs pictures, never a burst: it is said in the section, or, if none can
-    be written any more, by `publish`.
+    An error never fails a burst. The section shows it instead of pictures; if no section can be
+    written any more, `publish` raises it.
 
     Attributes:
-        collected: what is made so far.
+        collected: the sections so far.
     """
 
     def __init__(self, folder: Path, file: Path, planned: int) -> None:
-        self.collected = Collected()
+        self.collected = CollectedSections()
         self._folder, self._file = folder, file
-        self._budget = budget(planned)
-        self._earlier = _index(folder / NAME)
+        self._budget = picture_budget(planned)
+        self._existing = _index(folder / NAME)
         self._lock = Lock()
 
     def add(self, computed: Computed, result: Result) -> Result:
-        """Make the section of a burst whose outputs are written.
+        """Make the section of a burst whose outputs have just been written.
+
+        Args:
+            computed: the burst, with its noisy reference.
+            result: of the burst.
 
         Returns:
-            The result, with the time that this took.
+            The result, with the time that its section took.
         """
         start = time.monotonic()
-        noise = result.noise and result.noise.model
-        pictures = _unless_it_fails(
-            lambda: report_pictures.make(
-                computed.info, computed.reference, computed.done.planes, noise, self._budget
-            )
-        )
+        pictures = _pictures_or_reason(lambda: self._pictures_of(computed, result))
         seconds = round(time.monotonic() - start, 3)
         timings = result.timings | {"report": seconds}
         result = replace(result, timings=timings, seconds=round(result.seconds + seconds, 3))
@@ -127,37 +130,45 @@ class Sections:
         return result
 
     def add_finished(self, result: Result, read: Reader) -> None:
-        """Make the section of a burst that was done before, unless the page there has one.
+        """Make the section of a burst whose outputs existed, unless the old page has one.
 
-        Of its reference and its DNG; how it was made is known no more.
+        Its pictures come from its reference and its DNG. Noise and alignment are not known.
 
         Args:
-            result: what is there.
-            read: reads a file.
+            result: of the burst, skipped.
+            read: reads a raw file.
         """
-        if _key(result, self._folder) in self._earlier:
+        if _key(result, self._folder) in self._existing:
             return
         if "dng" in result.outputs:
-            pictures = _unless_it_fails(lambda: self._of_files(result, read))
+            pictures = _pictures_or_reason(lambda: self._pictures_from_files(result, read))
         else:
-            pictures = "without a DNG among the outputs; --overwrite makes them again"
+            pictures = "there is no DNG among the outputs; make them again with --overwrite"
         self._keep(result, pictures)
 
-    def _of_files(self, result: Result, read: Reader) -> Pictures:
+    def _pictures_of(self, computed: Computed, result: Result) -> Pictures:
+        noise = None if result.noise is None else result.noise.model
+        if computed.reference is None:
+            raise KpnError("the noisy reference was not kept")
+        return report_pictures.make_pictures(
+            computed.info, computed.reference, computed.denoised.planes, noise, self._budget
+        )
+
+    def _pictures_from_files(self, result: Result, read: Reader) -> Pictures:
         info, noisy = read(result.reference)
-        done, clean = read(result.outputs["dng"])
-        if (done.height, done.width) != (info.height, info.width):
-            raise KpnError(f"{done.path.name} has another size than {info.path.name}")
-        planes = Frame(torch.from_numpy(clean), done.black, done.white).planes()
+        output, clean = read(result.outputs["dng"])
+        if (output.height, output.width) != (info.height, info.width):
+            raise KpnError(f"{output.path.name} has another size than {info.path.name}")
+        planes = Frame(torch.from_numpy(clean), output.black, output.white).planes()
         reference = Frame(torch.from_numpy(noisy), info.black, info.white)
-        return report_pictures.make(info, reference, planes, None, self._budget)
+        return report_pictures.make_pictures(info, reference, planes, None, self._budget)
 
     def _keep(self, result: Result, pictures: Pictures | str) -> None:
-        """Write a section to disk, unless that has failed before."""
+        """Write a section to the file, unless writing has failed before."""
         key = _key(result, self._folder)
-        section = report_section.section(result, pictures, self._folder, key)
-        content = b"%s%s\n%s" % (_start(key, result, self._folder), section.encode(), _END)
-        with self._lock:  # bursts that were there already come from another thread
+        section = report_section.burst_section(result, pictures, self._folder, key)
+        content = b"%s%s\n%s" % (_start(key, result, self._folder), section.encode(), _SECTION_END)
+        with self._lock:  # `add_finished` is called from another thread
             if self.collected.error is not None:
                 return
             try:
@@ -165,57 +176,62 @@ class Sections:
             except OSError as error:
                 self.collected.error = write_error(self._folder / NAME, error)
             else:
-                self.collected.pieces[key] = Piece(self._file, start, len(content), result)
+                self.collected.sections[key] = StoredSection(
+                    self._file, start, len(content), result
+                )
 
     def _write(self, content: bytes) -> int:
-        """Add to the file; return where that begins."""
+        """Append to the file; return the position where the content begins."""
         with self._file.open("ab") as file:
             start = file.tell()
             file.write(content)
         return start
 
 
-def budget(planned: int) -> int:
-    """Return how many bytes of pictures each of so many bursts may have."""
-    return max(min(_MOST, _IN_ALL // max(planned, 1)), _LEAST)
+def picture_budget(planned: int) -> int:
+    """Return the limit in bytes for the pictures of each of `planned` bursts."""
+    return max(min(_MAX_BURST_BYTES, _MAX_PAGE_BYTES // max(planned, 1)), _MIN_BURST_BYTES)
 
 
-def _unless_it_fails(make: Callable[[], Pictures]) -> Pictures | str:
-    """Return pictures, or why there are none."""
+def _pictures_or_reason(make: Callable[[], Pictures]) -> Pictures | str:
+    """Return the pictures, or the reason why there are none."""
     try:
         with memory_as_error():
             return make()
     except KpnError as error:
         return str(error)
-    except Exception as error:  # the picture is done and written: its report must not undo that
+    except Exception as error:  # the outputs are written: the report must not fail the burst
         return f"{type(error).__name__}: {error}"
 
 
 @contextmanager
-def sections(options: Options, planned: int) -> Iterator[Sections | None]:
-    """Collect sections while the block lasts, if a report is wanted.
+def collect_sections(options: Options, planned: int) -> Iterator[SectionWriter | None]:
+    """Collect the sections of a run, within a `with` block.
 
     Args:
         options: how to denoise.
-        planned: bursts in all; of very many, fewer pictures are shown.
+        planned: number of bursts of all processes; with very many, each gets fewer pictures.
+
+    Yields:
+        The writer of sections; None without a report.
 
     Raises:
-        KpnError: if nothing can be written there.
+        KpnError: if the folder cannot be written.
     """
     if not options.report:
         yield None
         return
     make_folder(options.output)
     remove_abandoned(options.output)
-    with scratch(options.output / NAME) as file:
-        yield Sections(options.output, file, planned)
+    with scratch_file(options.output / NAME) as file:
+        yield SectionWriter(options.output, file, planned)
 
 
 def publish(
     options: Options,
     results: Sequence[Result],
     failures: Sequence[Failure],
-    collected: Sequence[Collected],
+    collected: Sequence[CollectedSections],
     *,
     planned: int,
     seconds: float,
@@ -223,107 +239,118 @@ def publish(
     """Write the page.
 
     Args:
-        options: how it was denoised.
-        results: of all bursts, in order.
-        failures: what could not be done.
-        collected: what the processes have made.
-        planned: bursts there were to do.
-        seconds: that it took.
+        options: how the bursts were denoised.
+        results: of all bursts, in the order of the plan.
+        failures: of bursts and files.
+        collected: the sections of each process.
+        planned: number of bursts, failures included.
+        seconds: duration of the run.
+
+    Returns:
+        The path of the page.
 
     Raises:
-        KpnError: if it can't be written, or something else is there.
+        KpnError: if the page or a section could not be written, or another file has its name.
     """
-    path = check(options.output)
+    path = check_path(options.output)
     for part in collected:
         if part.error is not None:
             raise part.error
-    pieces = {key: piece for part in collected for key, piece in part.pieces.items()}
-    batch = Batch(results, failures, planned, seconds, outputs.now(), budget(planned) < _MOST)
+    sections = {key: section for part in collected for key, section in part.sections.items()}
+    facts = ReportFacts(
+        results,
+        failures,
+        planned,
+        seconds,
+        outputs.now(),
+        picture_budget(planned) < _MAX_BURST_BYTES,
+    )
     with atomic(path) as temporary, temporary.open("wb") as page:
-        earlier = _index(path)
-        page.write(report_page.head(batch, options).encode())
+        existing = _index(path)
+        page.write(report_page.head(facts, options).encode())
         for number, result in enumerate(results, 1):
             key = _key(result, options.output)
             page.write(report_page.burst_start(number, result.skipped).encode())
-            if key in pieces:
-                piece = pieces[key]
-                _copy(piece.path, piece.start, piece.length, page)
-            elif key in earlier:
-                _copy(path, *earlier[key][:2], page)
+            if key in sections:
+                section = sections[key]
+                _copy(section.path, section.start, section.length, page)
+            elif key in existing:
+                _copy(path, existing[key].start, existing[key].length, page)
             else:
-                page.write(report_section.missing(result, options.output).encode())
+                page.write(report_section.missing_section(result, options.output).encode())
             page.write(report_page.burst_end().encode())
-        told = {_key(result, options.output) for result in results}
+        shown = {_key(result, options.output) for result in results}
         made = {path for result in results for path in result.outputs.values()}
-        # Of other batches, or of this one, if it was interrupted before it came to them.
+        # Sections of other runs, or of bursts that this run did not reach before an interrupt.
         others = [
             section
-            for key, section in earlier.items()
-            if key not in told and section.output not in made and section.output.is_file()
+            for key, section in existing.items()
+            if key not in shown and section.output not in made and section.output.is_file()
         ]
-        for number, section in enumerate(others, len(results) + 1):
+        for number, other in enumerate(others, len(results) + 1):
             page.write(report_page.burst_start(number, True).encode())
-            _copy(path, section.start, section.length, page)
+            _copy(path, other.start, other.length, page)
             page.write(report_page.burst_end().encode())
         page.write(report_page.foot().encode())
     return path
 
 
 def _key(result: Result, folder: Path) -> str:
-    """Return what a burst's section is known by: what it is made of, and where it goes."""
-    place = [os.path.relpath(path.parent, folder) for path in result.outputs.values()][:1]
-    name = os.fsencode("/".join([*place, result.reference.name]))
-    return hashlib.sha256(result.mark + name).hexdigest()[:32]
+    """Return the key of a burst's section: a digest of its fingerprint, folder and reference."""
+    below = [os.path.relpath(path.parent, folder) for path in result.outputs.values()][:1]
+    name = os.fsencode("/".join([*below, result.reference.name]))
+    return hashlib.sha256(result.fingerprint + name).hexdigest()[:32]
 
 
 def _start(key: str, result: Result, folder: Path) -> bytes:
-    # A URL: no byte of a name ends the comment.
-    there = [os.path.relpath(path, folder) for path in result.outputs.values()][:1]
-    name = quote(os.fsencode("".join(there))).replace("-", "%2D")
+    """Return the line before a section; see `_SECTION_START`."""
+    # As a URL, so that no name of a file can end the HTML comment.
+    output = [os.path.relpath(path, folder) for path in result.outputs.values()][:1]
+    name = quote(os.fsencode("".join(output))).replace("-", "%2D")
     return b"<!-- kpn section %s %s -->\n" % (key.encode(), name.encode())
 
 
-class _Earlier(NamedTuple):
-    """Where a section of the page lies that is there, and an output of its burst."""
+class _ExistingSection(NamedTuple):
+    """A section of the page that is being replaced: its position in bytes; an output."""
 
     start: int
     length: int
     output: Path
 
 
-def _index(path: Path) -> dict[str, _Earlier]:
-    """Return the sections of a page; of no page of kpn, none."""
-    found: dict[str, _Earlier] = {}
+def _index(path: Path) -> dict[str, _ExistingSection]:
+    """Return the sections of a page, by key; {} if it is no page of kpn."""
+    existing: dict[str, _ExistingSection] = {}
     if not is_page_of(path, report_page.PROGRAM):
-        return found
+        return existing
     key, start, position = "", 0, 0
     with suppress(OSError), path.open("rb") as file:
         for line in file:
-            if match := _SECTION.fullmatch(line):
+            if match := _SECTION_START.fullmatch(line):
                 key, start = match[1].decode(), position
                 output = path.parent / os.fsdecode(unquote_to_bytes(match[2]))
             position += len(line)
-            if line == _END and key:
-                found[key] = _Earlier(start, position - start, output)
-    return found
+            if line == _SECTION_END and key:
+                existing[key] = _ExistingSection(start, position - start, output)
+    return existing
 
 
 def _copy(path: Path, start: int, length: int, page: BinaryIO) -> None:
-    parts = _parts(path, start, length)
-    while part := next(parts, b""):
-        page.write(part)
+    chunks = _chunks(path, start, length)
+    while chunk := next(chunks, b""):
+        page.write(chunk)
 
 
-def _parts(path: Path, start: int, length: int) -> Iterator[bytes]:
-    """Read a section; that it is gone is another error than that the page can't be written."""
+def _chunks(path: Path, start: int, length: int) -> Iterator[bytes]:
+    """Yield the bytes of a section. An error of reading is not one of writing the page."""
     try:
         with path.open("rb") as file:
             file.seek(start)
             while length:
-                part = file.read(min(length, _AT_ONCE))
-                if not part:
+                chunk = file.read(min(length, _CHUNK))
+                if not chunk:
                     raise KpnError(f"{path}: has changed while in use; start again")
-                yield part
-                length -= len(part)
+                yield chunk
+                length -= len(chunk)
     except OSError as error:
         raise read_error(path, error, "start again") from None

@@ -1,8 +1,8 @@
-"""The HTML of a report: facts and pictures in, text out; nothing is read but its style and script.
+"""The HTML of the report around the sections of its bursts: head, counts, failures, options, foot.
 
-The page loads nothing: pictures are data URIs, and its Content-Security-Policy allows those and
-its own style and script, by their digests, and nothing else. Names and messages come from files
-and may hold anything, so all of them go through `text` or `link`.
+The page loads nothing: pictures are data URIs. Its Content-Security-Policy allows these and, by
+their digests, its own style and script. Names and messages come from files and may hold anything,
+so all of them go through `text` or `link`.
 """
 
 from __future__ import annotations
@@ -20,24 +20,28 @@ from .. import __version__
 from ..noise.calibration import Calibration
 from ..pipeline.options import Options
 from ..pipeline.result import Failure, Result
-from .html import count, duration, generator, mean, text
-from .report_section import place
+from .html import count, definitions, duration, mean, page_start, text
+from .report_section import burst_name
 
 #: The program that a page names as its generator.
 PROGRAM = "kpn report"
 
+_META = """
+<meta name="color-scheme" content="light dark">
+<meta name="referrer" content="no-referrer">"""
+
 
 @dataclass(frozen=True)
-class Batch:
-    """What the page is about.
+class ReportFacts:
+    """The facts of a run that the page shows.
 
     Attributes:
-        results: of bursts that are done or were there already, in the order of the page.
-        failures: what could not be done.
-        planned: bursts there were to do; more than those above if it was interrupted.
-        seconds: that all of it took.
-        made: when.
-        shortened: whether bursts have fewer pictures, as there are so many.
+        results: of bursts that were denoised or whose outputs existed, in the order of the page.
+        failures: of bursts and files.
+        planned: number of bursts; more than results and failures if the run was interrupted.
+        seconds: duration of the run.
+        made: time of the report.
+        shortened: whether bursts have fewer pictures because there are very many.
     """
 
     results: Sequence[Result]
@@ -48,36 +52,28 @@ class Batch:
     shortened: bool = False
 
 
-def head(batch: Batch, options: Options) -> str:
-    """Return the page from its beginning to where the first burst is."""
-    title = f"kpn: {_bursts(batch.planned)}"
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-{generator(PROGRAM)}
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; \
-style-src '{_digest("report.css")}'; script-src '{_digest("report.js")}'; \
-base-uri 'none'; form-action 'none'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta name="referrer" content="no-referrer">
-<title>{text(title)}</title>
-<link rel="icon" href="data:,">
+def head(facts: ReportFacts, options: Options) -> str:
+    """Return the page from its beginning to the first burst."""
+    policy = (
+        f"default-src 'none'; img-src data:; style-src '{_digest('report.css')}'; "
+        f"script-src '{_digest('report.js')}'; base-uri 'none'; form-action 'none'"
+    )
+    start = page_start(PROGRAM, f"kpn: {_bursts(facts.planned)}", policy=policy, meta=_META)
+    return f"""{start}<link rel="icon" href="data:,">
 <style>{_asset("report.css")}</style>
 <script>{_asset("report.js")}</script>
 </head>
 <body>
 <header class="top">
 <div>
-<p class="mark">kpn <span>{text(__version__)} &#183; {batch.made:%Y-%m-%d %H:%M}</span></p>
-<h1>{text(_headline(batch))}</h1>
+<p class="mark">kpn <span>{text(__version__)} &#183; {facts.made:%Y-%m-%d %H:%M}</span></p>
+<h1>{text(_headline(facts))}</h1>
 </div>
-{_counts(batch)}
+{_counts(facts)}
 </header>
-{_failures(batch.failures)}
+{_failures(facts.failures)}
 <div class="menu">
-{_index(batch, options.output)}
+{_index(facts, options.output)}
 <details class="options"><summary>Options</summary>{_options(options)}</details>
 </div>
 <main>
@@ -89,28 +85,32 @@ def foot() -> str:
     return """</main>
 <footer>
 <p>Pictures at 100&#8239;%: one pixel of the photo is one CSS pixel. Before is the reference frame
-alone, developed exactly as the result is: the camera&#8217;s white balance, sRGB, no sharpening and
-no other noise reduction. They are JPEGs for this page; judge fine differences by the
-outputs.</p>
+alone, developed like the result: the camera&#8217;s white balance, sRGB, no sharpening and no other
+noise reduction. These pictures are JPEGs; judge fine differences by the outputs.</p>
 <p class="keys">Keys: <kbd>&#8592;</kbd> <kbd>&#8594;</kbd> move the divider,
-<kbd>j</kbd> <kbd>k</kbd> go to the next burst and back,
-<kbd>1</kbd>&#8211;<kbd>4</kbd> choose a place.</p>
+<kbd>j</kbd> <kbd>k</kbd> go to the next and the previous burst,
+<kbd>1</kbd>&#8211;<kbd>4</kbd> choose a crop.</p>
 </footer>
 </body>
 </html>
 """
 
 
-def burst_start(number: int, there_already: bool) -> str:
-    """Return what stands before a burst's section; the number counts from 1."""
-    remark = "There already: not made again." if there_already else ""
+def burst_start(number: int, existed: bool) -> str:
+    """Return the HTML before a burst's section.
+
+    Args:
+        number: of the burst on the page, from 1.
+        existed: whether its outputs existed before the run.
+    """
+    remark = "Outputs existed already and were kept." if existed else ""
     return (
         f'<article class="burst" id="burst-{number}" tabindex="-1"><p class="remark">{remark}</p>\n'
     )
 
 
 def burst_end() -> str:
-    """Return what stands behind a burst's section."""
+    """Return the HTML after a burst's section."""
     return "</article>\n"
 
 
@@ -129,78 +129,70 @@ def _digest(name: str) -> str:
     return f"sha256-{base64.b64encode(digest).decode()}"
 
 
-def _headline(batch: Batch) -> str:
-    reached = len(batch.results) + len(batch.failures)
-    if reached < batch.planned:
-        return f"Interrupted after {reached} of {_bursts(batch.planned)}"
-    return _bursts(len(batch.results)) + " denoised" if batch.results else "Nothing denoised"
+def _headline(facts: ReportFacts) -> str:
+    reached = len(facts.results) + len(facts.failures)
+    if reached < facts.planned:
+        return f"Interrupted after {reached} of {_bursts(facts.planned)}"
+    return _bursts(len(facts.results)) + " denoised" if facts.results else "Nothing denoised"
 
 
-def _counts(batch: Batch) -> str:
-    there = sum(result.skipped for result in batch.results)
+def _counts(facts: ReportFacts) -> str:
+    skipped = sum(result.skipped for result in facts.results)
     counts = [
-        ("done", str(len(batch.results) - there)),
-        ("there already", str(there)),
-        ("failed", str(len(batch.failures))),
-        ("in all", duration(batch.seconds)),
+        ("denoised", str(len(facts.results) - skipped)),
+        ("kept", str(skipped)),
+        ("failed", str(len(facts.failures))),
+        ("in total", duration(facts.seconds)),
     ]
-    parts = [
-        f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in counts if value != "0"
-    ]
-    return f'<dl class="counts">{"".join(parts)}</dl>'
+    return definitions([(name, value) for name, value in counts if value != "0"], "counts")
 
 
 def _options(options: Options) -> str:
-    noise = options.noise
-    if isinstance(noise, Calibration):
-        noise = noise.path
-    elif noise is not None:
-        noise = f"S={mean(noise.shot)} O={mean(noise.read)}"
+    noise: object = "the file's, or measured"
+    if isinstance(options.noise, Calibration):
+        noise = options.noise.path or noise
+    elif options.noise is not None:
+        noise = f"S={mean(options.noise.shot)} O={mean(options.noise.read)}"
     rows = {
         "--format": ",".join(options.formats),
         "--reference": options.reference,
         "--strength": f"{options.strength:g}",
-        "--noise": noise or "the file's, or measured",
+        "--noise": noise,
         "--device": options.device,
         "--precision": options.precision,
-        "--tile": options.tile or "by the memory there is",
-        "--weights": options.weights or "those that ship",
+        "--tile": options.tile or "by the free memory",
+        "--weights": options.weights or "the bundled network",
         "--compression": options.compression,
         "--overwrite": "yes" if options.overwrite else "no",
     }
-    items = "".join(
-        f"<div><dt><code>{text(name)}</code></dt><dd>{text(value)}</dd></div>"
-        for name, value in rows.items()
-    )
-    return f'<dl class="facts">{items}</dl>'
+    return definitions((f"<code>{text(name)}</code>", text(value)) for name, value in rows.items())
 
 
 def _failures(failures: Sequence[Failure]) -> str:
     if not failures:
         return ""
     items = "".join(
-        f"<li><p>{text(failure.with_path())}</p>{_named(failure.files)}</li>"
-        for failure in failures
+        f"<li><p>{text(each.message())}</p>{_file_names(each.files)}</li>" for each in failures
     )
     return f'<section class="failed"><h2>Failed</h2><ul>{items}</ul></section>'
 
 
-def _named(paths: Sequence[Path]) -> str:
+def _file_names(paths: Sequence[Path]) -> str:
     if len(paths) < 2:
         return ""
     names = ", ".join(text(path.name) for path in paths)
     return f"<details><summary>{len(paths)} files</summary><p>{names}</p></details>"
 
 
-def _index(batch: Batch, folder: Path) -> str:
-    if len(batch.results) < 2:
+def _index(facts: ReportFacts, folder: Path) -> str:
+    if len(facts.results) < 2:
         return ""
     items = "".join(
-        f'<li><a href="#burst-{number}">{text(place(result, folder))}</a></li>'
-        for number, result in enumerate(batch.results, 1)
+        f'<li><a href="#burst-{number}">{text(burst_name(result, folder))}</a></li>'
+        for number, result in enumerate(facts.results, 1)
     )
-    short = "So many bursts: each has fewer pictures, to keep this page small."
-    hint = f'<p class="hint">{short}</p>' if batch.shortened else ""
+    short = "With this many bursts, each has fewer pictures, to keep the page small."
+    hint = f'<p class="hint">{short}</p>' if facts.shortened else ""
     return f'<nav aria-label="Bursts"><ol>{items}</ol>{hint}</nav>'
 
 

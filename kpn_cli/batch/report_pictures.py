@@ -1,4 +1,4 @@
-"""The pictures of a burst's report: an overview, and parts of it before and after, at 100 %."""
+"""The pictures of a burst in the report: an overview, and crops before and after, at 100 %."""
 
 from __future__ import annotations
 
@@ -11,31 +11,33 @@ from PIL import Image
 
 from ..burst.frame import Frame
 from ..image.noise_model import NoiseModel
-from ..output.develop import Box, bands, develop, to_srgb8, upright_box, upright_size
+from ..output.develop import Box, develop, develop_bands, developed_box, developed_size, to_srgb8
 from ..raw.info import RawInfo
 from . import report_crops
 
-#: Height and width of a part, as it is shown, in pixels: as much as fits on most screens.
-_PART = (512, 768)
-#: What is developed beyond a part, in sensor pixels: as far as demosaicing looks.
+#: Height and width of an upright crop in pixels: it fits on most screens.
+CROP_SIZE = (512, 768)
+#: Margin that is developed around a crop, in sensor pixels, for the window of demosaicing.
 _MARGIN = 16
 #: Long side of the overview in pixels; it is shown at half of that on fine screens.
 _OVERVIEW = 880
-_QUALITY, _OVERVIEW_QUALITY = 88, 80
-#: A burst whose brightest parts are darker than this is shown brighter, by so many stops at most.
-_BRIGHT, _LEAST_STOPS, _MOST_STOPS = 0.8, 1.0, 4.0
-#: The share of pixels that may clip then.
+#: A dark picture is shown brighter, until its brightest pixels have this level; least and most
+#: brightening in stops.
+_BRIGHT, _MIN_STOPS, _MAX_STOPS = 0.8, 1.0, 4.0
+#: Share of the brightest pixels, which may clip then.
 _BRIGHTEST = 0.005
+#: JPEG quality of crops and of the overview.
+_QUALITY, _OVERVIEW_QUALITY = 88, 80
 
 
 @dataclass(frozen=True)
-class Part:
-    """A part of the picture at 100 %.
+class BeforeAfter:
+    """A crop at 100 %, before and after denoising.
 
     Attributes:
-        name: what it shows.
-        box: top, left, height, width in the upright picture.
-        before, after: of the reference and of the result, JPEG.
+        name: what it shows, for the user.
+        box: top, left, height, width in pixels of the upright picture.
+        before, after: the crop of the reference and of the result, as JPEG files.
     """
 
     name: str
@@ -46,34 +48,41 @@ class Part:
 
 @dataclass(frozen=True)
 class Pictures:
-    """What a report shows of a burst; all of it upright.
+    """The pictures of a burst, upright.
 
     Attributes:
         size: rows and columns of the whole picture.
-        overview: all of the result, JPEG.
-        overview_size: its rows and columns.
-        parts: before and after, the most telling first.
-        stops: by which all of it is shown brighter than the outputs; 0 for most bursts.
+        overview: the whole result, reduced, as a JPEG file.
+        overview_size: rows and columns of the overview.
+        crops: in the order of `report_crops.choose_crops`.
+        stops: brightening of all these pictures relative to the outputs; 0 for most bursts.
     """
 
     size: tuple[int, int]
     overview: bytes
     overview_size: tuple[int, int]
-    parts: list[Part]
+    crops: list[BeforeAfter]
     stops: float
 
 
-def make(
-    info: RawInfo, reference: Frame, clean: np.ndarray, noise: NoiseModel | None, budget: int
+def make_pictures(
+    info: RawInfo,
+    reference: Frame,
+    clean: np.ndarray,
+    noise: NoiseModel | None,
+    budget: int,
+    *,
+    crop_size: tuple[int, int] = CROP_SIZE,
 ) -> Pictures:
-    """Make the pictures of a burst; only what they show is developed.
+    """Make the pictures of a burst; only the crops and the overview are developed.
 
     Args:
         info: the reference.
         reference: its noisy frame.
-        clean: what became of it, `(4, cell_rows, cell_columns)` float32.
-        noise: of the reference, to find what is left to it; None if it isn't known.
-        budget: bytes they may have; further parts are left out then, but never the first.
+        clean: its clean planes, `(4, cell_rows, cell_columns)` float32; 0 is black, 1 is white.
+        noise: of the reference, to choose crops by; None if unknown.
+        budget: limit in bytes of JPEG; later crops are left out, but never the first.
+        crop_size: height and width of a crop in pixels, upright.
 
     Raises:
         KpnError: if LibRaw cannot develop them.
@@ -81,27 +90,28 @@ def make(
     small = _overview(info, clean)
     stops = _brightening(small)
     overview = _jpeg(_brighter(small, stops), _OVERVIEW_QUALITY)
-    turned = upright_size(info) != (info.height, info.width)
-    size = _PART[::-1] if turned else _PART
-    parts: list[Part] = []
+    turned = developed_size(info) != (info.height, info.width)
+    height, width = crop_size
+    size = (width, height) if turned else (height, width)
+    crops: list[BeforeAfter] = []
     used = len(overview)
-    for place in report_crops.choose(reference, clean, noise, (info.height, info.width), size):
+    for crop in report_crops.choose_crops(reference, clean, noise, (info.height, info.width), size):
         before, after = (
-            _jpeg(_brighter(_developed(info, planes, place.box), stops), _QUALITY)
+            _jpeg(_brighter(_developed(info, planes, crop.box), stops), _QUALITY)
             for planes in (reference, clean)
         )
         used += len(before) + len(after)
-        if parts and used > budget:
+        if crops and used > budget:
             break
-        parts.append(Part(place.name, upright_box(info, place.box), before, after))
-    return Pictures(upright_size(info), overview, small.shape[:2], parts, stops)
+        crops.append(BeforeAfter(crop.name, developed_box(info, crop.box), before, after))
+    return Pictures(developed_size(info), overview, small.shape[:2], crops, stops)
 
 
 def _overview(info: RawInfo, clean: np.ndarray) -> np.ndarray:
-    """Return a small picture of planes, upright, linear; averaged before it is developed.
+    """Return a reduced picture of planes, averaged before it is developed.
 
     Returns:
-        `(rows, columns, 3)` uint16.
+        `(rows, columns, 3)` uint16, upright, linear.
     """
     scale = min(1.0, _OVERVIEW / max(clean.shape[1:]))
     rows, columns = (max(round(scale * side), 1) for side in clean.shape[1:])
@@ -109,50 +119,54 @@ def _overview(info: RawInfo, clean: np.ndarray) -> np.ndarray:
         [cv2.resize(plane, (columns, rows), interpolation=cv2.INTER_AREA) for plane in clean]
     )
     cells = replace(info, phase="RGGB", height=2 * rows, width=2 * columns)
-    return np.concatenate(list(bands(cells, small, half=True)))
+    return np.concatenate(list(develop_bands(cells, small, half=True)))
 
 
 def _developed(info: RawInfo, planes: Frame | np.ndarray, box: Box) -> np.ndarray:
-    """Develop a part of a picture as all of it would be, but for what its far parts change.
+    """Develop a box of a picture with a margin; only demosaicing decisions may differ slightly.
+
+    Args:
+        info: the whole frame.
+        planes: of the whole frame: the noisy reference, or clean planes.
+        box: top, left, height, width in sensor pixels.
 
     Returns:
-        `(rows, columns, 3)` uint16, linear, upright.
+        `(rows, columns, 3)` uint16, upright, linear.
     """
     top, left, height, width = box
     start = max(top - _MARGIN, 0), max(left - _MARGIN, 0)
     end = min(top + height + _MARGIN, info.height), min(left + width + _MARGIN, info.width)
-    # A phase other than RGGB begins in the middle of a cell, so one more may be needed.
-    cells = (
-        ...,
-        *(slice(first // 2, last // 2 + 1) for first, last in zip(start, end, strict=True)),
+    # A phase other than RGGB begins inside a cell, so one more cell may be needed.
+    rows, columns = (
+        slice(first // 2, last // 2 + 1) for first, last in zip(start, end, strict=True)
     )
     if isinstance(planes, Frame):
-        planes = planes.linear(planes.samples[cells]).numpy()
+        planes = planes.linear(planes.samples[..., rows, columns]).numpy()
     else:
-        planes = planes[cells]
+        planes = planes[..., rows, columns]
     around = replace(info, height=end[0] - start[0], width=end[1] - start[1])
     rgb = develop(around, planes, linear=True)
     inside = (top - start[0], left - start[1], height, width)
-    top, left, height, width = upright_box(around, inside)
+    top, left, height, width = developed_box(around, inside)
     return rgb[top : top + height, left : left + width]
 
 
 def _brightening(rgb: np.ndarray) -> float:
-    """Return by how many stops a dark picture is shown brighter; in thirds, 0 for none."""
+    """Return the brightening of a dark picture in stops, a multiple of a third; 0 for none."""
     brightest = max(float(np.quantile(rgb.max(-1), 1 - _BRIGHTEST)) / 65535, 1e-6)
-    stops = min(np.floor(3 * np.log2(_BRIGHT / brightest)) / 3, _MOST_STOPS)
-    return float(stops) if stops >= _LEAST_STOPS else 0.0
+    stops = min(np.floor(3 * np.log2(_BRIGHT / brightest)) / 3, _MAX_STOPS)
+    return float(stops) if stops >= _MIN_STOPS else 0.0
 
 
 def _brighter(rgb: np.ndarray, stops: float) -> np.ndarray:
-    """Return 8-bit sRGB of 16-bit linear light, so many stops brighter."""
+    """Return 8-bit sRGB of 16-bit linear light that is brightened by `stops`."""
     if stops:
         rgb = np.minimum(rgb * np.float32(2**stops) + 0.5, 65535).astype(np.uint16)
     return to_srgb8(rgb)
 
 
 def _jpeg(rgb: np.ndarray, quality: int) -> bytes:
-    """Return a JPEG whose colours are as fine as its brightness: noise is in both."""
+    """Return a JPEG in 4:4:4: noise is in colours as much as in brightness."""
     file = io.BytesIO()
     Image.fromarray(rgb).save(file, "JPEG", quality=quality, subsampling=0, optimize=True)
     return file.getvalue()

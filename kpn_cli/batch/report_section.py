@@ -1,4 +1,4 @@
-"""The HTML of one burst in a report: its pictures, and what is known of how they were made."""
+"""The HTML of one burst in the report: pictures, frames, noise, times and outputs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy as np
 from ..image.orientation import upright_vectors
 from ..noise.selection import NoiseReport
 from ..pipeline.result import Result
-from .html import count, data_uri, duration, link, mean, text
-from .report_pictures import Part, Pictures
+from .html import count, data_uri, definitions, duration, link, mean, text
+from .report_pictures import BeforeAfter, Pictures
 
-_FORMATS = {
+_FORMAT_NAMES = {
     "dng": "DNG",
     "linear": "16-bit linear TIFF",
     "srgb": "16-bit sRGB TIFF",
@@ -23,29 +23,29 @@ _FORMATS = {
 }
 
 
-def place(result: Result, folder: Path) -> str:
-    """Return the reference's name, below the folder of the page as its outputs are."""
+def burst_name(result: Result, folder: Path) -> str:
+    """Return the name of a burst: its reference, in the outputs' folder below the page's."""
     for path in result.outputs.values():
         below = Path(os.path.relpath(path.parent, folder))
         return (below / result.reference.name).as_posix()
     return result.reference.name
 
 
-def section(result: Result, pictures: Pictures | str, folder: Path, key: str) -> str:
-    """Return what is shown of a burst.
+def burst_section(result: Result, pictures: Pictures | str, folder: Path, key: str) -> str:
+    """Return the section of a burst.
 
     Args:
-        result: what became of it.
-        pictures: of it, or why there are none.
-        folder: of the page.
-        key: of letters and digits, the burst's own among all of the page.
+        result: of the burst.
+        pictures: of the burst, or the reason why there are none.
+        folder: folder of the page.
+        key: letters and digits, unique among the bursts of the page.
     """
     shown = (
         f'<p class="hint">No pictures: {text(pictures)}</p>'
         if isinstance(pictures, str)
         else _viewer(pictures, result, key)
     )
-    return f"""<header><h2>{text(place(result, folder))}</h2>{_summary(result)}</header>
+    return f"""<header><h2>{text(burst_name(result, folder))}</h2>{_summary(result)}</header>
 {shown}
 {_unknown(result)}
 {_remarks(result)}
@@ -60,17 +60,18 @@ def section(result: Result, pictures: Pictures | str, folder: Path, key: str) ->
 """
 
 
-def missing(result: Result, folder: Path) -> str:
-    """Return what is shown of a burst whose section is gone."""
-    hint = "Its part of the page is gone: another run has replaced the page."
-    return f'<header><h2>{text(place(result, folder))}</h2></header>\n<p class="hint">{hint}</p>\n'
+def missing_section(result: Result, folder: Path) -> str:
+    """Return the section of a burst whose own section is lost."""
+    name = text(burst_name(result, folder))
+    hint = "This section is lost: another run has replaced the page."
+    return f'<header><h2>{name}</h2></header>\n<p class="hint">{hint}</p>\n'
 
 
 def _unknown(result: Result) -> str:
     if not result.skipped:
         return ""
-    hint = "It was there already: its noise and alignment are not known any more. "
-    return f'<p class="hint">{hint}<code>--overwrite</code> makes it again.</p>'
+    hint = "Outputs existed already, so noise and alignment are not known. "
+    return f'<p class="hint">{hint}Use <code>--overwrite</code> to make them again.</p>'
 
 
 def _summary(result: Result) -> str:
@@ -84,13 +85,13 @@ def _summary(result: Result) -> str:
 
 def _viewer(pictures: Pictures, result: Result, key: str) -> str:
     pairs = "".join(
-        _pair(part, number, result.reference.name) for number, part in enumerate(pictures.parts)
+        _pair(crop, number, result.reference.name) for number, crop in enumerate(pictures.crops)
     )
     brighter = ""
     if pictures.stops:
         brighter = (
-            f'<p class="hint">A dark photo: shown {pictures.stops:.1f} stops brighter here, before '
-            "and after alike. The outputs are as dark as the raw is.</p>"
+            f'<p class="hint">A dark photo: here it is {pictures.stops:.1f} stops brighter, before '
+            "and after alike. The outputs are as dark as the raw file.</p>"
         )
     return f"""<div class="viewer">
 <div class="stage">
@@ -103,59 +104,61 @@ aria-label="Divider: before on its left, after on its right">
 </div>
 <div class="side">
 {_map(pictures, result)}
-{_places(pictures.parts, key)}
+{_crop_choice(pictures.crops, key)}
 {brighter}
 </div>
 </div>"""
 
 
-def _pair(part: Part, number: int, name: str) -> str:
-    _, _, rows, columns = part.box
+def _pair(crop: BeforeAfter, number: int, name: str) -> str:
+    """Return a crop before and after denoising."""
+    _, _, rows, columns = crop.box
     figures = "".join(
         f'<figure class="{kind.lower()}"><img src="{data_uri(picture, "jpeg")}" width="{columns}" '
         f'height="{rows}" loading="lazy" decoding="async" draggable="false" '
-        f'alt="{kind}: {text(part.name).lower()} of {text(name)} at 100 %">'
-        f"<figcaption>{kind}: {text(part.name)}</figcaption></figure>\n"
-        for kind, picture in (("After", part.after), ("Before", part.before))
+        f'alt="{kind}: {text(crop.name).lower()} of {text(name)} at 100 %">'
+        f"<figcaption>{kind}: {text(crop.name)}</figcaption></figure>\n"
+        for kind, picture in (("After", crop.after), ("Before", crop.before))
     )
     on = " on" if number == 0 else ""
     return f'<div class="pair{on}" data-place="{number}">\n{figures}</div>'
 
 
 def _map(pictures: Pictures, result: Result) -> str:
-    """The overview, with the parts outlined."""
+    """Return the overview with the outlines of the crops."""
     rows, columns = pictures.size
     outlines = "".join(
-        f'<rect class="{"on" if number == 0 else ""}" data-place="{number}" x="{part.box[1]}" '
-        f'y="{part.box[0]}" width="{part.box[3]}" height="{part.box[2]}"/>'
-        for number, part in enumerate(pictures.parts)
+        f'<rect class="{"on" if number == 0 else ""}" data-place="{number}" x="{crop.box[1]}" '
+        f'y="{crop.box[0]}" width="{crop.box[3]}" height="{crop.box[2]}"/>'
+        for number, crop in enumerate(pictures.crops)
     )
     small_rows, small_columns = pictures.overview_size
     overview = data_uri(pictures.overview, "jpeg")
     return f"""<figure class="map">
 <img src="{overview}" width="{small_columns}" height="{small_rows}" loading="lazy" \
-decoding="async" alt="All of the result, {text(result.reference.name)}">
+decoding="async" alt="The whole result, {text(result.reference.name)}">
 <svg viewBox="0 0 {columns} {rows}" preserveAspectRatio="none" aria-hidden="true">{outlines}</svg>
 <figcaption>{columns} &#215; {rows} pixels</figcaption>
 </figure>"""
 
 
-def _places(parts: Sequence[Part], key: str) -> str:
-    if len(parts) < 2:
+def _crop_choice(crops: Sequence[BeforeAfter], key: str) -> str:
+    """Return the buttons that choose a crop."""
+    if len(crops) < 2:
         return ""
     choices = "".join(
         f'<label><input type="radio" name="place-{key}" value="{number}" autocomplete="off"'
-        f"{' checked' if number == 0 else ''}><span>{text(part.name)}</span></label>"
-        for number, part in enumerate(parts)
+        f"{' checked' if number == 0 else ''}><span>{text(crop.name)}</span></label>"
+        for number, crop in enumerate(crops)
     )
-    return f'<fieldset class="places"><legend>Places at 100&#8239;%</legend>{choices}</fieldset>'
+    return f'<fieldset class="places"><legend>Crops at 100&#8239;%</legend>{choices}</fieldset>'
 
 
 def _remarks(result: Result) -> str:
-    # Dropped frames stand in the table of frames.
-    lines = [(kind, said) for kind, said in result.remarks() if kind != "dropped"]
+    # Dropped frames are in the table of frames.
+    remarks = [(kind, remark) for kind, remark in result.remarks() if kind != "dropped"]
     items = "".join(
-        f'<li class="{kind}"><b>{kind.title()}</b> {text(said)}</li>' for kind, said in lines
+        f'<li class="{kind}"><b>{kind.title()}</b> {text(remark)}</li>' for kind, remark in remarks
     )
     return f'<ul class="remarks">{items}</ul>' if items else ""
 
@@ -166,7 +169,7 @@ def _frames(result: Result) -> str:
     for number, path in enumerate(result.frames):
         cells = f'<th scope="row">{text(path.name)}{" <em>reference</em>" * (number == 0)}</th>'
         if known:
-            # Turned like the pictures.
+            # In the orientation of the pictures.
             sensor = np.array([[result.shifts[number]]])
             y, x = upright_vectors(sensor, result.orientation)[0, 0].tolist()
             agreement, exposure = result.agreement[number], result.exposure[number]
@@ -197,10 +200,9 @@ def _noise(result: Result) -> str:
     rows += [(name, values) for name, values in _coefficients(result.noise)]
     left = result.noise_left
     if left is not None:
-        rows.append(("What is left", _noise_left(left)))
-    rows.append(("Left to the reference", f"{result.fallen_back:.1%} of the picture"))
-    items = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in rows)
-    return f'<section><h3>Noise</h3><dl class="facts">{items}</dl></section>'
+        rows.append(("Residual noise", _noise_left(left)))
+    rows.append(("Taken from the reference", f"{result.fallback_share:.1%} of the picture"))
+    return f"<section><h3>Noise</h3>{definitions(rows)}</section>"
 
 
 def _coefficients(noise: NoiseReport) -> Iterable[tuple[str, str]]:
@@ -212,7 +214,7 @@ def _coefficients(noise: NoiseReport) -> Iterable[tuple[str, str]]:
 
 
 def _noise_left(share: float) -> str:
-    """A share of the variance, as one of sigma, and in stops."""
+    """Return a share of the noise variance as a share of sigma, and in stops."""
     sigma = share**0.5
     if sigma > 0.995:
         return "all of it"
@@ -225,24 +227,26 @@ def _time(result: Result) -> str:
     if not result.timings:
         return ""
     total = sum(result.timings.values()) or 1.0
-    bars, legend, start = "", "", 0.0
+    bars, start = "", 0.0
+    legend: list[tuple[str, str]] = []
     for number, (stage, seconds) in enumerate(result.timings.items()):
         share = 100 * seconds / total
         bars += f'<rect class="s{number}" x="{start:.2f}%" width="{share:.2f}%" height="100%"/>'
-        legend += (
-            f'<div><dt><svg class="key" aria-hidden="true"><rect class="s{number}" width="100%" '
-            f'height="100%"/></svg>{text(stage)}</dt><dd>{duration(seconds)}</dd></div>'
+        key = (
+            f'<svg class="key" aria-hidden="true"><rect class="s{number}" width="100%" '
+            'height="100%"/></svg>'
         )
+        legend.append((key + text(stage), duration(seconds)))
         start += share
     where = f" <span>{duration(result.seconds)} on {text(result.device)}</span>"
     return f"""<section><h3>Time{where}</h3><svg class="times" aria-hidden="true">{bars}</svg>
-<dl class="facts">{legend}</dl></section>"""
+{definitions(legend)}</section>"""
 
 
 def _files(result: Result, folder: Path) -> str:
     items = "".join(
         f'<li><a href="{link(path, folder)}">{text(path.name)}</a> '
-        f"<span>{_FORMATS[name]}</span></li>"
+        f"<span>{_FORMAT_NAMES[name]}</span></li>"
         for name, path in result.outputs.items()
     )
     return f'<section><h3>Outputs</h3><ul class="files">{items}</ul></section>'

@@ -1,4 +1,4 @@
-"""`kpn denoise` as a whole: find the bursts, share them out among processes, denoise them."""
+"""A run of `kpn denoise`: find the bursts, share them among processes, denoise, report."""
 
 from __future__ import annotations
 
@@ -16,76 +16,79 @@ from ..errors import KpnError
 from ..pipeline.options import Options
 from ..pipeline.result import Failure, Stage
 from ..raw.decoder_process import Decoder
-from ..system.distributed import world
+from ..system.distributed import process_group
 from . import report
-from .overlap import Outcome, Summary, denoise_all
-from .plan import Grouping, Job, Plan, make_plan
-from .report import Collected, Sections
+from .overlap import BurstOutcome, Summary, denoise_all
+from .plan import GroupingOptions, Job, Plan, make_plan
+from .report import CollectedSections, SectionWriter
 
-#: How long a process that has done its share waits for the others.
-_PATIENCE = timedelta(days=30)
+#: Time limit for a process that waits for the others.
+_TIMEOUT = timedelta(days=30)
 
 
 class View(Protocol):
-    """Who is told what goes on."""
+    """Shows the progress of a run; the command line implements it."""
 
-    def looking(self, done: int, total: int) -> None:
-        """So many files of so many are looked at."""
+    def scanning(self, done: int, total: int) -> None:
+        """`done` of `total` files are examined."""
 
     def begin(self, plan: Plan, share: Sequence[Job]) -> None:
-        """The bursts are known; `share` are those of this process."""
+        """The bursts are known; `share` are the bursts of this process."""
 
     def stage(self, job: Job, stage: Stage) -> None:
-        """Something is being done to a burst; from several threads."""
+        """A burst has reached a step of a stage; called from several threads."""
 
-    def done(self, outcome: Outcome) -> None:
-        """A burst is done, or has failed."""
+    def done(self, outcome: BurstOutcome) -> None:
+        """A burst has succeeded or failed."""
 
 
-def plan(
+def plan_batch(
     paths: Sequence[Path],
     options: Options,
-    how: Grouping,
+    how: GroupingOptions,
     on_file: Callable[[int, int], None] = lambda done, total: None,
 ) -> Plan:
-    """Find the bursts; see `plan.make_plan`."""
+    """Find the bursts without denoising them; see `plan.make_plan`."""
     with Decoder() as decoder:
         return make_plan(paths, options, how, decoder.capture, on_file)
 
 
-def run(paths: Sequence[Path], options: Options, how: Grouping, view: View) -> Summary | None:
-    """Find bursts and denoise them; under `torchrun`, this process's share of them.
+def run_batch(
+    paths: Sequence[Path], options: Options, how: GroupingOptions, view: View
+) -> Summary | None:
+    """Find bursts and denoise them; under `torchrun`, the share of this process.
 
     Args:
-        paths: files and folders; all processes have to see them, and the output's folder.
+        paths: files and folders; all processes must see them and the folder of outputs.
         options: how to denoise.
-        how: files become bursts.
-        view: told what goes on; of the first process alone, for all of its own share.
+        how: how to group files.
+        view: shows the progress of this process; the first process also gets the outcomes of
+            the others, at the end.
 
     Returns:
-        What became of all bursts; None on processes that aren't the first.
+        The summary of all bursts; None on processes other than the first.
 
     Raises:
-        KpnError: if nothing can be done at all.
+        KpnError: if no burst can be denoised.
     """
     if options.report:
-        report.check(options.output)  # before the work: it may not be possible
+        report.check_path(options.output)  # before the work, in case it is not possible
     start = time.monotonic()
-    # Results are exchanged as objects, for which the CPU does whatever the network runs on.
-    with world(torch.device("cpu"), _PATIENCE) as processes, Decoder() as decoder:
-        # One plan: with two, a file that comes meanwhile would move all shares.
-        found = processes.from_first(
-            lambda: make_plan(paths, options, how, decoder.capture, view.looking)
+    # Results are exchanged as Python objects, so over the CPU, whatever the network runs on.
+    with process_group(torch.device("cpu"), _TIMEOUT) as processes, Decoder() as decoder:
+        # One plan for all: with a plan in each process, a new file would change their shares.
+        plan = processes.make_on_first(
+            lambda: make_plan(paths, options, how, decoder.capture, view.scanning)
         )
-        own = found.jobs[processes.rank :: processes.size]
-        view.begin(found, own)
-        with report.sections(options, len(found.jobs)) as sections:
-            outcomes: list[Outcome] = []
+        share = plan.jobs[processes.rank :: processes.size]
+        view.begin(plan, share)
+        with report.collect_sections(options, len(plan.jobs)) as sections:
+            outcomes: list[BurstOutcome] = []
             try:
-                # Closed before the decoder is, whatever happens: its threads use it.
+                # Closed before the decoder, whatever happens: its threads use the decoder.
                 with closing(
                     denoise_all(
-                        own, options, read=decoder.planes, sections=sections, on_stage=view.stage
+                        share, options, read=decoder.planes, sections=sections, on_stage=view.stage
                     )
                 ) as bursts:
                     for outcome in bursts:
@@ -93,40 +96,44 @@ def run(paths: Sequence[Path], options: Options, how: Grouping, view: View) -> S
                         outcomes.append(outcome)
             except KeyboardInterrupt:
                 if sections and processes.size == 1:
-                    _report_interrupted(found, outcomes, options, sections, start)
+                    _report_interrupted(plan, outcomes, options, sections, start)
                 raise
             shares = processes.gather((outcomes, sections and sections.collected))
             summary = None
-            if processes.writes:
-                for outcome in chain.from_iterable(share for share, _ in shares[1:]):
+            if processes.is_first:
+                for outcome in chain.from_iterable(done for done, _ in shares[1:]):
                     view.done(outcome)
-                summary = _summary(found, [share for share, _ in shares])
+                summary = _summary(plan, [done for done, _ in shares])
                 if sections:
-                    _report(summary, found, options, [part for _, part in shares], start)
+                    _report(summary, plan, options, [part for _, part in shares], start)
             if sections:
-                processes.wait()  # the first reads what the others have made
+                processes.barrier()  # the first process reads the sections of the others
         return summary
 
 
-def _summary(found: Plan, shares: Sequence[Sequence[Outcome]]) -> Summary:
-    """Put the processes' outcomes back into the order of the plan."""
-    summary = Summary(failures=list(found.failures))
+def _summary(plan: Plan, shares: Sequence[Sequence[BurstOutcome]]) -> Summary:
+    """Return the outcomes of all processes in the order of the plan."""
+    summary = Summary(failures=list(plan.failures))
     for outcome in filter(None, chain.from_iterable(zip_longest(*shares))):
         summary.add(outcome)
     return summary
 
 
 def _report(
-    summary: Summary, found: Plan, options: Options, collected: Sequence[Collected], start: float
+    summary: Summary,
+    plan: Plan,
+    options: Options,
+    collected: Sequence[CollectedSections],
+    start: float,
 ) -> None:
-    """Write the page, and say in the summary where it is, or why there is none."""
+    """Write the report; add its path to the summary, or the error to its failures."""
     try:
         summary.report = report.publish(
             options,
             summary.results,
             summary.failures,
             collected,
-            planned=len(found.jobs) + len(found.failures),
+            planned=len(plan.jobs) + len(plan.failures),
             seconds=time.monotonic() - start,
         )
     except KpnError as error:
@@ -134,12 +141,16 @@ def _report(
 
 
 def _report_interrupted(
-    found: Plan, outcomes: Sequence[Outcome], options: Options, sections: Sections, start: float
+    plan: Plan,
+    outcomes: Sequence[BurstOutcome],
+    options: Options,
+    sections: SectionWriter,
+    start: float,
 ) -> None:
-    """Write the page of what is done, also of the burst that was written meanwhile."""
-    summary = _summary(found, [outcomes])
-    told = {result.reference for result in summary.results}
-    made = [piece.result for piece in sections.collected.pieces.values()]
-    summary.results += [result for result in made if result.reference not in told]
+    """Write the report of finished bursts, including one that was written during the interrupt."""
+    summary = _summary(plan, [outcomes])
+    shown = {result.reference for result in summary.results}
+    made = [section.result for section in sections.collected.sections.values()]
+    summary.results += [result for result in made if result.reference not in shown]
     if summary.results:
-        _report(summary, found, options, [sections.collected], start)
+        _report(summary, plan, options, [sections.collected], start)

@@ -1,3 +1,3 @@
-"""Which files are one burst: raw files are found in folders, grouped by time and settings,
-sorted, and one of them becomes the reference frame.
+"""From files to bursts: finds raw files in folders, groups them by time and settings, sorts
+the frames and chooses the reference frame.
 """

@@ -1,4 +1,4 @@
-"""Find raw files: those a user names, and those in and below folders."""
+"""Finds raw files: those that a user names, and those in and below folders."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import KpnError, read_error
 
-#: Suffixes of raw formats that LibRaw reads, for finding them in folders.
+#: Suffixes of the raw formats that LibRaw reads, by which files in folders are found.
 RAW_SUFFIXES = frozenset(
     f".{name}"
     for name in (
@@ -23,7 +23,7 @@ RAW_SUFFIXES = frozenset(
 def find_raws(paths: Sequence[Path]) -> list[Path]:
     """Return the raw files among `paths` and directly inside folders, each once.
 
-    Files are taken as they are named; a folder gives those with a raw suffix.
+    Of a folder, only files with a raw suffix; a file that is named, whatever its suffix.
 
     Raises:
         KpnError: if a path does not exist, or a folder holds no raw files.
@@ -32,7 +32,7 @@ def find_raws(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         try:
             inside = _raws_at(path)
-            # A frame given twice would be two frames with the same noise.
+            # Once: a frame twice in a burst would have the same noise twice.
             found |= {p.resolve(): p for p in inside if p.resolve() not in found}
         except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links
             raise _unreadable(path, error) from None
@@ -45,7 +45,7 @@ def _raws_at(path: Path) -> list[Path]:
         return [path]
     inside = sorted(p for p in path.iterdir() if _is_raw(p))
     if not inside:
-        raise KpnError(f"{path}: no raw files in this folder; give the files, or another")
+        raise KpnError(f"{path}: no raw files in this folder; give the files, or another folder")
     return inside
 
 
@@ -54,51 +54,52 @@ def _unreadable(path: Path, error: Exception) -> KpnError:
 
 
 @dataclass(frozen=True)
-class Found:
-    """A raw file and the folder it was found in.
+class FoundRaw:
+    """A raw file and where it was found.
 
     Attributes:
         path: the file.
-        below: its folder, from the argument that led to it; "." where that names the file. Of
-            several folders, each keeps its own name.
-        named: whether the user named the file itself.
+        subfolder: its folder relative to the folder that the user named, or to that folder's
+            parent where the user named several; "." for a file that the user named.
+        explicit: whether the user named the file itself.
     """
 
     path: Path
-    below: Path
-    named: bool
+    subfolder: Path
+    explicit: bool
 
 
-def find_below(paths: Sequence[Path]) -> tuple[list[Found], dict[Path, KpnError]]:
+def find_raws_below(paths: Sequence[Path]) -> tuple[list[FoundRaw], dict[Path, KpnError]]:
     """Return the raw files among `paths` and anywhere below folders, each once.
 
-    Links to folders are followed, but no folder is entered twice.
+    Links to folders are followed, but no folder is entered twice. Hidden folders are skipped.
 
     Returns:
-        The files, in order; and the paths that can't be read, or hold no raw files, with why.
+        The files in order; and the paths that cannot be read or have no raw files, each with
+        the error.
     """
-    found: dict[Path, Found] = {}
+    found: dict[Path, FoundRaw] = {}
     errors: dict[Path, KpnError] = {}
     several = sum(os.path.isdir(path) for path in paths) > 1
     for path in paths:
         before = len(errors)
         # abspath: "." and ".." have no names.
-        own = Path(os.path.basename(os.path.abspath(path))) if several else Path()
+        top = Path(os.path.basename(os.path.abspath(path))) if several else Path()
         try:
             if path.is_dir():
                 inside = [
-                    Found(file, own / folder.relative_to(path), False)
+                    FoundRaw(file, top / folder.relative_to(path), explicit=False)
                     for folder in _folders(path, errors)
                     for file in _raws_in(folder, errors)
                 ]
                 if not inside and len(errors) == before:
                     raise KpnError(
-                        f"{path}: no raw files below this folder but results of kpn, if any; "
-                        "give another"
+                        f"{path}: no raw files below this folder, except results of kpn, if any; "
+                        "give another folder"
                     )
             else:
                 path.stat()
-                inside = [Found(path, Path(), True)]
+                inside = [FoundRaw(path, Path(), explicit=True)]
             for file in inside:
                 found.setdefault(file.path.resolve(), file)
         except KpnError as error:
@@ -109,7 +110,7 @@ def find_below(paths: Sequence[Path]) -> tuple[list[Found], dict[Path, KpnError]
 
 
 def _folders(top: Path, errors: dict[Path, KpnError]) -> Iterator[Path]:
-    """A folder and those below it, but hidden ones."""
+    """Yield a folder and the folders below it, except hidden ones."""
 
     def refuse(error: OSError) -> None:
         path = Path(os.fsdecode(error.filename))
@@ -118,10 +119,10 @@ def _folders(top: Path, errors: dict[Path, KpnError]) -> Iterator[Path]:
     entered = {top.resolve()}
     for folder, below, _ in os.walk(top, onerror=refuse, followlinks=True):
         yield Path(folder)
-        places = {name: Path(folder, name).resolve() for name in sorted(below)}
-        # What os.walk finds in this list is where it goes.
-        below[:] = [n for n, at in places.items() if at not in entered and not n.startswith(".")]
-        entered |= {places[name] for name in below}
+        targets = {name: Path(folder, name).resolve() for name in sorted(below)}
+        # os.walk enters the folders that are left in this list.
+        below[:] = [n for n, at in targets.items() if at not in entered and not n.startswith(".")]
+        entered |= {targets[name] for name in below}
 
 
 def _raws_in(folder: Path, errors: dict[Path, KpnError]) -> list[Path]:
@@ -133,7 +134,7 @@ def _raws_in(folder: Path, errors: dict[Path, KpnError]) -> list[Path]:
 
 
 def _is_raw(path: Path) -> bool:
-    # Hidden files are other programs' temporary ones, and macOS's "._" companions; what
-    # kpn itself has written into the folder is no frame of the burst.
-    ours = path.name.startswith(".") or path.name.endswith("_kpn.dng")
-    return path.suffix.lower() in RAW_SUFFIXES and not ours and path.is_file()
+    # Hidden files are temporary files of other programs, or macOS's "._" companions. The
+    # results of kpn are no frames of a burst.
+    ignored = path.name.startswith(".") or path.name.endswith("_kpn.dng")
+    return path.suffix.lower() in RAW_SUFFIXES and not ignored and path.is_file()

@@ -1,16 +1,17 @@
-"""Check that frames were taken alike, sort them by time, pick the reference frame."""
+"""Checks that frames have the same settings, sorts them by time, chooses the reference frame."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import datetime
 
 import numpy as np
 
 from ..errors import KpnError
 from ..raw.info import RawInfo
 
-#: What has to be the same in all frames, in the words of a message.
+#: Settings that must be the same in all frames: name in messages, value.
 _SAME: tuple[tuple[str, Callable[[RawInfo], object]], ...] = (
     ("camera", lambda info: f"{info.make} {info.model}".strip() or "unknown"),
     ("size", lambda info: f"{info.width}x{info.height}"),
@@ -22,16 +23,21 @@ _SAME: tuple[tuple[str, Callable[[RawInfo], object]], ...] = (
 
 
 def sort_by_time(infos: Sequence[RawInfo]) -> list[RawInfo]:
-    """Sort frames by capture time; by name where times are equal or missing."""
+    """Return frames sorted by capture time, and by name where times are equal or missing."""
     timed = all(info.captured for info in infos)
-    return sorted(infos, key=lambda i: (i.captured if timed else 0, i.path.name, str(i.path)))
+
+    def key(info: RawInfo) -> tuple[datetime, str, str]:
+        time = info.captured if timed else None
+        return time or datetime.min, info.path.name, str(info.path)
+
+    return sorted(infos, key=key)
 
 
-def check_same(infos: Sequence[RawInfo]) -> None:
-    """Check that frames are of one camera, size and exposure.
+def check_same_settings(infos: Sequence[RawInfo]) -> None:
+    """Check that all frames have the same camera, size and exposure.
 
     Raises:
-        KpnError: naming the odd file and what is odd about it.
+        KpnError: if not; names a file that differs, and the setting.
     """
     for name, read in _SAME:
         values = Counter(read(info) for info in infos)
@@ -52,37 +58,41 @@ def _show(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def sharpness(planes: np.ndarray) -> float:
-    """Return how sharp a frame is, against others of its burst.
+def frame_sharpness(planes: np.ndarray) -> float:
+    """Return a measure of a frame's sharpness, to compare the frames of one burst.
 
-    The mean square of second differences of the green planes on every second
-    cell: noise adds the same to all frames of a burst, blur takes from one.
+    The mean square of the second differences of the sum of both green planes, along rows
+    and columns, on every second cell. Noise adds the same amount in all frames of a burst,
+    blur lowers it.
 
     Args:
-        planes: `(4, height, width)`, DN or linear.
+        planes: `(4, height, width)`, in DN or linear; the same unit for all frames.
+
+    Returns:
+        A number >= 0, in that unit squared.
     """
     green = planes[1].astype(np.float32)[::2, ::2] + planes[2].astype(np.float32)[::2, ::2]
     return float(sum(np.square(np.diff(green, 2, axis)).mean() for axis in (0, 1) if
                      green.shape[axis] > 2))  # fmt: skip
 
 
-def pick_reference(wanted: str, infos: Sequence[RawInfo], sharp: Sequence[float]) -> int:
+def pick_reference(wanted: str, infos: Sequence[RawInfo], sharpness: Sequence[float]) -> int:
     """Return the index of the reference frame.
 
     Args:
-        wanted: `auto` (the sharpest of the middle half), `first`, an index from 0 in
-            order of time, or a file's name or path.
+        wanted: `auto` (the sharpest frame of the middle half), `first`, an index from 0
+            in order of time, or a file's name or path.
         infos: the frames in order of time.
-        sharp: their `sharpness`.
+        sharpness: their `frame_sharpness`.
 
     Raises:
-        KpnError: if there is no such frame, or more than one.
+        KpnError: if no frame matches, or more than one.
     """
     if wanted == "auto":
-        # The middle half: its frames have the shortest way to all others.
+        # The middle half: its frames have moved least from all others.
         quarter = len(infos) // 4
         middle = range(quarter, len(infos) - quarter)
-        return max(middle, key=lambda index: sharp[index])
+        return max(middle, key=lambda index: sharpness[index])
     if wanted == "first":
         return 0
     names = [info.path.name for info in infos]
@@ -90,7 +100,7 @@ def pick_reference(wanted: str, infos: Sequence[RawInfo], sharp: Sequence[float]
     if len(same) == 1:
         return same[0]
     if same:
-        raise KpnError(f"--reference {wanted}: there are {len(same)} of that name; give its index")
+        raise KpnError(f"--reference {wanted}: {len(same)} frames have that name; give the index")
     if wanted.isdecimal() and int(wanted) < len(infos):
         return int(wanted)
     raise KpnError(

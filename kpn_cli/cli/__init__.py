@@ -1,3 +1,4 @@
-"""The `kpn` command, a module for each subcommand: parses options, calls the library, shows
-progress and results. Only this folder prints.
+"""The `kpn` program, one module per command: parse options, call the library, show the results.
+
+Only this folder prints.
 """

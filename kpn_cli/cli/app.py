@@ -1,6 +1,6 @@
-"""The group of all `kpn` commands; turns errors into one line and exit code 1.
+"""The `kpn` program: the group of its commands, and the one place where errors are caught.
 
-Commands import the library in their bodies, so that `kpn --help` needs no torch.
+Commands import the library inside their bodies, so that `kpn --help` imports no torch.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .train import train
 
 
 class _Group(click.Group):
-    """Turns errors that the user can mend into one line and exit code 1."""
+    """Shows a `KpnError` as one line on stderr and exits with code 1."""
 
     def invoke(self, context: click.Context) -> Any:
         try:
@@ -35,7 +35,7 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="kpn")
 def main() -> None:
-    """One clean raw photo from a burst of noisy ones."""
+    """Turn a burst of noisy raw photos into one clean raw photo."""
 
 
 for _command in (denoise, calibrate, info, demo, inspect, synth, train, evaluate):

@@ -1,116 +1,115 @@
-"""What `kpn denoise` shows while it works: bars, and a line for each burst."""
+"""What `kpn denoise` shows while it works: progress bars, and lines for each burst."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import TaskID
 
 from .console import (
-    STDERR,
-    count_frames,
+    SCANNING,
+    count,
+    make_bars,
     noise_text,
     note,
     print_path,
     show_ignored,
     show_remarks,
     show_result,
-    shows_bars,
 )
 
 if TYPE_CHECKING:
-    from ..batch.overlap import Outcome
+    from ..batch.overlap import BurstOutcome
     from ..batch.plan import Job, Plan
     from ..pipeline.result import Result, Stage
 
 
-class Batch:
-    """Shows bars for bursts and for what is done to the present one, and lines for each.
+class BatchView:
+    """A bar for the bursts, a bar for the stages of the current burst, and lines for each burst.
 
-    On stdout, the paths of outputs alone; with `quiet`, nothing.
+    It implements `batch.run.View`. Only the paths of outputs go to stdout; with `quiet`, nothing
+    is printed but the bars.
     """
 
     def __init__(self, quiet: bool = False) -> None:
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-        )
         self._quiet = quiet
-        self._bars = Progress(*columns, console=STDERR, transient=True, disable=not shows_bars())
-        self._stage = self._bars.add_task("looking at files", total=None)
+        self._bars = make_bars()
+        self._stage = self._bars.add_task(SCANNING, total=None)
         self._bursts: TaskID | None = None
         self._share: list[Job] = []
         self._done = self._total = 0
         self._shown: Job | None = None
 
-    def __enter__(self) -> Batch:
+    def __enter__(self) -> BatchView:
         self._bars.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
-    def looking(self, done: int, total: int) -> None:
-        """Move the bar while files are looked at."""
+    def scanning(self, done: int, total: int) -> None:
+        """Move the bar while files are scanned."""
         self._bars.update(self._stage, completed=done, total=total)
 
     def begin(self, plan: Plan, share: Sequence[Job]) -> None:
-        """Show how many bursts there are."""
+        """Show the number of bursts.
+
+        Args:
+            plan: all bursts.
+            share: those that this process denoises.
+        """
         self._share, self._total = list(share), len(plan.jobs)
         if not self._quiet:
             show_ignored(plan)
         if len(plan.jobs) > 1:
             self._bursts = self._bars.add_task("bursts", total=len(share))
-            frames = sum(len(job.files) for job in plan.jobs)
-            singles = sum(len(job.files) == 1 for job in plan.jobs)
-            also = f", {singles} of them single frames" if singles else ""
             if not self._quiet:
-                note(f"{frames} frames in {len(plan.jobs)} bursts{also}")
+                self._show_counts(plan)
+
+    def _show_counts(self, plan: Plan) -> None:
+        frames = count(sum(len(job.files) for job in plan.jobs), "frame")
+        singles = sum(len(job.files) == 1 for job in plan.jobs)
+        of_one = f", {singles} of them with a single frame" if singles else ""
+        note(f"found {frames} in {len(plan.jobs)} bursts{of_one}")
 
     def stage(self, job: Job, stage: Stage) -> None:
-        """Show what is done to the burst that the network is at, or waits for."""
-        # Others are read and written meanwhile; a burst is shown until the next one's turn.
-        waited_for = stage.name in ("aligning", "denoising") or self._shown in (None, job)
-        if waited_for or job is self._share[-1]:
+        """Show the stage of the burst that the network works on or waits for."""
+        # The next burst is read and the last one written meanwhile: the bar stays with the burst
+        # that it shows until the network turns to the next.
+        at_network = stage.name in ("aligning", "denoising") or self._shown in (None, job)
+        if at_network or job is self._share[-1]:
             self._shown = job
             self._bars.update(
                 self._stage, description=stage.name, completed=stage.done, total=stage.total
             )
 
-    def done(self, outcome: Outcome) -> None:
-        """Show what became of a burst."""
+    def done(self, outcome: BurstOutcome) -> None:
+        """Show the result of a burst, or its error."""
         self._done += 1
         if self._bursts is not None:
             self._bars.update(self._bursts, completed=self._done)
         if self._quiet:
             return
-        if outcome.failure is not None and self._bursts is None:
-            return  # the summary says it
-        if outcome.failure is not None:
-            note(f"[{self._done}/{self._total}] failed: {outcome.failure.with_path()}")
+        if outcome.result is None:
+            # The error of a single burst is shown by the summary.
+            if outcome.failure is not None and self._bursts is not None:
+                note(f"{self._position} failed: {outcome.failure.message()}")
         elif self._bursts is None:
             show_result(outcome.result)
         else:
-            self._line(outcome.result)
+            self._show_in_batch(outcome.result)
 
-    def _line(self, result: Result) -> None:
-        place = f"[{self._done}/{self._total}]"
+    @property
+    def _position(self) -> str:
+        return f"[{self._done}/{self._total}]"
+
+    def _show_in_batch(self, result: Result) -> None:
         if result.skipped:
-            note(f"{place} {result.reference}: there already")
+            note(f"{self._position} {result.reference}: skipped (outputs exist)")
             return
-        frames = count_frames(len(result.frames))
-        noise = noise_text(result.noise)
-        note(f"{place} {result.reference}: {frames}, {noise}, {result.seconds:.1f} s")
+        frames, noise = count(len(result.frames), "frame"), noise_text(result.noise)
+        note(f"{self._position} {result.reference}: {frames}, {noise}, {result.seconds:.1f} s")
         show_remarks(result)
         for path in result.outputs.values():
             print_path(path)

@@ -1,4 +1,4 @@
-"""`kpn calibrate`: frames of an evenly lit surface -> a file of the camera's noise."""
+"""`kpn calibrate`: measure a camera's noise at each ISO from photos of an evenly lit surface."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from .options import JSON, QUIET
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     required=True,
-    help="JSON file of the camera's noise, for --noise.",
+    help="JSON file to write; pass it to kpn denoise --noise.",
 )
 @QUIET
 @JSON
 def calibrate(flats: tuple[Path, ...], output: Path, as_json: bool) -> None:
-    """Measure a camera's noise by ISO, for kpn denoise --noise.
+    """Measure a camera's noise at each ISO, for kpn denoise --noise.
 
-    FLATS are raw files, or folders of them, of a plain, evenly lit surface: two
-    frames of each exposure, and for each ISO some dark and some bright exposures.
+    FLATS are raw photos of a plain, evenly lit surface, or folders that contain them. Take two
+    frames of each exposure, and at each ISO several exposures from dark to bright.
     """
     from ..burst import files
     from ..noise import calibration
@@ -35,12 +35,12 @@ def calibrate(flats: tuple[Path, ...], output: Path, as_json: bool) -> None:
 
     paths = files.find_raws(flats)
     if output.resolve() in {path.resolve() for path in paths}:
-        raise KpnError(f"{output}: would replace an input; choose another file with -o")
+        raise KpnError(f"{output}: would overwrite an input; choose another file with -o")
     with console.bar("measuring", len(paths)) as move:
-        found = measure(paths, lambda done, total: move(completed=done))
-    calibration.save(output, found)
+        measured = measure(paths, lambda done, total: move(completed=done))
+    calibration.save(output, measured)
     if as_json:
-        click.echo(json.dumps(calibration.to_json(found), indent=2))
+        click.echo(json.dumps(calibration.to_json(measured), indent=2))
     else:
-        console.show_calibration(found)
+        console.show_calibration(measured)
         console.print_path(output)

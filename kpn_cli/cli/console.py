@@ -1,10 +1,10 @@
-"""What commands show: lines and bars on stderr, results on stdout."""
+"""What commands show: progress and results for people on stderr, paths on stdout."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -18,180 +18,193 @@ from rich.text import Text
 if TYPE_CHECKING:
     from ..batch.overlap import Summary
     from ..batch.plan import Plan
+    from ..image.noise_model import NoiseModel
     from ..inspection.inspect import Inspection
     from ..noise.calibration import Calibration
     from ..noise.selection import NoiseReport
-    from ..pipeline.result import Result, Stage
+    from ..pipeline.result import Failure, Result, Stage
     from ..training.run import Progress as TrainProgress
 
 STDERR = Console(stderr=True)
-_out = Console()
+_STDOUT = Console()
+
+#: Text of the progress bar while files are searched for bursts.
+SCANNING = "scanning files"
 
 
-def let_first_speak() -> None:
-    """Of the processes that `torchrun` has started, have the others show nothing but errors."""
+def mute_other_ranks() -> None:
+    """Under `torchrun`, show output of the first process only; the others show errors only."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and int(os.environ.get("RANK", "0")):
-        STDERR.quiet = _out.quiet = True
+        STDERR.quiet = _STDOUT.quiet = True
 
 
-def shows_bars() -> bool:
-    """Whether progress bars are shown: on a terminal, unless quiet."""
-    return STDERR.is_terminal and not STDERR.quiet
-
-
-def hush(quiet: bool) -> None:
-    """Show no bars and no lines but of what has failed."""
+def set_quiet(quiet: bool) -> None:
+    """Choose whether stderr shows errors only: neither progress bars nor other lines."""
     STDERR.quiet = quiet
 
 
-def fail(message: str) -> NoReturn:
-    """Show an error and exit with 1."""
-    STDERR.quiet = False
-    STDERR.print(_one_line(f"kpn: {message}"), markup=False, highlight=False, soft_wrap=True)
-    sys.exit(1)
-
-
-def print_path(path: Path) -> None:
-    """Print a path on stdout, for other programs to take."""
-    if _out.quiet:
-        return
-    # As bytes: a name need not be UTF-8.
-    click.echo(os.fsencode(path))
+# --- lines ----------------------------------------------------------------------------
 
 
 def note(message: str) -> None:
     """Show a line on stderr."""
-    # What names hold that is no text, such as a new line, must not break it.
+    # File names may contain control characters: a newline must not break the line.
     STDERR.print(_one_line(message), markup=False, highlight=False, soft_wrap=True)
 
 
-def complain(message: str) -> None:
-    """Show what has failed on stderr, even if nothing else is to be shown."""
-    hushed, STDERR.quiet = STDERR.quiet, _out.quiet
+def note_error(message: str) -> None:
+    """Show a line on stderr, even with --quiet."""
+    quiet, STDERR.quiet = STDERR.quiet, _STDOUT.quiet
     note(message)
-    STDERR.quiet = hushed
+    STDERR.quiet = quiet
 
 
-@contextmanager
-def bar(description: str, total: int | None) -> Iterator[Callable[..., None]]:
-    """Show a progress bar on stderr; yields a function that moves it."""
-    columns = (
+def fail(message: str) -> NoReturn:
+    """Show an error on stderr, even with --quiet, and exit with code 1."""
+    STDERR.quiet = False
+    note(f"kpn: {message}")
+    sys.exit(1)
+
+
+def print_path(path: Path) -> None:
+    """Print a path on stdout, for other programs to read."""
+    if _STDOUT.quiet:
+        return
+    # As bytes: a file name need not be valid UTF-8.
+    click.echo(os.fsencode(path))
+
+
+def _one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+# --- progress bars --------------------------------------------------------------------
+
+
+def make_bars() -> Progress:
+    """Return the progress display that all commands use; disabled unless stderr is a terminal."""
+    return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
+        console=STDERR,
+        transient=True,
+        disable=not STDERR.is_terminal or STDERR.quiet,
     )
-    with Progress(*columns, console=STDERR, transient=True, disable=not shows_bars()) as bar:
-        task = bar.add_task(description, total=total)
+
+
+@contextmanager
+def bar(description: str, total: int | None) -> Iterator[Callable[..., None]]:
+    """Show a progress bar on stderr.
+
+    Args:
+        description: the text in front of the bar.
+        total: number of steps; None if unknown.
+
+    Yields:
+        A function that advances the bar by a step, or sets what its keywords name
+        (`completed`, `total`, `description`).
+    """
+    with make_bars() as bars:
+        task = bars.add_task(description, total=total)
 
         def move(**changes: Any) -> None:
-            bar.update(task, **changes or {"advance": 1})
+            bars.update(task, **changes or {"advance": 1})
 
         yield move
 
 
-def progress_line(progress: TrainProgress) -> str:
-    """Return a line on a training run: loss, speed and, after a validation, PSNR by gain."""
-    line = f"{progress.patches:>9} patches  loss {progress.loss:.4f}  {progress.speed:.1f}/s"
-    for name, row in (progress.table or {}).items():
-        line += f"  {name} " + " / ".join(f"{figure:.2f}" for figure in row.values())
-    return line
-
-
-def show_inspection(found: Inspection) -> None:
-    """Show what was looked at; the paths are printed apart."""
-    note(f"reference   {found.info.path.name}, {count_frames(len(found.infos))} used")
-    for path, why in found.dropped.items():
-        note(f"dropped     {path.name}: {why}")
-    note(f"noise       {noise_text(found.noise)}")
-    if found.noise.warning:
-        note(f"warning     {found.noise.warning}")
-    for place, look in found.views.items():
-        why = f", {place.why}" if place.why else ""
-        weights = " ".join(f"{weight:.0%}" for weight in look.weights)
-        note(f"at {place.x},{place.y}{why}: weights {weights}; the reference first")
-        for each in found.scaled_views[place]:
-            note(
-                f"  sigma x {each.scale:g}: radius {each.radius:.1f} px, "
-                f"{each.noise_left**0.5:.1%} of sigma left"
-            )
-
-
 @contextmanager
-def stages() -> Iterator[Callable[[Stage], None]]:
-    """Show a bar for what is being done to one burst."""
+def stage_bar() -> Iterator[Callable[[Stage], None]]:
+    """Show a bar for the stages of one burst; yields the function that reports a stage."""
     with bar("reading", None) as move:
         yield lambda stage: move(description=stage.name, completed=stage.done, total=stage.total)
 
 
-def _show_alignment(result: Result) -> str:
-    """The other frames' median shifts, and how many of their tiles show something else."""
-    far = [max(map(abs, shift)) for shift in result.shifts[1:]]
-    rejected = [f"{share:.0%}" for share in sorted(result.rejected[1:])]
-    span = dict.fromkeys((rejected[0], rejected[-1]))
-    return f"by up to {max(far)} pixels; {' to '.join(span)} of a frame's tiles rejected"
+@contextmanager
+def scan_bar() -> Iterator[Callable[[int, int], None]]:
+    """Show a bar while files are scanned; yields a function of the number done and in total."""
+    with bar(SCANNING, None) as move:
+        yield lambda done, total: move(completed=done, total=total)
+
+
+# --- one burst ------------------------------------------------------------------------
 
 
 def show_result(result: Result) -> None:
-    """Show what became of a burst; on stdout, the paths of its outputs alone."""
+    """Show how a burst was denoised on stderr, and print the paths of its outputs on stdout."""
     if result.skipped:
-        note(f"{result.reference.name}: outputs are there already; --overwrite makes them again")
+        note(f"{result.reference.name}: outputs exist already; use --overwrite to replace them")
         return
-    noise = result.noise
-    note(f"reference   {result.reference.name}, {count_frames(len(result.frames))} used")
+    note(f"reference   {result.reference.name}, {count(len(result.frames), 'frame')} used")
     show_remarks(result)
     if len(result.frames) > 1:
-        note(f"aligned     {_show_alignment(result)}")
-    note(f"noise       {noise_text(noise)}")
+        note(f"alignment   {_alignment_text(result)}")
+    note(f"noise       {noise_text(result.noise)}")
     note(f"time        {result.seconds:.1f} s on {result.device}")
     for path in result.outputs.values():
         print_path(path)
 
 
-def noise_text(noise: NoiseReport) -> str:
-    """Return a noise model, mean over the planes, and where it came from."""
-    shot, read = (f"{sum(values) / 4:.3g}" for values in (noise.model.shot, noise.model.read))
-    return f"S={shot} O={read} {noise.origin}"
-
-
 def show_remarks(result: Result) -> None:
-    """Show what the user should know about a burst."""
+    """Show the dropped frames, notes and warnings of a burst."""
     for kind, text in result.remarks():
         note(f"{kind:<12}{text}")
 
 
-@contextmanager
-def looking() -> Iterator[Callable[[int, int], None]]:
-    """Show a bar while files are looked at."""
-    with bar("looking at files", None) as move:
-        yield lambda done, total: move(completed=done, total=total)
+def _alignment_text(result: Result) -> str:
+    """The largest median shift of a frame, and the range of the frames' rejected tiles."""
+    largest = max(max(map(abs, shift)) for shift in result.shifts[1:])
+    shares = sorted(result.rejected[1:])
+    span = dict.fromkeys((f"{shares[0]:.0%}", f"{shares[-1]:.0%}"))
+    return f"shifts up to {largest} pixels; {' to '.join(span)} of each frame's tiles rejected"
 
 
-def show_summary(summary: Summary) -> None:
-    """Show how many bursts are done, what failed, and where the report is."""
-    _show_counts(summary)
+def noise_text(noise: NoiseReport | None) -> str:
+    """Return a noise model as text: the means of S and O over the planes, and their source."""
+    if noise is None:
+        return "unknown"
+    return f"{_mean_model(noise.model)}, {noise.origin}"
 
 
-def _show_counts(summary: Summary) -> None:
-    if len(summary.results) + len(summary.failures) < 2:
-        for failure in summary.failures:
-            complain(f"kpn: {failure.with_path()}")
-        return
-    skipped = sum(result.skipped for result in summary.results)
-    parts = [f"{len(summary.results) - skipped} done"]
-    if skipped:
-        parts.append(f"{skipped} there already")
-    if summary.failures:
-        parts.append(f"{len(summary.failures)} failed:")
-    note(", ".join(parts))
-    for failure in summary.failures:
-        complain(f"kpn: {failure.with_path()}")
+def _mean_model(model: NoiseModel) -> str:
+    shot, read = (f"{sum(values) / 4:.3g}" for values in (model.shot, model.read))
+    return f"S={shot} O={read}"
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number and its noun: "1 frame", "8 frames"."""
+    return f"{number} {noun}" + "s" * (number != 1)
+
+
+def show_inspection(inspection: Inspection) -> None:
+    """Show the frames, the noise and the kernels of an inspected burst."""
+    frames = count(len(inspection.infos), "frame")
+    note(f"reference   {inspection.info.path.name}, {frames} used")
+    for path, why in inspection.dropped.items():
+        note(f"dropped     {path.name}: {why}")
+    note(f"noise       {noise_text(inspection.noise)}")
+    if inspection.noise.warning:
+        note(f"warning     {inspection.noise.warning}")
+    for place, look in inspection.views.items():
+        why = f" ({place.why})" if place.why else ""
+        weights = " ".join(f"{weight:.0%}" for weight in look.weights)
+        note(f"at {place.x},{place.y}{why}: frame weights {weights}, the reference first")
+        for scaled in inspection.scaled_views[place]:
+            note(
+                f"  noise sigma x {scaled.scale:g}: kernel radius {scaled.radius:.1f} px, "
+                f"{scaled.noise_left**0.5:.1%} of sigma remains"
+            )
+
+
+# --- many bursts ----------------------------------------------------------------------
 
 
 def show_plan(plan: Plan) -> None:
-    """Show the bursts as a table, and what is no frame or can't be done."""
+    """Show the bursts that `kpn denoise --dry-run` found as a table, and the files in error."""
     show_ignored(plan)
-    table = Table("frames", "from", "to", "because", "output in")
+    table = Table("frames", "first", "last", "grouped because", "output folder")
     for job in plan.jobs:
         cells = (
             str(len(job.files)),
@@ -201,54 +214,60 @@ def show_plan(plan: Plan) -> None:
             str(job.folder),
         )
         table.add_row(*(Text(_one_line(cell)) for cell in cells))
-    if plan.jobs:  # for other programs a line each, however long
-        (_out if _out.is_terminal else Console(width=10_000)).print(table)
-    for failure in plan.failures:
-        complain(f"kpn: {failure.with_path()}")
+    if plan.jobs:  # in a pipe, one line per burst however long, so that programs can read it
+        (_STDOUT if _STDOUT.is_terminal else Console(width=10_000)).print(table)
+    show_failures(plan.failures)
 
 
 def show_ignored(plan: Plan) -> None:
-    """Show how many of the files are results of kpn, which are left out."""
+    """Show how many of the files are outputs of kpn, which are not denoised again."""
     if plan.ignored:
-        note(f"{len(plan.ignored)} of the files are results of kpn, which are no frames")
+        note(f"skipped {count(len(plan.ignored), 'file')} that kpn has written")
 
 
-def _one_line(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)
+def show_summary(summary: Summary) -> None:
+    """Show how many bursts are done, and which have failed."""
+    if len(summary.results) + len(summary.failures) > 1:
+        skipped = sum(result.skipped for result in summary.results)
+        parts = [f"{len(summary.results) - skipped} done"]
+        if skipped:
+            parts.append(f"{skipped} skipped (outputs exist)")
+        if summary.failures:
+            parts.append(f"{len(summary.failures)} failed:")
+        note(", ".join(parts))
+    show_failures(summary.failures)
 
 
-def count_frames(number: int) -> str:
-    """Return a number of frames in words: "1 frame", "8 frames"."""
-    return f"{number} frame" + "s" * (number != 1)
+def show_failures(failures: Sequence[Failure]) -> None:
+    """Show a line for each burst or file that failed, even with --quiet."""
+    for failure in failures:
+        note_error(f"kpn: {failure.message()}")
 
 
-def show_calibration(found: Calibration) -> None:
+# --- the other commands ---------------------------------------------------------------
+
+
+def progress_line(progress: TrainProgress) -> str:
+    """Return a line on a training run: loss, speed and, after a validation, PSNR by gain."""
+    line = f"{progress.patches:>9} patches  loss {progress.loss:.4f}  {progress.speed:.1f}/s"
+    for name, row in (progress.table or {}).items():
+        line += f"  {name} " + " / ".join(f"{psnr:.2f}" for psnr in row.values())
+    return line
+
+
+def show_calibration(calibration: Calibration) -> None:
     """Show a camera's noise, one line for each ISO."""
-    for level in found.levels:
-        shot, read = (f"{sum(values) / 4:.3g}" for values in (level.noise.shot, level.noise.read))
-        pairs = f"{level.pairs} pair" + "s" * (level.pairs != 1)
-        note(f"ISO {level.iso:<8g}S={shot} O={read}, {pairs}")
+    for level in calibration.levels:
+        pairs = count(level.pairs, "pair")
+        note(f"ISO {level.iso:<8g}{_mean_model(level.noise)}, from {pairs} of frames")
         if level.note:
             note(f"warning     {level.note}")
 
 
-def _show_planes(noise: dict[str, Any]) -> str:
-    """A noise model plane by plane: R, G1, G2, B."""
-    from ..noise.selection import SOURCES
-
-    shot, read = (" ".join(f"{value:.3g}" for value in noise[name]) for name in ("shot", "read"))
-    return f"S {shot}, O {read} (R, G1, G2, B; {SOURCES[noise['source']]})"
-
-
-def show_info(row: dict[str, Any]) -> None:
-    """Show a file's entry as a table."""
-    # Text: what a file says of itself is no markup.
-    table = Table(title=Text(row["file"]), show_header=False, title_justify="left")
-    for key, value in row.items():
-        if key == "noise":
-            text = "not to be told from this file" if value is None else _show_planes(value)
-        else:
-            text = "unknown" if value in (None, "") else str(value)
-        if key != "file":
-            table.add_row(key.replace("_", " "), Text(text))
-    _out.print(table)
+def show_table(title: str, rows: Iterable[tuple[str, str]]) -> None:
+    """Show labels and values as a table on stdout."""
+    # `Text`, because a file's own words are not markup.
+    table = Table(title=Text(_one_line(title)), show_header=False, title_justify="left")
+    for label, value in rows:
+        table.add_row(label, Text(_one_line(value)))
+    _STDOUT.print(table)

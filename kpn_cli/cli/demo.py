@@ -1,4 +1,4 @@
-"""`kpn demo`: a synthetic burst is denoised and shown beside its ground truth."""
+"""`kpn demo`: denoise a synthetic burst and compare the result with its ground truth."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from ..choices import GAINS
 from . import console
 from .options import DEVICE, QUIET, WEIGHTS
-from .startup import swift_imports
+from .startup import no_gc_imports
 
 
 @click.command()
@@ -19,21 +19,25 @@ from .startup import swift_imports
     type=click.Path(file_okay=False, path_type=Path),
     default="demo",
     show_default=True,
-    help="Folder of the burst and the results.",
+    help="Folder for the burst and the results.",
 )
 @click.option(
     "--gain",
     type=click.Choice(GAINS),
     default="2",
     show_default=True,
-    help="Noise level.",
+    help="Noise level of the burst; a higher gain is noisier.",
 )
 @DEVICE
 @WEIGHTS
 @QUIET
 def demo(output: Path, gain: str, device: str, weights: Path | None) -> None:
-    """Make a noisy burst from a bundled picture, denoise it, show before and after."""
-    with swift_imports():
+    """Try kpn on a synthetic burst.
+
+    Makes a noisy burst from a bundled picture, denoises it and writes a side-by-side comparison:
+    noisy frame, result, ground truth.
+    """
+    with no_gc_imports():
         from ..output.develop import develop
         from ..pipeline import denoise
         from ..pipeline.options import Options
@@ -42,17 +46,15 @@ def demo(output: Path, gain: str, device: str, weights: Path | None) -> None:
 
     scene = demonstration.bundled_scene()
     frames, truth = demonstration.write_demo_burst(scene, output / "burst", gain=int(gain))
-    console.note(f"burst       {len(frames)} frames in {output / 'burst'}")
+    console.note(f"burst       {console.count(len(frames), 'frame')} in {output / 'burst'}")
     options = Options(
         output / "denoised", reference="first", device=device, weights=weights, overwrite=True
     )
     result = denoise.denoise(frames, options)
     console.show_result(result)
-    shown = []
-    for path in (frames[0], result.outputs["dng"], truth):
-        found = read_info(path)
-        shown.append(develop(found, read_planes(found), linear=True))
-    picture = output / "before_after_truth.png"
-    demonstration.write_comparison(picture, shown)
-    console.note("before, after and truth, side by side:")
-    console.print_path(picture)
+    infos = [read_info(path) for path in (frames[0], result.outputs["dng"], truth)]
+    pictures = [develop(info, read_planes(info), linear=True) for info in infos]
+    comparison = output / "before_after_truth.png"
+    demonstration.write_comparison(comparison, pictures)
+    console.note("comparison: noisy frame, result, ground truth")
+    console.print_path(comparison)

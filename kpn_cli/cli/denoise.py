@@ -1,4 +1,4 @@
-"""`kpn denoise`: each burst among the files becomes one clean picture."""
+"""`kpn denoise`: group raw files into bursts and denoise each into one clean photo."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ from .options import (
     TILE,
     WEIGHTS,
 )
-from .startup import swift_imports
+from .startup import no_gc_imports
 
 if TYPE_CHECKING:
+    from ..batch.overlap import Summary
+    from ..batch.plan import Plan
     from ..image.noise_model import NoiseModel
 
 
@@ -34,7 +36,7 @@ def _parse_formats(context: click.Context, option: click.Parameter, text: str) -
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     for name in names:
         if name not in FORMATS:
-            raise click.BadParameter(f"{name!r} is none of {', '.join(FORMATS)}")
+            raise click.BadParameter(f"unknown format {name!r}; choose among {', '.join(FORMATS)}")
     return names
 
 
@@ -46,7 +48,7 @@ def _parse_formats(context: click.Context, option: click.Parameter, text: str) -
     type=click.Path(file_okay=False, path_type=Path),
     default="denoised",
     show_default=True,
-    help="Folder of the results.",
+    help="Folder for the results.",
 )
 @click.option(
     "--format",
@@ -54,7 +56,8 @@ def _parse_formats(context: click.Context, option: click.Parameter, text: str) -
     default=",".join(DEFAULT_FORMATS),
     show_default=True,
     callback=_parse_formats,
-    help="Any of dng, linear (16-bit TIFF), srgb (16-bit TIFF), jpeg.",
+    help=f"Output formats, comma-separated, from: {', '.join(FORMATS)}. linear and srgb are 16-bit "
+    "TIFFs.",
 )
 @REFERENCE
 @STRENGTH
@@ -68,32 +71,46 @@ def _parse_formats(context: click.Context, option: click.Parameter, text: str) -
     type=click.FloatRange(0),
     default=DEFAULT_GAP,
     show_default=True,
-    help="Seconds from one exposure's end to the next one's start, at most, within a burst.",
+    help="Longest pause within a burst, in seconds, from the end of one exposure to the start of "
+    "the next.",
 )
 @click.option(
     "--burst-size",
     type=click.IntRange(1),
-    help="Make bursts of so many files each, in order of time, however far apart.",
+    metavar="N",
+    help="Group every N files into a burst, in capture order, regardless of gaps. Use it if all "
+    "your bursts have N frames.",
 )
 @click.option(
     "--no-group",
     is_flag=True,
-    help="All files named here are one burst, and those of each folder.",
+    help="Do not look for bursts: the files you name are one burst, and so are the files of each "
+    "folder. Use it if your files are sorted already.",
 )
-@click.option("--dry-run", is_flag=True, help="Show the bursts and where they go, and stop.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="List the bursts and their output folders without denoising them.",
+)
 @click.option(
     "--compression",
     type=click.Choice(COMPRESSIONS),
     metavar="|".join(COMPRESSIONS),
     default=COMPRESSIONS[0],
     show_default=True,
-    help="Of the DNG: lossless JPEG, or none.",
+    help="Compression of the DNG: lossless JPEG, or none for programs that cannot read it.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace finished outputs instead of keeping them.")
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace existing outputs. Without it, finished bursts are skipped, and outputs of other "
+    "frames or options are an error.",
+)
 @click.option(
     "--report",
     is_flag=True,
-    help="Also write report.html: before and after at 100 %, what was used and measured.",
+    help="Also write report.html, a page that compares before and after at 100 % and lists the "
+    "frames used, the noise and the timings.",
 )
 @QUIET
 @JSON
@@ -118,21 +135,23 @@ def denoise(
     report: bool,
     as_json: bool,
 ) -> None:
-    """Denoise bursts: each becomes one clean picture.
+    """Denoise bursts of raw photos, one clean photo per burst.
 
-    PATHS are raw files, and folders that hold them at any depth. Files that
-    follow on each other in time are a burst if camera, size, ISO, exposure and
-    aperture are the same; a burst has one frame, or as many as you have.
-    Finished outputs are kept, so that an interrupted job can be started again.
-    Under PyTorch's launcher, several processes share the bursts: torchrun
-    --nproc-per-node 2 -m kpn_cli denoise ...
+    PATHS are raw files, or folders that contain them at any depth. Files that were
+    taken in quick succession form a burst if they have the same camera, size,
+    ISO, exposure time and aperture. A burst has any number of frames; a single
+    frame is denoised spatially.
+
+    Finished bursts are skipped, so you can continue an interrupted job with the
+    same command. PyTorch's launcher shares the bursts among several processes:
+    torchrun --nproc-per-node 2 -m kpn_cli denoise ...
     """
     if no_group and burst_size is not None:
-        raise click.UsageError("--burst-size and --no-group exclude each other")
-    console.let_first_speak()
-    with swift_imports():
+        raise click.UsageError("--burst-size and --no-group exclude each other; give one of them")
+    console.mute_other_ranks()
+    with no_gc_imports():
         from ..batch import run
-        from ..batch.plan import Grouping
+        from ..batch.plan import GroupingOptions
         from ..noise import calibration
         from ..pipeline.options import Options
 
@@ -151,33 +170,41 @@ def denoise(
             compression=compression,
             report=report,
         )
-        how = Grouping(gap, burst_size, no_group)
+        grouping = GroupingOptions(gap, burst_size, no_group)
         if dry_run:
-            with console.looking() as on_file:
-                plan = run.plan(paths, options, how, on_file)
+            with console.scan_bar() as on_file:
+                plan = run.plan_batch(paths, options, grouping, on_file)
+            _show_plan(plan, as_json)
             failures = plan.failures
-            if as_json:
-                click.echo(json.dumps(documents.plan_json(plan), indent=2))
-            else:
-                console.show_plan(plan)
         else:
-            with batch_view.Batch(quiet=as_json) as view:
-                summary = run.run(paths, options, how, view)
-            if summary is None:  # another process says it
+            with batch_view.BatchView(quiet=as_json) as view:
+                summary = run.run_batch(paths, options, grouping, view)
+            if summary is None:  # under torchrun, the first process shows the results of all
                 return
+            _show_summary(summary, as_json)
             failures = summary.failures
-            if as_json:
-                click.echo(json.dumps(documents.summary_json(summary), indent=2))
-            elif summary.report is not None:
-                console.print_path(summary.report)
-            console.show_summary(summary)
     except KpnError as error:
         if as_json:
             failed = {"files": [str(path) for path in paths], "error": str(error)}
             click.echo(json.dumps({"bursts": [], "failed": [failed]}, indent=2))
         raise
     except KeyboardInterrupt:
-        console.note("interrupted; the same command goes on")
+        console.note("interrupted; run the same command again to continue")
         sys.exit(130)
     if failures:
         sys.exit(1)
+
+
+def _show_plan(plan: Plan, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(documents.plan_json(plan), indent=2))
+    else:
+        console.show_plan(plan)
+
+
+def _show_summary(summary: Summary, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(documents.summary_json(summary), indent=2))
+    elif summary.report is not None:
+        console.print_path(summary.report)
+    console.show_summary(summary)

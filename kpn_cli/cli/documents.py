@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..batch.overlap import Summary
     from ..batch.plan import Plan
+    from ..inspection.inspect import Inspection
+    from ..inspection.kernels import KernelView
+    from ..inspection.points import Point
     from ..noise.selection import NoiseReport
     from ..pipeline.result import Failure, Result
     from ..raw.info import RawInfo
 
 
 def noise_json(noise: NoiseReport) -> dict[str, Any]:
-    """Return the JSON of a noise model and where it came from."""
+    """Return the JSON of a noise model and its source."""
     return {
         "source": noise.source,
         "shot": noise.model.shot,
@@ -24,7 +28,11 @@ def noise_json(noise: NoiseReport) -> dict[str, Any]:
 
 
 def burst_json(result: Result) -> dict[str, Any]:
-    """Return a burst's entry in the JSON of `kpn denoise`."""
+    """Return a burst's entry in the JSON of `kpn denoise`.
+
+    `shifts` are (row, column) in sensor pixels, `noise_left` is a share of the noise variance,
+    `noise` has S and O of the planes R, G1, G2, B; times are in seconds.
+    """
     noise = result.noise
     return {
         "reference": str(result.reference),
@@ -37,7 +45,7 @@ def burst_json(result: Result) -> dict[str, Any]:
         "agreement": result.agreement,
         "exposure": result.exposure,
         "rejected": result.rejected,
-        "fallen_back": None if result.skipped else result.fallen_back,
+        "fallen_back": None if result.skipped else result.fallback_share,
         "device": result.device,
         "precision": result.precision,
         "precision_reason": result.precision_reason,
@@ -57,7 +65,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
 
 
 def failure_json(failure: Failure) -> dict[str, Any]:
-    """Return the JSON of what could not be done."""
+    """Return the JSON of a burst or file that failed."""
     return {"files": [str(path) for path in failure.files], "error": failure.error}
 
 
@@ -74,22 +82,71 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     return {"bursts": bursts, "failed": [failure_json(failure) for failure in plan.failures]}
 
 
-def info_json(found: RawInfo, noise: NoiseReport | None) -> dict[str, Any]:
-    """Return a file's entry in the JSON of `kpn info`, its noise included if it can be told."""
+def info_json(info: RawInfo, noise: NoiseReport | None) -> dict[str, Any]:
+    """Return a file's entry in the JSON of `kpn info`; `noise` is None if it is unknown."""
     return {
-        "file": str(found.path),
-        "make": found.make,
-        "model": found.model,
-        "cfa": found.phase,
-        "width": found.width,
-        "height": found.height,
-        "black": found.black,
-        "white": found.white,
-        "iso": found.iso,
-        "exposure_time": found.exposure_time,
-        "f_number": found.f_number,
-        "focal_length": found.focal_length,
-        "captured": found.captured and found.captured.isoformat(),
-        "orientation": found.orientation,
+        "file": str(info.path),
+        "make": info.make,
+        "model": info.model,
+        "cfa": info.phase,
+        "width": info.width,
+        "height": info.height,
+        "black": info.black,
+        "white": info.white,
+        "iso": info.iso,
+        "exposure_time": info.exposure_time,
+        "f_number": info.f_number,
+        "focal_length": info.focal_length,
+        "captured": info.captured and info.captured.isoformat(),
+        "orientation": info.orientation,
         "noise": noise and noise_json(noise),
+    }
+
+
+def inspection_json(inspection: Inspection, files: dict[str, Path]) -> dict[str, Any]:
+    """Return the JSON of `kpn inspect`: the numbers behind its figures.
+
+    Args:
+        inspection: the inspected burst.
+        files: name -> path of each figure.
+    """
+    maps = inspection.maps
+    return {
+        "reference": str(inspection.info.path),
+        "frames": [str(info.path) for info in inspection.infos],
+        "dropped": {str(path): why for path, why in inspection.dropped.items()},
+        "noise": noise_json(inspection.noise),
+        "strength": inspection.strength,
+        "upright_shifts": inspection.median_shifts,
+        "agreement": [round(value, 3) for value in inspection.agreement],
+        "exposure": [round(value, 4) for value in inspection.exposure],
+        "mean_weights": maps.weights.mean((1, 2)).tolist(),
+        "noise_left": maps.noise_left,
+        "fallen_back": maps.fallback_share,
+        "places": [_place_json(inspection, place) for place in inspection.views],
+        "device": inspection.device,
+        "outputs": {name: str(path) for name, path in files.items()},
+    }
+
+
+def _place_json(inspection: Inspection, place: Point) -> dict[str, Any]:
+    return {
+        "x": place.x,
+        "y": place.y,
+        "why": place.why,
+        **_kernels_json(inspection.views[place]),
+        "noise_scales": [
+            {"scale": look.scale, **_kernels_json(look)} for look in inspection.scaled_views[place]
+        ],
+    }
+
+
+def _kernels_json(look: KernelView) -> dict[str, Any]:
+    return {
+        "weights": look.weights.tolist(),
+        "kernels": look.kernels.tolist(),
+        "wide": None if look.dilated is None else look.dilated.tolist(),
+        "kernels_share": look.kernel_share,
+        "radius": look.radius,
+        "noise_left": look.noise_left,
     }

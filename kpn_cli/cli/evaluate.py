@@ -1,4 +1,4 @@
-"""`kpn eval`: PSNR and SSIM of a network against baselines, and stress scenes."""
+"""`kpn eval`: PSNR and SSIM of a network and of baselines; stress scenes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..choices import GAINS, USUAL_BASELINES
+from ..choices import BASELINES, GAINS, USUAL_BASELINES
 from . import console
 from .options import DEVICE, JSON, PHOTOS, PRECISION, QUIET, WEIGHTS
 from .photos import load_photos
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from ..network.kpn import KPN
 
+_SLOW_BASELINES = [name for name in BASELINES if name not in USUAL_BASELINES]
+_PHOTO_PIXELS = 256  # smallest side of a usable photo
+
 
 @click.command(name="eval")
 @PHOTOS
@@ -25,37 +28,44 @@ if TYPE_CHECKING:
     "-o",
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for eval.json and eval.md.",
+    help="Folder for eval.json and eval.md; with --scenes, scenes.json and scenes.md.",
 )
 @click.option(
     "--gains",
     default=",".join(GAINS),
     show_default=True,
-    help="Noise levels; also 16, more shot noise than any that was trained on.",
+    help="Noise levels, comma-separated. 16 is available too: noisier than any training data.",
 )
 @click.option(
-    "--frames", type=click.IntRange(1), default=8, show_default=True, help="Frames of a burst."
+    "--frames", type=click.IntRange(1), default=8, show_default=True, help="Frames per burst."
 )
 @click.option(
     "--baselines",
     default=",".join(USUAL_BASELINES),
     show_default=True,
-    help="What to compare with; also nlm and wavelets, which take seconds a burst.",
+    help="Methods to compare with, comma-separated. Available too, but slow (seconds per burst): "
+    f"{', '.join(_SLOW_BASELINES)}.",
 )
 @click.option(
     "--scenes",
     is_flag=True,
-    help="Instead: scenes that go wrong in the field, against one frame.",
+    help="Test difficult scenes instead, such as moving objects or flicker: is the result ever "
+    "worse than a single frame?",
 )
 @click.option(
     "--noise-scale",
     type=click.FloatRange(0, min_open=True),
     default=1.0,
     show_default=True,
-    help="The sigma that the network is told, over the true one.",
+    help="Noise sigma given to the network, as a multiple of the true one, to test how it copes "
+    "with a wrong noise model.",
 )
 @click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of shifts and noise."
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Random seed of the shifts and the noise.",
 )
 @WEIGHTS
 @DEVICE
@@ -77,7 +87,11 @@ def evaluate(
     precision: str,
     as_json: bool,
 ) -> None:
-    """Measure a network against baselines, on hand-held and on static bursts."""
+    """Measure PSNR and SSIM of a network and of baselines.
+
+    kpn makes hand-held and static bursts with known ground truth from PHOTOS, which are ordinary
+    photos or folders that contain them.
+    """
     from ..evaluation import benchmark
     from ..network.weights import load_weights
     from ..synthesis import protocol
@@ -86,12 +100,12 @@ def evaluate(
     levels = _integers("--gains", gains)
     network, recipe = load_weights(weights)
     where = pick_device(device)
-    network = network.to(where)
+    network, dtype = network.to(where), pick_precision(precision, where)
     if scenes:
         _refuse_with_scenes("gains", "frames", "baselines", "noise_scale")
-        _try_scenes(network, photos, output, seed, pick_precision(precision, where), as_json)
+        _try_scenes(network, photos, output, seed, dtype, as_json)
         return
-    loaded = load_photos(photos, 256)
+    loaded = load_photos(photos, _PHOTO_PIXELS)
     sets = {}
     with console.bar("evaluating", len(benchmark.MOTIONS) * len(levels) * len(loaded)) as move:
         for name in benchmark.MOTIONS:
@@ -103,41 +117,39 @@ def evaluate(
                 baselines=[part for part in baselines.split(",") if part],
                 static=name == "static",
                 seed=seed,
-                dtype=pick_precision(precision, where),
+                dtype=dtype,
                 noise_scale=noise_scale,
                 on_burst=move,
             )
+    source = str(weights) if weights else "shipped"
     document = {
         "protocol": protocol.NAME,
         "photos": [scene.name for scene in loaded],
         "frames": frames,
         "seed": seed,
         "noise_scale": noise_scale,
-        "weights": str(weights) if weights else "shipped",
+        "weights": source,
         "patches": recipe.get("patches"),
         "gains": sets["shifted"],
         "static": sets["static"],
     }
-    text = _conditions(document) + benchmark.markdown_tables(sets)
+    conditions = (
+        f"{source} weights, {console.count(len(loaded), 'photo')}, bursts of "
+        f"{console.count(frames, 'frame')}, noise sigma {noise_scale:g} times the true one, "
+        f"seed {seed}"
+    )
+    text = f"{conditions}\n\n{benchmark.markdown_tables(sets)}"
     if output:
         benchmark.write_results(output, document, text)
     click.echo(json.dumps(document, indent=2) if as_json else text)
 
 
-def _conditions(document: dict[str, object]) -> str:
-    """Say what tables are of, so that two can be told apart."""
-    return (
-        "{weights} weights, {count} photos, bursts of {frames}, told {noise_scale:g} times "
-        "the true sigma, seed {seed}\n\n"
-    ).format(count=len(document["photos"]), **document)
-
-
 def _refuse_with_scenes(*names: str) -> None:
-    """The scenes have their own noise levels and frames: say so rather than ignore an option."""
+    """Refuse options that --scenes would ignore: the scenes set noise levels and frames."""
     source = click.get_current_context().get_parameter_source
     for name in names:
         if source(name) is click.core.ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"--scenes goes without --{name.replace('_', '-')}")
+            raise click.UsageError(f"--scenes cannot be combined with --{name.replace('_', '-')}")
 
 
 def _try_scenes(
@@ -148,6 +160,7 @@ def _try_scenes(
     dtype: torch.dtype,
     as_json: bool,
 ) -> None:
+    """Denoise the stress scenes and show how the results compare with a single frame."""
     from ..evaluation import benchmark, stress_scenes
 
     loaded = load_photos(photos, stress_scenes.PHOTO_PIXELS)
@@ -167,4 +180,4 @@ def _integers(option: str, text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise click.BadParameter(f"{option} {text}: give numbers, such as 0,1,4") from None
+        raise click.BadParameter(f"{option} {text}: give whole numbers, such as 0,1,4") from None

@@ -1,4 +1,4 @@
-"""`kpn info`: what raw files say about camera, CFA, levels, exposure and noise."""
+"""`kpn info`: camera, CFA phase, levels, exposure and noise model of raw files."""
 
 from __future__ import annotations
 
@@ -23,34 +23,77 @@ if TYPE_CHECKING:
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @JSON
 def info(files: tuple[Path, ...], as_json: bool) -> None:
-    """Show what raw files say: camera, CFA, levels, exposure, noise."""
+    """Show camera, CFA phase, levels, exposure and noise of files.
+
+    The noise model is the one that kpn denoise would use for the file alone.
+    """
     from ..raw.decoder_process import Decoder
 
-    rows, failed = [], []
+    reports: list[tuple[RawInfo, NoiseReport | None]] = []
+    failed = []
     with Decoder() as decoder:
         for path in files:
             try:
-                rows.append(documents.info_json(*_info_and_noise(decoder, path)))
+                reports.append(_info_and_noise(decoder, path))
             except KpnError as error:
                 failed.append({"file": str(path), "error": str(error)})
     if as_json:
+        rows = [documents.info_json(*report) for report in reports]
         click.echo(json.dumps({"files": rows, "failed": failed}, indent=2))
     else:
-        for row in rows:
-            console.show_info(row)
+        for report in reports:
+            console.show_table(str(report[0].path), _rows(*report))
         for failure in failed:
-            console.complain(f"kpn: {failure['error']}")
+            console.note_error(f"kpn: {failure['error']}")
     if failed:
         sys.exit(1)
 
 
 def _info_and_noise(decoder: Decoder, path: Path) -> tuple[RawInfo, NoiseReport | None]:
+    """Read a file's facts and the noise model that `kpn denoise` would use for it alone."""
     from ..noise.selection import NoiseReport, noise_of_file
 
-    found = decoder.info(path)
-    if found.noise_profile is not None and all(found.noise_profile.read):
-        return found, NoiseReport("profile", found.noise_profile)
+    raw = decoder.info(path)
+    if raw.noise_profile is not None and all(raw.noise_profile.read):
+        return raw, NoiseReport("profile", raw.noise_profile)
     try:
-        return found, noise_of_file(*decoder.planes(path))
-    except KpnError:  # blank, or too small
-        return found, None
+        return raw, noise_of_file(*decoder.planes(path))
+    except KpnError:  # the picture is blank or too small to measure
+        return raw, None
+
+
+def _rows(raw: RawInfo, noise: NoiseReport | None) -> list[tuple[str, str]]:
+    """Return label and value of each row of a file's table."""
+    return [
+        ("make", raw.make or "unknown"),
+        ("model", raw.model or "unknown"),
+        ("CFA phase", raw.phase),
+        ("size", f"{raw.width} x {raw.height} pixels"),
+        ("black level", _per_plane(raw.black, ".6g")),
+        ("white level", f"{raw.white:.6g}"),
+        ("ISO", _optional("{:.6g}", raw.iso)),
+        ("exposure time", _exposure_time(raw.exposure_time)),
+        ("aperture", _optional("f/{:.3g}", raw.f_number)),
+        ("focal length", _optional("{:.4g} mm", raw.focal_length)),
+        ("captured", raw.captured.isoformat(" ") if raw.captured else "unknown"),
+        ("Exif orientation", str(raw.orientation)),
+        ("noise S", _per_plane(noise.model.shot, ".3g") if noise else "cannot be determined"),
+        ("noise O", _per_plane(noise.model.read, ".3g") if noise else "cannot be determined"),
+        ("noise source", noise.origin if noise else "none"),
+    ]
+
+
+def _optional(template: str, value: float | None) -> str:
+    return "unknown" if value is None else template.format(value)
+
+
+def _exposure_time(seconds: float | None) -> str:
+    if seconds is not None and seconds < 0.3:  # as cameras show it
+        return f"1/{1 / seconds:.0f} s"
+    return _optional("{:.3g} s", seconds)
+
+
+def _per_plane(values: tuple[float, ...], form: str) -> str:
+    """Return the values of R, G1, G2, B; one if they are all the same."""
+    texts = [format(value, form) for value in values]
+    return texts[0] if len(set(texts)) == 1 else f"{' '.join(texts)} (R, G1, G2, B)"

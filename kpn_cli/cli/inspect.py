@@ -1,35 +1,33 @@
-"""`kpn inspect`: what the network does with a burst, as pictures."""
+"""`kpn inspect`: figures of the kernels, frame weights, alignment and noise of one burst."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import KpnError
 from . import console, documents
 from .options import DEVICE, JSON, NOISE, PRECISION, QUIET, REFERENCE, STRENGTH, TILE, WEIGHTS
-from .startup import swift_imports
+from .startup import no_gc_imports
 
 if TYPE_CHECKING:
     from ..image.noise_model import NoiseModel
 
-#: Factors of sigma: beyond them the network has never been.
-_MOST_SCALE, _MOST_SCALES = 16.0, 8
+#: Limits of --noise-scale: no network has been trained for larger errors of the noise estimate.
+_MAX_SCALE = 16.0
+_MAX_SCALES = 8
 
 
 def _parse_places(
     context: click.Context, option: click.Parameter, texts: tuple[str, ...]
 ) -> list[tuple[int, int]]:
     try:
-        places = [tuple(int(part) for part in text.split(",")) for text in texts]
+        return [(int(x), int(y)) for x, y in (text.split(",") for text in texts)]
     except ValueError:
-        places = [()]
-    if any(len(place) != 2 for place in places):
-        raise click.BadParameter("give two whole numbers, X,Y, such as 812,344")
-    return places
+        raise click.BadParameter("give two whole numbers, X,Y, such as 812,344") from None
 
 
 def _parse_scales(
@@ -40,9 +38,9 @@ def _parse_scales(
         scales = tuple(dict.fromkeys(float(part) for part in parts))
     except ValueError:
         scales = (0.0,)
-    if len(scales) > _MOST_SCALES or not all(0 < scale <= _MOST_SCALE for scale in scales):
+    if len(scales) > _MAX_SCALES or not all(0 < scale <= _MAX_SCALE for scale in scales):
         raise click.BadParameter(
-            f"give up to {_MOST_SCALES} factors above 0, to {_MOST_SCALE:g}, such as 0.5,1,2"
+            f"give up to {_MAX_SCALES} factors above 0, up to {_MAX_SCALE:g}, such as 0.5,1,2"
         )
     return scales
 
@@ -55,22 +53,22 @@ def _parse_scales(
     type=click.Path(file_okay=False, path_type=Path),
     default="inspected",
     show_default=True,
-    help="Folder of the pictures and their page.",
+    help="Folder for the figures and index.html.",
 )
 @click.option(
     "--at",
     multiple=True,
     metavar="X,Y",
     callback=_parse_places,
-    help="Show the kernels at this pixel of the upright picture, from its top left; as often as "
-    "you like. Default: some telling places.",
+    help="Show the kernels at this pixel of the upright picture, counted from its top left. May be "
+    "given several times. Default: a few points of interest that kpn picks.",
 )
 @click.option(
     "--noise-scale",
     metavar="LIST",
     callback=_parse_scales,
-    help="Show the same places with the noise sigma the network sees multiplied by each of "
-    "these, on top of --strength, such as 0.25,0.5,1,2,4.",
+    help="Show how the kernels at these points change if the noise sigma is multiplied by each of "
+    "these factors, on top of --strength, e.g. 0.25,0.5,1,2,4.",
 )
 @REFERENCE
 @STRENGTH
@@ -96,13 +94,15 @@ def inspect(
     weights: Path | None,
     as_json: bool,
 ) -> None:
-    """Show what the network does with a burst: kernels, weights, alignment, noise.
+    """Show how the network denoises a burst, as figures.
 
-    BURST are the raw files of one burst, or folders that hold them. With the same
-    options, kpn denoise does what is shown. The pictures are PNG files; index.html
-    has all of them, and says how to read them.
+    The figures show the kernels, the frame weights, the alignment and the noise. They are PNG
+    files; index.html shows them all and explains how to read them.
+
+    BURST is the raw files of one burst, or folders that contain them. With the same options,
+    kpn denoise does exactly what the figures show.
     """
-    with swift_imports():
+    with no_gc_imports():
         from ..inspection import inspect as inspection
         from ..inspection import page
         from ..noise import calibration
@@ -122,62 +122,19 @@ def inspect(
             overwrite=True,
         )
         page.check_folder(output)
-        with Decoder() as decoder, console.stages() as on_stage:
-            found = inspection.inspect(
+        with Decoder() as decoder, console.stage_bar() as on_stage:
+            inspected = inspection.inspect(
                 burst, options, at, noise_scale, read=decoder.planes, on_stage=on_stage
             )
-            files = page.write_page(found, output)
+            files = page.write_page(inspected, output)
     except KpnError as error:
         if as_json:
             failed = {"files": [str(path) for path in burst], "error": str(error)}
             click.echo(json.dumps({"failed": [failed]}, indent=2))
         raise
     if as_json:
-        click.echo(json.dumps(_document(found, files), indent=2))
+        click.echo(json.dumps(documents.inspection_json(inspected, files), indent=2))
         return
-    console.show_inspection(found)
+    console.show_inspection(inspected)
     for path in files.values():
         console.print_path(path)
-
-
-def _document(found: Any, files: dict[str, Path]) -> dict[str, Any]:
-    """Return the JSON of `kpn inspect`: the numbers behind the pictures."""
-    return {
-        "reference": str(found.info.path),
-        "frames": [str(info.path) for info in found.infos],
-        "dropped": {str(path): why for path, why in found.dropped.items()},
-        "noise": documents.noise_json(found.noise),
-        "strength": found.strength,
-        "upright_shifts": found.median_shifts,
-        "agreement": [round(value, 3) for value in found.agreement],
-        "exposure": [round(value, 4) for value in found.exposure],
-        "mean_weights": found.maps.weights.mean((1, 2)).tolist(),
-        "noise_left": found.maps.noise_left,
-        "fallen_back": found.maps.fallback_share,
-        "places": [_place_json(found, place) for place in found.views],
-        "device": found.device,
-        "outputs": {name: str(path) for name, path in files.items()},
-    }
-
-
-def _place_json(found: Any, place: Any) -> dict[str, Any]:
-    return {
-        "x": place.x,
-        "y": place.y,
-        "why": place.why,
-        **_look_json(found.views[place]),
-        "noise_scales": [
-            {"scale": look.scale, **_look_json(look)} for look in found.scaled_views[place]
-        ],
-    }
-
-
-def _look_json(look: Any) -> dict[str, Any]:
-    return {
-        "weights": look.weights.tolist(),
-        "kernels": look.kernels.tolist(),
-        "wide": None if look.dilated is None else look.dilated.tolist(),
-        "kernels_share": look.kernel_share,
-        "radius": look.radius,
-        "noise_left": look.noise_left,
-    }

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options and arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def _parse_noise(context: click.Context, option: click.Parameter, text: str | No
         if Path(text).exists():
             return Path(text)
         raise click.BadParameter(
-            f"there is no file {text!r}; give two numbers, S,O, such as 1e-3,1e-5, or a file that "
-            "kpn calibrate has written"
+            f"no such file: {text!r}; give two numbers, S,O, such as 1e-3,1e-5, or a file "
+            "written by kpn calibrate"
         ) from None
     except KpnError as error:
         raise click.BadParameter(str(error)) from None
@@ -36,56 +36,61 @@ DEVICE = click.option(
     type=click.Choice(DEVICES),
     default="auto",
     show_default=True,
-    help="Where the network runs.",
+    help="Where the network runs; auto picks a GPU if there is one.",
 )
 PRECISION = click.option(
     "--precision",
     type=click.Choice(PRECISIONS),
     default="auto",
     show_default=True,
-    help="Arithmetic of the network; auto is bf16 on CPUs with AMX and GPUs that have it.",
+    help="Arithmetic of the network; auto picks bf16 where it is faster (CPUs with AMX, GPUs that "
+    "support it), else fp32.",
 )
 WEIGHTS = click.option(
     "--weights",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Weight file; default: the network that ships with kpn.",
+    help="Network weights to use. Default: those that come with kpn.",
 )
 REFERENCE = click.option(
     "--reference",
     default="auto",
     show_default=True,
-    help="Frame whose moment is kept: auto, first, an index from 0 in order of time, or a file.",
+    help="Frame whose moment the result shows: auto (the sharpest of the middle half), first, an "
+    "index in capture order (from 0), or a file name.",
 )
 STRENGTH = click.option(
     "--strength",
     type=click.FloatRange(0, MAX_STRENGTH),
     default=1.0,
     show_default=True,
-    help="Multiplies the noise sigma the network sees; 0 keeps the reference as it is.",
+    help="How strongly to denoise: multiplies the noise sigma given to the network. Below 1 keeps "
+    "more grain; above 1 removes more noise, at some cost in fine texture; 0 returns the "
+    "reference unchanged.",
 )
 NOISE = click.option(
     "--noise",
     callback=_parse_noise,
     metavar="S,O|FILE",
-    help="Noise model: variance = S*x + O, x in [0, 1], as in the DNG NoiseProfile; or a file "
-    "of kpn calibrate.",
+    help="Noise model to use instead of the file's own or an estimate: S,O for variance = S*x + O "
+    "with x in [0, 1], as in the DNG NoiseProfile; or a file written by kpn calibrate.",
 )
-ONE_NOISE = click.option(
+TRAINING_NOISE = click.option(
     "--noise",
     callback=_parse_noise,
     metavar="S,O|FILE",
-    help="Train for this noise alone, variance = S*x + O, or for a camera's, from a file of kpn "
-    "calibrate; default: all cameras'.",
+    help="Train for one noise level only, S,O for variance = S*x + O; or for one camera, from a "
+    "file written by kpn calibrate. Default: train for any camera at any ISO.",
 )
 TILE = click.option(
     "--tile",
     type=click.IntRange(MIN_TILE),
-    help="Side of a tile in pixels; default: 1536, or less where memory is short.",
+    help="Side of the tiles that are denoised one by one, in pixels; smaller tiles need less "
+    "memory. Default: 1536, or less if memory is short.",
 )
 
 
-def _hush(context: click.Context, option: click.Parameter, quiet: bool) -> None:
-    console.hush(quiet)
+def _set_quiet(context: click.Context, option: click.Parameter, quiet: bool) -> None:
+    console.set_quiet(quiet)
 
 
 QUIET = click.option(
@@ -93,9 +98,11 @@ QUIET = click.option(
     "--quiet",
     is_flag=True,
     expose_value=False,
-    callback=_hush,
-    help="Say nothing but what has failed; results still go to stdout.",
+    callback=_set_quiet,
+    help="Print errors only; the results still go to stdout.",
 )
-JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+JSON = click.option(
+    "--json", "as_json", is_flag=True, help="Print the results as one JSON document on stdout."
+)
 PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 PHOTOS = click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))

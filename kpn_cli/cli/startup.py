@@ -1,4 +1,4 @@
-"""What makes a command begin, and end, sooner."""
+"""Faster start and exit of the commands that use PyTorch."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def swift_imports() -> Iterator[None]:
-    """Keep the garbage collector from what is imported within.
+def no_gc_imports() -> Iterator[None]:
+    """Hide the objects that are created inside the block from the garbage collector.
 
-    PyTorch brings some million objects that stay for good. To look through them again and again,
-    and once more at the end, takes a quarter of the time of a tiny burst.
+    Importing PyTorch creates about a million objects that live until the program ends. Scanning
+    them repeatedly, and once more on exit, takes a quarter of the time of a tiny burst.
     """
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""`kpn synth`: photos -> a data set of noisy bursts with their ground truth."""
+"""`kpn synth`: make a data set of noisy bursts with ground truth from photos."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ from .options import PHOTOS, QUIET
     "--output",
     required=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the data set; one that was begun there is gone on with.",
+    help="Folder of the data set. An unfinished data set of the same options is continued.",
 )
-@click.option("--count", type=click.IntRange(1), default=100, show_default=True, help="Bursts.")
 @click.option(
-    "--frames", type=click.IntRange(1), default=8, show_default=True, help="Frames of a burst."
+    "--count", type=click.IntRange(1), default=100, show_default=True, help="Number of bursts."
+)
+@click.option(
+    "--frames", type=click.IntRange(1), default=8, show_default=True, help="Frames per burst."
 )
 @click.option(
     "--format",
@@ -30,19 +32,31 @@ from .options import PHOTOS, QUIET
     type=click.Choice(DATASET_FORMATS),
     default="dng",
     show_default=True,
-    help="Folders of DNG files with their truth, or tar files of training patches.",
+    help="dng writes a folder of DNG files per burst, with the ground truth, to try kpn denoise "
+    "on; shards writes tar files of patches for kpn train.",
 )
 @click.option(
     "--gain",
     type=click.Choice(DATASET_GAINS),
     default=RANDOM_GAIN,
     show_default=True,
-    help="Noise level of the evaluation protocol, or any camera's at any ISO.",
+    help="Noise level of all bursts, as in kpn eval; or random, to draw a camera and an ISO for "
+    "each burst.",
 )
 @click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Fixes every byte."
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Random seed; the same seed and photos give the same bytes.",
 )
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Number of processes that make bursts in parallel.",
+)
 @QUIET
 def synth(
     *,
@@ -55,17 +69,19 @@ def synth(
     seed: int,
     workers: int,
 ) -> None:
-    """Make a data set of noisy bursts, with their truth, from ordinary photos."""
+    """Make noisy raw bursts with ground truth from ordinary photos.
+
+    PHOTOS are JPEG, PNG, TIFF or similar files, or folders that contain them.
+    """
     from ..synthesis import dataset
     from ..synthesis.photos import find_photos, readable_photos
 
     config = dataset.DatasetConfig(count, frames, form, gain, seed)
-    with console.bar("photos", len(find_photos(photos))) as move:
+    with console.bar("reading photos", len(find_photos(photos))) as move:
         usable = readable_photos(
             photos, at_least=config.photo_pixels, on_photo=move, on_skip=console.note
         )
     with console.bar("writing", config.part_count) as move:
         dataset.write_dataset(usable, output, config, workers=workers, on_part=lambda path: move())
-    is_in = "burst is" if config.count == 1 else "bursts are"
-    console.note(f"{config.count} {is_in} in {output}")
+    console.note(f"{output} holds {console.count(config.count, 'burst')}")
     console.print_path(output)

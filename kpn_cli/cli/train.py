@@ -1,4 +1,4 @@
-"""`kpn train`: photos or shards -> weights; resumes an interrupted run."""
+"""`kpn train`: train a network on photos or shards; resume an interrupted run."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..choices import SCHEDULES, VARIANTS
+from ..choices import GAINS, SCHEDULES, VARIANTS
 from . import console
-from .options import DEVICE, ONE_NOISE, PRECISION, QUIET
+from .options import DEVICE, PRECISION, QUIET, TRAINING_NOISE
 from .photos import load_photos
 
 if TYPE_CHECKING:
     from ..image.noise_model import NoiseModel
     from ..synthesis.patches import BatchSource
+    from ..synthesis.photos import Scene
+    from ..training.config import TrainConfig
     from ..training.run import Progress
 
 
@@ -30,88 +32,105 @@ if TYPE_CHECKING:
     "--output",
     required=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the run; a run that is there is resumed.",
+    help="Folder of the run: checkpoint, weights and log. If it holds a run, that run is resumed.",
 )
-@click.option("--val", type=click.Path(path_type=Path), help="Photos to validate on.")
+@click.option(
+    "--val",
+    type=click.Path(path_type=Path),
+    help="Photo, or folder of photos, to validate on; best.safetensors is chosen by their PSNR.",
+)
 @click.option(
     "--variant",
     type=click.Choice(VARIANTS),
     default="kpn",
     show_default=True,
-    help="The network, or an ablation: pixels instead of kernels, one frame, "
-    "no annealing, no noise estimate.",
+    help="Network to train: kpn, or an ablation of the paper: direct predicts pixels instead of "
+    "kernels, single takes one frame, noanneal drops the annealed per-frame loss, blind is given "
+    "no noise model.",
 )
 @click.option(
     "--patches",
     type=click.IntRange(1),
     default=500_000,
     show_default=True,
-    help="Length of the run, which the rate's cosine and the annealing follow.",
+    help="Length of the run in patches; the cosine schedule and the annealing adapt to it.",
 )
 @click.option(
     "--minutes",
     type=click.FloatRange(0, min_open=True),
-    help="Stop after so long, wherever the run is; the same command goes on from there.",
+    help="Stop after this many minutes; the same command continues the run.",
 )
 @click.option(
     "--batch",
     type=click.IntRange(1),
     default=16,
     show_default=True,
-    help="Patches a step, of all processes together.",
+    help="Patches per step, summed over all processes.",
 )
 @click.option(
     "--lr",
     type=click.FloatRange(0, min_open=True),
     default=1e-3,
     show_default=True,
-    help="Adam's rate at its highest.",
+    help="Peak learning rate of Adam.",
 )
 @click.option(
     "--schedule",
     type=click.Choice(SCHEDULES),
     default="cosine",
     show_default=True,
-    help="The rate falls, or stays.",
+    help="Learning rate after the warm-up: falling along a cosine, or constant.",
 )
 @click.option(
     "--cooldown",
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="Let a constant rate fall to zero over the last so many patches.",
+    metavar="N",
+    help="With --schedule constant: lower the rate linearly to zero over the last N patches.",
 )
 @click.option(
     "--ema",
     type=click.FloatRange(0, 1, max_open=True),
     default=0.999,
     show_default=True,
-    help="Decay per step of the moving average of the weights, which is what is saved.",
+    help="Decay per step of the moving average of the weights; the averaged weights are saved.",
 )
 @click.option(
     "--anneal",
     type=click.FloatRange(0),
-    help="Weight of the per-frame terms [beta].  [default: 0.1]",
+    help="Initial weight of the annealed per-frame loss (the paper's beta).  [default: 0.1]",
 )
 @click.option(
     "--decay",
     type=click.FloatRange(0, 1),
-    help="Its factor per step [alpha]; by default they end after a twentieth of the run.",
+    help="Factor per step on that weight (the paper's alpha). Default: the per-frame loss ends "
+    "after a twentieth of the run.",
 )
-@click.option("--balanced/--plain", default=True, show_default=True, help="Log loss, or paper's.")
+@click.option(
+    "--balanced/--plain",
+    default=True,
+    show_default=True,
+    help="Average the logarithm of the loss over patches, so that the noisiest do not dominate, or "
+    "the loss itself as in the paper.",
+)
 @click.option(
     "--mix/--no-mix",
     default=True,
     show_default=True,
-    help="Planes take each other's detail, or kernels are all.",
+    help="Transfer detail between the Bayer planes after the kernels, or use the kernels alone.",
 )
 @click.option(
     "--init",
     type=click.Path(dir_okay=False, path_type=Path),
-    help='Start from weights; "shipped" for the ones that come with kpn.',
+    help='Weights to start from; "shipped" stands for those that come with kpn.',
 )
 @click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of data and weights."
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Random seed of the data and the initial weights.",
 )
 @click.option(
     "--validate-every",
@@ -120,9 +139,17 @@ if TYPE_CHECKING:
     show_default=True,
     help="Patches between validations.",
 )
-@ONE_NOISE
-@click.option("--workers", type=click.IntRange(0), help="Threads that draw the data.")
-@click.option("--tensorboard", is_flag=True, help="Write TensorBoard's files too.")
+@TRAINING_NOISE
+@click.option(
+    "--workers",
+    type=click.IntRange(0),
+    help="Threads that generate training data. Default: as many as suit the device.",
+)
+@click.option(
+    "--tensorboard",
+    is_flag=True,
+    help="Also write TensorBoard logs to the folder tensorboard in the run's folder.",
+)
 @DEVICE
 @PRECISION
 @QUIET
@@ -152,20 +179,15 @@ def train(
     device: str,
     precision: str,
 ) -> None:
-    """Train a network on bursts; resumes the run in OUTPUT.
+    """Train a network on synthetic bursts, or resume a run.
 
-    DATA are ordinary photos (files or folders), from which bursts are made on the fly,
-    or the tar files of kpn synth --format shards. Under PyTorch's launcher, several
-    processes train together: torchrun --nproc-per-node 2 -m kpn_cli train ...
+    DATA is photos (files or folders), from which bursts are made on the fly, or the tar files
+    of kpn synth --format shards. PyTorch's launcher trains with several processes:
+    torchrun --nproc-per-node 2 -m kpn_cli train ...
     """
-    from ..network.kpn import KPNConfig
-    from ..network.weights import default_weights
-    from ..synthesis.patches import PhotoSource
-    from ..training import loop
-    from ..training.config import TrainConfig, loss_for, with_network, with_variant
-    from ..training.run import has_checkpoint, network_config_of
+    from ..training.config import TrainConfig, loss_for, with_variant
 
-    console.let_first_speak()
+    console.mute_other_ranks()
     if anneal and variant in ("noanneal", "direct"):
         raise click.UsageError(f"--variant {variant} has no annealing; leave --anneal out")
     config = TrainConfig(
@@ -182,34 +204,104 @@ def train(
         precision=precision,
         loss=loss_for(patches, batch, anneal, decay, balanced),
     )
+    init = _initial_weights(init)
+    config = with_variant(_with_architecture(config, output, init, mix), variant)
+    source = _load_source(data, config.data.photo_pixels)
+    config = _with_noise(config, source, noise)
+    scenes = _load_validation_photos(val, config.data.photo_pixels)
+    best = _run(source, scenes, output, config, init=init, minutes=minutes, tensorboard=tensorboard)
+    console.print_path(best)
+
+
+def _initial_weights(init: Path | None) -> Path | None:
+    """Return the weight file that --init stands for."""
+    from ..network.weights import default_weights
+
+    return default_weights() if init is not None and str(init) == "shipped" else init
+
+
+def _with_architecture(
+    config: TrainConfig, output: Path, init: Path | None, mix: bool
+) -> TrainConfig:
+    """Return the config with the network of the run or the initial weights, or a new network.
+
+    Initial weights of an older network get what it lacks: the dilated kernel, the cross-plane
+    detail (unless --no-mix) and, in a new run, the noise ratios. A run that is resumed keeps its
+    noise ratios or their absence.
+    """
+    from ..network.kpn import KPNConfig
+    from ..training.config import with_network
+    from ..training.run import has_checkpoint, network_config_of
+
     if init is not None:
-        init = default_weights() if str(init) == "shipped" else init
         shape = network_config_of(output, init)
         scales = max(shape.scales, KPNConfig.scales) if mix else 0
         ratios = shape.noise_ratios or not has_checkpoint(output)
         shape = replace(shape, wide=True, scales=scales, noise_ratios=ratios)
-        config = with_network(config, shape)
-    elif not mix:
-        config = with_network(config, replace(config.network, scales=0))
-    config = with_variant(config, variant)
-    source = _source(data, config.data.photo_pixels)
-    if noise is not None:
-        if not isinstance(source, PhotoSource):
-            raise click.UsageError("shards have their noise already; leave --noise out")
-        levels = _noise_levels(noise)
-        config = replace(config, data=replace(config.data, noise_levels=levels))
-    val_scenes = load_photos((val,), config.data.photo_pixels) if val else []
-    if val_scenes:
-        console.note(
-            "PSNR in dB at gains 0 / 1 / 2 / 4 / 8, on patches of the validation photos: "
-            "frames within half a cell (shifted), or exactly aligned (static)"
-        )
-    with console.bar("training", patches) as move, _interrupts() as interrupted:
+        return with_network(config, shape)
+    return config if mix else with_network(config, replace(config.network, scales=0))
 
-        def begin(seen: int) -> None:
-            move(completed=seen)
-            if seen:
-                console.note(f"{output}: at {seen} of {patches} patches")
+
+def _load_source(paths: tuple[Path, ...], at_least: int) -> BatchSource:
+    """Return the source of training bursts: shards if there are any, else photos."""
+    from ..synthesis.patches import PhotoSource
+    from ..synthesis.shards import ShardSource, find_shards
+
+    shards = find_shards(paths)
+    return ShardSource(shards) if shards else PhotoSource(load_photos(paths, at_least))
+
+
+def _with_noise(
+    config: TrainConfig, source: BatchSource, noise: NoiseModel | Path | None
+) -> TrainConfig:
+    """Return the config for the noise levels of --noise; unchanged without."""
+    from ..image.noise_model import NoiseModel
+    from ..noise import calibration
+    from ..synthesis.patches import PhotoSource
+
+    if noise is None:
+        return config
+    if not isinstance(source, PhotoSource):
+        raise click.UsageError("the bursts of shards contain noise already; leave --noise out")
+    if isinstance(noise, NoiseModel):
+        models = [noise]
+    else:
+        models = [level.noise for level in calibration.load(noise).levels]
+    levels = tuple((sum(m.shot) / 4, sum(m.read) / 4) for m in models)  # means over the planes
+    return replace(config, data=replace(config.data, noise_levels=levels))
+
+
+def _load_validation_photos(path: Path | None, at_least: int) -> list[Scene]:
+    if path is None:
+        return []
+    scenes = load_photos((path,), at_least)
+    console.note(
+        f"validation: PSNR in dB at gains {' / '.join(GAINS)}, on a patch of each photo; shifted: "
+        "frames off by up to half a cell, static: exactly aligned, bracket: also exposed 2 EV more "
+        "and less"
+    )
+    return scenes
+
+
+def _run(
+    source: BatchSource,
+    scenes: list[Scene],
+    output: Path,
+    config: TrainConfig,
+    *,
+    init: Path | None,
+    minutes: float | None,
+    tensorboard: bool,
+) -> Path:
+    """Train and show the progress; return the best weights. Ctrl-C saves and exits."""
+    from ..training import loop
+
+    with console.bar("training", config.patches) as move, _interrupts() as interrupted:
+
+        def begin(patches: int) -> None:
+            move(completed=patches)
+            if patches:
+                console.note(f"{output}: resuming at {patches} of {config.patches} patches")
 
         def show(progress: Progress) -> None:
             move(completed=progress.patches, description=f"training, loss {progress.loss:.3f}")
@@ -217,7 +309,7 @@ def train(
 
         best = loop.train(
             source,
-            val_scenes,
+            scenes,
             output,
             config,
             init=init,
@@ -225,48 +317,31 @@ def train(
             tensorboard=tensorboard,
             should_stop=interrupted,
             on_start=begin,
-            on_step=lambda seen: move(completed=seen),
+            on_step=lambda patches: move(completed=patches),
             on_progress=show,
         )
         if interrupted():
-            console.note(f"interrupted and saved; the same command goes on from {output}")
+            console.note(f"interrupted; {output} is saved, run the same command again to continue")
             sys.exit(130)
-    console.print_path(best)
-
-
-def _noise_levels(noise: NoiseModel | Path) -> tuple[tuple[float, float], ...]:
-    """Pairs S, O to train for, means over the planes: of all ISOs of a calibration."""
-    from ..image.noise_model import NoiseModel
-    from ..noise import calibration
-
-    if isinstance(noise, NoiseModel):
-        models = [noise]
-    else:
-        models = [level.noise for level in calibration.load(noise).levels]
-    return tuple((sum(m.shot) / 4, sum(m.read) / 4) for m in models)
+    return best
 
 
 @contextmanager
 def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or SIGTERM has come; a second one ends the program at once."""
-    came: list[int] = []
+    """Catch Ctrl-C and SIGTERM; yield a function that says whether one has arrived.
 
-    def note(number: int, frame: object) -> None:
-        came.append(number)
-        signal.signal(number, previous[number])
+    A second signal of the same kind has its usual effect and ends the program at once.
+    """
+    received: list[int] = []
+
+    def handle(number: int, frame: object) -> None:
+        received.append(number)
+        signal.signal(number, previous[signal.Signals(number)])
 
     numbers = (signal.SIGINT, signal.SIGTERM)
-    previous = {number: signal.signal(number, note) for number in numbers}
+    previous = {number: signal.signal(number, handle) for number in numbers}
     try:
-        yield lambda: bool(came)
+        yield lambda: bool(received)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def _source(paths: tuple[Path, ...], at_least: int) -> BatchSource:
-    from ..synthesis.patches import PhotoSource
-    from ..synthesis.shards import ShardSource, find_shards
-
-    found = find_shards(paths)
-    return ShardSource(found) if found else PhotoSource(load_photos(paths, at_least))

@@ -1,3 +1,3 @@
-"""Operations on arrays: a Bayer mosaic as four planes, its noise model, orientation, the
-sRGB curve, small filters, and cutting a picture into tiles. Knows no files.
+"""Operations on arrays: packing a Bayer mosaic into four planes, the noise model, orientation,
+the sRGB curve, small filters, tiling. Nothing here knows about files.
 """

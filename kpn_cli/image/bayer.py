@@ -1,6 +1,6 @@
 """Bayer mosaic <-> four half-size colour planes.
 
-Planes always come in the order R, G1, G2, B, where G1 is the green of the red
+The planes are always in the order R, G1, G2, B, where G1 is the green of the red
 rows and G2 the green of the blue rows, whatever the CFA phase of the sensor.
 One sample of a plane is one *cell*: a 2x2 block of the mosaic whose top left
 pixel is red.
@@ -39,16 +39,16 @@ def _red_offset(phase: str) -> tuple[int, int]:
 def pack(mosaic: np.ndarray, phase: str) -> np.ndarray:
     """Return the planes of a mosaic.
 
-    The mosaic is mirrored outwards by a pixel wherever it does not begin with a
-    red pixel or does not end with a whole cell; mirroring about the border pixel
-    keeps every sample under a filter of its own colour.
+    Where the mosaic does not begin with a red pixel or does not end with a whole
+    cell, it is extended by a pixel, mirrored about the border pixel; so every
+    sample keeps the colour of its filter.
 
     Args:
         mosaic: `(height, width)`, any dtype, both at least 2.
         phase: one of `PHASES`.
 
     Returns:
-        `(4, cell_rows, cell_columns)`, same dtype. A copy.
+        `(4, cell_rows, cell_columns)`, same dtype, a copy.
 
     Raises:
         KpnError: for an unknown phase or a mosaic smaller than a cell.
@@ -82,9 +82,13 @@ def unpack(planes: np.ndarray, phase: str, height: int, width: int) -> np.ndarra
 
 
 def plane_order(phase: str) -> tuple[int, int, int, int]:
-    """Return the plane (0-3 for R, G1, G2, B) under each pixel of the mosaic's first 2x2 block.
+    """Return the plane (0-3 for R, G1, G2, B) of each pixel of the mosaic's first 2x2 block.
 
     Row by row from the mosaic's origin: `plane_order("BGGR") == (3, 2, 1, 0)`.
+
+    Raises:
+        KpnError: for an unknown phase.
     """
     top, left = _red_offset(phase)
-    return tuple(2 * ((row + top) % 2) + (column + left) % 2 for row, column in _CELL)
+    a, b, c, d = (2 * ((row + top) % 2) + (column + left) % 2 for row, column in _CELL)
+    return a, b, c, d

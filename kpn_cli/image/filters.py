@@ -1,4 +1,4 @@
-"""Filters on planes: the mean over a square (`box`), the neighbouring sample (`moved`)."""
+"""Filters on planes: the mean over a square (`box`), the adjacent sample (`neighbour`)."""
 
 from __future__ import annotations
 
@@ -6,26 +6,41 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def box(x: Tensor, side: int, apart: int = 1, outside: str = "replicate") -> Tensor:
-    """Mean over a `side`-wide square round each sample of `(batch, planes, height, width)`.
+def box(x: Tensor, side: int, dilation: int = 1, padding_mode: str = "replicate") -> Tensor:
+    """Return the mean over a `side`-wide square around each sample.
 
-    Rows, then columns, by adding slices: ten times as fast on a CPU as `avg_pool2d`. Samples
-    `apart` from each other, of means over squares that wide, give the mean over all of a square
-    `side * apart` wide. `outside` of the picture is what `F.pad` puts there.
+    Sums slices over rows, then over columns: ten times as fast on a CPU as `avg_pool2d`.
+    Applied to means over squares `dilation` wide, it gives the mean over the whole square
+    `side * dilation` wide.
+
+    Args:
+        x: `(batch, planes, height, width)`, floats.
+        side: samples of the square along each axis, odd.
+        dilation: distance of these samples from each other.
+        padding_mode: how `F.pad` continues the planes beyond the border.
+
+    Returns:
+        The same shape.
     """
     height, width = x.shape[-2:]
-    padded = F.pad(x, (side // 2 * apart,) * 4, mode=outside)
-    places = range(0, side * apart, apart)
-    rows = sum(padded[..., i : i + height, :] for i in places)
-    return sum(rows[..., i : i + width] for i in places) / side**2
+    padded = F.pad(x, (side // 2 * dilation,) * 4, mode=padding_mode)
+    offsets = range(0, side * dilation, dilation)
+    zero = x.new_zeros(())
+    rows = sum((padded[..., i : i + height, :] for i in offsets), zero)
+    return sum((rows[..., i : i + width] for i in offsets), zero) / side**2
 
 
-def moved(planes: Tensor, rows: int, columns: int) -> Tensor:
-    """Return the samples so many cells below and to the right of each; the border continues.
+def neighbour(planes: Tensor, rows: int, columns: int) -> Tensor:
+    """Return the adjacent sample of each: `rows` below, `columns` to the right.
+
+    The border is replicated.
 
     Args:
         planes: `(batch, planes, height, width)`.
         rows, columns: -1 to 1.
+
+    Returns:
+        The same shape.
     """
     height, width = planes.shape[-2:]
     padded = F.pad(planes, (1, 1, 1, 1), mode="replicate")

@@ -1,8 +1,8 @@
-"""The sRGB transfer function and its inverse, exact, on every real number.
+"""The sRGB transfer function and its inverse, on every real number.
 
-IEC 61966-2-1:1999, with the straight pieces that keep losses and averages finite
-outside [0, 1]: below 0 the linear toe goes on, above 1 the tangent at 1. Arrays of
-numpy have `srgb_encode` and `srgb_decode`, tensors `srgb_curve`.
+IEC 61966-2-1:1999, extended by straight lines outside [0, 1], which keep losses and
+averages finite: the linear toe below 0, the tangent at 1 above 1. `srgb_encode` and
+`srgb_decode` take numpy arrays, `srgb_curve` takes tensors.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from torch import Tensor
 _TOE = 12.92
 _SCALE, _OFFSET, _POWER = 1.055, 0.055, 2.4
 
-#: End of the toe, in linear and in encoded values. The standard prints the second one
-#: rounded (0.04045); the product makes the two functions inverse to the last bit.
+#: End of the toe, linear and encoded. The standard prints the encoded value rounded
+#: (0.04045); the product makes the two functions inverse to the last bit.
 _LINEAR_KNEE = 0.0031308
 _ENCODED_KNEE = _TOE * _LINEAR_KNEE
 
@@ -24,7 +24,7 @@ _TANGENT = _SCALE / _POWER
 
 
 def srgb_encode(linear: np.ndarray) -> np.ndarray:
-    """Return sRGB values of linear ones; [0, 1] maps to [0, 1]. Any shape, float dtype kept."""
+    """Return the sRGB values of linear ones, any shape, float dtype kept; [0, 1] -> [0, 1]."""
     x = _as_float(linear)
     curve = _SCALE * np.clip(x, _LINEAR_KNEE, 1) ** (1 / _POWER) - _OFFSET
     inside = np.where(x <= _LINEAR_KNEE, _TOE * x, curve)
@@ -32,7 +32,7 @@ def srgb_encode(linear: np.ndarray) -> np.ndarray:
 
 
 def srgb_decode(encoded: np.ndarray) -> np.ndarray:
-    """Return linear values of sRGB ones: the inverse of `srgb_encode`."""
+    """Return the linear values of sRGB ones, any shape; the inverse of `srgb_encode`."""
     y = _as_float(encoded)
     curve = ((np.clip(y, _ENCODED_KNEE, 1) + _OFFSET) / _SCALE) ** _POWER
     inside = np.where(y <= _ENCODED_KNEE, y / _TOE, curve)
@@ -40,9 +40,9 @@ def srgb_decode(encoded: np.ndarray) -> np.ndarray:
 
 
 def srgb_curve(linear: Tensor) -> Tensor:
-    """Return what `srgb_encode` does, of a tensor of any shape, with a gradient everywhere.
+    """Return the sRGB values of a linear tensor of any shape: `srgb_encode` for torch.
 
-    Continued rather than clipped, so that overshoots and noise below black keep a gradient.
+    Extended rather than clipped, so that overshoots and noise below black keep a gradient.
     """
     curve = _SCALE * linear.clamp(_LINEAR_KNEE, 1) ** (1 / _POWER) - _OFFSET
     beyond = (linear - 1).clamp_min(0) * _TANGENT

@@ -86,7 +86,7 @@ def inspect(
     scales: Sequence[float] = (),
     *,
     longest_map_side: int = LONGEST_SIDE,
-    read: Reader = loading.read_planes,
+    read: Reader = loading.read_packed,
     on_stage: Callable[[Stage], None] = lambda stage: None,
 ) -> Inspection:
     """Align a burst, run the network over the whole picture, keep the kernels at some points.
@@ -114,7 +114,7 @@ def inspect(
             "one that predicts kernels"
         )
     with memory_as_error():
-        loaded = loading.load(
+        loaded = loading.load_burst(
             files.find_raws(paths),
             options,
             fingerprint.options_digest(options),
@@ -125,7 +125,7 @@ def inspect(
             raise KpnError(f"{options.output}: already exists; choose another folder with -o")
         chosen = [points.point_at_pixel(loaded.infos[0], x, y) for x, y in at]
         known = given_noise(loaded.infos[0], options.noise)
-        found, noise = denoise.line_up(loaded, known, engine.device, on_stage)
+        found, noise = denoise.align_and_measure(loaded, known, engine.device, on_stage)
         found = found.best(engine.network.config.frames)
         return _inspect_aligned(
             loaded,
@@ -179,7 +179,7 @@ def _inspect_aligned(
             on_tile=on_tile,
         )
 
-    maps = denoise.in_tiles_that_fit(work, engine, len(found.frames), options.tile)
+    maps = denoise.retry_with_smaller_tiles(work, engine, len(found.frames), options.tile)
     chosen = chosen or points.points_of_interest(loaded.infos[0], maps)
     chosen = list(dict.fromkeys(chosen))
     views, scaled_views = {}, {}

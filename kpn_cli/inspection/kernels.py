@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..image.orientation import upright_place
+from ..image.orientation import upright_position
 from ..merge.residual_noise import share_left
 from ..merge.tile import Merger
 from ..network.kpn import KPN
@@ -104,7 +104,7 @@ def view_kernels(
         square_radius = square_radius + WIDE**2 * _square_radius(dilated)
     y, x = cell[0] - crop_rows.start, cell[1] - crop_columns.start
     height, width = shares.shape[-2:]
-    upright_x, upright_y = upright_place(y, x, (height, width), turn)
+    upright_x, upright_y = upright_position(y, x, (height, width), turn)
 
     def upright_kernels(taps: Tensor) -> np.ndarray:
         side = network.config.kernel

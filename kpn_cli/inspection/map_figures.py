@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from ..output.develop import upright_size
+from ..output.develop import developed_size
 from . import drawing
 from .inspect import Inspection
 from .panels import (
@@ -59,7 +59,7 @@ def shifts(inspection: Inspection) -> Image.Image:
     full_length = max(2.0, largest)
     order = sorted(range(len(medians)), key=lambda n: _time_order(inspection, n))
     columns, width = _columns_and_width(len(medians))
-    picture_height, picture_width = upright_size(inspection.info)
+    picture_height, picture_width = developed_size(inspection.info)
     size = width, width * picture_height / picture_width
     path = drawing.path_plot([medians[n] for n in order], size, "px")
     panels = [captioned(path, "median shifts, in order of time")]

@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from .. import __version__
-from ..batch.html import count, data_uri, generator, is_page_of, text
+from ..batch.html import count, data_uri, is_page_of, page_start, text
 from ..errors import KpnError
 from ..pipeline import outputs
 from ..system.files import atomic, make_folder, remove_abandoned
@@ -239,14 +239,7 @@ def _page(inspection: Inspection, sections: list[_Section], pictures: dict[str, 
     links = "\n".join(f'<a href="#{s.name}">{text(s.title)}</a>' for s in titled)
     body = "\n".join(_section_html(section, pictures[section.name]) for section in sections)
     camera = text(" ".join(filter(None, (info.make, info.model, _exposure(inspection)))))
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-{generator(_SOFTWARE)}
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{text(info.path.name)}: kpn inspect</title>
-<style>{_STYLE}</style>
+    return f"""{page_start(_SOFTWARE, f"{info.path.name}: kpn inspect")}<style>{_STYLE}</style>
 </head>
 <body>
 <h1>{text(info.path.name)}</h1>

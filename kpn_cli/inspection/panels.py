@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from ..output.develop import bands, to_srgb8, upright_size
+from ..output.develop import develop_bands, developed_size, to_srgb8
 from ..raw.info import RawInfo
 from . import drawing
 from .inspect import Inspection
@@ -34,7 +34,7 @@ def rendered(info: RawInfo, planes: np.ndarray, gain: float) -> np.ndarray:
     """
     _, rows, columns = planes.shape
     frame = replace(info, phase="RGGB", height=2 * rows, width=2 * columns, orientation=1)
-    linear = np.concatenate(list(bands(frame, planes * np.float32(gain), half=True)))
+    linear = np.concatenate(list(develop_bands(frame, planes * np.float32(gain), half=True)))
     return to_srgb8(linear)
 
 
@@ -66,7 +66,7 @@ def overview(
     drawn = drawing.picture(rgb, width)
     for number, point in enumerate(points):
         box = box_around(
-            (point.y / 2, point.x / 2), [side / 2 for side in upright_size(info)], CROP // 2
+            (point.y / 2, point.x / 2), [side / 2 for side in developed_size(info)], CROP // 2
         )
         drawing.mark(drawn, box, str(number + 1) if len(points) > 1 else "")
     return drawn

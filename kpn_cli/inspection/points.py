@@ -9,8 +9,8 @@ import numpy as np
 
 from ..errors import KpnError
 from ..image.bayer import RED_OFFSET
-from ..image.orientation import sensor_place
-from ..output.develop import upright_size
+from ..image.orientation import sensor_position
+from ..output.develop import developed_size
 from ..raw.info import RawInfo
 from .weight_maps import PictureMaps
 
@@ -46,20 +46,20 @@ def point_at_pixel(info: RawInfo, x: int, y: int) -> Point:
     Raises:
         KpnError: if the pixel is outside the picture.
     """
-    height, width = upright_size(info)
+    height, width = developed_size(info)
     if not (0 <= x < width and 0 <= y < height):
         raise KpnError(
             f"--at {x},{y}: outside the picture, which has {width} x {height} pixels; give "
             f"0,0 to {width - 1},{height - 1}"
         )
-    row, column = sensor_place(x, y, (info.height, info.width), info.orientation)
+    row, column = sensor_position(x, y, (info.height, info.width), info.orientation)
     top, left = RED_OFFSET[info.phase]
     return Point(x, y, ((row + top) // 2, (column + left) // 2))
 
 
 def _point_at_sample(info: RawInfo, maps: PictureMaps, row: int, column: int) -> Point:
     """Return the point at the middle of a sample of the maps."""
-    height, width = upright_size(info)
+    height, width = developed_size(info)
     pixels = 2 * maps.cells
     x, y = (
         min(int((index + 0.5) * pixels), side - 1)

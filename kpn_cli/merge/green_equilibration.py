@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..align.robustness import sigma_map
-from ..image.filters import box, moved
+from ..image.filters import box, neighbour
 
 #: Side of the square over which the greens are compared, in cells.
 _SIDE = 3
@@ -39,8 +39,12 @@ def balanced(clean: Tensor, reference: Tensor, own: Tensor, shot: Tensor, read: 
     """
     first, second = clean[:, 1:2], clean[:, 2:3]
     # G1 is right of red, G2 below it.
-    around_first = (second + moved(second, -1, 0) + moved(second, 0, 1) + moved(second, -1, 1)) / 4
-    around_second = (first + moved(first, 1, 0) + moved(first, 0, -1) + moved(first, 1, -1)) / 4
+    around_first = (
+        second + neighbour(second, -1, 0) + neighbour(second, 0, 1) + neighbour(second, -1, 1)
+    ) / 4
+    around_second = (
+        first + neighbour(first, 1, 0) + neighbour(first, 0, -1) + neighbour(first, 1, -1)
+    ) / 4
     difference = box(((first - around_first) - (second - around_second)) / 2, _SIDE)
     sigma = sigma_map(reference, shot, read)[:, 1:3].mean(1, keepdim=True)
     small = _SHARE * sigma * (1 - own[:, None]).clamp(0, 1)

@@ -76,8 +76,8 @@ def guarded(
     whole = box(squares.mean(1, keepdim=True), _SIDE) / told
     # None outside of the picture: a corner would be judged by nine cells.
     excess = (squares.clamp_max(_MOST) - telling.float()).mean(1, keepdim=True)
-    excess = box(excess, _SIDE, outside="constant")
-    around = box(excess, _SQUARES, _SIDE, "constant") / box(told, _SQUARES, _SIDE)
+    excess = box(excess, _SIDE, padding_mode="constant")
+    around = box(excess, _SQUARES, _SIDE, padding_mode="constant") / box(told, _SQUARES, _SIDE)
     doubt = torch.maximum(
         _ramp(excess / told, _DOUBTED, _WHOLLY), _ramp(around, _ALL_DOUBTED, _ALL_WHOLLY)
     )

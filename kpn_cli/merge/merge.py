@@ -96,6 +96,7 @@ def denoise_burst(
     *,
     strength: float = 1.0,
     dtype: torch.dtype = torch.float32,
+    tile: int = DEFAULT_TILE,
     tell_noise: bool = True,
 ) -> tuple[Denoised, LineUp]:
     """Line up frames, the reference first, and denoise them."""
@@ -107,6 +108,7 @@ def denoise_burst(
         noise,
         strength=strength,
         dtype=dtype,
+        tile=tile,
         tell_noise=tell_noise,
     )
     return done, found

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..align.warp import aligned_part
-from ..burst.frame import Frame, coefficients
+from ..burst.frame import Frame, noise_coefficients
 from ..image.noise_model import NoiseModel
 from ..network.kpn import KPN
 from ..network.restore import Merged, restore_in_bands, widely
@@ -79,12 +79,12 @@ class Merger:
         self._network, self._frames, self._shifts = network, frames, shifts
         self._strength = strength
         self._device, self._dtype = frames[0].samples.device, dtype
-        self._true = coefficients(noise, self._device)
-        self.told = coefficients(noise.with_strength(strength), self._device)
+        self._true = noise_coefficients(noise, self._device)
+        self.told = noise_coefficients(noise.with_strength(strength), self._device)
         # Who wants more noise taken away accepts that more of the rest goes with it; and where
         # too little is stated, it is not the result that is wrong.
         allowed = max(strength, 1.0) * understatement(frames, shifts, noise)
-        self._allowed = coefficients(noise.with_strength(allowed), self._device)
+        self._allowed = noise_coefficients(noise.with_strength(allowed), self._device)
         self.groups = groups(len(frames), network.config.frames)
 
     def part(self, rows: slice, columns: slice, *, keep: bool = False) -> Part:

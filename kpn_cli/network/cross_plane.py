@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..image.filters import box, moved
+from ..image.filters import box, neighbour
 
 #: Where the samples of R, G1, G2 and B lie in their cell: row and column, in halves of a cell.
 _PLACES = ((0, 0), (0, 1), (1, 0), (1, 1))
@@ -96,8 +96,8 @@ def _at_each_place(detail: Tensor) -> Tensor:
         for plane, (other_row, other_column) in enumerate(_PLACES):
             x = detail[:, plane : plane + 1]
             if row != other_row:
-                x = (x + moved(x, row - other_row, 0)) / 2
+                x = (x + neighbour(x, row - other_row, 0)) / 2
             if column != other_column:
-                x = (x + moved(x, 0, column - other_column)) / 2
+                x = (x + neighbour(x, 0, column - other_column)) / 2
             shown.append(x)
     return torch.cat(shown, 1).unflatten(1, (PLANES, PLANES))

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..errors import KpnError
-from ..image.noise_model import NoiseModel, typical_read
+from ..image.noise_model import NoiseModel, typical_log_read
 
 #: Medians over the green channels of 433 camera models' profiles: ISO, S, O.
 _ISO = np.array([100, 800, 3200, 12800, 25600])
@@ -57,7 +57,7 @@ _MODEL_ERROR = 0.04
 #: Squared error, in variances, beyond which a point that lies too low counts no more.
 _LOWEST = 25.0
 #: Scatter in decades: of O about the line it follows over S, from camera to camera
-#: (`typical_read`); of the planes' S and O about their common ones.
+#: (`typical_log_read`); of the planes' S and O about their common ones.
 _LINE_SCATTER, _SHOT_SCATTER, _READ_SCATTER = 0.4, 0.04, 0.1
 
 _REMEDY = "give the noise with --noise S,O"
@@ -307,7 +307,7 @@ def _fit(frames: list[list[np.ndarray]]) -> NoiseModel:
         raise KpnError(f"noise can't be measured: the picture is blank or clipped; {_REMEDY}")
 
     def by_line(shot: np.ndarray, read: np.ndarray) -> np.ndarray:
-        return ((read - typical_read(shot)) / _LINE_SCATTER) ** 2
+        return ((read - typical_log_read(shot)) / _LINE_SCATTER) ** 2
 
     common = _search(every, by_line)
 

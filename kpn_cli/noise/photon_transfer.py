@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import KpnError
-from ..image.noise_model import NoiseModel, typical_read
+from ..image.noise_model import NoiseModel, typical_log_read
 from ..raw.info import RawInfo
 from ..raw.reader import read_info, read_planes
 from .calibration import Calibration, Level, camera_name, same_camera
@@ -211,7 +211,7 @@ def _fit(iso: float, signal: np.ndarray, variance: np.ndarray) -> tuple[float, f
     if errors[1] <= _READ_ERROR * read:
         return shot, read, False
     # As cameras of such shot noise have it, as far as the flats allow.
-    typical = 10 ** float(typical_read(np.log10(shot)))
+    typical = 10 ** float(typical_log_read(np.log10(shot)))
     return shot, float(np.clip(typical, max(read - 2 * errors[1], 0), read + 2 * errors[1])), True
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..align.alignment import squares
 from ..align.robustness import sigma_map
 from ..align.warp import aligned_part
-from ..burst.frame import Frame, coefficients
+from ..burst.frame import Frame, noise_coefficients
 from ..image.noise_model import NoiseModel
 
 #: Side of the places that are looked at, in the middle of `alignment.squares`, and of the blocks in
@@ -55,7 +55,7 @@ def understatement(frames: Sequence[Frame], shifts: Sequence[Tensor], noise: Noi
     """
     if len(frames) < _FEWEST_FRAMES:
         return 1.0
-    shot, read = coefficients(noise, frames[0].samples.device)
+    shot, read = noise_coefficients(noise, frames[0].samples.device)
     found: list[list[tuple[Tensor, Tensor]]] = []  # place by place
     for rows, columns in squares(*frames[0].size):
         part = aligned_part(frames, shifts, _middle(rows), _middle(columns))

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..align import warp
 from ..burst.frame import Frame
 from ..errors import KpnError
-from ..image.noise_model import NoiseModel, typical_read
+from ..image.noise_model import NoiseModel, typical_log_read
 from ..raw.info import RawInfo
 from . import estimation
 from .calibration import Calibration
@@ -172,7 +172,7 @@ def _blocks(frame: Frame, shifts: Tensor | None = None) -> np.ndarray:
 
 def _with_read_noise(profile: NoiseModel, measured: NoiseModel | None) -> NoiseModel:
     """Replace read noise of 0, which some phones state: shadows would pass for noiseless."""
-    typical = 10 ** typical_read(np.log10(np.maximum(profile.shot, 1e-12)))
+    typical = 10 ** typical_log_read(np.log10(np.maximum(profile.shot, 1e-12)))
     likely = typical if measured is None else measured.read
     read = tuple(o or float(other) for o, other in zip(profile.read, likely, strict=True))
     return NoiseModel(profile.shot, read)

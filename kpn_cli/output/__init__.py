@@ -1,3 +1,1 @@
-"""Clean planes out: a DNG with the tags of the source file, and developed TIFF and JPEG
-pictures.
-"""
+"""Clean planes -> files: a DNG with the tags of its source, developed TIFF and JPEG pictures."""

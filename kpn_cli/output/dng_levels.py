@@ -1,4 +1,8 @@
-"""Black and white levels of the DNGs that kpn writes, and mosaics at these levels."""
+"""Black and white levels of the DNGs that kpn writes: linear planes -> 16-bit mosaic, and back.
+
+DNG specification 1.4: BlackLevel (tag 50714) and WhiteLevel (50717) in chapter 4, their use by
+readers in chapter 5 ("Mapping Raw Values to Linear Reference Values").
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,9 @@ from ..image.noise_model import NoiseModel
 from ..raw.info import RawInfo
 from ..raw.reader import read_frame
 
-#: Levels of kpn's own 16-bit mosaics, in DN. Denoised shadows still scatter around black,
-#: and clipping them there would tint them: the pedestal keeps values down to -0.067 of white,
-#: which is 67 sigmas of a read noise of 0.001 of white. The steps left, 61439, are finer
-#: than 14 bits'.
+#: Levels of kpn's 16-bit mosaics, in DN. Denoised shadows still scatter around black, and
+#: clipping them there would tint them. The pedestal keeps values down to -0.067 of white, or
+#: 67 sigmas of a read noise of 0.001 of white. The remaining 61439 steps are finer than 14 bits.
 OUTPUT_BLACK = 4096
 OUTPUT_WHITE = 65535
 
@@ -29,8 +32,8 @@ def encode_planes(
         height, width: size of the mosaic in pixels, odd or even.
 
     Returns:
-        `(height, width)` uint16, rounded to nearest and clipped at white, `OUTPUT_BLACK`
-        and `OUTPUT_WHITE`; reading them back gives the planes within half a step.
+        The mosaic, `(height, width)` uint16, rounded to nearest and clipped to 0 and white;
+        `OUTPUT_BLACK`; `OUTPUT_WHITE`. Decoding the mosaic gives the planes within half a step.
     """
     mosaic = unpack(planes, phase, height, width) * np.float32(OUTPUT_WHITE - OUTPUT_BLACK)
     mosaic += np.float32(OUTPUT_BLACK)
@@ -39,15 +42,18 @@ def encode_planes(
 
 
 def output_levels(info: RawInfo, white: float) -> tuple[float, np.ndarray]:
-    """Return how many of our steps a DN of the source becomes, and our black levels, `(4,)`.
+    """Return the scale and the black levels that map a source frame to kpn's levels.
 
-    The source's numbers are only stretched and shifted, so black levels that differ keep
-    their distances. Readers divide by white minus each channel's black, or minus the highest
-    (DNG chapter 5), or minus the lowest (LibRaw): thus all of them develop what they did.
+    The map is affine with one scale, so differences between black levels are kept. Readers
+    divide by white minus each channel's black level, minus the highest one (DNG 1.4, chapter 5)
+    or minus the lowest one (LibRaw): with one scale, all of them develop the same picture.
 
     Args:
         info: the source.
-        white: the source's WhiteLevel in DN, which LibRaw may have lowered for `info.white`.
+        white: WhiteLevel of the source in DN; LibRaw may report a lower `info.white`.
+
+    Returns:
+        Output steps for one DN of the source; black levels of R, G1, G2, B, `(4,)` in steps.
     """
     source = np.asarray(info.black)
     step = (OUTPUT_WHITE - OUTPUT_BLACK) / (white - source.max())
@@ -55,8 +61,19 @@ def output_levels(info: RawInfo, white: float) -> tuple[float, np.ndarray]:
     return step, np.rint(np.maximum(black, OUTPUT_BLACK / 2))
 
 
-def at_levels(planes: np.ndarray, info: RawInfo, step: float, black: np.ndarray) -> np.ndarray:
-    """Return planes whose 0 and 1 are `OUTPUT_BLACK` and `OUTPUT_WHITE`, as float32."""
+def planes_at_output_levels(
+    planes: np.ndarray, info: RawInfo, step: float, black: np.ndarray
+) -> np.ndarray:
+    """Rescale planes for `encode_planes`, whose black and white are the same for all planes.
+
+    Args:
+        planes: `(4, cell_rows, cell_columns)` float32; 0 and 1 are the black and white of `info`.
+        info: the source.
+        step, black: from `output_levels`.
+
+    Returns:
+        The same shape, float32; 0 and 1 are `OUTPUT_BLACK` and `OUTPUT_WHITE`.
+    """
     span = OUTPUT_WHITE - OUTPUT_BLACK
     gain = (info.white - np.asarray(info.black)) * step / span
     offset = (black - OUTPUT_BLACK) / span
@@ -65,26 +82,36 @@ def at_levels(planes: np.ndarray, info: RawInfo, step: float, black: np.ndarray)
     return result
 
 
-def scaled_noise(noise: NoiseModel, gains: np.ndarray) -> NoiseModel:
-    """Return the noise of planes times gains."""
-    return NoiseModel(
-        tuple(float(g * s) for g, s in zip(gains, noise.shot, strict=True)),
-        tuple(float(g * g * o) for g, o in zip(gains, noise.read, strict=True)),
-    )
-
-
-def whole_frame(
-    info: RawInfo, visible: np.ndarray, size: tuple[int, int], step: float, black: np.ndarray
-) -> np.ndarray | None:
-    """Return the frame with its masked borders as the source has them, in our levels.
+def scale_noise(noise: NoiseModel, gains: np.ndarray) -> NoiseModel:
+    """Return the noise of `gains * planes`: S grows with the gain, O with its square.
 
     Args:
+        noise: of the planes.
+        gains: one for each of R, G1, G2, B, `(4,)`.
+    """
+    shot_r, shot_g1, shot_g2, shot_b = (gains * np.asarray(noise.shot)).tolist()
+    read_r, read_g1, read_g2, read_b = (gains * gains * np.asarray(noise.read)).tolist()
+    return NoiseModel((shot_r, shot_g1, shot_g2, shot_b), (read_r, read_g1, read_g2, read_b))
+
+
+def with_masked_borders(
+    info: RawInfo, visible: np.ndarray, size: tuple[int, int], step: float, black: np.ndarray
+) -> np.ndarray | None:
+    """Return the whole frame: the clean mosaic, and the source's masked borders around it.
+
+    So the tags that give positions (ActiveArea, 50829; MaskedAreas, 50830) stay valid.
+
+    Args:
+        info: the source, which is read again.
         visible: `(height, width)` uint16, the clean mosaic.
-        size: height and width of the frame as the tags say.
-        step, black: of `output_levels`.
+        size: height and width of the frame by its tags, in sensor pixels.
+        step, black: from `output_levels`.
 
     Returns:
-        `size` uint16; None where LibRaw's frame isn't that of the tags.
+        Of shape `size`, uint16, at the output's levels; None if LibRaw's frame has another size.
+
+    Raises:
+        KpnError: if the source cannot be read any more.
     """
     if visible.shape == size:
         return visible
@@ -94,8 +121,9 @@ def whole_frame(
     top, left = info.origin
     frame = np.empty(size, np.uint16)
     for pixel, plane in enumerate(bayer.plane_order(info.phase)):
-        part = (slice((top + pixel // 2) % 2, None, 2), slice((left + pixel % 2) % 2, None, 2))
-        ours = (source[part] - np.float32(info.black[plane])) * np.float32(step) + black[plane]
-        frame[part] = np.clip(np.rint(ours), 0, OUTPUT_WHITE)
+        samples = slice((top + pixel // 2) % 2, None, 2), slice((left + pixel % 2) % 2, None, 2)
+        above_black = source[samples] - np.float32(info.black[plane])
+        steps = above_black * np.float32(step) + black[plane]
+        frame[samples] = np.clip(np.rint(steps), 0, OUTPUT_WHITE)
     frame[top : top + info.height, left : left + info.width] = visible
     return frame

@@ -1,7 +1,8 @@
-"""The tags of a source that its denoised DNG keeps, and where they belong.
+"""The tags that a denoised DNG keeps from its source, and the directories they belong to.
 
-All of them, except what describes pixels that are there no more. Numbers and meaning: DNG
-specification 1.4, chapters 4 and 5; those above 51180 are of 1.5 to 1.7.
+From a DNG, all tags except those that describe replaced pixels. From other raw formats, Exif, GPS
+and the description of the photo. Numbers and meaning of tags: DNG specification 1.4, chapter 4;
+those above 51180 are from 1.5 to 1.7; TIFF 6.0, section 8; Exif 2.32, section 4.6.
 """
 
 from __future__ import annotations
@@ -12,19 +13,19 @@ from datetime import datetime
 from ..raw import tags
 from ..raw.exif import captured
 from ..raw.tags import PHOTOMETRIC_CFA
-from ..tiff.fields import Ifd, Ifds, Tag, merge, undefined_tag
+from ..tiff.fields import Field, Ifd, Ifds, merge, undefined_field
 from ..tiff.reader import Tree, integers
 from . import dng_opcodes, dng_tags
 
 SUB_IFDS, EXIF, GPS = 330, 34665, 34853
-#: Zones of DateTime, DateTimeOriginal and DateTimeDigitized: Exif 2.31.
+#: Time zones of DateTime, DateTimeOriginal and DateTimeDigitized, since Exif 2.31.
 OFFSET_TIME, _OFFSET_ORIGINAL, _OFFSET_DIGITIZED = 36880, 36881, 36882
 _ORIGINAL, _DIGITIZED, _SUB_SEC_ORIGINAL = 36867, 36868, 37521
 _EXIF_VERSION = 36864
 _OPCODE_LIST_1 = 51008
 
 #: How the pixels of a directory are stored.
-_STORAGE = {
+_STORAGE_TAGS = {
     *(254, 255, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 280, 281, 284, 288, 289),
     *(317, 322, 323, 324, 325, 338, 339, 340, 341, 347, 512, 513, 514, 515, 517, 518, 519),
     *(520, 521, 529, 530, 531, 532),
@@ -32,146 +33,155 @@ _STORAGE = {
     *(52547, 52553, 52554, 52555),  # ColumnInterleaveFactor, JPEG XL's distance, effort, speed
 }
 
-#: Who rendered the preview, how and when; RawToPreviewGain.
-_PREVIEW = {*range(50966, 50972), 51112}
+#: PreviewApplicationName (50966) to PreviewDateTime (50971); RawToPreviewGain (51112).
+_PREVIEW_TAGS = {*range(50966, 50972), 51112}
 
 #: Checksums and identities of the pixels: RawDataUniqueID, RawImageDigest, NewRawImageDigest.
-_IDENTITY = {50781, 50972, 51111}
+_IDENTITY_TAGS = {50781, 50972, 51111}
 
-#: The levels of the mosaic, which are ours, LinearizationTable and the black levels' deltas
-#: included; and its noise.
-LEVELS = {50712, 50713, 50714, 50715, 50716, 50717, 51041}
+#: Levels and noise of the mosaic, which kpn replaces: LinearizationTable, BlackLevelRepeatDim,
+#: BlackLevel, BlackLevelDeltaH, BlackLevelDeltaV, WhiteLevel, NoiseProfile.
+LEVEL_TAGS = {50712, 50713, 50714, 50715, 50716, 50717, 51041}
 
-#: What belongs to the directory of the mosaic, where it isn't IFD 0 itself.
-_OF_THE_MOSAIC = LEVELS | {
+#: Tags that move with the mosaic from IFD 0 to a directory of its own (DNG 1.4, chapter 4).
+_MOSAIC_TAGS = LEVEL_TAGS | {
     *(33421, 33422),  # CFARepeatPatternDim, CFAPattern
     *(50710, 50711),  # CFAPlaneColor, CFALayout
     *(50718, 50719, 50720, 51125),  # DefaultScale, DefaultCropOrigin and Size, DefaultUserCrop
     *(50733, 50737, 50738, 50780),  # BayerGreenSplit, ChromaBlurRadius, AntiAliasStrength,
     # BestQualityScale
     *(50829, 50830),  # ActiveArea, MaskedAreas
-    *(51008, 51009, 51022),  # OpcodeList1, 2, 3
+    *(51008, 51009, 51022),  # OpcodeList1, OpcodeList2, OpcodeList3
     52525,  # ProfileGainTableMap
 }
 
-#: NewSubfileType of renderings of the mosaic: itself, previews, enhanced by Adobe's converter.
-_RENDERINGS = {0, 1, 16, 0x10001}
+#: NewSubFileType (254) of the mosaic, of previews, and of Adobe's enhanced images (DNG 1.5).
+_RENDERED_SUBFILES = {0, 1, 16, 0x10001}
 
-#: What is worth taking from the IFD 0 of another raw format: description, artist, XMP,
-#: copyright, IPTC, and what Windows writes. The rest is about its own pictures.
-_OF_ANY_PHOTO = {270, 315, 700, 33432, 33723, *range(40091, 40096)}
+#: Tags to keep from the IFD 0 of another raw format: ImageDescription, Artist, XMP, Copyright,
+#: IPTC, and those that Windows writes. Its other tags describe its own images.
+_DESCRIPTION_TAGS = {270, 315, 700, 33432, 33723, *range(40091, 40096)}
 
-#: Where these lie in the file is kept: MakerNote, DNGPrivateData. They hold offsets that
-#: only their maker knows, and many of them count from the beginning of the file.
-_PLACED = {37500, 50740}
-#: Tags of a GPS directory are below this (Exif 2.32, 4.6.6).
-_GPS_TAGS = 32
+#: MakerNote and DNGPrivateData stay at their offset in the file: they hold offsets in formats of
+#: their makers, many of them from the beginning of the file.
+_FIXED_OFFSET_TAGS = {37500, 50740}
+#: Upper bound of the codes of GPS tags (Exif 2.32, section 4.6.6).
+_GPS_CODES = 32
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What is kept of a DNG.
+class KeptTags:
+    """The tags that are kept from a DNG.
 
     Attributes:
-        order: the file's byte order, in which the makers' notes are, too.
-        main: tags for IFD 0, Exif and GPS inside.
-        mosaic: tags for the mosaic's directory.
-        others: whole directories: masks and depth maps.
-        size: height and width of the whole frame, in sensor pixels.
-        white: WhiteLevel (tag 50717) or its default; DN.
+        order: byte order of the file, "<" or ">"; makers' notes are in it too.
+        main: tags for IFD 0, with the Exif and GPS directories.
+        mosaic: tags for the directory of the mosaic.
+        auxiliary: whole directories of masks and depth maps.
+        size: height and width of the whole frame, masked borders included, in sensor pixels.
+        white: WhiteLevel (50717) in DN, or its default 2^BitsPerSample - 1.
     """
 
     order: str
     main: Ifd
     mosaic: Ifd
-    others: tuple[Ifd, ...]
+    auxiliary: tuple[Ifd, ...]
     size: tuple[int, int]
     white: int
 
 
-def is_kept_whole(ifd: Ifd) -> bool:
-    """Whether a directory's picture is no rendering of the mosaic, so that it stays as it is."""
+def is_auxiliary_image(ifd: Ifd) -> bool:
+    """Whether a directory holds a mask or a depth map: denoising does not change these."""
     kind = integers(ifd, 254)
-    return bool(kind) and kind[0] not in _RENDERINGS
+    return bool(kind) and kind[0] not in _RENDERED_SUBFILES
 
 
-def kept_of_dng(tree: Tree) -> Kept | None:
-    """Return what to keep of a DNG's tree; None where it has no Bayer mosaic."""
+def tags_kept_from_dng(tree: Tree) -> KeptTags | None:
+    """Return the tags to keep from a DNG; None if it has no Bayer mosaic."""
     top = tree.ifds[0]
     nested = [ifd for parent in tree.ifds for ifd in _nested(parent, SUB_IFDS)]
     candidates = [ifd for ifd in (*tree.ifds, *nested) if _is_mosaic(ifd)]
     if not candidates:
         return None
-    mosaic = max(candidates, key=_area)
-    main = [tag for tag in top if tag.code not in _STORAGE | _PREVIEW | _IDENTITY | {SUB_IFDS}]
+    mosaic = max(candidates, key=_size_rank)
+    replaced = _STORAGE_TAGS | _IDENTITY_TAGS | {SUB_IFDS}
+    main = [tag for tag in top if tag.code not in replaced | _PREVIEW_TAGS]
     if mosaic is top:
-        moved = [tag for tag in main if tag.code in _OF_THE_MOSAIC]
-        main = [tag for tag in main if tag.code not in _OF_THE_MOSAIC]
+        moved = [tag for tag in main if tag.code in _MOSAIC_TAGS]
+        main = [tag for tag in main if tag.code not in _MOSAIC_TAGS]
     else:
-        moved = [tag for tag in mosaic if tag.code not in _STORAGE | _IDENTITY | {SUB_IFDS}]
-        main = [tag for tag in main if tag.code not in LEVELS]
-    others = tuple(_free(ifd) for ifd in (*tree.ifds[1:], *nested) if is_kept_whole(ifd))
+        moved = [tag for tag in mosaic if tag.code not in replaced]
+        main = [tag for tag in main if tag.code not in LEVEL_TAGS]
+    auxiliary = [ifd for ifd in (*tree.ifds[1:], *nested) if is_auxiliary_image(ifd)]
     bits = (integers(mosaic, 258) or (16,))[0]
-    return Kept(
+    return KeptTags(
         order=tree.order,
-        main=_free(tuple(main)),
-        mosaic=_free(tuple(filter(None, map(_still_true, moved)))),
-        others=others,
+        main=_without_offsets(tuple(main)),
+        mosaic=_without_offsets(tuple(filter(None, map(_at_output_levels, moved)))),
+        auxiliary=tuple(map(_without_offsets, auxiliary)),
         size=(integers(mosaic, 257)[0], integers(mosaic, 256)[0]),
         white=(integers(mosaic, 50717) or ((1 << min(bits, 16)) - 1,))[0],
     )
 
 
-def kept_of_any_raw(tree: Tree | None) -> tuple[Ifd, Ifd, Ifd]:
-    """Return what to keep of another raw format: tags for IFD 0, Exif, GPS."""
-    if tree is None:
-        return (), (), ()
-    main = tuple(tag for tag in tree.ifds[0] if tag.code in _OF_ANY_PHOTO)
-    found = [ifd for parent in tree.ifds for ifd in _nested(parent, EXIF)]
-    if not found:  # Canon's CR3 has Exif in a tree of its own
-        found = [ifd for ifd in tree.ifds[1:] if integers(ifd, 34855)]
-    exif = merge(*reversed(found))
-    places = [ifd for parent in tree.ifds for ifd in _nested(parent, GPS)]
-    if not places:  # likewise
-        places = [ifd for ifd in tree.ifds[1:] if ifd and all(tag.code < _GPS_TAGS for tag in ifd)]
-    gps = next(iter(places), ())
-    return _free(main), _free(exif), _free(gps)
-
-
-def with_capture(exif: Ifd, main: Ifd, moment: datetime | None) -> Ifd:
-    """Return an Exif directory that says when the photo was taken.
-
-    Some sources say it with DateTime or DateTimeDigitized only, and DateTime, the time of
-    modification, will be ours.
+def tags_kept_from_raw(tree: Tree | None) -> tuple[Ifd, Ifd, Ifd]:
+    """Return the tags to keep from another raw format, for IFD 0, Exif and GPS.
 
     Args:
-        exif: the source's directory, its zone of DateTime still there; may be empty.
-        main: the source's IFD 0, where TIFF/EP has DateTimeOriginal.
-        moment: of the exposure, as far as it is known.
+        tree: the tags of the file; None if it has none.
+
+    Returns:
+        Three directories, () where the file has none.
     """
-    if moment is None or any(_is_time(ifd, _ORIGINAL) for ifd in (exif, main)):
+    if tree is None:
+        return (), (), ()
+    main = tuple(tag for tag in tree.ifds[0] if tag.code in _DESCRIPTION_TAGS)
+    exifs = [ifd for parent in tree.ifds for ifd in _nested(parent, EXIF)]
+    if not exifs:  # Canon's CR3 has Exif and GPS in trees of their own
+        exifs = [ifd for ifd in tree.ifds[1:] if integers(ifd, 34855)]
+    exif = merge(*reversed(exifs))
+    gpses = [ifd for parent in tree.ifds for ifd in _nested(parent, GPS)]
+    if not gpses:
+        gpses = [ifd for ifd in tree.ifds[1:] if ifd and all(tag.code < _GPS_CODES for tag in ifd)]
+    gps = next(iter(gpses), ())
+    return _without_offsets(main), _without_offsets(exif), _without_offsets(gps)
+
+
+def with_capture_time(exif: Ifd, main: Ifd, moment: datetime | None) -> Ifd:
+    """Return an Exif directory that has DateTimeOriginal (36867) if the time is known.
+
+    Some sources give it as DateTime or DateTimeDigitized only, and kpn replaces DateTime, the
+    time of modification.
+
+    Args:
+        exif: Exif directory of the source, still with OffsetTime; may be empty.
+        main: IFD 0 of the source, where TIFF/EP has DateTimeOriginal.
+        moment: time of the exposure; None if unknown.
+    """
+    if moment is None or any(_has_date(ifd, _ORIGINAL) for ifd in (exif, main)):
         return exif
-    zone = _OFFSET_DIGITIZED if _is_time(exif, _DIGITIZED) else OFFSET_TIME
+    zone = _OFFSET_DIGITIZED if _has_date(exif, _DIGITIZED) else OFFSET_TIME
     zones = [replace(tag, code=_OFFSET_ORIGINAL) for tag in exif if tag.code == zone]
     stale = {_ORIGINAL, _SUB_SEC_ORIGINAL, _OFFSET_ORIGINAL}
     kept = [tag for tag in exif if tag.code not in stale]
-    return with_version((*kept, *dng_tags.time_tags(moment), *zones))
+    return with_exif_version((*kept, *dng_tags.time_tags(moment), *zones))
 
 
-def with_version(exif: Ifd) -> Ifd:
-    """Return an Exif directory whose version has all of its tags."""
-    said = next((tag.data for tag in exif if tag.code == _EXIF_VERSION), b"")
+def with_exif_version(exif: Ifd) -> Ifd:
+    """Return an Exif directory whose ExifVersion (36864) covers all of its tags."""
+    versions = [tag.data for tag in exif if tag.code == _EXIF_VERSION]
+    version = versions[0] if versions and isinstance(versions[0], bytes) else b""
     zoned = {OFFSET_TIME, _OFFSET_ORIGINAL, _OFFSET_DIGITIZED} & {tag.code for tag in exif}
-    if said and (not zoned or said >= b"0231"):
+    if version and (not zoned or version >= b"0231"):
         return exif
-    return merge(exif, [undefined_tag(_EXIF_VERSION, b"0231" if zoned else b"0230")])
+    return merge(exif, [undefined_field(_EXIF_VERSION, b"0231" if zoned else b"0230")])
 
 
-def _is_time(ifd: Ifd, code: int) -> bool:
-    """Whether a text tag is a date that we can read; cameras without a clock write 0000:00:00."""
-    found = [tag for tag in ifd if tag.code == code]
-    said = {tags.Tag.DATE_TIME_ORIGINAL: found[0]} if found else {}
-    return captured(tags.Metadata(said, {}, 0), None) is not None
+def _has_date(ifd: Ifd, code: int) -> bool:
+    """Whether a tag holds a valid date; cameras without a clock write 0000:00:00."""
+    dates = [tag for tag in ifd if tag.code == code][:1]
+    as_original: dict[int, Field] = {int(tags.Tag.DATE_TIME_ORIGINAL): tag for tag in dates}
+    return captured(tags.Metadata(as_original, {}, 0), None) is not None
 
 
 def _nested(ifd: Ifd, code: int) -> tuple[Ifd, ...]:
@@ -188,26 +198,29 @@ def _is_mosaic(ifd: Ifd) -> bool:
     return integers(ifd, 262) == (PHOTOMETRIC_CFA,) and bool(sized)
 
 
-def _area(ifd: Ifd) -> tuple[bool, int]:
+def _size_rank(ifd: Ifd) -> tuple[bool, int]:
+    """Sort key of mosaics: main images (NewSubFileType 0) above others, then by area."""
     return integers(ifd, 254) in ((), (0,)), integers(ifd, 256)[0] * integers(ifd, 257)[0]
 
 
-def _still_true(tag: Tag) -> Tag | None:
-    """A tag of the mosaic under our levels; None if nothing of it is left."""
-    if tag.code in LEVELS:
+def _at_output_levels(tag: Field) -> Field | None:
+    """Return a tag of the mosaic for kpn's levels; None to drop it."""
+    if tag.code in LEVEL_TAGS:
         return None
     if tag.code == _OPCODE_LIST_1 and isinstance(tag.data, bytes):
-        data = dng_opcodes.without_levels(tag.data)
-        return Tag(tag.code, tag.kind, len(data), data) if data else None
+        data = dng_opcodes.keep_geometric_opcodes(tag.data)
+        return Field(tag.code, tag.kind, len(data), data) if data else None
     return tag
 
 
-def _free(ifd: Ifd) -> Ifd:
-    """Let everything move in the file that can."""
-    return tuple(_moved(tag) for tag in ifd)
+def _without_offsets(ifd: Ifd) -> Ifd:
+    """Return a directory without positions in the file, except of `_FIXED_OFFSET_TAGS`."""
+    return tuple(_without_offset(tag) for tag in ifd)
 
 
-def _moved(tag: Tag) -> Tag:
-    at = tag.at if tag.code in _PLACED else None
-    data = Ifds(tuple(map(_free, tag.data.ifds))) if isinstance(tag.data, Ifds) else tag.data
-    return Tag(tag.code, tag.kind, tag.count, data, at)
+def _without_offset(tag: Field) -> Field:
+    at = tag.offset if tag.code in _FIXED_OFFSET_TAGS else None
+    data = tag.data
+    if isinstance(data, Ifds):
+        data = Ifds(tuple(map(_without_offsets, data.ifds)))
+    return Field(tag.code, tag.kind, tag.count, data, at)

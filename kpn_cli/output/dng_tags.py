@@ -1,6 +1,7 @@
-"""The tags of a DNG that say what its mosaic means: camera, colour, levels, exposure.
+"""The tags of a DNG that describe its mosaic: camera, colour, levels, noise, exposure.
 
-Tags and their meaning: DNG specification 1.4.0.0 (Adobe, 2012); Exif 2.3 (CIPA DC-008).
+DNG specification 1.4.0.0 (Adobe, 2012), chapter 4; TIFF 6.0, section 8; Exif 2.3 (CIPA DC-008),
+section 4.6.5.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from ..tiff import fields
 if TYPE_CHECKING:
     from ..raw.info import RawInfo
 
-#: CFAPattern's numbers for the planes R, G1, G2, B.
+#: CFAPattern's numbers (TIFF/EP) for the planes R, G1, G2, B.
 _CFA_COLOUR = (0, 1, 1, 2)
 
-#: XYZ (D65) to linear sRGB, IEC 61966-2-1: the camera "is" sRGB when nobody knows better.
+#: XYZ (D65) to linear sRGB, IEC 61966-2-1: for a camera whose colour matrix is unknown.
 _XYZ_TO_SRGB = (
     (3.2406, -1.5372, -0.4986),
     (-0.9689, 1.8758, 0.0415),
@@ -32,30 +33,31 @@ _XYZ_TO_SRGB = (
 
 _D65 = 21  # CalibrationIlluminant1, numbered as Exif's LightSource
 
-#: NoiseProfile came with DNG 1.3, the newest of the tags that every DNG of ours has.
+#: DNGVersion: NoiseProfile (51041) came with DNG 1.3, after all other tags that kpn writes.
 VERSION = (1, 3, 0, 0)
-#: The oldest reader that gets the picture right; what came later, it may ignore. In version
-#: 1.0, lossless JPEG wrote 16 needless bits with a difference of 2^15.
+#: DNGBackwardVersion: the oldest version whose readers show the picture correctly. Not 1.0:
+#: its lossless JPEG has 16 extra bits after a difference of 2^15 (DNG 1.4, appendix A).
 BACKWARD_VERSION = (1, 1, 0, 0)
 
 
 @dataclass(frozen=True)
 class DngTags:
-    """What a DNG says about its mosaic. None leaves a tag out.
+    """What the tags of a DNG say about its mosaic. None leaves a tag out.
 
     Attributes:
         phase: CFA phase of the mosaic's first 2x2 block, one of `bayer.PHASES`.
         black: black level in DN of the planes R, G1, G2, B.
         white: saturation level in DN, the same for all planes.
         make, model: camera, as in the source's Make and Model.
-        color_matrix: XYZ (D65) to camera, row by row; None for a camera like sRGB.
+        color_matrix: 3x3, XYZ (D65) to camera, row by row; None for that of linear sRGB.
         as_shot_neutral: camera RGB of a neutral surface: 1 / white balance gains.
-        noise: in units of `white - black`; G1 and G2 are averaged (one pair per colour).
+        noise: for samples from 0 (black) to 1 (white); G1 and G2 are averaged, as
+            NoiseProfile has one pair for each colour.
         iso, exposure_time (s), f_number, focal_length (mm), captured: the exposure.
         orientation: Exif orientation, 1-8.
-        software: what made the file.
-        original_raw_file_name: name of the file it came from.
-        unique_camera_model: None for make and model together.
+        software: the program that made the file.
+        original_raw_file_name: name of the source file.
+        unique_camera_model: None for make and model together, without repeating the make.
     """
 
     phase: str
@@ -85,24 +87,26 @@ def tags_of(
     white: float | None = None,
     noise: NoiseModel | None = None,
 ) -> DngTags:
-    """Return the tags for a mosaic that takes the place of the raw frame `info`.
+    """Return the tags for a mosaic that replaces the raw frame `info`.
 
     Args:
         info: the frame.
         black: levels of the new mosaic in DN, one or four (R, G1, G2, B); None for the frame's.
         white: level of the new mosaic in DN; None for the frame's.
-        noise: what is left in the new mosaic. Never the frame's own unless it is as noisy:
-            editors choose their noise reduction by it.
+        noise: of the new mosaic. Not the frame's, unless the mosaic is as noisy: editors set
+            their noise reduction by it.
     """
-    levels = info.black if black is None else np.broadcast_to(black, 4)
+    levels = np.broadcast_to(np.asarray(info.black if black is None else black, float), 4)
+    red, green1, green2, blue = levels.tolist()
+    gain_r, gain_g, gain_b = info.white_balance
     return DngTags(
         phase=info.phase,
-        black=tuple(float(level) for level in levels),
+        black=(red, green1, green2, blue),
         white=info.white if white is None else float(white),
         make=info.make,
         model=info.model,
         color_matrix=info.color_matrix,
-        as_shot_neutral=tuple(1 / gain for gain in info.white_balance),
+        as_shot_neutral=(1 / gain_r, 1 / gain_g, 1 / gain_b),
         noise=noise,
         iso=info.iso,
         exposure_time=info.exposure_time,
@@ -114,51 +118,57 @@ def tags_of(
     )
 
 
-def cfa_tags(tags: DngTags) -> list[fields.Tag]:
-    """Return what the numbers of the mosaic mean: filters, levels, noise."""
+def cfa_tags(tags: DngTags) -> list[fields.Field]:
+    """Return the tags for the samples of the mosaic: colour filters, levels, noise.
+
+    They belong to the directory of the mosaic (DNG 1.4, chapter 4).
+    """
     order = plane_order(tags.phase)
-    black = [tags.black[plane] for plane in order]
-    black_tag = fields.rational_tag
-    if all(float(level).is_integer() for level in black):
-        black, black_tag = [int(level) for level in black], fields.integer_tag
     result = [
-        fields.integer_tag(33421, 2, 2),  # CFARepeatPatternDim
-        fields.byte_tag(33422, bytes(_CFA_COLOUR[plane] for plane in order)),  # CFAPattern
-        fields.byte_tag(50710, bytes((0, 1, 2))),  # CFAPlaneColor: red, green, blue
-        fields.integer_tag(50711, 1),  # CFALayout: rectangular
-        fields.integer_tag(50713, 2, 2),  # BlackLevelRepeatDim
-        black_tag(50714, *black),  # BlackLevel
-        fields.integer_tag(50717, round(tags.white)),  # WhiteLevel
+        fields.integer_field(33421, 2, 2),  # CFARepeatPatternDim
+        fields.byte_field(33422, bytes(_CFA_COLOUR[plane] for plane in order)),  # CFAPattern
+        fields.byte_field(50710, bytes((0, 1, 2))),  # CFAPlaneColor: red, green, blue
+        fields.integer_field(50711, 1),  # CFALayout: rectangular
+        fields.integer_field(50713, 2, 2),  # BlackLevelRepeatDim
+        _black_level([tags.black[plane] for plane in order]),
+        fields.integer_field(50717, round(tags.white)),  # WhiteLevel
     ]
     if tags.noise:
-        result.append(fields.double_tag(51041, *_noise_profile(tags.noise)))  # NoiseProfile
+        result.append(fields.double_field(51041, *_noise_profile(tags.noise)))  # NoiseProfile
     return result
 
 
-def camera_tags(tags: DngTags) -> list[fields.Tag]:
-    """Return what IFD 0 says of camera, colour and file."""
-    # DNG demands both, and some editors refuse a file without: a camera without a name
-    # gets ours, one without a matrix sRGB's, which is also what LibRaw assumes.
+def _black_level(levels: list[float]) -> fields.Field:
+    """BlackLevel (50714) of the pixels of the repeated 2x2 block; SHORT if they are integers."""
+    if all(float(level).is_integer() for level in levels):
+        return fields.integer_field(50714, *map(int, levels))
+    return fields.rational_field(50714, *levels)
+
+
+def camera_tags(tags: DngTags) -> list[fields.Field]:
+    """Return the tags of IFD 0 about camera, colour and file."""
+    # DNG requires UniqueCameraModel and ColorMatrix1, and some editors refuse a file without
+    # them. An unknown camera is named "kpn"; an unknown matrix is sRGB's, as LibRaw assumes.
     unique = tags.unique_camera_model or _full_name(tags.make, tags.model) or "kpn"
     matrix = np.asarray(_XYZ_TO_SRGB if tags.color_matrix is None else tags.color_matrix, float)
     result = [
-        fields.ascii_tag(271, tags.make),
-        fields.ascii_tag(272, tags.model),
-        fields.integer_tag(274, tags.orientation),
-        fields.ascii_tag(305, tags.software),
-        fields.byte_tag(50706, bytes(VERSION)),  # DNGVersion
-        fields.byte_tag(50707, bytes(BACKWARD_VERSION)),  # DNGBackwardVersion
-        fields.ascii_tag(50708, unique),  # UniqueCameraModel
-        fields.signed_rational_tag(50721, *matrix.ravel()),  # ColorMatrix1
-        fields.rational_tag(50728, *tags.as_shot_neutral),  # AsShotNeutral
-        fields.integer_tag(50778, _D65),  # CalibrationIlluminant1
+        fields.ascii_field(271, tags.make),
+        fields.ascii_field(272, tags.model),
+        fields.integer_field(274, tags.orientation),
+        fields.ascii_field(305, tags.software),
+        fields.byte_field(50706, bytes(VERSION)),  # DNGVersion
+        fields.byte_field(50707, bytes(BACKWARD_VERSION)),  # DNGBackwardVersion
+        fields.ascii_field(50708, unique),  # UniqueCameraModel
+        fields.signed_rational_field(50721, *matrix.ravel()),  # ColorMatrix1
+        fields.rational_field(50728, *tags.as_shot_neutral),  # AsShotNeutral
+        fields.integer_field(50778, _D65),  # CalibrationIlluminant1
     ]
     if tags.captured:
-        result.append(fields.ascii_tag(306, _exif_time(tags.captured)))  # DateTime
+        result.append(fields.ascii_field(306, _exif_time(tags.captured)))  # DateTime
     if tags.original_raw_file_name:
-        # BYTE holds UTF-8, as DNG allows here; names are not always ASCII.
+        # As BYTE, which DNG allows here for UTF-8: names are not always ASCII.
         name = tags.original_raw_file_name.encode("utf-8", "replace") + b"\0"
-        result.append(fields.byte_tag(50827, name))  # OriginalRawFileName
+        result.append(fields.byte_field(50827, name))  # OriginalRawFileName
     return result
 
 
@@ -170,16 +180,16 @@ def _full_name(make: str, model: str) -> str:
     return f"{make} {model}".strip()
 
 
-def exif_tags(tags: DngTags) -> list[fields.Tag]:
-    """Return the Exif directory: the exposure."""
-    result = [fields.undefined_tag(36864, b"0230")]  # ExifVersion
+def exif_tags(tags: DngTags) -> list[fields.Field]:
+    """Return the Exif directory: version, exposure and time."""
+    result = [fields.undefined_field(36864, b"0230")]  # ExifVersion
     for code, value in (
         (33434, tags.exposure_time),
         (33437, tags.f_number),
         (37386, tags.focal_length),
     ):
-        if value and 0 < value < np.inf:  # manual lenses have f/0, as have careless writers
-            result.append(fields.rational_tag(code, value))
+        if value and 0 < value < np.inf:  # manual lenses report f/0, some programs zeros
+            result.append(fields.rational_field(code, value))
     if tags.iso and 0 < tags.iso < 1 << 32:
         result += _iso_tags(round(tags.iso))
     if tags.captured:
@@ -187,22 +197,22 @@ def exif_tags(tags: DngTags) -> list[fields.Tag]:
     return result
 
 
-def time_tags(captured: datetime) -> list[fields.Tag]:
-    """Return what Exif says of the time of the exposure; of its fraction, if there is one."""
-    result = [fields.ascii_tag(36867, _exif_time(captured))]  # DateTimeOriginal
+def time_tags(captured: datetime) -> list[fields.Field]:
+    """Return the Exif tags for the time of the exposure, with its fraction unless it is 0."""
+    result = [fields.ascii_field(36867, _exif_time(captured))]  # DateTimeOriginal
     if captured.microsecond:
-        result.append(fields.ascii_tag(37521, f"{captured:%f}"))  # SubSecTimeOriginal
+        result.append(fields.ascii_field(37521, f"{captured:%f}"))  # SubSecTimeOriginal
     return result
 
 
-def _iso_tags(iso: int) -> list[fields.Tag]:
-    """Exif 2.3: the old tag has 16 bits; above them it says 65535 and a new one the value."""
+def _iso_tags(iso: int) -> list[fields.Field]:
+    """ISO by Exif 2.3: above 16 bits, the old tag is 65535 and ISOSpeed has the value."""
     if iso < 65535:
-        return [fields.integer_tag(34855, iso)]
+        return [fields.integer_field(34855, iso)]  # PhotographicSensitivity
     return [
-        fields.integer_tag(34855, 65535),
-        fields.integer_tag(34864, 3),  # SensitivityType: ISO speed
-        fields.long_tag(34867, iso),
+        fields.integer_field(34855, 65535),
+        fields.integer_field(34864, 3),  # SensitivityType: ISO speed
+        fields.long_field(34867, iso),  # ISOSpeed
     ]
 
 
@@ -211,6 +221,6 @@ def _exif_time(time: datetime) -> str:
 
 
 def _noise_profile(noise: NoiseModel) -> list[float]:
-    """(S, O) of red, green, blue, the planes of CFAPlaneColor."""
+    """NoiseProfile: S and O of red, green and blue, in the order of CFAPlaneColor."""
     pairs = np.array([noise.shot, noise.read]).T
     return [*pairs[0], *pairs[1:3].mean(axis=0), *pairs[3]]

@@ -1,8 +1,11 @@
-"""Write DNGs: clean planes in place of the frame they came from, or a plain mosaic.
+"""Write DNGs: clean planes with the tags of their source, or a plain mosaic.
 
-From a DNG, everything is kept but what denoising changes; the frame has the size it had,
-its masked borders included, so that all places in all tags stay true. From other raw formats
-a DNG is made anew, with their Exif in it.
+From a DNG, all tags are kept except those that denoising changes. The frame keeps its size,
+masked borders included, so positions in tags stay valid. From other raw formats, a new DNG is
+made, with their Exif and GPS.
+
+Layout (DNG specification 1.4, chapter 2): IFD 0 holds the thumbnail and the tags of the whole
+photo; SubIFDs (tag 330) hold the mosaic, the preview, masks and depth maps.
 """
 
 from __future__ import annotations
@@ -19,39 +22,39 @@ from ..image.noise_model import NoiseModel
 from ..raw.info import RawInfo
 from ..system.files import atomic
 from ..tiff import fields, writer
-from ..tiff.fields import Ifd, Ifds, Tag
+from ..tiff.fields import Field, Ifd, Ifds
 from ..tiff.reader import Tree, fractions, integers
 from . import dng_levels, dng_tags
 from .dng_images import mosaic_ifd, preview_ifd, thumbnail_ifd
-from .dng_levels import at_levels, output_levels, scaled_noise, whole_frame
+from .dng_levels import output_levels, planes_at_output_levels, scale_noise, with_masked_borders
 from .dng_source import (
     EXIF,
     GPS,
-    LEVELS,
+    LEVEL_TAGS,
     OFFSET_TIME,
     SUB_IFDS,
-    Kept,
-    kept_of_any_raw,
-    kept_of_dng,
-    with_capture,
-    with_version,
+    KeptTags,
+    tags_kept_from_dng,
+    tags_kept_from_raw,
+    with_capture_time,
+    with_exif_version,
 )
 from .dng_tags import DngTags, camera_tags, cfa_tags, exif_tags
 
 _CFA_PLANE_COLOR, _ACTIVE_AREA, _CROP_ORIGIN, _CROP_SIZE = 50710, 50829, 50719, 50720
-#: Exif's fraction of a second of DateTime, IFD 0's time of modification, and its zone.
-_OF_DATE_TIME = {37520, OFFSET_TIME}
+#: SubSecTime and OffsetTime of Exif: fraction and zone of DateTime, the time of modification.
+_MODIFICATION_TAGS = {37520, OFFSET_TIME}
 _SOFTWARE, _DATE_TIME = 305, 306
 _DNG_VERSION, _DNG_BACKWARD_VERSION = 50706, 50707
 _RAW_DATA_UNIQUE_ID = 50781
 
-_CFA_PATTERN = {33421, 33422}  # CFARepeatPatternDim, CFAPattern
+_CFA_PATTERN_TAGS = {33421, 33422}  # CFARepeatPatternDim, CFAPattern
 
-#: Written where a source has none: Orientation, UniqueCameraModel, OriginalRawFileName.
-_WHERE_MISSING = {274, 50708, 50827}
+#: Orientation, UniqueCameraModel, OriginalRawFileName: written if the source has none.
+_DEFAULT_TAGS = {274, 50708, 50827}
 
 
-def write_result(
+def write_denoised_dng(
     path: Path | str,
     info: RawInfo,
     tree: Tree | None,
@@ -61,95 +64,100 @@ def write_result(
     noise: NoiseModel | None = None,
     compression: str = "lossless",
     modified: datetime | None = None,
-    mark: bytes = b"",
+    unique_id: bytes = b"",
     replace_file: bool = True,
 ) -> None:
-    """Write clean planes as a DNG.
+    """Write clean planes as a DNG with the tags of their source.
 
     Args:
         path: the file to create or replace, atomically.
-        info: the frame in whose place it comes; its file is read again for masked borders.
-        tree: the tags of that file, with what `dng_source.is_kept_whole`; None where it has none.
+        info: the source frame; its file is read again for masked borders.
+        tree: the tags of its file, read with the images of `dng_source.is_auxiliary_image`; None
+            if it has none.
         planes: `(4, cell_rows, cell_columns)` float, R, G1, G2, B; 0 is black, 1 is white.
-        preview: `(rows, columns, 3)` uint8, sRGB, of the visible area, not rotated.
-        noise: what is left in the planes.
-        compression: of `dng_images.COMPRESSIONS`.
-        modified: time of modification, with its zone; None to leave what a DNG says.
-        mark: RawDataUniqueID, 16 bytes; none if empty.
-        replace_file: whether a file of that name may be replaced.
+        preview: `(rows, columns, 3)` uint8, sRGB, of the visible area, in the orientation of the
+            sensor.
+        noise: of the planes; None to write no NoiseProfile.
+        compression: one of `dng_images.COMPRESSION_CODES`.
+        modified: time of modification, with its zone; None to keep the source's.
+        unique_id: RawDataUniqueID (50781), 16 bytes; b"" for none.
+        replace_file: whether an existing file may be replaced.
 
     Raises:
-        KpnError: if the disk refuses the file, or the source can't be read any more.
+        KpnError: if the file cannot be written, or the source cannot be read any more.
     """
-    is_dng = tree is not None and bool(integers(tree.ifds[0], _DNG_VERSION))
-    kept = kept_of_dng(tree) if is_dng else None
+    kept = None
+    if tree is not None and integers(tree.ifds[0], _DNG_VERSION):
+        kept = tags_kept_from_dng(tree)
     white = kept.white if kept is not None and kept.white > max(info.black) else info.white
     step, black = output_levels(info, white)
     visible, _, level = dng_levels.encode_planes(
-        at_levels(planes, info, step, black), info.phase, info.height, info.width
+        planes_at_output_levels(planes, info, step, black), info.phase, info.height, info.width
     )
-    left = noise and scaled_noise(
-        noise, (info.white - np.asarray(info.black)) * step / (level - black)
-    )
-    tags = dng_tags.tags_of(info, black=tuple(black), white=level, noise=left)
-    frame = visible if kept is None else whole_frame(info, visible, kept.size, step, black)
-    if kept is None or frame is None:  # no DNG, or places in its tags that can't be trusted
+    if noise is not None:
+        # NoiseProfile is for samples from each plane's own black level to white.
+        gains = (info.white - np.asarray(info.black)) * step / (level - black)
+        noise = scale_noise(noise, gains)
+    red, green1, green2, blue = black.tolist()
+    tags = dng_tags.tags_of(info, black=(red, green1, green2, blue), white=level, noise=noise)
+    frame = visible if kept is None else with_masked_borders(info, visible, kept.size, step, black)
+    if kept is None or frame is None:  # no DNG, or its tags give another size than LibRaw
         check_mosaic(path, visible, tags)
         order = "<" if tree is None else tree.order
-        ifd = _new_dng(
+        ifd = _dng_from_raw(
             tree, order, visible, tags, preview=preview, compression=compression, modified=modified
         )
-        write_tree(path, [_marked(ifd, mark)], order, replace=replace_file)
+        write_tree(path, [_with_unique_id(ifd, unique_id)], order, replace=replace_file)
         return
     check_mosaic(path, frame, tags)
-    preview = _cropped(preview, kept.mosaic, info)
-    ifd = _copied_dng(kept, frame, tags, preview, compression, modified)
-    write_tree(path, [_marked(ifd, mark)], kept.order, replace=replace_file)
+    preview = crop_preview(preview, kept.mosaic, info)
+    ifd = _dng_from_dng(kept, frame, tags, preview, compression, modified)
+    write_tree(path, [_with_unique_id(ifd, unique_id)], kept.order, replace=replace_file)
 
 
 # --- directories ----------------------------------------------------------------------
 
 
-def _copied_dng(
-    kept: Kept,
+def _dng_from_dng(
+    kept: KeptTags,
     frame: np.ndarray,
     tags: dng_tags.DngTags,
     preview: np.ndarray,
     compression: str,
     modified: datetime | None,
 ) -> Ifd:
-    """Return IFD 0 of a DNG that takes over a DNG's tags."""
-    meaning = dng_tags.cfa_tags(replace(tags, noise=_by_plane(tags.noise, kept.mosaic)))
-    levels = [tag for tag in meaning if tag.code in LEVELS]
-    filters = [tag for tag in meaning if tag.code in _CFA_PATTERN]
+    """Return IFD 0 of a DNG that keeps the tags of its source, a DNG."""
+    meaning = dng_tags.cfa_tags(replace(tags, noise=_in_plane_order(tags.noise, kept.mosaic)))
+    levels = [tag for tag in meaning if tag.code in LEVEL_TAGS]
+    filters = [tag for tag in meaning if tag.code in _CFA_PATTERN_TAGS]
     mosaic = fields.merge(filters, kept.mosaic, mosaic_ifd(frame, compression, kept.order), levels)
-    pictures = fields.ifd_tag(SUB_IFDS, mosaic, preview_ifd(preview), *kept.others)
+    images = fields.ifd_field(SUB_IFDS, mosaic, preview_ifd(preview), *kept.auxiliary)
     version = _version(kept.main, _DNG_VERSION, dng_tags.VERSION)
     oldest = _version(kept.main, _DNG_BACKWARD_VERSION, (*version[:2], 0, 0))
-    missing = [tag for tag in dng_tags.camera_tags(tags) if tag.code in _WHERE_MISSING]
-    # Before DateTime is ours: it may be the only one that says when the photo was taken.
-    exif = with_capture(_exif_of(kept.main), kept.main, tags.captured)
+    missing = [tag for tag in dng_tags.camera_tags(tags) if tag.code in _DEFAULT_TAGS]
+    # Before DateTime is replaced: it may be the only tag with the time of the exposure.
+    exif = with_capture_time(_exif_directory(kept.main), kept.main, tags.captured)
     return fields.merge(
         missing,
         kept.main,
-        _exif_of_copy(exif, modified),
+        _exif_pointer(exif, modified),
         thumbnail_ifd(preview),
-        _of_this_file(tags, modified),
+        _software_and_time(tags, modified),
         [
-            fields.byte_tag(_DNG_VERSION, bytes(max(version, dng_tags.VERSION))),
-            fields.byte_tag(_DNG_BACKWARD_VERSION, bytes(max(oldest, dng_tags.BACKWARD_VERSION))),
-            pictures,
+            fields.byte_field(_DNG_VERSION, bytes(max(version, dng_tags.VERSION))),
+            fields.byte_field(_DNG_BACKWARD_VERSION, bytes(max(oldest, dng_tags.BACKWARD_VERSION))),
+            images,
         ],
     )
 
 
 def _version(ifd: Ifd, code: int, default: tuple[int, ...]) -> tuple[int, ...]:
-    """Return four numbers of a byte each; the default where the tag has others."""
+    """Return the four bytes of a version; the default if the tag is absent or invalid."""
     numbers = integers(ifd, code)
     return numbers if len(numbers) == 4 and max(numbers) < 256 else default
 
 
-def _new_dng(
+def _dng_from_raw(
     tree: Tree | None,
     order: str,
     mosaic: np.ndarray,
@@ -159,78 +167,92 @@ def _new_dng(
     compression: str,
     modified: datetime | None,
 ) -> Ifd:
-    """Return IFD 0 of a DNG made of another raw format."""
-    main, exif, gps = kept_of_any_raw(tree)
-    exif = fields.merge(dng_tags.exif_tags(tags), with_capture(exif, main, tags.captured))
+    """Return IFD 0 of a new DNG from a source in another raw format."""
+    main, exif, gps = tags_kept_from_raw(tree)
+    exif = fields.merge(dng_tags.exif_tags(tags), with_capture_time(exif, main, tags.captured))
     picture = (*mosaic_ifd(mosaic, compression, order), *dng_tags.cfa_tags(tags))
     return fields.merge(
         main,
         dng_tags.camera_tags(tags),
         thumbnail_ifd(preview),
-        _of_this_file(tags, modified),
+        _software_and_time(tags, modified),
         [
-            *_exif_of_copy(_without_zone(exif), modified),  # the source's DateTime is not kept
-            fields.ifd_tag(SUB_IFDS, picture, preview_ifd(preview)),
-            *([fields.ifd_tag(GPS, gps)] if gps else []),
+            # The source's DateTime is not kept, so neither are its fraction and zone.
+            *_exif_pointer(_without_modification(exif), modified),
+            fields.ifd_field(SUB_IFDS, picture, preview_ifd(preview)),
+            *([fields.ifd_field(GPS, gps)] if gps else []),
         ],
     )
 
 
-def _marked(ifd: Ifd, mark: bytes) -> Ifd:
-    return fields.merge(ifd, [fields.byte_tag(_RAW_DATA_UNIQUE_ID, mark)]) if mark else ifd
+def _with_unique_id(ifd: Ifd, unique_id: bytes) -> Ifd:
+    if not unique_id:
+        return ifd
+    return fields.merge(ifd, [fields.byte_field(_RAW_DATA_UNIQUE_ID, unique_id)])
 
 
-def _of_this_file(tags: dng_tags.DngTags, modified: datetime | None) -> list[Tag]:
-    result = [fields.ascii_tag(_SOFTWARE, tags.software)]
+def _software_and_time(tags: dng_tags.DngTags, modified: datetime | None) -> list[Field]:
+    result = [fields.ascii_field(_SOFTWARE, tags.software)]
     if modified:
-        result.append(fields.ascii_tag(_DATE_TIME, f"{modified:%Y:%m:%d %H:%M:%S}"))
+        result.append(fields.ascii_field(_DATE_TIME, f"{modified:%Y:%m:%d %H:%M:%S}"))
     return result
 
 
-def _exif_of(main: Ifd) -> Ifd:
-    """Return the Exif directory that IFD 0 points to, () without."""
+def _exif_directory(main: Ifd) -> Ifd:
+    """Return the Exif directory that IFD 0 points to; () if there is none."""
     found = (tag.data.ifds for tag in main if tag.code == EXIF and isinstance(tag.data, Ifds))
     return next(found, ((),))[0]
 
 
-def _exif_of_copy(exif: Ifd, modified: datetime | None) -> list[Tag]:
-    """Point to an Exif directory that is up to date about the time of modification."""
+def _exif_pointer(exif: Ifd, modified: datetime | None) -> list[Field]:
+    """Return the pointer to an Exif directory with the zone of the time of modification."""
     if modified is not None:
         zone = f"{modified:%z}"
-        news = [fields.ascii_tag(OFFSET_TIME, f"{zone[:3]}:{zone[3:5]}")] if zone else []
-        exif = (*_without_zone(exif), *news)
-    return [fields.ifd_tag(EXIF, with_version(exif))] if exif else []
+        offset = [fields.ascii_field(OFFSET_TIME, f"{zone[:3]}:{zone[3:5]}")] if zone else []
+        exif = (*_without_modification(exif), *offset)
+    return [fields.ifd_field(EXIF, with_exif_version(exif))] if exif else []
 
 
-def _without_zone(exif: Ifd) -> list[Tag]:
-    return [tag for tag in exif if tag.code not in _OF_DATE_TIME]
+def _without_modification(exif: Ifd) -> Ifd:
+    return tuple(tag for tag in exif if tag.code not in _MODIFICATION_TAGS)
 
 
-def _by_plane(noise: NoiseModel | None, mosaic: Ifd) -> NoiseModel | None:
-    """Return the noise with red and blue in the places that CFAPlaneColor gives them."""
+def _in_plane_order(noise: NoiseModel | None, mosaic: Ifd) -> NoiseModel | None:
+    """Return the noise with red, green and blue in the order of CFAPlaneColor (50710).
+
+    NoiseProfile has its pairs in that order (DNG 1.4, tag 51041).
+    """
     colours = integers(mosaic, _CFA_PLANE_COLOR)
     if noise is None or sorted(colours) != [0, 1, 2]:
         return noise
     planes = [((0,), (1, 2), (3,))[colour] for colour in colours]
-    order = [planes[0][0], planes[1][0], planes[1][-1], planes[2][0]]
-    return NoiseModel(
-        tuple(noise.shot[plane] for plane in order), tuple(noise.read[plane] for plane in order)
-    )
+    a, b, c, d = planes[0][0], planes[1][0], planes[1][-1], planes[2][0]
+    shot, read = noise.shot, noise.read
+    return NoiseModel((shot[a], shot[b], shot[c], shot[d]), (read[a], read[b], read[c], read[d]))
 
 
-def _cropped(preview: np.ndarray, mosaic: Ifd, info: RawInfo) -> np.ndarray:
-    """Return the part of the visible area's picture that the default crop shows."""
+def crop_preview(preview: np.ndarray, mosaic: Ifd, info: RawInfo) -> np.ndarray:
+    """Return the part of a preview that the default crop shows.
+
+    DefaultCropOrigin (50719) and DefaultCropSize (50720) count from the corner of ActiveArea
+    (50829); DNG 1.4, chapter 4.
+
+    Args:
+        preview: `(rows, columns, 3)` uint8, of the visible area.
+        mosaic: tags of the directory of the mosaic.
+        info: the frame, for the position and size of its visible area.
+    """
     origin, size = fractions(mosaic, _CROP_ORIGIN), fractions(mosaic, _CROP_SIZE)
     if len(size) != 2 or len(origin) != 2:
         return preview
     area = integers(mosaic, _ACTIVE_AREA)
     area = area if len(area) == 4 else (0, 0, 0, 0)
-    # Columns first: the crop is so given, and counts from the active area's origin.
+    # Columns first, as in the tags of the crop.
     starts = [area[1] - info.origin[1] + origin[0], area[0] - info.origin[0] + origin[1]]
     rows, columns, _ = preview.shape
     (left, right), (top, bottom) = (
-        (round(start * ours / all_), round((start + length) * ours / all_))
-        for start, length, ours, all_ in zip(
+        (round(start * scaled / full), round((start + length) * scaled / full))
+        for start, length, scaled, full in zip(
             starts, size, (columns, rows), (info.width, info.height), strict=True
         )
     )
@@ -241,18 +263,18 @@ def _cropped(preview: np.ndarray, mosaic: Ifd, info: RawInfo) -> np.ndarray:
 def write_cfa_dng(path: Path | str, mosaic: np.ndarray, tags: DngTags) -> None:
     """Write a Bayer mosaic as an uncompressed DNG. The same input gives the same bytes.
 
-    The mosaic is in IFD 0 itself: there is no preview that could disagree with it.
+    The mosaic is in IFD 0 itself, without a preview.
 
     Args:
         path: the file to create or replace, atomically.
-        mosaic: `(height, width)` uint16, in DN, at least 2x2; odd sizes are fine.
-        tags: what it means.
+        mosaic: `(height, width)` uint16, in DN, at least 2x2; sizes may be odd.
+        tags: its meaning.
 
     Raises:
-        KpnError: if the mosaic or the levels cannot be a DNG, or the disk refuses the file.
+        KpnError: if mosaic or levels are invalid for a DNG, or the file cannot be written.
     """
     check_mosaic(path, mosaic, tags)
-    exif = fields.ifd_tag(34665, exif_tags(tags))
+    exif = fields.ifd_field(34665, exif_tags(tags))
     picture = mosaic_ifd(mosaic, "none")
     write_tree(path, [fields.merge(picture, cfa_tags(tags), camera_tags(tags), (exif,))])
 
@@ -260,20 +282,27 @@ def write_cfa_dng(path: Path | str, mosaic: np.ndarray, tags: DngTags) -> None:
 def write_tree(
     path: Path | str, ifds: Sequence[fields.Ifd], order: str = "<", *, replace: bool = True
 ) -> None:
-    """Write a TIFF tree to a file, atomically; see `files.atomic` for `replace`.
+    """Write a TIFF tree to a file, atomically.
+
+    Args:
+        path: the file.
+        ifds: its main directories, IFD 0 first.
+        order: byte order, "<" or ">".
+        replace: whether an existing file may be replaced.
 
     Raises:
-        KpnError: if the disk refuses the file, or it would exceed 4 GB.
+        KpnError: if the file cannot be written, or would exceed 4 GB.
     """
     with atomic(path, replace=replace) as temporary, temporary.open("wb") as stream:
-        writer.write(stream, ifds, order)
+        writer.write_tiff(stream, ifds, order)
 
 
 def check_mosaic(path: Path | str, mosaic: np.ndarray, tags: DngTags) -> None:
-    """Refuse what can't be written.
+    """Check that a mosaic and its levels can be written.
 
     Raises:
-        KpnError: for a mosaic of another kind, or levels outside of 16 bits.
+        KpnError: if the mosaic is not a 2-D uint16 array of at least 2x2, or its levels are not
+            0 <= black < white <= 65535.
     """
     if mosaic.dtype != np.uint16 or mosaic.ndim != 2 or min(mosaic.shape) < 2:
         raise KpnError(

@@ -1,3 +1,1 @@
-"""One burst, from its raw files to its outputs: options in, a `Result` out. Calls the stages
-above in their order.
-"""
+"""One burst, from raw files to outputs: options in, a `Result` out. Calls the stages in order."""

@@ -1,4 +1,8 @@
-"""denoise(): the story, from a burst's files to the finished pictures."""
+"""`denoise()`: one burst from its files to its outputs, stage by stage.
+
+Read, choose the reference, align, determine the noise, predict kernels and merge tile by tile,
+write.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +31,14 @@ from ..system.distributed import local_device
 from ..system.files import make_folder
 from ..system.memory import (
     free_memory,
-    is_lack_of_memory,
+    is_out_of_memory,
     keep_freed_memory,
     memory_as_error,
     return_freed_memory,
 )
-from . import fingerprint, outputs
-from .loading import Loaded, load
+from . import outputs
+from .fingerprint import options_digest
+from .loading import Loaded, load_burst
 from .options import Options
 from .result import Clock, Result, Stage
 
@@ -41,7 +46,17 @@ T = TypeVar("T")
 
 
 class Engine:
-    """A network on its device, ready for any number of bursts."""
+    """A network on its device, for any number of bursts.
+
+    Attributes:
+        device: where it runs.
+        precision: its arithmetic, and why it was chosen.
+        dtype: of its convolutions.
+        network: in evaluation mode, on the device.
+
+    Raises:
+        KpnError: if device, precision or weights cannot be used.
+    """
 
     def __init__(self, options: Options) -> None:
         keep_freed_memory()
@@ -62,20 +77,20 @@ def denoise(
 
     Args:
         paths: raw files of one burst, in any order, and folders of such files.
-        options: how.
-        engine: a network to use again; made from the options by default.
-        on_stage: told about progress.
+        options: how to denoise.
+        engine: a network to reuse; None to load one by the options.
+        on_stage: called with the progress.
 
     Raises:
-        KpnError: whatever the user can mend. No output is left half-written.
+        KpnError: for any error that the user can fix. No output is left half-written.
     """
     files = burst_files.find_raws(paths)
     with memory_as_error():
-        loaded = load(files, options, fingerprint.options_digest(options), on_stage=on_stage)
+        loaded = load_burst(files, options, options_digest(options), on_stage=on_stage)
         if isinstance(loaded, Result):
             return loaded
         computed = compute(loaded, options, engine or Engine(options), on_stage)
-        return write(computed, options, on_stage)
+        return write_computed(computed, options, on_stage)
 
 
 # --- aligning and denoising -------------------------------------------------
@@ -83,20 +98,22 @@ def denoise(
 
 @dataclass(frozen=True)
 class Computed:
-    """A clean burst in memory.
+    """A denoised burst in memory, before its outputs are written.
 
     Attributes:
-        mark: fingerprint of its outputs.
-        info: the reference.
-        done: its clean planes.
-        missing: outputs to make.
-        result: what is known of it so far.
-        reference: its noisy frame, for a report; None where none is made.
+        fingerprint: of the burst, 16 bytes; every output gets it.
+        info: size, levels and exposure of the reference frame.
+        denoised: its clean planes, `(4, cell_rows, cell_columns)` float32 in the order R, G1, G2,
+            B, where 0 is black and 1 is white; residual noise and fallback share.
+        missing: outputs to write, format -> path.
+        result: the result so far: all but the time of writing.
+        reference: the noisy reference on the CPU, `(4, cell_rows, cell_columns)` samples, for the
+            report; None without a report.
     """
 
-    mark: bytes
+    fingerprint: bytes
     info: RawInfo
-    done: Denoised
+    denoised: Denoised
     missing: dict[str, Path]
     result: Result
     reference: Frame | None = None
@@ -108,62 +125,72 @@ def compute(
     engine: Engine,
     on_stage: Callable[[Stage], None] = lambda stage: None,
 ) -> Computed:
-    """Align and merge a burst, whose planes are taken from it.
+    """Align and merge a burst.
+
+    Args:
+        loaded: the burst; its planes are released to save memory.
+        options: how to denoise; the output folder is created.
+        engine: the network.
+        on_stage: called with the progress.
 
     Raises:
-        KpnError: if there is no telling its noise, or the memory isn't enough.
+        KpnError: if the noise cannot be determined or memory runs out.
     """
     clock = Clock(loaded.timings)
     info = loaded.infos[0]
     given = given_noise(info, options.noise)
-    make_folder(options.output)  # before the work: it may not be possible
-    found, noise = line_up(loaded, given, engine.device, on_stage, clock.stop)
-    found = found.best(engine.network.config.frames)
-    done = _run_network(engine, found, noise.model, options, on_stage)
+    make_folder(options.output)  # before the work, in case it is not possible
+    aligned, noise = align_and_measure(loaded, given, engine.device, on_stage, clock.end_stage)
+    aligned = aligned.best(engine.network.config.frames)
+    denoised = _run_network(engine, aligned, noise.model, options, on_stage)
     return_freed_memory()
-    clock.stop("denoise")
-    strangers = {loaded.files[n]: why for n, why in found.dropped.items()}
+    clock.end_stage("denoise")
+    not_aligned = {loaded.files[n]: reason for n, reason in aligned.dropped.items()}
     result = Result(
         info.path,
-        [loaded.files[n] for n in found.used],
+        [loaded.files[n] for n in aligned.used],
         loaded.outputs,
-        dropped=loaded.dropped | strangers,
+        dropped=loaded.dropped | not_aligned,
         noise=noise,
-        shifts=[median_shift(shift) for shift in found.shifts],
-        agreement=[round(value, 3) for value in found.agreement],
-        exposure=[round(value, 4) for value in found.exposure],
-        rejected=[round(value, 3) for value in found.rejected],
-        noise_left=done.noise_left,
-        fallen_back=round(done.fallen_back, 5),
+        shifts=[median_shift(shifts) for shifts in aligned.shifts],
+        agreement=[round(value, 3) for value in aligned.agreement],
+        exposure=[round(value, 4) for value in aligned.exposure],
+        rejected=[round(value, 3) for value in aligned.rejected],
+        noise_left=denoised.noise_left,
+        fallback_share=round(denoised.fallen_back, 5),
         device=str(engine.device),
         precision=engine.precision.name,
         precision_reason=engine.precision.reason,
         timings=clock.timings,
         orientation=info.orientation,
-        mark=loaded.mark,
+        fingerprint=loaded.fingerprint,
     )
-    reference = found.frames[0].to(torch.device("cpu")) if options.report else None
-    return Computed(loaded.mark, info, done, loaded.missing, result, reference)
+    reference = aligned.frames[0].to(torch.device("cpu")) if options.report else None
+    return Computed(loaded.fingerprint, info, denoised, loaded.missing, result, reference)
 
 
-def line_up(
+def align_and_measure(
     loaded: Loaded,
     given: NoiseReport | None,
     device: torch.device,
     on_stage: Callable[[Stage], None] = lambda stage: None,
-    on_done: Callable[[str], None] = lambda what: None,
+    on_done: Callable[[str], None] = lambda stage: None,
 ) -> tuple[alignment.LineUp, NoiseReport]:
-    """Align a burst, whose planes are taken from it, and tell how noisy it is.
+    """Align a burst and determine its noise.
 
     Args:
-        loaded: the burst.
-        given: its noise, if the user has said so (`selection.given_noise`).
-        device: where to.
-        on_stage: told about progress.
-        on_done: told when "align" and "measure noise" are done.
+        loaded: the burst; its planes are released to save memory.
+        given: noise that the user gives (`selection.given_noise`); None to use the file's
+            profile or an estimate.
+        device: device of the frames.
+        on_stage: called with the progress.
+        on_done: called with "align" and "measure noise" after these stages.
+
+    Returns:
+        The aligned burst; the noise of its reference.
 
     Raises:
-        KpnError: if there is no telling its noise.
+        KpnError: if the noise cannot be determined.
     """
     info = loaded.infos[0]
     frames = [
@@ -171,17 +198,17 @@ def line_up(
         for info, planes in zip(loaded.infos, loaded.planes, strict=True)
     ]
     loaded.planes.clear()
-    found = _aligned(frames, first_guess(info, frames[0], given), on_stage)
+    aligned = _align(frames, first_guess(info, frames[0], given), on_stage)
     return_freed_memory()
     on_done("align")
-    noise = given or choose_noise(info, found.frames, found.shifts)
-    noise = checked(noise, found.frames, found.shifts)
+    noise = given or choose_noise(info, aligned.frames, aligned.shifts)
+    noise = checked(noise, aligned.frames, aligned.shifts)
     return_freed_memory()
     on_done("measure noise")
-    return found, noise
+    return aligned, noise
 
 
-def _aligned(
+def _align(
     frames: Sequence[Frame], noise: NoiseModel, on_stage: Callable[[Stage], None]
 ) -> alignment.LineUp:
     count = 0
@@ -195,71 +222,75 @@ def _aligned(
 
 
 def median_shift(shifts: Tensor) -> tuple[int, int]:
-    """Return the median (row, column) of a frame's tiles, in sensor pixels; a cell is two."""
+    """Return the median shift of a frame's tiles, (row, column) in sensor pixels.
+
+    Args:
+        shifts: `(tile_rows, tile_columns, 2)` int64, in cells of two pixels.
+    """
     y, x = (2 * shifts.flatten(0, 1)).cpu().median(0).values.tolist()
     return int(y), int(x)
 
 
 def _run_network(
     engine: Engine,
-    found: alignment.LineUp,
+    aligned: alignment.LineUp,
     noise: NoiseModel,
     options: Options,
     on_stage: Callable[[Stage], None],
 ) -> Denoised:
-    """Merge the frames, in smaller tiles where the memory isn't enough."""
+    """Merge the frames tile by tile, in smaller tiles if memory runs out."""
     if options.strength == 0:
-        return Denoised(found.frames[0].planes(), 1.0)
+        return Denoised(aligned.frames[0].planes(), 1.0)
 
-    def work(tile: int) -> Denoised:
-        return _in_tiles(engine, found, noise, options.strength, tile, on_stage)
+    def merge_in_tiles(tile: int) -> Denoised:
+        return _merge(engine, aligned, noise, options.strength, tile, on_stage)
 
-    done = in_tiles_that_fit(work, engine, len(found.frames), options.tile)
-    if not np.isfinite(done.planes).all():
+    denoised = retry_with_smaller_tiles(merge_in_tiles, engine, len(aligned.frames), options.tile)
+    if not np.isfinite(denoised.planes).all():
         raise KpnError("the result holds values that are not numbers; check --noise and --weights")
-    return done
+    return denoised
 
 
-def in_tiles_that_fit(
-    work: Callable[[int], T], engine: Engine, frames: int, wanted: int | None
+def retry_with_smaller_tiles(
+    work: Callable[[int], T], engine: Engine, frames: int, first: int | None
 ) -> T:
-    """Return `work` of a tile's side, once more with smaller ones where the memory isn't enough.
+    """Return `work(tile)`, repeated with half the tile as long as memory runs out.
 
     Args:
-        work: given the side in sensor pixels.
-        engine: that it uses.
-        frames: how many.
-        wanted: the side to begin with; None to tell from the memory there is.
+        work: takes the side of a tile in sensor pixels.
+        engine: the network that it uses.
+        frames: number of frames.
+        first: side of the tiles to begin with; None to choose by the free memory.
 
     Raises:
-        KpnError: if the smallest tiles are too large.
+        KpnError: if memory runs out with tiles of `merge.SMALLEST_TILE` pixels.
     """
-    tile = wanted or merge.tile_for(free_memory(engine.device), frames)
+    tile = first or merge.tile_for(free_memory(engine.device), frames)
     while True:
         try:
             return work(tile)
         except (RuntimeError, MemoryError) as error:
-            if not is_lack_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             if tile <= merge.SMALLEST_TILE:
                 raise KpnError(
-                    f"tiles of {tile} pixels need more memory than there is on "
-                    f"{engine.device}; close other programs, or give --device cpu"
+                    f"tiles of {tile} pixels need more memory than is free on "
+                    f"{engine.device}; close other programs, or use --device cpu"
                 ) from None
         tile = max(tile // 2, merge.SMALLEST_TILE)
         if engine.device.type == "cuda":
             torch.cuda.empty_cache()
 
 
-def _in_tiles(
+def _merge(
     engine: Engine,
-    found: alignment.LineUp,
+    aligned: alignment.LineUp,
     noise: NoiseModel,
     strength: float,
     tile: int,
     on_stage: Callable[[Stage], None],
 ) -> Denoised:
-    height, width = found.frames[0].size
+    height, width = aligned.frames[0].size
     total = merge.tile_count(engine.network, height, width, tile)
     count = 0
 
@@ -270,8 +301,8 @@ def _in_tiles(
 
     return merge.denoise_frames(
         engine.network,
-        found.frames,
-        found.shifts,
+        aligned.frames,
+        aligned.shifts,
         noise,
         strength=strength,
         dtype=engine.dtype,
@@ -283,15 +314,23 @@ def _in_tiles(
 # --- writing ----------------------------------------------------------------
 
 
-def write(
+def write_computed(
     computed: Computed,
     options: Options,
     on_stage: Callable[[Stage], None] = lambda stage: None,
 ) -> Result:
-    """Write what is missing of a burst's outputs.
+    """Write the missing outputs of a denoised burst.
+
+    Args:
+        computed: the burst.
+        options: how to write: compression, whether to overwrite.
+        on_stage: called with the progress.
+
+    Returns:
+        Its final result.
 
     Raises:
-        KpnError: if the disk refuses one, or the reference can't be read any more.
+        KpnError: if a file cannot be written, or the reference cannot be read any more.
     """
     clock = Clock(computed.result.timings)
     total = len(computed.missing)
@@ -303,17 +342,17 @@ def write(
         on_stage(Stage("writing", count, total))
 
     on_stage(Stage("writing", 0, total))
-    noise = computed.result.noise.model
-    outputs.write(
+    noise = computed.result.noise
+    outputs.write_outputs(
         computed.info,
-        computed.done,
-        noise,
+        computed.denoised,
+        None if noise is None else noise.model,
         computed.missing,
         compression=options.compression,
-        mark=computed.mark,
+        fingerprint=computed.fingerprint,
         replace=options.overwrite,
         on_file=step,
     )
-    clock.stop("write")
+    clock.end_stage("write")
     seconds = round(sum(clock.timings.values()), 3)
     return replace(computed.result, seconds=seconds, timings=clock.timings)

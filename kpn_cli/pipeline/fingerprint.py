@@ -1,8 +1,9 @@
-"""The fingerprint of a burst: what every output says it was made of.
+"""The fingerprint of a burst: 16 bytes from its frames and options, stored in every output.
 
-A digest of all frames' bytes and of the options that count. A DNG has it as RawDataUniqueID
-(tag 50781 of DNG 1.2), a TIFF or JPEG as Exif's ImageUniqueID (42016). By it, a finished
-output is known by its content, not by its name.
+A SHA-256 digest of the bytes of all frames and of the options that change the picture, cut to
+16 bytes. A DNG has it as RawDataUniqueID (tag 50781; DNG 1.4, chapter 4), a TIFF or JPEG as
+ImageUniqueID (tag 42016; Exif 2.32). So kpn recognises a finished output by its content, not by
+its name.
 """
 
 from __future__ import annotations
@@ -19,77 +20,79 @@ from ..noise.calibration import Calibration
 from ..raw.tags import Tag, read_metadata
 from .options import Options
 
-_READ_AT_ONCE = 1 << 20
+#: Bytes that are read at once.
+_CHUNK = 1 << 20
 
 
-def digest(path: Path) -> str:
-    """Return a digest of a file's bytes, 64 hexadecimal digits.
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, 64 hexadecimal digits.
 
     Raises:
-        KpnError: if it can't be read.
+        KpnError: if the file cannot be read.
     """
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     try:
         with open(path, "rb") as file:
-            while part := file.read(_READ_AT_ONCE):
-                found.update(part)
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
     except (OSError, ValueError) as error:
         raise read_error(path, error) from None
-    return found.hexdigest()
+    return digest.hexdigest()
 
 
 def options_digest(options: Options) -> str:
-    """Return a digest of the options that decide what the picture shows.
+    """Return the SHA-256 of the options that change the picture, 64 hexadecimal digits.
 
-    Not of device, precision and tile, which change its last digits; nor of kpn's version and
-    the network that ships: who installs a newer one keeps the pictures there are.
+    Device, precision and tile are not included: they change its last digits only. Neither are
+    kpn's version and the bundled weights: after an update, finished pictures stay.
 
     Raises:
-        KpnError: if the weights can't be read.
+        KpnError: if the weight file cannot be read.
     """
-    noise = options.noise
-    if isinstance(noise, Calibration):
-        noise = calibration.to_json(noise)
-    elif noise is not None:
-        noise = [noise.shot, noise.read]
-    counts = {
+    noise: object = None
+    if isinstance(options.noise, Calibration):
+        noise = calibration.to_json(options.noise)
+    elif options.noise is not None:
+        noise = [options.noise.shot, options.noise.read]
+    relevant = {
         "reference": options.reference,
         "strength": options.strength,
         "noise": noise,
-        "weights": options.weights and digest(options.weights),
+        "weights": options.weights and file_digest(options.weights),
         "compression": options.compression,
     }
-    return hashlib.sha256(json.dumps(counts, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
 
-def fingerprint(frames: Sequence[str], options: str) -> bytes:
-    """Return the 16 bytes by which the outputs of a burst are known.
+def burst_fingerprint(frames: Sequence[str], options: str) -> bytes:
+    """Return the fingerprint of a burst, 16 bytes.
 
     Args:
-        frames: digests of its files, in any order.
-        options: of `options_digest`.
+        frames: `file_digest` of each frame, in any order.
+        options: from `options_digest`.
     """
-    # Not twice: a copy of a frame is none.
+    # Each digest once: copies of a frame are not merged.
     return hashlib.sha256("\n".join([options, *sorted(set(frames))]).encode()).digest()[:16]
 
 
-def is_made_of(path: Path, mark: bytes) -> bool:
-    """Whether an output is there and has this fingerprint."""
+def has_fingerprint(path: Path, fingerprint: bytes) -> bool:
+    """Whether a file is an output with this fingerprint."""
     try:
-        found = read_metadata(path)
+        metadata = read_metadata(path)
     except KpnError:
         return False
     if path.suffix == ".dng":
-        return found.blob(Tag.RAW_DATA_UNIQUE_ID) == mark
-    return found.text(Tag.IMAGE_UNIQUE_ID) == mark.hex()
+        return metadata.blob(Tag.RAW_DATA_UNIQUE_ID) == fingerprint
+    return metadata.text(Tag.IMAGE_UNIQUE_ID) == fingerprint.hex()
 
 
 def is_result(path: Path) -> bool:
-    """Whether a file is a DNG that kpn has made of a burst."""
+    """Whether a file is a DNG that kpn wrote as an output."""
     if not path.name.endswith(FORMATS["dng"]):
         return False
     try:
-        found = read_metadata(path)
+        metadata = read_metadata(path)
     except KpnError:
         return False
-    return found.text(Tag.SOFTWARE).startswith("kpn ") and Tag.RAW_DATA_UNIQUE_ID in found.main
+    by_kpn = metadata.text(Tag.SOFTWARE).startswith("kpn ")
+    return by_kpn and Tag.RAW_DATA_UNIQUE_ID in metadata.main

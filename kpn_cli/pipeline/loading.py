@@ -1,4 +1,4 @@
-"""Read a burst's files: which frames can be used, and in which order."""
+"""Read the files of a burst: which frames are usable, and which one is the reference."""
 
 from __future__ import annotations
 
@@ -10,41 +10,47 @@ import numpy as np
 import torch
 
 from ..burst import reference
-from ..errors import KpnError, PassingError
+from ..errors import KpnError, TransientError
 from ..image import bayer
 from ..raw.checks import check_file
 from ..raw.info import RawInfo
 from ..raw.reader import read_raw
 from ..system.memory import free_memory
-from . import fingerprint, outputs
+from . import outputs
+from .fingerprint import burst_fingerprint, file_digest
 from .options import Options
 from .result import Clock, Result, Stage
 
-#: Reads a file: what it says, and its planes `(4, height, width)` uint16.
+#: Reads a raw file: its facts, and its planes `(4, cell_rows, cell_columns)` uint16 in DN.
 Reader = Callable[[Path], "tuple[RawInfo, np.ndarray]"]
 
 
-def read_planes(path: Path) -> tuple[RawInfo, np.ndarray]:
-    """Read a file in this process."""
+def read_packed(path: Path) -> tuple[RawInfo, np.ndarray]:
+    """Read a raw file in this process; a `Reader`.
+
+    Raises:
+        KpnError: if the file cannot be read.
+    """
     info, mosaic = read_raw(path)
     return info, bayer.pack(mosaic, info.phase)
 
 
 @dataclass(kw_only=True)
 class Loaded:
-    """A burst in memory.
+    """A burst in memory, as it was read.
 
     Attributes:
-        mark: fingerprint of its outputs.
-        infos: of the frames, the reference first.
-        planes: of the frames, `(4, height, width)` uint16 each; `compute` takes them out.
-        dropped: files that can't be used -> why.
-        outputs: format -> file.
-        missing: those of them to make.
-        timings: seconds by stage.
+        fingerprint: of the burst, 16 bytes.
+        infos: facts of the frames, the reference first.
+        planes: of the frames, `(4, cell_rows, cell_columns)` uint16 each, R, G1, G2, B, in DN;
+            empty after the burst was aligned.
+        dropped: unusable files -> reason.
+        outputs: format -> path.
+        missing: the outputs that do not exist yet, format -> path.
+        timings: stage -> its seconds.
     """
 
-    mark: bytes
+    fingerprint: bytes
     infos: list[RawInfo]
     planes: list[np.ndarray]
     dropped: dict[Path, str]
@@ -54,73 +60,74 @@ class Loaded:
 
     @property
     def files(self) -> list[Path]:
-        """The frames' files, the reference first."""
+        """Files of the frames, the reference first."""
         return [info.path for info in self.infos]
 
 
-def load(
+def load_burst(
     files: Sequence[Path],
     options: Options,
     options_digest: str,
     *,
-    read: Reader = read_planes,
+    read: Reader = read_packed,
     should_stop: Callable[[], bool] = lambda: False,
     on_stage: Callable[[Stage], None] = lambda stage: None,
 ) -> Loaded | Result:
-    """Read a burst, unless all its outputs are there.
+    """Read a burst, unless all its outputs exist.
 
-    A damaged frame is left out, as is a copy of another.
+    Damaged frames and copies of other frames are dropped.
 
     Args:
         files: of one burst.
-        options: how; `options.output` is the burst's own folder.
-        options_digest: of `fingerprint.options_digest`.
+        options: how to denoise; `options.output` is the folder of this burst's outputs.
+        options_digest: from `fingerprint.options_digest`.
         read: reads a file.
-        should_stop: asked before each frame.
-        on_stage: told about progress.
+        should_stop: called before each frame; True ends reading with an error.
+        on_stage: called with the progress.
 
     Returns:
-        The burst, or, if there is nothing to do, its result.
+        The burst; or its result if all outputs exist.
 
     Raises:
-        KpnError: if no frame can be used, the frames are no burst, or an output is in the way.
+        KpnError: if no frame is usable, the frames are no burst, or another file has the name of
+            an output.
     """
     clock = Clock()
     digests = {path: _digest(path, alone=len(files) == 1) for path in files}
-    mark = fingerprint.fingerprint(list(digests.values()), options_digest)
-    done = None
+    fingerprint = burst_fingerprint(list(digests.values()), options_digest)
+    named_after = None
     if not options.overwrite:
-        done = outputs.finished(files, options.output, options.formats, mark)
-    if done is not None:
-        there = outputs.paths_of(done, options.output, options.formats)
-        others = [path for path in files if path != done]
-        return Result(done, [done, *others], there, skipped=True, mark=mark)
-    frames, dropped = _read_all(files, digests, read, should_stop, on_stage)
-    infos = reference.sort_by_time([info for info, _ in frames])
-    reference.check_same(infos)
-    planes = {info.path: planes for info, planes in frames}
-    sharp = [reference.sharpness(planes[info.path]) for info in infos]
+        named_after = outputs.find_finished(files, options.output, options.formats, fingerprint)
+    if named_after is not None:
+        paths = outputs.output_paths(named_after, options.output, options.formats)
+        frames = [named_after, *(path for path in files if path != named_after)]
+        return Result(named_after, frames, paths, skipped=True, fingerprint=fingerprint)
+    loaded, dropped = _read_all(files, digests, read, should_stop, on_stage)
+    infos = reference.sort_by_time([info for info, _ in loaded])
+    reference.check_same_settings(infos)
+    planes = {info.path: planes for info, planes in loaded}
+    sharp = [reference.frame_sharpness(planes[info.path]) for info in infos]
     first = reference.pick_reference(options.reference, infos, sharp)
     infos.insert(0, infos.pop(first))
-    paths = outputs.paths_of(infos[0].path, options.output, options.formats)
+    paths = outputs.output_paths(infos[0].path, options.output, options.formats)
     outputs.check_inputs(list(paths.values()), frozenset(path.resolve() for path in files))
-    clock.stop("read")
+    clock.end_stage("read")
     return Loaded(
-        mark=mark,
+        fingerprint=fingerprint,
         infos=infos,
         planes=[planes[info.path] for info in infos],
         dropped=dropped,
         outputs=paths,
-        missing=paths if options.overwrite else outputs.missing(paths, mark),
+        missing=paths if options.overwrite else outputs.missing_outputs(paths, fingerprint),
         timings=clock.timings,
     )
 
 
 def _digest(path: Path, alone: bool) -> str:
-    """Digest of a file; of one among others that can't be read, a word that says so."""
+    """Return the digest of a file; of an unreadable file among others, a text with its name."""
     try:
         check_file(path)
-        return fingerprint.digest(path)
+        return file_digest(path)
     except KpnError:
         if alone:
             raise
@@ -134,7 +141,7 @@ def _read_all(
     should_stop: Callable[[], bool],
     on_stage: Callable[[Stage], None],
 ) -> tuple[list[tuple[RawInfo, np.ndarray]], dict[Path, str]]:
-    """Return the frames that can be read, and why the others can't."""
+    """Return the readable frames; the other files -> reason."""
     frames: list[tuple[RawInfo, np.ndarray]] = []
     dropped: dict[Path, str] = {}
     originals: dict[str, Path] = {}
@@ -142,7 +149,7 @@ def _read_all(
         on_stage(Stage("reading", number, len(files)))
         if should_stop():
             raise KpnError("stopped")
-        # Twice the same noise would pass for a part of the picture.
+        # The noise of two copies is the same: it would be taken for detail.
         original = originals.setdefault(digests[path], path)
         if original != path:
             dropped[path] = f"a copy of {original.name}"
@@ -151,23 +158,23 @@ def _read_all(
             frames.append(read(path))
             if len(frames) == 1:
                 _check_memory(frames[0][1].nbytes, len(files))
-        except PassingError:  # else the next time would give another picture
+        except TransientError:  # without this frame, the next run would give another picture
             raise
         except KpnError as error:
             if len(files) == 1:
                 raise
             dropped[path] = str(error).removeprefix(f"{path.name}: ")
     if not frames:
-        path, why = next(iter(dropped.items()))
-        raise KpnError(f"{path.name}: {why} No other frame can be read either.")
+        path, reason = next(iter(dropped.items()))
+        raise KpnError(f"{path.name}: {reason} No other frame can be read either.")
     return frames, dropped
 
 
 def _check_memory(frame_bytes: int, count: int) -> None:
-    """Refuse a burst whose frames alone are more than the memory that is free."""
+    """Check that the frames of a long burst fit into the free memory."""
     free = free_memory(torch.device("cpu"))
     if count > 8 and frame_bytes * (count - 1) > free:
-        raise PassingError(
-            f"its {count} frames need {frame_bytes * count / 2**30:.1f} GiB of memory, and "
-            f"{free / 2**30:.1f} are free; make bursts of fewer with --burst-size"
+        raise TransientError(
+            f"its {count} frames need {frame_bytes * count / 2**30:.1f} GiB of memory, but only "
+            f"{free / 2**30:.1f} GiB are free; make smaller bursts with --burst-size"
         )

@@ -1,57 +1,171 @@
-"""How to denoise: what the command line's options become."""
+"""The options of denoising, as the library takes them and the command line fills them in."""
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 
 from ..choices import COMPRESSIONS, DEFAULT_FORMATS, FORMATS, MAX_STRENGTH, MIN_TILE
-from ..errors import KpnError
+from ..errors import KpnError, wrong_type
 from ..image.noise_model import NoiseModel
+from ..noise import calibration
 from ..noise.calibration import Calibration
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Options:
-    """How to denoise; the defaults of the command line.
+    """How to denoise; the defaults are those of the command line.
 
     Attributes:
-        output: folder of the results; made when it isn't there.
-        formats: of `choices.FORMATS`.
-        reference: `auto`, `first`, an index from 0 or a file name.
-        strength: multiplies the sigma the network is told; 0 gives the reference itself.
-        noise: the user's model, or a camera's by ISO, which overrules all others.
-        device, precision: of `choices.DEVICES` and `choices.PRECISIONS`.
-        tile: side of a tile in sensor pixels; None to choose by the memory there is.
-        weights: a weight file; None for the network that ships.
-        overwrite: replace finished outputs instead of keeping them.
-        compression: of the DNG's mosaic, of `choices.COMPRESSIONS`.
-        report: whether a page shows what was done (`batch/report.py`).
+        output: folder of the outputs; created if it does not exist.
+        formats: any of "dng", "linear" (16-bit TIFF), "srgb" (16-bit TIFF) and "jpeg".
+        reference: "auto" (the sharpest frame of the middle half), "first", an index from 0 in
+            order of time, or a file name.
+        strength: factor of the noise sigma that the network assumes, from 0 to 4; 0 returns the
+            reference unchanged.
+        noise: the user's noise model, or a camera's calibration by ISO; replaces the file's
+            profile and the estimate. None for these.
+        device: "auto", "cpu", "cuda" or "mps".
+        precision: of the network's arithmetic: "auto", "fp32" or "bf16".
+        tile: side of a tile in sensor pixels, at least 64; None to choose by the free memory.
+        weights: a weight file; None for the bundled network.
+        overwrite: whether to replace finished outputs; otherwise they are kept.
+        compression: of the DNG's mosaic: "lossless" or "none".
+        report: whether `kpn denoise` also writes an HTML report (`batch/report.py`).
     """
 
-    output: Path = Path("denoised")
-    _: KW_ONLY
-    formats: tuple[str, ...] = DEFAULT_FORMATS
-    reference: str = "auto"
-    strength: float = 1.0
-    noise: NoiseModel | Calibration | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    tile: int | None = None
-    weights: Path | None = None
-    overwrite: bool = False
-    compression: str = COMPRESSIONS[0]
-    report: bool = False
+    output: Path
+    formats: tuple[str, ...]
+    reference: str
+    strength: float
+    noise: NoiseModel | Calibration | None
+    device: str
+    precision: str
+    tile: int | None
+    weights: Path | None
+    overwrite: bool
+    compression: str
+    report: bool
 
-    def __post_init__(self) -> None:
-        unknown = [name for name in self.formats if name not in FORMATS]
-        if unknown or not self.formats:
-            raise KpnError(f"--format {','.join(unknown)}: choose among {', '.join(FORMATS)}")
-        if not 0 <= self.strength <= MAX_STRENGTH:
-            raise KpnError(f"--strength {self.strength:g}: give a number from 0 to {MAX_STRENGTH}")
-        if self.compression not in COMPRESSIONS:
-            raise KpnError(
-                f"--compression {self.compression}: choose among {', '.join(COMPRESSIONS)}"
-            )
-        if self.tile is not None and self.tile < MIN_TILE:
-            raise KpnError(f"--tile {self.tile}: give at least {MIN_TILE} pixels")
+    def __init__(
+        self,
+        output: str | os.PathLike[str] = "denoised",
+        *,
+        formats: str | Sequence[str] = DEFAULT_FORMATS,
+        reference: str | int | os.PathLike[str] = "auto",
+        strength: float = 1.0,
+        noise: NoiseModel | Calibration | str | os.PathLike[str] | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        tile: int | None = None,
+        weights: str | os.PathLike[str] | None = None,
+        overwrite: bool = False,
+        compression: str = COMPRESSIONS[0],
+        report: bool = False,
+    ) -> None:
+        """Check the options, and convert them to the attributes' types.
+
+        Args:
+            output, weights: paths, as text too.
+            formats: one name or several.
+            reference: an index may be an int.
+            noise: may be the path of a file written by `kpn calibrate`.
+            strength, device, precision, tile, overwrite, compression, report: see above.
+
+        Raises:
+            TypeError: if an option has a wrong type.
+            KpnError: if one has a wrong value, or the noise file cannot be read.
+        """
+        values: dict[str, object] = {
+            "output": path_of("output", output),
+            "formats": _formats(formats),
+            "reference": _reference(reference),
+            "strength": _strength(strength),
+            "noise": _noise(noise),
+            "device": _text("device", device),
+            "precision": _text("precision", precision),
+            "tile": _tile(tile),
+            "weights": None if weights is None else path_of("weights", weights),
+            "overwrite": _flag("overwrite", overwrite),
+            "compression": _compression(compression),
+            "report": _flag("report", report),
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+
+def path_of(argument: str, value: object) -> Path:
+    """Return a path that may be given as text.
+
+    Raises:
+        TypeError: if it is neither text nor a path.
+    """
+    if not isinstance(value, (str, os.PathLike)):
+        raise wrong_type(argument, "a str or a Path", value)
+    return Path(value)
+
+
+def _text(argument: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise wrong_type(argument, "a str", value)
+    return value
+
+
+def _flag(argument: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise wrong_type(argument, "True or False", value)
+    return value
+
+
+def _formats(value: object) -> tuple[str, ...]:
+    names = (value,) if isinstance(value, str) else value
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise wrong_type("formats", "a str or a list of str", value)
+    unknown = [name for name in names if name not in FORMATS]
+    if unknown or not names:
+        known = ", ".join(FORMATS)
+        raise KpnError(f"formats: {', '.join(unknown) or 'none given'}; choose among {known}")
+    return tuple(dict.fromkeys(names))
+
+
+def _reference(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, (str, Integral, os.PathLike)):
+        raise wrong_type("reference", "a str, an int or a Path", value)
+    return os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+
+
+def _strength(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise wrong_type("strength", "a number", value)
+    strength = float(value)  # the fingerprint knows 2 from 2.0
+    if not 0 <= strength <= MAX_STRENGTH:
+        raise KpnError(f"strength: {strength:g} is out of range; give 0 to {MAX_STRENGTH}")
+    return strength
+
+
+def _noise(value: object) -> NoiseModel | Calibration | None:
+    if isinstance(value, (str, os.PathLike)):
+        return calibration.load(Path(value))
+    if value is not None and not isinstance(value, (NoiseModel, Calibration)):
+        raise wrong_type("noise", "a NoiseModel or the path of a calibration", value)
+    return value
+
+
+def _tile(value: object) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise wrong_type("tile", "an int or None", value)
+    if value < MIN_TILE:
+        raise KpnError(f"tile: {value} is too small; give at least {MIN_TILE} pixels")
+    return int(value)
+
+
+def _compression(value: object) -> str:
+    name = _text("compression", value)
+    if name not in COMPRESSIONS:
+        raise KpnError(f"compression: {name} is unknown; choose {' or '.join(COMPRESSIONS)}")
+    return name

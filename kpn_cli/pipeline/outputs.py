@@ -1,7 +1,7 @@
-"""The files that a burst becomes: their names, whether they are there already, writing them.
+"""The outputs of a burst: their names, which of them exist already, writing them.
 
-Every output carries the fingerprint of what it was made of (`fingerprint.py`), so a finished
-output is known by its content, not by its name.
+Every output holds the fingerprint of its burst (`fingerprint.py`), by which a finished output is
+recognised.
 """
 
 from __future__ import annotations
@@ -19,24 +19,33 @@ from ..errors import KpnError
 from ..image.noise_model import NoiseModel
 from ..merge.merge import Denoised
 from ..output import develop, dng_writer, tiff_jpeg
-from ..output.dng_source import is_kept_whole
+from ..output.dng_source import is_auxiliary_image
 from ..raw.info import RawInfo
 from ..system.files import remove_abandoned
 from ..tiff.reader import read_tree
-from .fingerprint import is_made_of
+from .fingerprint import has_fingerprint
 
 
-def paths_of(reference: Path, folder: Path, formats: Sequence[str]) -> dict[str, Path]:
-    """Return the outputs of a burst by format, without writing them."""
+def output_paths(reference: Path, folder: Path, formats: Sequence[str]) -> dict[str, Path]:
+    """Return the paths of a burst's outputs.
+
+    Args:
+        reference: file of the reference frame, after which outputs are named.
+        folder: folder of the outputs.
+        formats: names from `choices.FORMATS`.
+
+    Returns:
+        Format -> path.
+    """
     return {name: folder / f"{reference.stem}{FORMATS[name]}" for name in formats}
 
 
 def check_inputs(outputs: Sequence[Path], inputs: frozenset[Path]) -> None:
-    """Refuse outputs that are inputs.
+    """Check that no output would replace an input.
 
     Args:
         outputs: paths of outputs.
-        inputs: of all bursts, resolved.
+        inputs: paths of all inputs, resolved.
 
     Raises:
         KpnError: if an output would replace an input.
@@ -46,37 +55,48 @@ def check_inputs(outputs: Sequence[Path], inputs: frozenset[Path]) -> None:
             raise KpnError(f"{path}: would replace an input; choose another folder with -o")
 
 
-def finished(
-    files: Sequence[Path], folder: Path, formats: Sequence[str], mark: bytes
+def find_finished(
+    files: Sequence[Path], folder: Path, formats: Sequence[str], fingerprint: bytes
 ) -> Path | None:
-    """Return the frame after which all outputs of a burst are named that are there; else None.
+    """Return the reference of a burst whose outputs all exist; None if there is none.
 
-    Which frame is the reference is known only once all are decoded, so each may be.
+    The reference is known only after all frames are decoded, so each frame is tried.
+
+    Args:
+        files: the frames.
+        folder: folder of the outputs.
+        formats: names from `choices.FORMATS`.
+        fingerprint: of the burst, 16 bytes.
     """
     for path in files:
-        if all(is_made_of(output, mark) for output in paths_of(path, folder, formats).values()):
+        paths = output_paths(path, folder, formats).values()
+        if all(has_fingerprint(output, fingerprint) for output in paths):
             return path
     return None
 
 
-def missing(outputs: dict[str, Path], mark: bytes) -> dict[str, Path]:
-    """Return those outputs that are still to be made.
+def missing_outputs(outputs: dict[str, Path], fingerprint: bytes) -> dict[str, Path]:
+    """Return the outputs that do not exist yet.
+
+    Args:
+        outputs: format -> path.
+        fingerprint: of the burst, 16 bytes.
 
     Raises:
-        KpnError: if something else has the name of one.
+        KpnError: if another file has the name of an output.
     """
     absent = {name: path for name, path in outputs.items() if not os.path.lexists(path)}
     for name, path in outputs.items():
-        if name not in absent and not is_made_of(path, mark):
+        if name not in absent and not has_fingerprint(path, fingerprint):
             raise KpnError(
-                f"{path}: is there already, made of other frames or with other options; "
-                "--overwrite replaces it, -o puts the new one elsewhere"
+                f"{path}: already exists, made of other frames or with other options; "
+                "replace it with --overwrite, or choose another folder with -o"
             )
     return absent
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what killed programs left half-written in a folder of outputs."""
+def remove_temporaries(folder: Path) -> None:
+    """Remove partly written files of killed processes from a folder of outputs."""
     remove_abandoned(folder)
 
 
@@ -84,9 +104,10 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def now() -> datetime:
-    """Return the time of modification; SOURCE_DATE_EPOCH where the same bytes are wanted every day.
+    """Return the time of modification for outputs: now, or SOURCE_DATE_EPOCH if it is set.
 
-    See https://reproducible-builds.org/specs/source-date-epoch/
+    With SOURCE_DATE_EPOCH, outputs are the same bytes on every run
+    (https://reproducible-builds.org/specs/source-date-epoch/).
     """
     seconds = os.environ.get("SOURCE_DATE_EPOCH", "")
     if seconds.isdecimal():
@@ -95,52 +116,55 @@ def now() -> datetime:
     return datetime.now().astimezone()
 
 
-def write(
+def write_outputs(
     info: RawInfo,
-    done: Denoised,
-    noise: NoiseModel,
+    denoised: Denoised,
+    noise: NoiseModel | None,
     outputs: dict[str, Path],
     *,
     compression: str,
-    mark: bytes,
+    fingerprint: bytes,
     replace: bool,
     on_file: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write all formats of a burst; one development, band by band, serves all that need it.
+    """Write the outputs of a burst; the picture is developed once, band by band, for all formats.
 
     Args:
         info: the reference.
-        done: what became of it.
-        noise: that was in it.
-        outputs: format -> file.
-        compression: of the DNG.
-        mark: fingerprint that they get.
-        replace: whether files of these names may be replaced.
-        on_file: called after each.
+        denoised: its clean planes.
+        noise: of the noisy reference; None to write no NoiseProfile.
+        outputs: format -> path.
+        compression: of the DNG's mosaic, one of `choices.COMPRESSIONS`.
+        fingerprint: of the burst, 16 bytes.
+        replace: whether existing files may be replaced.
+        on_file: called after each file.
 
     Raises:
-        KpnError: if the disk refuses one, or the reference can't be read any more.
+        KpnError: if a file cannot be written, or the reference cannot be read any more.
     """
-    # Where nothing says when a photo was taken, its time of modification would pass for that.
+    # Without a time of exposure, programs would take the time of modification for it.
     modified = now() if info.captured is not None else None
-    tree = read_tree(info.path, is_kept_whole)
+    tree = read_tree(info.path, is_auxiliary_image)
     if "dng" in outputs:
-        dng_writer.write_result(
+        residual = None
+        if noise is not None and denoised.noise_left is not None:
+            residual = noise.with_strength(denoised.noise_left**0.5)
+        dng_writer.write_denoised_dng(
             outputs["dng"],
             info,
             tree,
-            done.planes,
-            develop.preview(info, done.planes),
-            noise=noise.with_strength(done.noise_left**0.5),
+            denoised.planes,
+            develop.preview(info, denoised.planes),
+            noise=residual,
             compression=compression,
             modified=modified,
-            mark=mark,
+            unique_id=fingerprint,
             replace_file=replace,
         )
         on_file()
     if set(outputs) <= {"dng"}:
         return
-    size = develop.upright_size(info)
+    size = develop.developed_size(info)
     tags = {
         name: tiff_jpeg.photo_tags(
             info,
@@ -149,11 +173,11 @@ def write(
             linear=name == "linear",
             jpeg=name == "jpeg",
             modified=modified,
-            mark=mark,
+            unique_id=fingerprint,
         )
         for name in outputs
     }
-    small = []  # a JPEG is written as a whole, of a third of the bytes
+    jpeg_bands = []  # a JPEG is encoded at once, from a third of the bytes of a TIFF
     with ExitStack() as files:
         add = {
             name: files.enter_context(
@@ -168,15 +192,16 @@ def write(
             for name in ("linear", "srgb")
             if name in outputs
         }
-        for rgb in develop.bands(info, done.planes):
+        for rgb in develop.develop_bands(info, denoised.planes):
             if "linear" in add:
                 add["linear"](rgb)
             if "srgb" in add:
                 add["srgb"](develop.to_srgb(rgb))
             if "jpeg" in outputs:
-                small.append(develop.to_srgb8(rgb))
+                jpeg_bands.append(develop.to_srgb8(rgb))
     for _ in add:
         on_file()
     if "jpeg" in outputs:
-        tiff_jpeg.write_jpeg(outputs["jpeg"], np.concatenate(small), tags["jpeg"], replace=replace)
+        rgb = np.concatenate(jpeg_bands)
+        tiff_jpeg.write_jpeg(outputs["jpeg"], rgb, tags["jpeg"], replace=replace)
         on_file()

@@ -1,4 +1,4 @@
-"""What became of a burst, or why it could not be done; how far the work is, how long it took."""
+"""What the pipeline reports: a burst's result or failure, its progress and its timings."""
 
 from __future__ import annotations
 
@@ -11,28 +11,30 @@ from ..noise.selection import NoiseReport
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a burst.
+    """What was made from a burst, and how.
 
     Attributes:
-        reference: the reference frame's file.
-        frames: the files used, the reference first.
-        dropped: files of the burst that are not used -> why: damaged, of something else.
+        reference: file of the reference frame.
+        frames: files of the merged frames, the reference first.
+        dropped: files that were not merged -> reason, such as damage or another subject.
         outputs: format -> file.
-        noise: model and source; None if skipped.
-        shifts: median shift of each used frame, (row, column) in sensor pixels, as the
-            sensor lies.
-        orientation: Exif's, of the reference.
-        agreement: of each used frame with the reference, 0 to 1.
-        exposure: brightness of each used frame over the reference's, before it was matched.
-        rejected: share of each used frame's tiles that show something else than the reference.
-        noise_left: share of the noise variance that is left.
-        fallen_back: share of the picture that is the reference's (`guard.guarded`).
-        device: where the network ran.
-        precision, precision_reason: its arithmetic, and why that one.
-        seconds: from the first file to the last.
-        timings: seconds by stage.
-        skipped: whether all outputs were there already.
-        mark: fingerprint of the outputs.
+        noise: noise model of the reference and its source; None if skipped.
+        shifts: median shift of each merged frame, (row, column) in sensor pixels, in the
+            orientation of the sensor.
+        orientation: Exif orientation of the reference, 1-8.
+        agreement: of each merged frame with the reference, from 0 to 1.
+        exposure: brightness of each merged frame relative to the reference, before matching.
+        rejected: share of each merged frame's tiles that show something else, from 0 to 1.
+        noise_left: variance of the residual noise over that of the reference, from 0 to 1;
+            None if it was not measured.
+        fallback_share: share of the picture that was taken from the reference, from 0 to 1
+            (`merge/guard.py`).
+        device: device of the network, as torch names it.
+        precision, precision_reason: arithmetic of the network, and why it was chosen.
+        seconds: processing time of the burst.
+        timings: stage -> its seconds.
+        skipped: whether all outputs existed already.
+        fingerprint: of the outputs, 16 bytes (`pipeline/fingerprint.py`).
     """
 
     reference: Path
@@ -45,7 +47,7 @@ class Result:
     agreement: list[float] = field(default_factory=list)
     exposure: list[float] = field(default_factory=list)
     rejected: list[float] = field(default_factory=list)
-    fallen_back: float = 0.0
+    fallback_share: float = 0.0
     noise_left: float | None = None
     device: str = ""
     precision: str = ""
@@ -54,19 +56,19 @@ class Result:
     timings: dict[str, float] = field(default_factory=dict)
     skipped: bool = False
     orientation: int = 1
-    mark: bytes = b""
+    fingerprint: bytes = b""
 
     def remarks(self) -> list[tuple[str, str]]:
-        """Return what the user should know: `dropped`, `note` or `warning`, and a line each."""
+        """Return remarks for the user: `dropped`, `note` or `warning`, and a line of text each."""
         lines = [("dropped", f"{path.name}: {why}") for path, why in self.dropped.items()]
         lines += [
-            ("note", f"{path.name} is {exposure:.3f} times as bright; matched")
+            ("note", f"{path.name} is {exposure:.3f} times as bright as the reference; matched")
             for path, exposure in zip(self.frames, self.exposure, strict=False)
             if abs(exposure - 1) > 0.02
         ]
-        if self.fallen_back > 0.02:
+        if self.fallback_share > 0.02:
             lines.append(
-                ("note", f"{self.fallen_back:.0%} of the picture is left to the reference")
+                ("note", f"fell back to the reference in {self.fallback_share:.0%} of the picture")
             )
         if self.noise is not None and self.noise.warning:
             lines.append(("warning", self.noise.warning))
@@ -75,18 +77,18 @@ class Result:
 
 @dataclass(frozen=True)
 class Failure:
-    """What could not be done.
+    """A burst or file that could not be processed.
 
     Attributes:
-        files: of a burst, or a path.
-        error: why, and what the user can do.
+        files: of the burst, or the one path that failed.
+        error: what went wrong, and how to fix it.
     """
 
     files: tuple[Path, ...]
     error: str
 
-    def with_path(self) -> str:
-        """Return the error, with the path of the file where it has but its name."""
+    def message(self) -> str:
+        """Return the error with the full path of a file that it names without its folder."""
         for path in self.files:
             if self.error.startswith(f"{path.name}: "):
                 return f"{path.parent / self.error}"
@@ -95,11 +97,11 @@ class Failure:
 
 @dataclass(frozen=True)
 class Stage:
-    """Progress: what is being done, and how much of it.
+    """Progress within a stage.
 
     Attributes:
-        name: for the user, such as "aligning".
-        done, total: in steps.
+        name: of the stage, for the user, such as "aligning".
+        done, total: completed steps, all steps.
     """
 
     name: str
@@ -108,14 +110,18 @@ class Stage:
 
 
 class Clock:
-    """Tells how long each stage took."""
+    """Measures how long each stage takes.
+
+    Attributes:
+        timings: stage -> its seconds.
+    """
 
     def __init__(self, timings: dict[str, float] | None = None) -> None:
         self.timings = dict(timings or {})
         self._last = time.monotonic()
 
-    def stop(self, stage: str) -> None:
-        """End a stage; the next one begins."""
+    def end_stage(self, stage: str) -> None:
+        """Record the time since the last stage ended; the next stage starts now."""
         now = time.monotonic()
         self.timings[stage] = round(now - self._last, 3)
         self._last = now

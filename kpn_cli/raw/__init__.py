@@ -1,3 +1,3 @@
-"""One raw file in: its tags, checks, levels and mosaic, decoded by LibRaw in a process of
-its own. A `RawInfo` and an array come out.
+"""Reads one raw file into a `RawInfo` and the array of its mosaic: tags, checks, levels, and
+decoding by LibRaw in a separate process.
 """

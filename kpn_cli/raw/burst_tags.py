@@ -1,84 +1,83 @@
-"""What cameras say of the burst that a frame belongs to: its name, and the frame's number.
+"""The burst's name and the frame's number in it, as cameras record them.
 
-DNG 1.7.1 has a tag for it (ImageSequenceInfo); else it is in XMP (Google's cameras) or in the
-maker's own notes (Apple, Sony, Panasonic), whose tags are those that ExifTool documents:
+DNG 1.7.1 has a tag for both (ImageSequenceInfo). Otherwise they are in XMP (Google's cameras) or
+in the MakerNote (Apple, Sony, Panasonic); ExifTool documents the tags there:
 https://exiftool.org/TagNames/
 """
 
 from __future__ import annotations
 
 import re
-import struct
 
-from ..tiff import fields
+from ..tiff.fields import Field
 from ..tiff.reader import integers, read_directory, text
 from .tags import Metadata, Tag
 
 _SHORT, _LONG = 3, 4
 
-#: How a maker's note begins -> where its directory does, and the tag with the number.
+#: First bytes of a MakerNote, offset of its directory, tag with the frame's number.
 _NUMBERED = (
     (b"SONY DSC \0", 12, 0xB04A),
     (b"SONY CAM \0", 12, 0xB04A),
     (b"SONY MOBILE", 12, 0xB04A),
     (b"Panasonic\0", 12, 0x2B),
 )
-_APPLE, _APPLE_AT, _BURST_UUID = b"Apple iOS\0", 14, 0x0B
+_APPLE, _APPLE_START, _BURST_UUID = b"Apple iOS\0", 14, 0x0B
 
-#: `BurstID` of Google's namespaces GCamera and GCreations, as attribute or element.
+#: `BurstID` in Google's namespaces GCamera and GCreations, as an attribute or element.
 _XMP_BURST = re.compile(rb"""BurstID\s*(?:=\s*["']|>)\s*([\w.-]{1,128})""")
 
 
 def burst_id(metadata: Metadata) -> str:
-    """Return what all frames of a burst have in common and no other has; "" if unknown."""
+    """Return the burst's name, the same in all of its frames only; "" if unknown."""
     sequence = _sequence(metadata)
     if sequence:
         return _text(sequence[0])
-    found = _XMP_BURST.search(metadata.blob(Tag.XMP))
-    if found:
-        return _text(found[1])
+    match = _XMP_BURST.search(metadata.blob(Tag.XMP))
+    if match:
+        return _text(match[1])
     note = metadata.blob(Tag.MAKER_NOTE)
-    found = _tag(note, _APPLE_AT, _BURST_UUID) if note.startswith(_APPLE) else None
-    return text(found) if found is not None and 4 < found.count <= 128 else ""
+    field = _field(note, _APPLE_START, _BURST_UUID) if note.startswith(_APPLE) else None
+    return text(field) if field is not None and 4 < field.count <= 128 else ""
 
 
 def burst_number(metadata: Metadata) -> int | None:
-    """Return the frame's place in its burst, from 1; None where the camera says none."""
+    """Return the frame's number in its burst, from 1; None if unknown."""
     sequence = _sequence(metadata)
     if sequence:
-        return struct.unpack(">I", sequence[1])[0] + 1  # its index is from 0
+        return int.from_bytes(sequence[1], "big") + 1  # the tag counts from 0
     note = metadata.blob(Tag.MAKER_NOTE)
-    for begin, at, tag in _NUMBERED:
-        if note.startswith(begin):
-            return _number(note, at, tag)
+    for heading, start, code in _NUMBERED:
+        if note.startswith(heading):
+            return _number(note, start, code)
     if metadata.text(Tag.MAKE).upper().startswith("SONY"):  # in ARW, without a heading
         return _number(note, 0, 0xB04A)
     return None
 
 
 def _sequence(metadata: Metadata) -> tuple[bytes, bytes] | None:
-    """Name and index from ImageSequenceInfo, if it is a burst: focus stacks and so on are none."""
+    """Return name and index from ImageSequenceInfo; None for focus stacks and the like."""
     parts = metadata.blob(Tag.IMAGE_SEQUENCE_INFO).split(b"\0", 3)
     if len(parts) < 4 or len(parts[3]) < 4 or b"burst" not in parts[1].lower():
         return None
     return parts[0], parts[3][:4]
 
 
-def _number(note: bytes, at: int, code: int) -> int | None:
-    found = _tag(note, at, code)
-    if found is None or found.count != 1 or found.kind not in (_SHORT, _LONG):
+def _number(note: bytes, start: int, code: int) -> int | None:
+    field = _field(note, start, code)
+    if field is None or field.count != 1 or field.kind not in (_SHORT, _LONG):
         return None
-    (number,) = integers((found,), code)
-    # 0 is a single frame, or a camera that doesn't count; all ones mean none.
-    return number if 0 < number < (1 << 8 * len(found.data)) - 1 else None
+    (number,) = integers((field,), code)
+    # 0 means a single frame, or a camera that does not count; all ones mean unknown.
+    return number if 0 < number < (1 << 8 * len(field.data)) - 1 else None
 
 
-def _tag(note: bytes, at: int, code: int) -> fields.Tag | None:
-    """A tag of the directory there, whose byte order is its own."""
-    count = note[at : at + 2]
-    # Its count of entries is never large.
+def _field(note: bytes, start: int, code: int) -> Field | None:
+    """Return a field of a MakerNote's directory, which has a byte order of its own."""
+    count = note[start : start + 2]
+    # The number of entries is small, so its larger byte is the low one.
     order = "<" if len(count) == 2 and count[1] <= count[0] else ">"
-    return next(iter(read_directory(note, at, order, frozenset({code}))), None)
+    return next(iter(read_directory(note, start, order, frozenset({code}))), None)
 
 
 def _text(data: bytes) -> str:

@@ -1,8 +1,10 @@
-"""Raw files are decoded in a process of their own, which may crash or hang.
+"""Decodes raw files in a child process, which may crash or hang without harm.
 
-LibRaw is C++ that reads whatever a card holds, and hundreds of bursts wait behind a damaged
-file. The child runs this module: it reads requests from stdin and answers on stdout, in JSON
-and bare samples, so that nothing that it says is executed. It ends with its parent.
+LibRaw is C++ code that reads whatever is on a card, and one damaged file must not stop hundreds
+of bursts. The child runs this module: it reads requests from stdin and answers on stdout, as
+JSON and plain samples, so that nothing it sends can be executed. It ends with its parent.
+
+Own code, because the pools of the standard library pickle, and do not kill a hanging process.
 """
 
 from __future__ import annotations
@@ -16,34 +18,37 @@ import threading
 from contextlib import suppress
 from dataclasses import fields
 from datetime import datetime
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from ..errors import KpnError, PassingError
+from ..errors import KpnError, TransientError
 from ..image import bayer
 from ..image.noise_model import NoiseModel
 from . import reader
 from .info import Capture, RawInfo
 
-#: A file may take so many seconds, and as many more as its bytes take from a slow card.
-_PATIENCE, _BYTES_A_SECOND = 60.0, 1e6
+#: Seconds that decoding a file may take, besides the time to read its bytes from a slow card.
+_TIMEOUT = 60.0
+_CARD_BYTES_PER_SECOND = 1e6
 
 _LENGTH = struct.Struct("<Q")
 
-T = TypeVar("T")
+T = TypeVar("T", Capture, RawInfo)
 
 
 class Decoder:
-    """A child process that reads raw files; a new one takes the place of one that has died.
+    """A child process that reads raw files; if it dies, a new one takes its place.
 
-    For one thread at a time; use it as a context, or `close` it. A file at which the child dies
-    or hangs is tried once more; after that it is a `PassingError`.
+    For one thread at a time; use it as a context, or `close` it. A file that crashes or hangs
+    the child is tried once more; then a `TransientError` is raised.
     """
 
-    def __init__(self, patience: float = _PATIENCE) -> None:
-        self._patience = patience
+    def __init__(self, timeout: float = _TIMEOUT) -> None:
+        """Take the seconds that a file may take, besides the time to read its bytes."""
+        self._timeout = timeout
         self._child: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Decoder:
@@ -53,63 +58,79 @@ class Decoder:
         self.close()
 
     def close(self) -> None:
-        """End the child."""
+        """End the child process."""
         if self._child is not None:
             self._child.kill()
             self._child.communicate()
             self._child = None
 
     def capture(self, path: Path) -> Capture:
-        """Do what `reader.read_capture` does; also refuse what makes LibRaw crash or hang."""
-        return _from_json(Capture, path, self._ask("capture", path)[0])
+        """Return what `reader.read_capture` does.
+
+        Raises:
+            KpnError: as there; `TransientError` if LibRaw crashes or hangs.
+        """
+        return _from_json(Capture, path, self._request("capture", path)[0])
 
     def info(self, path: Path) -> RawInfo:
-        """Do what `reader.read_info` does; also refuse what makes LibRaw crash or hang."""
-        return _from_json(RawInfo, path, self._ask("info", path)[0])
+        """Return what `reader.read_info` does.
+
+        Raises:
+            KpnError: as there; `TransientError` if LibRaw crashes or hangs.
+        """
+        return _from_json(RawInfo, path, self._request("info", path)[0])
 
     def planes(self, path: Path) -> tuple[RawInfo, np.ndarray]:
-        """Return what `reader.read_raw` does, packed; also refuse what crashes or hangs LibRaw.
+        """Return what `reader.read_raw` does, with the mosaic packed into planes.
 
         Returns:
-            What the file says, and its planes `(4, height, width)` uint16 in DN.
+            The facts, and the planes `(4, cell_rows, cell_columns)` uint16 in DN.
+
+        Raises:
+            KpnError: as there; `TransientError` if LibRaw crashes or hangs.
         """
-        values, (planes,) = self._ask("planes", path)
+        values, (planes,) = self._request("planes", path)
         return _from_json(RawInfo, path, values), planes
 
-    def _ask(self, what: str, path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
+    def _request(self, kind: str, path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
         try:
-            return self._ask_once(what, path)
-        except PassingError:  # of the child's own, such as for want of memory?
-            return self._ask_once(what, path)
+            return self._request_once(kind, path)
+        except TransientError:  # perhaps the child's own problem, such as a lack of memory
+            return self._request_once(kind, path)
 
-    def _ask_once(self, what: str, path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
+    def _request_once(self, kind: str, path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
         if self._child is None or self._child.poll() is not None:
             self.close()
             self._child = _start()
         child = self._child
-        try:
-            allowed = self._patience + path.stat().st_size / _BYTES_A_SECOND
-        except (OSError, ValueError):  # the child says what is wrong with it
-            allowed = self._patience
-        late = threading.Event()
-        alarm = threading.Timer(allowed, lambda: (late.set(), child.kill()))
-        alarm.daemon = True
-        alarm.start()
+        seconds = self._timeout
+        with suppress(OSError, ValueError):  # the child reports what is wrong with the file
+            seconds += path.stat().st_size / _CARD_BYTES_PER_SECOND
+        timed_out = threading.Event()
+
+        def expire() -> None:
+            timed_out.set()
+            child.kill()
+
+        timer = threading.Timer(seconds, expire)
+        timer.daemon = True
+        timer.start()
         complete = False
         try:
-            _send(child.stdin, [what, os.fsencode(path).hex()])
-            answer, arrays = _receive(child.stdout)
+            _send(_requests_to(child), [kind, os.fsencode(path).hex()])
+            answer, arrays = _receive(_answers_of(child))
             complete = True
         except (OSError, EOFError):
-            reason = f"has not read it within {allowed:.0f} s" if late.is_set() else "crashes on it"
-            raise PassingError(
-                f"{path.name}: LibRaw {reason}, twice; if that stays so the file is damaged: copy "
-                "it from the camera or card again, or leave it out."
+            timeout = f"has not read it within {seconds:.0f} s"
+            reason = timeout if timed_out.is_set() else "crashes on it"
+            raise TransientError(
+                f"{path.name}: LibRaw {reason}, twice; try again. If it still fails, the file is "
+                "damaged: copy it from the camera or card again, or leave it out."
             ) from None
         finally:
-            alarm.cancel()
-            if not complete or late.is_set():
-                self.close()  # what it has still to say is no answer to the next question
+            timer.cancel()
+            if not complete or timed_out.is_set():
+                self.close()  # a late answer must not be taken for that to the next request
         if isinstance(answer, str):
             raise KpnError(answer)
         return answer, arrays
@@ -119,10 +140,10 @@ def _start() -> subprocess.Popen[bytes]:
     """Start a child and wait until it is ready.
 
     Raises:
-        KpnError: if it can't be started.
+        KpnError: if it cannot be started.
     """
-    # Isolated (-I), with this process's own path: a module that lies about in the current folder,
-    # on a card perhaps, is none of ours.
+    # Isolated (-I), with the module path of this process: a module in the current folder, such
+    # as one on a card, must not be imported.
     script = (
         "import sys; sys.path[:] = sys.argv[1:]; "
         "from kpn_cli.raw import decoder_process; decoder_process.main()"
@@ -132,12 +153,12 @@ def _start() -> subprocess.Popen[bytes]:
             [sys.executable, "-I", "-c", script, *sys.path],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            # What LibRaw prints about damaged files helps nobody; what matters is answered.
+            # LibRaw's messages about damaged files help nobody; errors are in the answers.
             stderr=subprocess.DEVNULL,
-            # Ctrl-C is for the parent, which ends it.
+            # Ctrl-C goes to the parent only, which ends the child.
             start_new_session=True,
         )
-        _receive(child.stdout)  # it says that it is ready
+        _receive(_answers_of(child))  # "ready"
     except (OSError, EOFError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it ends at once"
         raise KpnError(
@@ -147,8 +168,16 @@ def _start() -> subprocess.Popen[bytes]:
     return child
 
 
-def _send(stream: BinaryIO, message: object, *arrays: np.ndarray) -> None:
-    """Write a message: the length of its JSON, that, and the bytes of arrays."""
+def _requests_to(child: subprocess.Popen[bytes]) -> BufferedIOBase:
+    return cast(BufferedIOBase, child.stdin)  # a pipe, buffered
+
+
+def _answers_of(child: subprocess.Popen[bytes]) -> BufferedIOBase:
+    return cast(BufferedIOBase, child.stdout)
+
+
+def _send(stream: BufferedIOBase, message: object, *arrays: np.ndarray) -> None:
+    """Write a message: the length of its JSON text, this text, and the bytes of the arrays."""
     text = json.dumps([message, [[array.dtype.str, array.shape] for array in arrays]]).encode()
     stream.write(_LENGTH.pack(len(text)) + text)
     for array in arrays:
@@ -156,32 +185,37 @@ def _send(stream: BinaryIO, message: object, *arrays: np.ndarray) -> None:
     stream.flush()
 
 
-def _receive(stream: BinaryIO) -> tuple[Any, list[np.ndarray]]:
-    (length,) = _LENGTH.unpack(_filled(stream, bytearray(_LENGTH.size)))
-    message, layouts = json.loads(_filled(stream, bytearray(length)))
+def _receive(stream: BufferedIOBase) -> tuple[Any, list[np.ndarray]]:
+    (length,) = _LENGTH.unpack(_read(stream, _LENGTH.size))
+    message, layouts = json.loads(_read(stream, length))
     arrays = [np.empty(shape, dtype) for dtype, shape in layouts]
     for array in arrays:
-        _filled(stream, array.data.cast("B"))
+        _fill(stream, array.data.cast("B"))
     return message, arrays
 
 
-def _filled(stream: BinaryIO, buffer: bytearray | memoryview) -> bytearray | memoryview:
+def _read(stream: BufferedIOBase, count: int) -> bytearray:
+    buffer = bytearray(count)
     with memoryview(buffer) as view:
-        at = 0
-        while at < len(view):
-            count = stream.readinto(view[at:])
-            if not count:
-                raise EOFError
-            at += count
+        _fill(stream, view)
     return buffer
 
 
-def _to_json(found: RawInfo | Capture) -> dict[str, Any]:
-    """All fields but the path, which the other side knows, and which need not be text."""
-    values = {f.name: getattr(found, f.name) for f in fields(found) if f.name != "path"}
-    values["captured"] = found.captured and found.captured.isoformat()
-    if values.get("noise_profile"):
-        values["noise_profile"] = [found.noise_profile.shot, found.noise_profile.read]
+def _fill(stream: BufferedIOBase, view: memoryview) -> None:
+    filled = 0
+    while filled < len(view):
+        count = stream.readinto(view[filled:])
+        if not count:
+            raise EOFError
+        filled += count
+
+
+def _to_json(facts: RawInfo | Capture) -> dict[str, Any]:
+    """Return all attributes except the path, which both sides know and which may not be text."""
+    values = {f.name: getattr(facts, f.name) for f in fields(facts) if f.name != "path"}
+    values["captured"] = facts.captured and facts.captured.isoformat()
+    if isinstance(facts, RawInfo) and facts.noise_profile:
+        values["noise_profile"] = [facts.noise_profile.shot, facts.noise_profile.read]
     return values
 
 
@@ -201,39 +235,39 @@ def _tuples(value: Any) -> Any:
 # --- the child --------------------------------------------------------------
 
 
-def _answer(what: str, path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
-    if what == "capture":
+def _answer(kind: str, path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
+    if kind == "capture":
         return _to_json(reader.read_capture(path)), []
-    if what == "info":
+    if kind == "info":
         return _to_json(reader.read_info(path)), []
     info, mosaic = reader.read_raw(path)
     return _to_json(info), [bayer.pack(mosaic, info.phase)]
 
 
-def serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answer requests until there are no more."""
+def serve(requests: BufferedIOBase, answers: BufferedIOBase) -> None:
+    """Answer requests until their stream ends."""
     while True:
         try:
-            (what, name), _ = _receive(requests)
+            (kind, name), _ = _receive(requests)
         except EOFError:
             return
         path = Path(os.fsdecode(bytes.fromhex(name)))
         arrays: list[np.ndarray] = []
+        answer: dict[str, Any] | str
         try:
-            answer, arrays = _answer(what, path)
+            answer, arrays = _answer(kind, path)
         except KpnError as error:
             answer = str(error)
-        except Exception as error:  # an error of ours must not end the others' night
-            kind = type(error).__name__
-            answer = f"{path.name}: cannot be read ({kind}: {error}); leave it out."
+        except Exception as error:  # a bug of kpn must not stop the other bursts
+            answer = f"{path.name}: cannot be read ({type(error).__name__}: {error}); leave it out."
         _send(answers, answer, *arrays)
 
 
 def main() -> None:
-    """Serve the parent, over the pipes that it has made."""
-    # What else writes to stdout would break the answers.
+    """Serve the parent process over stdin and stdout."""
+    # Any other output on stdout would corrupt the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     _send(answers, "ready")
     with suppress(BrokenPipeError, KeyboardInterrupt):
-        serve(sys.stdin.buffer, answers)
+        serve(cast(BufferedIOBase, sys.stdin.buffer), answers)

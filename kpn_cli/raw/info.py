@@ -1,4 +1,4 @@
-"""What is known about a raw file besides its pixels: `RawInfo`, and `Capture` for grouping."""
+"""The facts about a raw file: `RawInfo` after decoding, `Capture` before, for grouping."""
 
 from __future__ import annotations
 
@@ -8,29 +8,30 @@ from pathlib import Path
 
 from ..image.noise_model import NoiseModel
 
+#: 3x3, row by row.
 Matrix = tuple[tuple[float, float, float], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RawInfo:
-    """Everything about a raw file but its pixels.
+    """Everything about a raw file except its pixels.
 
     Attributes:
         path: the file.
         make, model: of the camera; "" when unknown.
         phase: CFA phase at the origin of the visible area, one of `bayer.PHASES`.
         height, width: of the visible mosaic, in sensor pixels.
-        black: black level of the planes R, G1, G2, B, in DN; with fractions in a DNG.
-        white: saturation in DN, the lowest channel's where the channels differ.
+        black: black levels of the planes R, G1, G2, B, in DN; fractional in some DNGs.
+        white: saturation in DN; the lowest where the channels differ.
         iso: sensitivity; None when absent or 0.
         exposure_time: seconds; None when absent or 0.
         f_number: None when absent or 0.
         focal_length: millimetres; None when absent or 0.
-        captured: local time of the exposure, with the file's fraction of a second; no zone.
-        orientation: EXIF 1-8.
-        white_balance: as-shot gains R, G, B with G == 1; else daylight's, else ones.
+        captured: local time of the exposure with its fraction of a second, no zone.
+        orientation: Exif orientation, 1 to 8.
+        white_balance: gains R, G, B with G == 1: as shot, else daylight's, else ones.
         color_matrix: XYZ (D65 where the file has it) -> camera, 3x3; None when unknown.
-        noise_profile: from the DNG's NoiseProfile (tag 51041); None when absent or void.
+        noise_profile: the DNG's NoiseProfile (tag 51041); None when absent or invalid.
         origin: row and column of the visible area in the whole frame, sensor pixels.
     """
 
@@ -56,15 +57,15 @@ class RawInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class Capture:
-    """What is known of a raw file without decoding it: enough to say what it belongs to.
+    """The facts about a raw file that are known without decoding it; bursts are found by them.
 
     Attributes:
-        path, make, model, height, width, iso, exposure_time, f_number, captured: as
-            `RawInfo`'s; the size can be a line more where LibRaw rounds.
-        serial: of the camera's body; "" when unknown.
-        burst_id: the same in all frames of a burst, if the camera says so; else "".
-        number: of the frame in its burst, from 1; None where the camera doesn't count.
-        bracketed: whether the camera changed the exposure from frame to frame on purpose.
+        path, make, model, height, width, iso, exposure_time, f_number, captured: as in
+            `RawInfo`; where LibRaw rounds, the size can be a line larger.
+        serial: of the camera body; "" when unknown.
+        burst_id: the burst's name, the same in all of its frames; "" when unknown.
+        number: of the frame in its burst, from 1; None when unknown.
+        bracketed: whether the camera was in auto-bracketing mode.
     """
 
     path: Path

@@ -1,13 +1,12 @@
-"""One raw file -> what is known about it, its mosaic, its planes.
+"""Reads a raw file with LibRaw (rawpy): `Capture`, `RawInfo`, the mosaic, the planes.
 
-The only place that reads with rawpy (LibRaw). Facts about it, found with DNGs made
-for the purpose (tests/raw/test_reader.py):
+Properties of LibRaw, found with DNGs made for the purpose (tests/raw/test_reader.py):
 
 - `raw_pattern` is indexed from the origin of the whole frame, not of the visible area.
-- LibRaw moves an odd ActiveArea origin to the next even row and column, losing a line,
-  and doesn't move the BlackLevel pattern along. So crop and black of a DNG come from
-  its own tags, which have fractions, too.
-- BlackLevel patterns larger than 2x2 are missing from `black_level_per_channel`.
+- LibRaw moves an odd ActiveArea origin to the next even row and column, which loses a
+  line, and does not shift the BlackLevel pattern accordingly. So crop and black levels of
+  a DNG come from its own tags, which also have fractions.
+- `black_level_per_channel` lacks BlackLevel patterns larger than 2x2.
 """
 
 from __future__ import annotations
@@ -27,23 +26,23 @@ from .checks import (
     check_file,
     check_size,
     check_tags,
-    refuse_colours,
     refuse_demosaiced,
+    refuse_not_bayer,
 )
 from .info import Capture, RawInfo
 from .levels import (
-    Findings,
+    LibRawExposure,
     black_levels,
     cfa_phase,
     color_matrix,
-    libraw_findings,
+    libraw_exposure,
     visible_area,
     white_balance,
     white_level,
 )
 from .tags import Metadata, Tag, read_metadata
 
-#: LibRaw's flip -> EXIF orientation.
+#: LibRaw's flip -> Exif orientation.
 _ORIENTATION = {0: 1, 3: 3, 5: 8, 6: 6}
 
 #: ExposureMode (Exif 2.32, 4.6.5).
@@ -51,23 +50,23 @@ _AUTO_BRACKET = 2
 
 
 def read_capture(path: str | Path) -> Capture:
-    """Return when and how a file was taken: in a millisecond where its tags say all of it.
+    """Return when and how a photo was taken; takes a millisecond if its tags are complete.
 
-    Where they don't, it is decoded: what LibRaw finds in the makers' notes comes after that.
+    Otherwise the file is decoded: LibRaw evaluates MakerNotes only then.
 
     Raises:
-        KpnError: if it's no Bayer raw, as far as can be told without decoding.
+        KpnError: if the file is not a Bayer raw, as far as is known without decoding.
     """
     path = Path(path)
     metadata = _checked(path)
-    with _opened(path, metadata.bytes, decode=False) as raw:
+    with _opened(path, metadata.file_bytes, decode=False) as raw:
         _, _, height, width = visible_area(raw, metadata)
-        # Not cfa_phase: LibRaw decodes before it tells the pattern.
+        # Not cfa_phase: LibRaw has the pattern only after decoding.
         letters = raw.color_desc.decode("ascii", "replace")
         if raw.num_colors == 1:
-            refuse_colours(path, "a monochrome raw")
+            refuse_not_bayer(path, "a monochrome raw")
         if set(letters) - set("RGB"):
-            refuse_colours(path, f"a raw with {letters} colour filters")
+            refuse_not_bayer(path, f"a raw with {letters} colour filters")
         try:
             return _capture(path, raw, metadata, height, width)
         except rawpy.LibRawError as error:
@@ -75,29 +74,32 @@ def read_capture(path: str | Path) -> Capture:
 
 
 def read_info(path: str | Path) -> RawInfo:
-    """Return what a raw file says about itself.
+    """Return all facts about a raw file.
 
-    LibRaw tells levels and colours only after decoding, so this costs as much as
-    reading the pixels does: some tenths of a second for a compressed photo.
+    LibRaw has levels and colours only after decoding, so this takes as long as reading
+    the pixels: some tenths of a second for a compressed photo.
 
     Raises:
-        KpnError: if it's no Bayer raw, or damaged; one line with name, reason, remedy.
+        KpnError: if the file is not a Bayer raw, or damaged.
     """
     path = Path(path)
     metadata = _checked(path)
-    with _decoded(path, metadata.bytes) as raw:
+    with _decoded(path, metadata.file_bytes) as raw:
         return _info(path, raw, metadata)
 
 
 def read_raw(path: str | Path) -> tuple[RawInfo, np.ndarray]:
-    """Return what `read_info` and `read_mosaic` do, for the price of one.
+    """Return the results of `read_info` and `read_mosaic`, decoding the file only once.
+
+    Returns:
+        The facts, and the visible mosaic `(height, width)` uint16 in DN.
 
     Raises:
         KpnError: as both.
     """
     path = Path(path)
     metadata = _checked(path)
-    with _decoded(path, metadata.bytes) as raw:
+    with _decoded(path, metadata.file_bytes) as raw:
         info = _info(path, raw, metadata)
         mosaic = _visible(raw, info)
     check_content(path, mosaic, info.white)
@@ -108,7 +110,7 @@ def read_mosaic(info: RawInfo) -> np.ndarray:
     """Return the visible mosaic, `(height, width)` uint16 in DN, a copy of its own.
 
     Raises:
-        KpnError: if the file has gone, changed, is blank or lacks its end.
+        KpnError: if the file is gone, has changed, is blank or truncated.
     """
     check_file(info.path)
     with _decoded(info.path, info.path.stat().st_size) as raw:
@@ -123,17 +125,18 @@ def read_frame(info: RawInfo) -> np.ndarray:
     """Return the whole frame with its masked borders, `(rows, columns)` uint16 in DN.
 
     Raises:
-        KpnError: if the file has gone or is damaged.
+        KpnError: if the file is gone or damaged.
     """
     check_file(info.path)
     with _decoded(info.path, info.path.stat().st_size) as raw:
-        return raw.raw_image.copy()
+        frame: np.ndarray = raw.raw_image.copy()
+        return frame
 
 
 def read_planes(info: RawInfo) -> np.ndarray:
-    """Return the planes R, G1, G2, B of a file, black subtracted, sensor white at 1.
+    """Return the linear planes R, G1, G2, B of a file: 0 is black, 1 is the white level.
 
-    Negative values are kept: clipping them would brighten the shadows' mean.
+    Negative values are kept: clipping would brighten the mean of shadows.
 
     Returns:
         `(4, cell_rows, cell_columns)` float32.
@@ -152,7 +155,7 @@ def read_planes(info: RawInfo) -> np.ndarray:
 
 
 def _checked(path: Path) -> Metadata:
-    """Return the tags of a file; refuse what they say is no integer Bayer mosaic."""
+    """Return the tags of a file, after `check_file` and `check_tags`."""
     check_file(path)
     metadata = read_metadata(path)
     check_tags(path, metadata)
@@ -161,7 +164,8 @@ def _checked(path: Path) -> Metadata:
 
 def _visible(raw: rawpy.RawPy, info: RawInfo) -> np.ndarray:
     top, left = info.origin
-    return raw.raw_image[top : top + info.height, left : left + info.width].copy()
+    mosaic: np.ndarray = raw.raw_image[top : top + info.height, left : left + info.width].copy()
+    return mosaic
 
 
 def _info(path: Path, raw: rawpy.RawPy, metadata: Metadata) -> RawInfo:
@@ -171,7 +175,7 @@ def _info(path: Path, raw: rawpy.RawPy, metadata: Metadata) -> RawInfo:
     white = white_level(raw, metadata)
     if not white > max(black):
         refuse(
-            path, f"white level {white:g} isn't above black level {max(black):g}",
+            path, f"white level {white:g} is not above black level {max(black):g}",
             "the file's levels are wrong: convert it with Adobe DNG Converter",
         )  # fmt: skip
     capture = _capture(path, raw, metadata, height, width)
@@ -187,7 +191,9 @@ def _info(path: Path, raw: rawpy.RawPy, metadata: Metadata) -> RawInfo:
         iso=capture.iso,
         exposure_time=capture.exposure_time,
         f_number=capture.f_number,
-        focal_length=exif.measure(metadata, Tag.FOCAL_LENGTH, libraw_findings(raw).focal_length),
+        focal_length=exif.tag_or_libraw(
+            metadata, Tag.FOCAL_LENGTH, libraw_exposure(raw).focal_length
+        ),
         captured=capture.captured,
         orientation=exif.orientation(metadata) or _ORIENTATION.get(raw.sizes.flip, 1),
         white_balance=white_balance(raw),
@@ -198,9 +204,13 @@ def _info(path: Path, raw: rawpy.RawPy, metadata: Metadata) -> RawInfo:
 
 
 def _capture(path: Path, raw: rawpy.RawPy, metadata: Metadata, height: int, width: int) -> Capture:
-    said = [metadata.numbers(tag) for tag in (Tag.EXPOSURE_TIME, Tag.F_NUMBER)]
-    said += [exif.iso(metadata, 0), exif.captured(metadata, None)]
-    found = Findings() if all(said) else libraw_findings(raw)
+    recorded = (
+        metadata.numbers(Tag.EXPOSURE_TIME),
+        metadata.numbers(Tag.F_NUMBER),
+        exif.iso(metadata, 0),
+        exif.captured(metadata, None),
+    )
+    libraw = LibRawExposure() if all(recorded) else libraw_exposure(raw)
     return Capture(
         path=path,
         make=metadata.text(Tag.MAKE),
@@ -208,10 +218,10 @@ def _capture(path: Path, raw: rawpy.RawPy, metadata: Metadata, height: int, widt
         serial=metadata.text(Tag.BODY_SERIAL_NUMBER) or metadata.text(Tag.CAMERA_SERIAL_NUMBER),
         height=height,
         width=width,
-        iso=exif.iso(metadata, found.iso),
-        exposure_time=exif.measure(metadata, Tag.EXPOSURE_TIME, found.exposure_time),
-        f_number=exif.measure(metadata, Tag.F_NUMBER, found.f_number),
-        captured=exif.captured(metadata, found.captured),
+        iso=exif.iso(metadata, libraw.iso),
+        exposure_time=exif.tag_or_libraw(metadata, Tag.EXPOSURE_TIME, libraw.exposure_time),
+        f_number=exif.tag_or_libraw(metadata, Tag.F_NUMBER, libraw.f_number),
+        captured=exif.captured(metadata, libraw.captured),
         burst_id=burst_tags.burst_id(metadata),
         number=burst_tags.burst_number(metadata),
         bracketed=metadata.numbers(Tag.EXPOSURE_MODE)[:1] == (_AUTO_BRACKET,),
@@ -220,7 +230,7 @@ def _capture(path: Path, raw: rawpy.RawPy, metadata: Metadata, height: int, widt
 
 @contextmanager
 def _opened(path: Path, file_bytes: int, *, decode: bool) -> Iterator[rawpy.RawPy]:
-    """Open a file with LibRaw, and decode it; the arrays live inside the context only."""
+    """Open a file with LibRaw and decode it if asked; arrays are valid inside the context only."""
     with rawpy.RawPy() as raw:
         try:
             _open(raw, path)
@@ -233,7 +243,7 @@ def _opened(path: Path, file_bytes: int, *, decode: bool) -> Iterator[rawpy.RawP
                     refuse_demosaiced(path)
         except KpnError:
             raise
-        except Exception as error:  # LibRaw's own, and whatever rawpy makes of odd files
+        except Exception as error:  # LibRaw's errors, and any other that rawpy raises for odd files
             refuse(path, *_libraw_complaint(error))
         yield raw
 
@@ -243,11 +253,11 @@ def _decoded(path: Path, file_bytes: int) -> AbstractContextManager[rawpy.RawPy]
 
 
 def _check_margins(path: Path, sizes: rawpy.ImageSizes) -> None:
-    """Refuse a visible area that leaves the frame: in pixels turned by 45 degrees, or in error."""
+    """Refuse a visible area outside the frame: of pixels rotated by 45 degrees, or damaged."""
     bottom, right = sizes.top_margin + sizes.height, sizes.left_margin + sizes.width
     if bottom > sizes.raw_height or right > sizes.raw_width:
         refuse(
-            path, f"its visible area of {sizes.width}x{sizes.height} pixels is no part of its "
+            path, f"its visible area of {sizes.width}x{sizes.height} pixels does not fit its "
             f"{sizes.raw_width}x{sizes.raw_height} (a Fujifilm Super CCD raw, or damaged)",
             "pass raw files of a camera with a Bayer sensor",
         )  # fmt: skip
@@ -256,13 +266,13 @@ def _check_margins(path: Path, sizes: rawpy.ImageSizes) -> None:
 def _open(raw: rawpy.RawPy, path: Path) -> None:
     try:
         raw.open_file(str(path))
-    except UnicodeEncodeError:  # a name that isn't UTF-8; LibRaw needs no name
+    except UnicodeEncodeError:  # a name that is not UTF-8; LibRaw can read from a buffer
         with open(path, "rb") as file:
             raw.open_buffer(file)
 
 
 def _libraw_complaint(error: Exception) -> tuple[str, str]:
-    """Return reason and remedy."""
+    """Return the reason and the remedy for an error of LibRaw."""
     if isinstance(error, rawpy.LibRawFileUnsupportedError):
         return "not a raw photo that LibRaw can read", "pass the camera's raw files"
     if isinstance(error, (rawpy.LibRawIOError, rawpy.LibRawDataError, OSError)):

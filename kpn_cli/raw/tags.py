@@ -1,7 +1,4 @@
-"""The tags of a raw file that kpn understands: TIFF's, Exif's and DNG's.
-
-Numbers of tags: TIFF 6.0, Exif 2.32, DNG 1.7 specification.
-"""
+"""The tags of a raw file that kpn reads: those of TIFF 6.0, Exif 2.32 and DNG 1.7."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from ..tiff import fields, reader
 
 
 class Tag(IntEnum):
-    """The tags of raw files that kpn reads; all others are skipped unread."""
+    """Codes of the tags that kpn reads from raw files; all others are skipped."""
 
     NEW_SUBFILE_TYPE = 254
     WIDTH = 256
@@ -78,26 +75,26 @@ class Tag(IntEnum):
 PHOTOMETRIC_CFA = 32803
 PHOTOMETRIC_LINEAR_RAW = 34892
 
-#: A directory: code of a tag -> the tag. Damaged ones are absent.
-Directory = Mapping[int, fields.Tag]
+#: A directory: tag -> field. Damaged fields are absent.
+Directory = Mapping[int, fields.Field]
 
 _BYTE_TYPES = {1, 7}  # BYTE, UNDEFINED
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What the directories of a file say.
+    """The fields of a file's directories.
 
     Attributes:
-        main: tags of the whole photo: Exif's first, then IFD 0's, then the rest.
-        picture: tags of the directory that holds the raw mosaic or linear raw; empty
-            where the file isn't TIFF or doesn't say.
-        bytes: length of the file.
+        main: fields of the whole photo: Exif's first, then IFD 0's, then the rest.
+        raw: fields of the directory with the raw image, a mosaic or linear raw; empty
+            where the file is not TIFF or has no such directory.
+        file_bytes: length of the file.
     """
 
     main: Directory
-    picture: Directory
-    bytes: int
+    raw: Directory
+    file_bytes: int
 
     @property
     def is_dng(self) -> bool:
@@ -105,25 +102,27 @@ class Metadata:
         return Tag.DNG_VERSION in self.main
 
     def text(self, tag: Tag) -> str:
-        """A text tag of the photo without its padding, "" when absent."""
+        """Return a text of the photo without its padding; "" when absent."""
         return reader.text(self.main[tag]) if tag in self.main else ""
 
     def numbers(self, tag: Tag) -> tuple[float, ...]:
-        """A tag of the photo; () when absent or not numeric."""
+        """Return the numbers of a tag of the photo; () when absent or not numeric."""
         return _numbers(self.main, tag)
 
     def blob(self, tag: Tag) -> bytes:
-        """A tag of the photo that consists of bytes; b"" when absent or of another kind."""
-        found = self.main.get(tag)
-        return found.data if found is not None and found.kind in _BYTE_TYPES else b""
+        """Return the bytes of a tag of the photo; b"" when absent or of another type."""
+        field = self.main.get(tag)
+        if field is None or field.kind not in _BYTE_TYPES or not isinstance(field.data, bytes):
+            return b""
+        return field.data
 
-    def picture_numbers(self, tag: Tag) -> tuple[float, ...]:
-        """A tag of the raw picture; () when absent or not numeric."""
-        return _numbers(self.picture, tag)
+    def raw_numbers(self, tag: Tag) -> tuple[float, ...]:
+        """Return the numbers of a tag of the raw image; () when absent or not numeric."""
+        return _numbers(self.raw, tag)
 
-    def picture_integers(self, tag: Tag) -> tuple[int, ...]:
-        """A tag of the raw picture as integers; () when absent or with a number that is none."""
-        values = self.picture_numbers(tag)
+    def raw_integers(self, tag: Tag) -> tuple[int, ...]:
+        """Return a tag of the raw image as integers; () when absent or not all finite."""
+        values = self.raw_numbers(tag)
         return tuple(int(n) for n in values) if np.isfinite(values).all() else ()
 
 
@@ -132,31 +131,32 @@ def _numbers(directory: Directory, tag: Tag) -> tuple[float, ...]:
 
 
 def read_metadata(path: Path) -> Metadata:
-    """Return the tags of a file; without any where it is of no known kind.
+    """Return the tags of a file; none where its format is unknown.
 
     Raises:
-        KpnError: if the file can't be read.
+        KpnError: if the file cannot be read.
     """
-    tree = reader.read_tree(path, pictures=None, only=_WANTED)
+    tree = reader.read_tree(path, read_segments=None, only=_WANTED)
     try:
         size = path.stat().st_size
-    except OSError as error:  # gone in the meantime
+    except OSError as error:  # removed in the meantime
         refuse_unreadable(path, error)
-    ifds = reader.flat(tree.ifds) if tree is not None else ()
-    directories = [{tag.code: tag for tag in ifd} for ifd in ifds]
-    main: dict[int, fields.Tag] = {}
-    # The sort keeps file order otherwise, so previews come last and hide nothing.
+    ifds = reader.walk(tree.ifds) if tree is not None else ()
+    directories = [{field.code: field for field in ifd} for ifd in ifds]
+    main: dict[int, fields.Field] = {}
+    # Directories with Exif tags first, the others in file order: so previews, which come last,
+    # override nothing.
     for directory in sorted(directories, key=_EXIF_ONLY.isdisjoint):
         main = directory | main
-    return Metadata(main, _picture(directories), size)
+    return Metadata(main, _raw_directory(directories), size)
 
 
 _WANTED = frozenset(map(int, Tag))
 _EXIF_ONLY = {Tag.DATE_TIME_ORIGINAL, Tag.EXPOSURE_TIME, Tag.F_NUMBER}
 
 
-def _picture(directories: Sequence[Directory]) -> Directory:
-    """The directory of the raw picture: full size rather than reduced, the largest of these."""
+def _raw_directory(directories: Sequence[Directory]) -> Directory:
+    """Return the directory of the raw image: full size before reduced, mosaic before linear."""
     mosaic, linear = (PHOTOMETRIC_CFA,), (PHOTOMETRIC_LINEAR_RAW,)
     photometric = [_numbers(directory, Tag.PHOTOMETRIC) for directory in directories]
 
@@ -166,5 +166,5 @@ def _picture(directories: Sequence[Directory]) -> Directory:
         full_size = _numbers(directory, Tag.NEW_SUBFILE_TYPE) in ((), (0,))
         return full_size, photometric[index] == mosaic, width[0] * height[0]
 
-    candidates = [i for i, said in enumerate(photometric) if said in (mosaic, linear)]
+    candidates = [i for i, value in enumerate(photometric) if value in (mosaic, linear)]
     return directories[max(candidates, key=rank)] if candidates else {}

@@ -22,7 +22,7 @@ from ..errors import KpnError
 from ..image import bayer
 from ..image.noise_model import NoiseModel
 from ..output.dng_levels import encode_planes
-from ..system.files import atomic, atomic_folder, make_folder, remove_leftovers, sole_user
+from ..system.files import atomic, atomic_folder, lock_folder, make_folder, remove_temporaries
 from . import protocol, shards
 from .camera import Camera, write_frames
 from .config import SynthConfig
@@ -134,7 +134,7 @@ def write_dataset(
         KpnError: if the folder holds a data set with other settings, or cannot be written.
     """
     make_folder(folder)
-    with sole_user(folder):
+    with lock_folder(folder):
         return _complete(photos, folder, config, workers, on_part)
 
 
@@ -147,7 +147,7 @@ def _complete(
 ) -> list[Path]:
     """Write the missing parts."""
     _record_settings(folder, photos, config)
-    remove_leftovers(folder)
+    remove_temporaries(folder)
     parts = [config.part_path(folder, number) for number in range(config.part_count)]
     missing = []
     for number, path in enumerate(parts):

@@ -15,7 +15,7 @@ _LARGEST_EV = 4.0
 _BRACKET_STEPS = (1 / 3, 2 / 3, 1.0, 1.5, 2.0, 3.0)
 #: Standard deviation of the natural logarithm of the gain in uneven bursts.
 _UNEVEN_SIGMA = 0.03
-#: O grows with the ISO to this power: the slope of `noise_model.typical_read`.
+#: O grows with the ISO to this power: the slope of `noise_model.typical_log_read`.
 _READ_SLOPE = 1.6
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from ..image.noise_model import NoiseModel, typical_read
+from ..image.noise_model import NoiseModel, typical_log_read
 from .config import SynthConfig
 from .exposures import Exposures, draw_exposures
 from .strength_target import strength_target
@@ -102,7 +102,7 @@ def undo_white_balance(planes: np.ndarray, red: float, blue: float) -> np.ndarra
 def draw_noise(rng: np.random.Generator, config: SynthConfig) -> NoiseModel:
     """Return the noise at a random ISO of a random camera.
 
-    O follows S as in `noise_model.typical_read`, with scatter; with `config.noise_levels`, both
+    O follows S as in `noise_model.typical_log_read`, with scatter; with `config.noise_levels`, both
     are those of that camera.
     """
     if config.noise_levels:
@@ -114,7 +114,7 @@ def draw_noise(rng: np.random.Generator, config: SynthConfig) -> NoiseModel:
     if rng.random() < config.noisy:
         low = min(max(config.noisy_from, low), high)
     log_shot = rng.uniform(low, high)
-    log_read = float(typical_read(np.array(log_shot))) + rng.normal(0, 0.4)
+    log_read = float(typical_log_read(np.array(log_shot))) + rng.normal(0, 0.4)
     return NoiseModel.uniform(10**log_shot, 10**log_read)
 
 

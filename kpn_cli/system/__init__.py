@@ -1,3 +1,3 @@
-"""The machine that kpn runs on: files written atomically, locks, devices, free memory and
-the processes of a distributed run. Nothing here knows what a picture is.
+"""The machine that kpn runs on: atomic files and locks, devices and precision, free memory,
+the processes of a distributed run. Nothing here knows about images.
 """

@@ -1,4 +1,4 @@
-"""Where and in which precision the network runs."""
+"""The device and the precision that the network runs with."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from ..errors import KpnError
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device called `name`; `auto` is the fastest there is.
+    """Return the device called `name`; `auto` picks the fastest one available.
 
     Raises:
-        KpnError: if the device is unknown or not on this machine.
+        KpnError: if the name is unknown or this machine has no such device.
     """
-    there = {
+    available = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
     }
     if name == "auto":
-        name = next(kind for kind, available in there.items() if available)
-    if name not in there:
+        name = next(kind for kind, usable in available.items() if usable)
+    if name not in available:
         raise KpnError(f"--device {name}: unknown; choose one of {', '.join(DEVICES)}")
-    if not there[name]:
-        raise KpnError(f"--device {name}: there is none on this machine; use --device auto")
+    if not available[name]:
+        raise KpnError(f"--device {name}: this machine has none; use --device auto")
     return torch.device(name)
 
 
@@ -44,19 +44,19 @@ class Precision:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of torch."""
+        """The torch type of this precision."""
         return {"fp32": torch.float32, "bf16": torch.bfloat16}[self.name]
 
 
 def choose_precision(name: str, device: torch.device) -> Precision:
-    """Return the arithmetic called `name`; `auto` is bf16 where that is the faster one.
+    """Return the precision called `name`; `auto` picks bf16 where it is faster than fp32.
 
-    Decided by what the hardware says of itself, so that it is the same in every run. Measured
-    (docs/log.md): with AMX bf16 takes half of fp32's time; with AVX-512's bf16 instructions
-    alone it takes half as much again; without either it is emulated, up to 80 times slower.
+    The choice depends on hardware features only, so it is the same in every run. Measured
+    (docs/log.md): with AMX, bf16 takes half of fp32's time; with AVX-512's bf16 instructions
+    alone, 1.5 times as long; without either it is emulated, up to 80 times slower.
 
     Raises:
-        KpnError: if the precision is unknown.
+        KpnError: if the name is unknown.
     """
     if name not in PRECISIONS:
         raise KpnError(f"--precision {name}: unknown; choose one of {', '.join(PRECISIONS)}")
@@ -74,10 +74,10 @@ def choose_precision(name: str, device: torch.device) -> Precision:
 
 
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
-    """Return the type of the convolutions: see `choose_precision`."""
+    """Return the torch type of the convolutions; see `choose_precision`."""
     return choose_precision(name, device).dtype
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
-    """Context in which convolutions run in `dtype`."""
+    """Return a context in which convolutions run in `dtype`."""
     return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)

@@ -1,6 +1,6 @@
-"""The processes that work together, started by PyTorch's own launcher (`torchrun`).
+"""The processes that work on one job together, started by PyTorch's launcher (`torchrun`).
 
-Without a launcher it is a world of one, and all here costs nothing.
+Without a launcher the group has a single process, and nothing here costs anything.
 """
 
 from __future__ import annotations
@@ -23,22 +23,29 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class World:
-    """Which of how many processes this is."""
+class ProcessGroup:
+    """The position of this process in its group.
+
+    Attributes:
+        rank: index of this process, from 0.
+        size: number of processes in the group.
+    """
 
     rank: int = 0
     size: int = 1
 
     @property
-    def writes(self) -> bool:
-        """Whether this process writes files and reports: the first does."""
+    def is_first(self) -> bool:
+        """Whether this is the first process, the only one that writes files and reports."""
         return self.rank == 0
 
-    def members(self, batch: int) -> range:
-        """Share of this process in a batch; the shares are equal, so that means add up.
+    def share(self, batch: int) -> range:
+        """Return the samples of a batch that this process computes.
+
+        All shares have the same size, so the mean over processes is the mean over the batch.
 
         Raises:
-            KpnError: if the batch cannot be shared out.
+            KpnError: if the size of the batch is not a multiple of the number of processes.
         """
         if batch % self.size:
             raise KpnError(
@@ -48,42 +55,43 @@ class World:
         share = batch // self.size
         return range(self.rank * share, (self.rank + 1) * share)
 
-    def wrapped(self, network: nn.Module, device: torch.device) -> nn.Module:
-        """Return the network, its gradients averaged over the processes in backward."""
+    def wrap(self, network: nn.Module, device: torch.device) -> nn.Module:
+        """Return the network so that `backward` averages its gradients over the processes."""
         if self.size == 1:
             return network
         ids = [device.index] if device.type == "cuda" else None
         return DistributedDataParallel(network, device_ids=ids)
 
     def mean(self, value: Tensor) -> Tensor:
-        """Return the mean of a tensor over the processes, on each of them."""
+        """Return the mean of a tensor over the processes, the same on each of them."""
         if self.size > 1:
             value = value.clone()
             dist.all_reduce(value)
             value /= self.size
         return value
 
-    def first_says(self, value: bool) -> bool:
-        """Return what the first process says: clocks differ, decisions must not."""
+    def broadcast(self, value: T) -> T:
+        """Return the value of the first process: clocks differ, decisions must not."""
         if self.size == 1:
             return value
-        said = [value]
-        dist.broadcast_object_list(said)
-        return said[0]
+        values = [value]
+        dist.broadcast_object_list(values)
+        return values[0]
 
-    def from_first(self, make: Callable[[], T]) -> T:
-        """Have the first process make something, and return it on each of them."""
+    def make_on_first(self, make: Callable[[], T]) -> T:
+        """Call `make` on the first process only; return what it made on every process."""
         if self.size == 1:
             return make()
-        made = [make() if self.writes else None]
+        made: list[Any] = [make() if self.is_first else None]
         dist.broadcast_object_list(made)
-        return made[0]
+        result: T = made[0]
+        return result
 
     def check_same(self, value: object, advice: str) -> None:
         """Check that all processes have the same value.
 
         Raises:
-            KpnError: with the advice, on each process, if they don't.
+            KpnError: with the advice, on every process, if the values differ.
         """
         if self.size == 1:
             return
@@ -92,49 +100,49 @@ class World:
         if any(other != value for other in values):
             raise KpnError(advice)
 
-    def gather(self, value: Any) -> list[Any]:
-        """Return what each process has, in order, on the first; nothing on the others."""
+    def gather(self, value: T) -> list[T]:
+        """Return the values of all processes by rank on the first process, [] on the others."""
         if self.size == 1:
             return [value]
-        values: list[Any] = [None] * self.size
+        values = [value] * self.size  # all of them replaced
         dist.all_gather_object(values, value)
-        return values if self.writes else []
+        return values if self.is_first else []
 
-    def wait(self) -> None:
-        """Wait until all processes have come here."""
+    def barrier(self) -> None:
+        """Wait until all processes have reached this call."""
         if self.size > 1:
             dist.barrier()
 
 
 @contextmanager
-def world(device: torch.device, patience: timedelta | None = None) -> Iterator[World]:
+def process_group(device: torch.device, timeout: timedelta | None = None) -> Iterator[ProcessGroup]:
     """Join the processes that `torchrun` has started, for as long as the block lasts.
 
     Args:
-        device: of the tensors that they exchange.
-        patience: how long one waits for the others; by default PyTorch's.
+        device: device of the tensors that the processes exchange.
+        timeout: how long a process waits for the others; None for PyTorch's default.
 
     Raises:
-        KpnError: if they cannot find each other.
+        KpnError: if the processes cannot connect, or one of them stops during the block.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if dist.is_initialized():  # by the program that calls this
-        yield World(dist.get_rank(), dist.get_world_size())
+        yield ProcessGroup(dist.get_rank(), dist.get_world_size())
         return
     if size == 1:
-        yield World()
+        yield ProcessGroup()
         return
     if device.type == "mps":
         raise KpnError("torchrun: needs --device cpu or cuda, not mps")
     try:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timeout)
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise KpnError(
             f"torchrun: the processes cannot be joined ({reason}); see its help"
         ) from None
     try:
-        yield World(dist.get_rank(), size)
+        yield ProcessGroup(dist.get_rank(), size)
     except RuntimeError as error:
         if "peer" not in str(error) and not isinstance(error, dist.DistError):
             raise
@@ -144,15 +152,19 @@ def world(device: torch.device, patience: timedelta | None = None) -> Iterator[W
 
 
 def local_device(device: torch.device) -> torch.device:
-    """Return this process's own GPU where the device is one."""
+    """Return the GPU of this process under `torchrun` if the device is "cuda"; else the device.
+
+    Raises:
+        KpnError: if this machine has fewer GPUs than processes.
+    """
     if device.type != "cuda" or "LOCAL_RANK" not in os.environ:
         return device
-    number = int(os.environ["LOCAL_RANK"])
-    if number >= torch.cuda.device_count():
+    index = int(os.environ["LOCAL_RANK"])
+    if index >= torch.cuda.device_count():
         raise KpnError(
-            f"torchrun: there are {torch.cuda.device_count()} GPUs; "
-            "start no more processes than that on a machine"
+            f"torchrun: this machine has {torch.cuda.device_count()} GPUs; "
+            "start no more processes than that"
         )
-    own = torch.device("cuda", number)
-    torch.cuda.set_device(own)
-    return own
+    gpu = torch.device("cuda", index)
+    torch.cuda.set_device(gpu)
+    return gpu

@@ -1,4 +1,8 @@
-"""Files appear whole under their name, or not at all."""
+"""Files that appear whole under their name or not at all, and locks against other processes.
+
+No library does all of this: the temporary file stands beside the target, is locked while it is
+written, has ordinary permissions and reaches the disk before the rename.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import os
 import re
 import secrets
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,26 +19,24 @@ from pathlib import Path
 
 from ..errors import KpnError, reason_of
 
-try:
+if sys.platform != "win32":
     import fcntl
-except ImportError:  # Windows
-    fcntl = None
 
 _PREFIX = ".kpn-"
 _TEMPORARY = re.compile(r"\.kpn-[0-9a-f]{12}")
 _ABANDONED_SECONDS = 24 * 3600
 
 _NO_SPACE = "Free some space, or choose another folder."
-_NO_RIGHT = "Choose a folder you may write to."
+_NO_PERMISSION = "Choose a folder you may write to."
 
-#: What the user can do about an error number.
-_NEXT_STEP = {
+#: errno -> what the user can do about it.
+_ADVICE = {
     errno.ENOSPC: _NO_SPACE,
     errno.EDQUOT: _NO_SPACE,
     errno.EFBIG: "Choose a folder on a disk that takes files of this size.",
-    errno.EACCES: _NO_RIGHT,
-    errno.EPERM: _NO_RIGHT,
-    errno.EROFS: _NO_RIGHT,
+    errno.EACCES: _NO_PERMISSION,
+    errno.EPERM: _NO_PERMISSION,
+    errno.EROFS: _NO_PERMISSION,
     errno.ENOENT: "Create the folder, or choose another one.",
     errno.ENOTDIR: "Choose an output that is a folder, not a file.",
     errno.EISDIR: "Move the folder of that name out of the way.",
@@ -43,27 +46,27 @@ _NEXT_STEP = {
 
 @contextmanager
 def atomic(path: Path | str, *, replace: bool = True) -> Iterator[Path]:
-    """Give a temporary name to write to; it becomes `path` when the block ends well.
+    """Yield a temporary file to write; rename it to `path` when the block succeeds.
 
-    The temporary file lies in the same folder (a rename is atomic only within
+    The temporary file is in the same folder (a rename is atomic only within
     one file system), is hidden, keeps the suffix and has the permissions of any
     new file. Its bytes reach the disk before the rename, so a power cut leaves
-    the old file or the new one. It is removed when the block fails, by
-    whichever exception, Ctrl-C included; an existing `path` then stays as it was.
+    the old file or the new one. When the block raises, Ctrl-C included, the
+    temporary file is removed and an existing `path` stays as it was.
 
     Args:
         path: the file to create or replace; its folder exists.
-        replace: whether a file of that name may be replaced.
+        replace: whether an existing file may be replaced.
 
     Yields:
         The temporary path: an empty file to overwrite.
 
     Raises:
-        KpnError: if the file cannot be written: full disk, read-only folder, ...; or if it
-            is there, and came while this was being written, and may not be replaced.
+        KpnError: if the file cannot be written (full disk, read-only folder, ...), or exists
+            at the end of the block and may not be replaced.
     """
     path = Path(path)
-    temporary, held = _create(path)
+    temporary, lock = _create(path)
     try:
         yield temporary
         _flush(temporary, os.O_RDWR)
@@ -80,76 +83,84 @@ def atomic(path: Path | str, *, replace: bool = True) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        if held is not None:
-            os.close(held)
+        if lock is not None:
+            os.close(lock)
 
 
 def _create(path: Path) -> tuple[Path, int | None]:
-    """Create a temporary file beside `path` and lock it, where there are locks.
+    """Create a temporary file beside `path` and lock it.
+
+    Returns:
+        Its path, and the descriptor that holds the lock; None on systems without locks.
 
     Raises:
-        KpnError: if it can't be created.
+        KpnError: if it cannot be created.
     """
     while True:
         # Short, so that a name near the limit of the file system still has a temporary one.
         temporary = path.parent / f"{_PREFIX}{secrets.token_hex(6)}{path.suffix}"
         # Not tempfile: its files are private (0600), and the rename would keep that.
         try:
-            held = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+            lock = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except OSError as error:
             raise write_error(path, error) from error
-        if fcntl is None:
-            os.close(held)
+        if sys.platform == "win32":
+            os.close(lock)
             return temporary, None
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if temporary.exists():
-                return temporary, held
+                return temporary, lock
         except BlockingIOError:
             pass
         except OSError:  # a file system without locks
-            return temporary, held
-        # `remove_abandoned` came in between the two, elsewhere, and has taken it for one.
-        os.close(held)
+            return temporary, lock
+        # Another process's `remove_abandoned` removed it between the creation and the lock.
+        os.close(lock)
 
 
 def _publish(temporary: Path, path: Path) -> None:
-    """Give a file a name that no other has, without a moment in which another could take it."""
+    """Rename a file to a name that must be free, with no gap for another process to take it."""
     try:
         os.link(temporary, path)
     except FileExistsError:
         raise KpnError(
-            f"{path}: is there already, by now; another kpn has written it, or another program. "
+            f"{path}: already exists: another process has just written it. "
             "Start again, or choose another folder."
         ) from None
     except OSError:  # file systems without hard links, such as those of cards
         if os.path.lexists(path):
-            raise KpnError(f"{path}: is there already, by now. Start again.") from None
+            raise KpnError(
+                f"{path}: already exists: another process has just written it. Start again."
+            ) from None
         os.replace(temporary, path)
 
 
 @contextmanager
-def scratch(path: Path) -> Iterator[Path]:
-    """Give an empty hidden file beside one to be made; it goes at the end of the block.
+def scratch_file(path: Path) -> Iterator[Path]:
+    """Yield an empty hidden file beside `path`, which is removed when the block ends.
 
-    Left by a killed program, it is one of those that `remove_abandoned` takes away.
+    If the program is killed, `remove_abandoned` removes the file later.
 
     Raises:
-        KpnError: if it can't be created.
+        KpnError: if it cannot be created.
     """
-    temporary, held = _create(path)
+    temporary, lock = _create(path)
     try:
         yield temporary
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        if held is not None:
-            os.close(held)
+        if lock is not None:
+            os.close(lock)
 
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder to fill; it becomes `path`, which is not there, at the end.
+    """Yield a temporary folder to fill; rename it to `path` when the block succeeds.
+
+    Args:
+        path: the folder to create; nothing of that name exists.
 
     Raises:
         KpnError: if it cannot be written.
@@ -163,14 +174,14 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             _flush(path.parent, os.O_RDONLY)
     except OSError as error:
         raise write_error(path, error) from error
-    except KpnError as error:  # of a file inside, which the user knows by another name
+    except KpnError as error:  # about a file inside: name it by its final path
         raise KpnError(str(error).replace(str(temporary), str(path))) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and its parents where they aren't there.
+    """Make a folder and its parents unless they exist.
 
     Raises:
         KpnError: if it cannot be made.
@@ -182,15 +193,15 @@ def make_folder(folder: Path) -> None:
 
 
 @contextmanager
-def sole_user(folder: Path) -> Iterator[None]:
-    """Keep other processes of kpn out of a folder, which is there, while the block lasts.
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Lock an existing folder against other kpn processes while the block lasts.
 
-    Without effect where the system or the file system has no such locks.
+    Without effect on systems and file systems that have no such locks.
 
     Raises:
-        KpnError: if another is at work there.
+        KpnError: if another process holds the lock.
     """
-    if fcntl is None:
+    if sys.platform == "win32":
         yield
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -208,18 +219,17 @@ def sole_user(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what a killed program left half-written; for folders that one program owns."""
+def remove_temporaries(folder: Path) -> None:
+    """Remove all temporary files and folders of kpn, from a folder that only this process uses."""
     for path in folder.glob(f"{_PREFIX}*"):
         with suppress(OSError):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove what killed programs left half-written; for folders in which others may be at work.
+    """Remove the temporary files of killed programs, from a folder that others may be using.
 
-    A file that is being written is locked by who writes it. Where there are no such locks,
-    a file counts as abandoned after a day.
+    A process locks the file it writes. Without locks, a file is abandoned after a day.
     """
     with suppress(OSError):
         for path in folder.iterdir():
@@ -229,15 +239,15 @@ def remove_abandoned(folder: Path) -> None:
 
 def _remove_if_abandoned(path: Path) -> None:
     with suppress(OSError):
-        if fcntl is not None:
+        if sys.platform != "win32":
             descriptor = os.open(path, os.O_RDONLY)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink()  # while it's locked: `_create` looks whether it is still there
+                path.unlink()  # while it is locked: `_create` checks that it still exists
                 return
             except BlockingIOError:
                 return
-            except OSError:  # no locks here
+            except OSError:  # a file system without locks
                 pass
             finally:
                 os.close(descriptor)
@@ -247,7 +257,7 @@ def _remove_if_abandoned(path: Path) -> None:
 
 def write_error(path: Path, error: OSError) -> KpnError:
     """Return the error to raise when writing `path` failed: file, reason, what to do next."""
-    advice = _NEXT_STEP.get(error.errno, "Check the disk, or choose another folder.")
+    advice = _ADVICE.get(error.errno or 0, "Check the disk, or choose another folder.")
     return KpnError(f"{path}: cannot be written: {reason_of(error)}. {advice}")
 
 
@@ -264,6 +274,6 @@ def _flush(path: Path, flags: int) -> None:
 
 
 def _is_about(error: OSError, temporary: Path, path: Path) -> bool:
-    """Whether the block failed on its output, rather than on another file that it reads."""
+    """Whether the error is about the output, not about another file that the block reads."""
     names = (temporary, path, path.parent)
     return error.filename is None or Path(os.fsdecode(error.filename)) in names

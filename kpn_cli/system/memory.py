@@ -1,4 +1,4 @@
-"""How much memory is free, an error for the user when it runs out, and keeping freed memory."""
+"""Free memory, a `KpnError` when memory runs out, and settings of the C allocator (glibc)."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ _CGROUP_ROOT = Path("/sys/fs/cgroup")
 
 
 def free_memory(device: torch.device) -> int:
-    """Return how many bytes could be taken on a device without harm to others.
+    """Return how many bytes can still be allocated on a device.
 
-    On the CPU, what the system says is available, or what the limits of its control group
-    (containers, batch systems) leave of it. https://docs.kernel.org/admin-guide/cgroup-v2.html
+    On the CPU: the memory that the system reports as available, or less where a control group
+    (container, batch system) limits it. https://docs.kernel.org/admin-guide/cgroup-v2.html
     """
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + unused
-    available = psutil.virtual_memory().available
-    for folder in _own_cgroups():
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + unused
+    available: int = psutil.virtual_memory().available
+    for folder in _cgroup_folders():
         try:
             limit = (folder / "memory.max").read_text().strip()
             used = int((folder / "memory.current").read_text())
             stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-            # Files that were read are counted, but given up when memory is asked for.
+            # The page cache is counted as used, but the kernel frees it on demand.
             used -= sum(int(stat.get(name, 0)) for name in ("inactive_file", "active_file"))
         except (OSError, ValueError):
             continue
@@ -42,36 +43,36 @@ def free_memory(device: torch.device) -> int:
 
 @contextmanager
 def memory_as_error() -> Iterator[None]:
-    """Turn a lack of memory into an error for the user.
+    """Turn out-of-memory errors of Python and torch into a `KpnError`.
 
     Raises:
-        KpnError: for MemoryError, and what torch makes of it.
+        KpnError: if the block runs out of memory.
     """
     try:
         yield
     except RuntimeError as error:
-        if not is_lack_of_memory(error):
+        if not is_out_of_memory(error):
             raise
-        raise _lack_of_memory() from None
+        raise _out_of_memory() from None
     except MemoryError:
-        raise _lack_of_memory() from None
+        raise _out_of_memory() from None
 
 
-def _lack_of_memory() -> KpnError:
+def _out_of_memory() -> KpnError:
     return KpnError(
-        "the memory is not enough for this burst; close other programs, make bursts of fewer "
+        "not enough memory for this burst; close other programs, make bursts of fewer "
         "frames with --burst-size, or give --device cpu"
     )
 
 
-def is_lack_of_memory(error: Exception) -> bool:
-    """Whether an error says that memory has ended; torch says so in several ways."""
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error means that memory ran out; torch reports that in several ways."""
     kinds = (MemoryError, torch.OutOfMemoryError)
     return isinstance(error, kinds) or "can't allocate memory" in str(error)
 
 
-def _own_cgroups() -> list[Path]:
-    """Folders of this process's control group and those above it; none where there are none."""
+def _cgroup_folders() -> list[Path]:
+    """Folders of this process's control group and its parents; [] without control groups."""
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -84,9 +85,9 @@ def _own_cgroups() -> list[Path]:
 
 
 def return_freed_memory() -> None:
-    """Give the system back what `keep_freed_memory` keeps: between stages that need little else.
+    """Return the memory that `keep_freed_memory` keeps to the system.
 
-    Without effect elsewhere than on Linux.
+    Useful between stages, before one that needs little memory. Has an effect on Linux only.
     """
     libc = _libc()
     if libc is not None and hasattr(libc, "malloc_trim"):
@@ -105,8 +106,8 @@ def _libc() -> ctypes.CDLL | None:
 def keep_freed_memory() -> None:
     """Ask glibc to keep freed memory for the next allocation instead of returning it.
 
-    Arrays of tens of megabytes are else mapped anew at each step, and the page
-    faults cost as much as the arithmetic. Without effect elsewhere than on Linux.
+    Otherwise arrays of tens of megabytes are mapped anew at each step, and the page
+    faults cost as much as the arithmetic. Has an effect on Linux only.
     """
     mallopt = getattr(_libc(), "mallopt", None)
     if mallopt is None:  # another C library

@@ -1,3 +1,3 @@
-"""The TIFF container of most raw formats and of DNG: tags and directories, bytes -> tree
-(bounded, since files may be hostile) and tree -> bytes.
+"""The TIFF container of DNG and most other raw formats: fields and directories (IFDs), a bounded
+reader (bytes -> tree; files may be hostile) and a writer (tree -> bytes).
 """

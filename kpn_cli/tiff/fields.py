@@ -1,6 +1,7 @@
-"""TIFF tags and directories as values: their types, and a function to make each kind.
+"""TIFF fields and directories as values, and a function to make a field of each type.
 
-Numbers of types and tags: TIFF 6.0 (Adobe, 1992), sections 2 and 8.
+TIFF 6.0 (Adobe, 1992), sections 2 and 8: an image file directory (IFD) is a list of fields; a
+field has a tag (its number), a type, a count and values.
 """
 
 from __future__ import annotations
@@ -14,39 +15,41 @@ import numpy as np
 
 _BYTE, _ASCII, _SHORT, _LONG, _RATIONAL, _UNDEFINED, _SRATIONAL, _DOUBLE = 1, 2, 3, 4, 5, 7, 10, 12
 
-#: The numbers that a value of each type consists of: bytes of one, how many. What bytes mean
-#: that a tag calls UNDEFINED is not known, so they are never turned. 129 is Exif 3.0's UTF-8.
-NUMBERS = {1: (1, 1), 2: (1, 1), 3: (2, 1), 4: (4, 1), 5: (4, 2), 6: (1, 1), 7: (1, 1), 8: (2, 1),
-           9: (4, 1), 10: (4, 2), 11: (4, 1), 12: (8, 1), 13: (4, 1), 129: (1, 1)}  # fmt: skip
+#: Type -> (bytes of a number, numbers of a value). UNDEFINED (7) has bytes of unknown meaning,
+#: which are never swapped. 129 is Exif 3.0's UTF-8.
+TYPE_LAYOUT = {1: (1, 1), 2: (1, 1), 3: (2, 1), 4: (4, 1), 5: (4, 2), 6: (1, 1), 7: (1, 1),
+               8: (2, 1), 9: (4, 1), 10: (4, 2), 11: (4, 1), 12: (8, 1), 13: (4, 1),
+               129: (1, 1)}  # fmt: skip
 #: Largest denominator of a rational: keeps 1/60 s as 1/60, and six digits of anything.
-_DENOMINATOR = 1_000_000
+_MAX_DENOMINATOR = 1_000_000
 
 
 @dataclass(frozen=True)
-class Tag:
-    """One entry of an IFD.
+class Field:
+    """One entry of a directory.
 
     Attributes:
-        code: its number.
-        kind: TIFF type of its values.
-        count: how many of them there are.
-        data: their bytes, little-endian; `Ifds` or `Pieces` where the entry points to these.
-        at: where in the file the value should lie if it can; None for anywhere.
+        code: its tag, a number.
+        kind: TIFF type of its values, a key of `TYPE_LAYOUT`.
+        count: number of values.
+        data: the values as little-endian bytes; `Ifds` or `Segments` where the field points
+            to these.
+        offset: where the values should be in the file, if possible; None for anywhere.
     """
 
     code: int
     kind: int
     count: int
-    data: bytes | Ifds | Pieces
-    at: int | None = None
+    data: bytes | Ifds | Segments
+    offset: int | None = None
 
 
-Ifd = tuple[Tag, ...]
+Ifd = tuple[Field, ...]
 
 
 @dataclass(frozen=True)
 class Ifds:
-    """Directories that a tag points to."""
+    """The directories that a field points to."""
 
     ifds: tuple[Ifd, ...]
 
@@ -55,82 +58,83 @@ class Ifds:
 
 
 @dataclass(frozen=True)
-class Pieces:
-    """Bytes that a tag points to: strips and tiles of a picture."""
+class Segments:
+    """The strips or tiles of an image that a field points to, as bytes."""
 
-    pieces: tuple[bytes | memoryview, ...]
+    segments: tuple[bytes | memoryview, ...]
 
     def __len__(self) -> int:
-        return len(self.pieces)
+        return len(self.segments)
 
 
 def swapped(data: bytes, kind: int) -> bytes:
-    """Return values of a type in the other byte order."""
-    size, _ = NUMBERS[kind]
+    """Return values of a TIFF type in the other byte order."""
+    size, _ = TYPE_LAYOUT[kind]
     if size == 1:
         return data
-    if len(data) == size:  # the usual case, and no array is faster
+    if len(data) == size:  # the usual case, and faster than an array
         return data[::-1]
-    return np.frombuffer(data, f"<u{size}").byteswap().tobytes()
+    values: np.ndarray = np.frombuffer(data, f"<u{size}").byteswap()
+    return values.tobytes()
 
 
-def ascii_tag(code: int, text: str) -> Tag:
-    """Text; TIFF knows 7 bits only, so other characters become question marks."""
+def ascii_field(code: int, text: str) -> Field:
+    """Return a field of text; non-ASCII characters become question marks (TIFF has 7 bits)."""
     data = text.encode("ascii", "replace") + b"\0"
-    return Tag(code, _ASCII, len(data), data)
+    return Field(code, _ASCII, len(data), data)
 
 
-def byte_tag(code: int, data: bytes) -> Tag:
-    """Unsigned bytes."""
-    return Tag(code, _BYTE, len(data), data)
+def byte_field(code: int, data: bytes) -> Field:
+    """Return a field of unsigned bytes."""
+    return Field(code, _BYTE, len(data), data)
 
 
-def undefined_tag(code: int, data: bytes) -> Tag:
-    """Bytes whose meaning the tag defines."""
-    return Tag(code, _UNDEFINED, len(data), data)
+def undefined_field(code: int, data: bytes) -> Field:
+    """Return a field of bytes whose meaning the tag defines."""
+    return Field(code, _UNDEFINED, len(data), data)
 
 
-def integer_tag(code: int, *values: int) -> Tag:
-    """Unsigned integers: SHORT where all of them fit, else LONG."""
+def integer_field(code: int, *values: int) -> Field:
+    """Return a field of unsigned integers: SHORT where all of them fit, else LONG."""
     kind, letter = (_SHORT, "H") if max(values) < 1 << 16 else (_LONG, "L")
-    return Tag(code, kind, len(values), struct.pack(f"<{len(values)}{letter}", *values))
+    return Field(code, kind, len(values), struct.pack(f"<{len(values)}{letter}", *values))
 
 
-def long_tag(code: int, *values: int) -> Tag:
-    """Unsigned 32-bit integers."""
-    return Tag(code, _LONG, len(values), struct.pack(f"<{len(values)}L", *values))
+def long_field(code: int, *values: int) -> Field:
+    """Return a field of unsigned 32-bit integers."""
+    return Field(code, _LONG, len(values), struct.pack(f"<{len(values)}L", *values))
 
 
-def rational_tag(code: int, *values: float) -> Tag:
-    """Fractions >= 0, to six digits or so."""
-    return Tag(code, _RATIONAL, len(values), _fractions(values, "<LL", (1 << 32) - 1))
+def rational_field(code: int, *values: float) -> Field:
+    """Return a field of fractions >= 0, to about six digits."""
+    return Field(code, _RATIONAL, len(values), _fractions(values, "<LL", (1 << 32) - 1))
 
 
-def signed_rational_tag(code: int, *values: float) -> Tag:
-    """Signed fractions, to six digits or so."""
-    return Tag(code, _SRATIONAL, len(values), _fractions(values, "<ll", (1 << 31) - 1))
+def signed_rational_field(code: int, *values: float) -> Field:
+    """Return a field of signed fractions, to about six digits."""
+    return Field(code, _SRATIONAL, len(values), _fractions(values, "<ll", (1 << 31) - 1))
 
 
-def double_tag(code: int, *values: float) -> Tag:
-    """64-bit floats."""
-    return Tag(code, _DOUBLE, len(values), struct.pack(f"<{len(values)}d", *values))
+def double_field(code: int, *values: float) -> Field:
+    """Return a field of 64-bit floats."""
+    return Field(code, _DOUBLE, len(values), struct.pack(f"<{len(values)}d", *values))
 
 
-def ifd_tag(code: int, *ifds: Sequence[Tag]) -> Tag:
-    """A pointer to nested IFDs of these tags."""
-    return Tag(code, _LONG, len(ifds), Ifds(tuple(tuple(ifd) for ifd in ifds)))
+def ifd_field(code: int, *ifds: Sequence[Field]) -> Field:
+    """Return a field that points to nested directories."""
+    return Field(code, _LONG, len(ifds), Ifds(tuple(tuple(ifd) for ifd in ifds)))
 
 
-def pieces_tag(code: int, pieces: Sequence[bytes | memoryview]) -> Tag:
-    """Where strips or tiles lie."""
+def segments_field(code: int, segments: Sequence[bytes | memoryview]) -> Field:
+    """Return a field that points to strips or tiles."""
     # As bytes: the length of an array's memoryview is its rows.
-    data = tuple(memoryview(piece).cast("B") for piece in pieces)
-    return Tag(code, _LONG, len(pieces), Pieces(data))
+    data = tuple(memoryview(segment).cast("B") for segment in segments)
+    return Field(code, _LONG, len(segments), Segments(data))
 
 
-def merge(*groups: Sequence[Tag]) -> Ifd:
-    """Return one directory of all groups' tags; of the same tag the last group's counts."""
-    return tuple({tag.code: tag for group in groups for tag in group}.values())
+def merge(*groups: Sequence[Field]) -> Ifd:
+    """Return one directory of all groups' fields; the last one wins where tags repeat."""
+    return tuple({field.code: field for group in groups for field in group}.values())
 
 
 def _fractions(values: Sequence[float], layout: str, largest: int) -> bytes:
@@ -140,5 +144,5 @@ def _fractions(values: Sequence[float], layout: str, largest: int) -> bytes:
 def _fraction(value: float, largest: int) -> tuple[int, int]:
     # A value near the largest numerator has no room for a denominator.
     room = int(largest / max(abs(value), 1.0))
-    fraction = Fraction(value).limit_denominator(max(1, min(_DENOMINATOR, room)))
+    fraction = Fraction(value).limit_denominator(max(1, min(_MAX_DENOMINATOR, room)))
     return fraction.numerator, fraction.denominator

@@ -1,47 +1,49 @@
-"""The directories of a TIFF file, whole or only some of their tags, within bounds.
+"""The directories of a TIFF file, whole or only some of their fields, within bounds.
 
-Most raw files are TIFF trees (DNG, NEF, CR2, ARW, PEF, RW2, ORF); others carry an Exif
-block (RAF inside its preview, CR3 in its CMT boxes). A tree read whole can be written
-again: values as their bytes, directories and pieces of pictures as what they are, so
-that they may move. Whoever needs to know a few tags names them; the others are skipped unread.
+Most raw files are TIFF trees (DNG, NEF, CR2, ARW, PEF, RW2, ORF); others contain an Exif
+block (RAF inside its preview, CR3 in its CMT boxes). A tree that was read whole can be written
+again: values as bytes, nested directories, strips and tiles as objects, so that offsets may
+change. A caller that needs only a few fields names their tags; the others are not read.
 
-Hostile trees point at themselves, at each other and outside the file. So each directory is
-read once and there are no more than `_MAX_IFDS` of them, and all entries and values together
-are no more bytes than the file has, camera profiles included. Only the Exif blocks inside of
-other files are counted anew: an RW2's lies within one of its values. A damaged entry is left
-out; the rest is read. Numbers of types: TIFF 6.0 section 2.
+Hostile trees point to themselves, to each other and outside the file. Therefore each directory
+is read once, there are at most `_MAX_IFDS` of them, and all entries and values together take no
+more bytes than the file has, camera profiles included. Only the Exif blocks inside other files
+have a budget of their own: an RW2's is part of one of its values. A damaged entry is left out;
+the rest is read. Own code, because no library has these bounds. Types: TIFF 6.0, section 2.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from ..errors import refuse_unreadable
-from .fields import NUMBERS, Ifd, Ifds, Pieces, Tag, swapped
-from .writer import TIFF, encode
+from .fields import TYPE_LAYOUT, Field, Ifd, Ifds, Segments, swapped
+from .writer import TIFF_MAGIC, tiff_bytes
 
 #: The number after the byte order: TIFF, Panasonic RW2, Olympus ORF (two of them).
-_MAGIC = {TIFF, 0x55, 0x4F52, 0x5352}
+_MAGIC = {TIFF_MAGIC, 0x55, 0x4F52, 0x5352}
 
-#: What comes before a TIFF tree, and how far it then is: Exif of a preview, the boxes of a CR3
-#: (IFD 0, Exif, GPS), the block of an MRW.
-_BLOCKS = {b"CMT1": 4, b"CMT2": 4, b"CMT4": 4, b"Exif\0\0": 6, b"\0TTW": 8}
+#: Marker before a TIFF tree inside another file -> bytes from the marker to the tree: boxes of
+#: a CR3 (IFD 0, Exif, GPS), Exif of a JPEG preview, the block of an MRW.
+_MARKERS = {b"CMT1": 4, b"CMT2": 4, b"CMT4": 4, b"Exif\0\0": 6, b"\0TTW": 8}
 
 #: Tags that point to directories: SubIFDs, Exif, GPS, Interoperability.
 _POINTERS = {330, 34665, 34853, 40965}
 
-#: Tags that point to pieces of a picture -> those that say how long they are.
-_PIECES = {273: 279, 324: 325, 513: 514}
+#: Tags with the offsets of strips, tiles or a JPEG -> the tags with their byte counts.
+_SEGMENTS = {273: 279, 324: 325, 513: 514}
 
-#: ExtraCameraProfiles (DNG 1.2): offsets of trees with offsets of their own, no lengths.
+#: ExtraCameraProfiles (DNG 1.2): offsets of small TIFF trees, without lengths. The offsets
+#: inside such a tree count from its own beginning.
 _PROFILES = 50933
 _PROFILE_MAGIC = 0x4352
 
@@ -52,11 +54,11 @@ _UNSIGNED, _SIGNED, _FLOATS = {1, 3, 4, 13}, {6, 8, 9, 10}, {11, 12}
 _MAX_IFDS = 64
 _MAX_DEPTH = 6
 _MAX_ENTRIES = 1024
-_MAX_PIECES = 1 << 18
-#: How far into a file of another kind its Exif block may begin.
+_MAX_SEGMENTS = 1 << 18
+#: How far into a file of another format its Exif block may begin.
 _MAX_SEARCH_BYTES = 1 << 20
-#: Of one value, where only some tags are asked for: these become numbers in Python, which take
-#: many times their bytes. A tree read whole has opcodes and makers' notes of any length.
+#: Largest value where only some tags are asked for: their values become Python numbers, which
+#: take many times the bytes. A tree read whole has opcodes and MakerNotes of any length.
 _MAX_VALUE_BYTES = 1 << 18
 
 
@@ -65,9 +67,9 @@ class Tree:
     """The directories of a TIFF.
 
     Attributes:
-        order: "<" or ">", the file's byte order; `Tag.data` is little-endian all the same.
-        ifds: the chain of main directories, nested ones inside of their tags. `Tag.at` of a
-            value is its offset from the tree's beginning.
+        order: "<" or ">", the file's byte order; `Field.data` is little-endian regardless.
+        ifds: the chain of main directories, with nested ones inside their fields.
+            `Field.offset` of a value counts from the beginning of the tree.
     """
 
     order: str
@@ -76,23 +78,26 @@ class Tree:
 
 def read_tree(
     path: Path,
-    pictures: Callable[[Ifd], bool] | None = lambda ifd: False,
+    read_segments: Callable[[Ifd], bool] | None = lambda ifd: False,
     only: frozenset[int] | None = None,
 ) -> Tree | None:
-    """Return the tree of a file, or that of its Exif block where it is no TIFF; None without.
+    """Return the tree of a TIFF file, or of the Exif block in a file of another format.
 
     Args:
         path: the file.
-        pictures: says of a directory whether its strips and tiles are read too; the tags that
-            point to those of the others are left out. None leaves them all as numbers.
-        only: codes of the tags to read, pointers to directories included; None for all.
+        read_segments: decides for each directory whether its strips and tiles are read; if
+            not, the fields that point to them are left out. None keeps all offsets as numbers.
+        only: the tags to read, pointers to directories included; None for all.
+
+    Returns:
+        The tree; None where the file has none.
 
     Raises:
-        KpnError: if the file can't be read.
+        KpnError: if the file cannot be read.
     """
     try:
         with open(path, "rb") as file:
-            trees = _trees(file, pictures, only)
+            trees = _trees(file, read_segments, only)
     except OSError as error:
         refuse_unreadable(path, error)
     if not trees:
@@ -101,41 +106,41 @@ def read_tree(
     return Tree(trees[0].order, tuple(ifd for tree in trees for ifd in tree.ifds))
 
 
-def read_directory(data: bytes, at: int, order: str, only: frozenset[int] | None = None) -> Ifd:
-    """Return a directory that lies within a value, as in makers' notes; () where none does.
+def read_directory(data: bytes, start: int, order: str, only: frozenset[int] | None = None) -> Ifd:
+    """Return a directory inside a value, such as a MakerNote; () where there is none.
 
     Args:
-        data: the value, from whose beginning offsets count.
-        at: where the directory begins.
+        data: the value; offsets count from its beginning.
+        start: where in the value the directory begins, in bytes.
         order: "<" or ">", its byte order.
         only: as in `read_tree`.
     """
-    bounds = _Bounds.of(len(data), only)
-    found = _Reader(io.BytesIO(data), 0, len(data), bounds, None, only, order).directory(at)
+    budget = _Budget.of(len(data), only)
+    found = _Reader(io.BytesIO(data), 0, len(data), budget, None, only, order).directory(start)
     return found[0] if found is not None else ()
 
 
-def flat(ifds: tuple[Ifd, ...]) -> Iterator[Ifd]:
-    """All directories of a chain, each before those that it points to."""
+def walk(ifds: tuple[Ifd, ...]) -> Iterator[Ifd]:
+    """Yield all directories of a chain, each before the directories nested in it."""
     for ifd in ifds:
         yield ifd
-        for tag in ifd:
-            if isinstance(tag.data, Ifds):
-                yield from flat(tag.data.ifds)
+        for field in ifd:
+            if isinstance(field.data, Ifds):
+                yield from walk(field.data.ifds)
 
 
 def _trees(
-    file: BinaryIO, pictures: Callable[[Ifd], bool] | None, only: frozenset[int] | None
+    file: BinaryIO, read_segments: Callable[[Ifd], bool] | None, only: frozenset[int] | None
 ) -> list[Tree]:
-    """The tree that a file is, or those within it."""
+    """Return the tree of a TIFF, or the trees inside another file."""
     size = file.seek(0, 2)
-    reader = _Reader(file, 0, size, _Bounds.of(size, only), pictures, only)
+    reader = _Reader(file, 0, size, _Budget.of(size, only), read_segments, only)
     tree = reader.tree(_MAGIC)
-    # An RW2's preview has the Exif that its own directories haven't.
+    # An RW2 has its Exif in the preview, not in its own directories.
     if tree is not None and (only is not None or not _is_panasonic(file)):
         return [tree]
-    bounds = _Bounds.of(size, only)
-    blocks = [replace(reader, base=base, bounds=bounds) for base in _exif_blocks(file)]
+    budget = _Budget.of(size, only)
+    blocks = [dataclasses.replace(reader, base=base, budget=budget) for base in _exif_blocks(file)]
     return list(filter(None, [tree, *(block.tree(_MAGIC) for block in blocks)]))
 
 
@@ -145,75 +150,78 @@ def _is_panasonic(file: BinaryIO) -> bool:
 
 
 def _exif_blocks(file: BinaryIO) -> list[int]:
-    """Offsets of the TIFF trees in a file that isn't one."""
+    """Return the offsets of the TIFF trees inside a file of another format."""
     file.seek(0)
     head = file.read(_MAX_SEARCH_BYTES)
-    found = ((head.find(marker), length) for marker, length in _BLOCKS.items())
-    return [at + length for at, length in found if at >= 0]
+    found = ((head.find(marker), length) for marker, length in _MARKERS.items())
+    return [offset + length for offset, length in found if offset >= 0]
 
 
 # --- values ---------------------------------------------------------------------------
 
 
-def text(tag: Tag) -> str:
-    """Return the text of a tag without its padding; "" for others."""
-    if not isinstance(tag.data, bytes) or tag.kind not in _TEXTS:
+def text(field: Field) -> str:
+    """Return the text of a field without its padding; "" for other types."""
+    if not isinstance(field.data, bytes) or field.kind not in _TEXTS:
         return ""
-    said = tag.data.split(b"\0")[0].decode("utf-8", "replace")
-    return "".join(c for c in said if c.isprintable()).strip()
+    decoded = field.data.split(b"\0")[0].decode("utf-8", "replace")
+    return "".join(c for c in decoded if c.isprintable()).strip()
 
 
-def numbers(tag: Tag) -> tuple[float, ...]:
-    """Return the numbers of a tag, fractions divided: inf and nan occur; () for others."""
-    if not isinstance(tag.data, bytes) or tag.kind in _TEXTS:
+def numbers(field: Field) -> tuple[float, ...]:
+    """Return the numbers of a field; () for other types.
+
+    Integers as int, fractions divided: inf and nan occur.
+    """
+    if not isinstance(field.data, bytes) or field.kind in _TEXTS:
         return ()
-    size, each = NUMBERS[tag.kind]
-    letter = "i" if tag.kind in _SIGNED else "f" if tag.kind in _FLOATS else "u"
-    parts = np.frombuffer(tag.data, f"<{letter}{size}")
+    size, each = TYPE_LAYOUT[field.kind]
+    letter = "i" if field.kind in _SIGNED else "f" if field.kind in _FLOATS else "u"
+    values = np.frombuffer(field.data, f"<{letter}{size}")
     if each == 2:
         with np.errstate(divide="ignore", invalid="ignore"):
-            parts = parts[::2] / parts[1::2]
-    return tuple(parts.tolist())
+            values = values[::2] / values[1::2]
+    return tuple(values.tolist())
 
 
 def integers(ifd: Ifd, code: int) -> tuple[int, ...]:
-    """Return the unsigned integers of a directory's tag; () where absent."""
-    return next((_unsigned(tag) for tag in ifd if tag.code == code), ())
+    """Return the unsigned integers of a directory's field; () where absent."""
+    return next((_unsigned(field) for field in ifd if field.code == code), ())
 
 
 def fractions(ifd: Ifd, code: int) -> tuple[float, ...]:
-    """Return the numbers >= 0 of a directory's tag; () where absent or one is none."""
-    for tag in ifd:
-        if tag.code == code and tag.kind == _RATIONAL:
-            found = numbers(tag)
+    """Return the numbers >= 0 of a directory's field; () where absent or not all finite."""
+    for field in ifd:
+        if field.code == code and field.kind == _RATIONAL:
+            found = numbers(field)
             return found if all(map(math.isfinite, found)) else ()
     return tuple(float(value) for value in integers(ifd, code))
 
 
-def _unsigned(tag: Tag) -> tuple[int, ...]:
-    return numbers(tag) if tag.kind in _UNSIGNED else ()
+def _unsigned(field: Field) -> tuple[int, ...]:
+    return tuple(map(int, numbers(field))) if field.kind in _UNSIGNED else ()
 
 
 # --- reading --------------------------------------------------------------------------
 
 
 @dataclass
-class _Bounds:
-    """What may be read yet of a file.
+class _Budget:
+    """What may still be read of a file.
 
     Attributes:
-        bytes: of entries and values together.
+        total_bytes: of entries and values together.
         value_bytes: of one value.
-        seen: places of directories.
+        visited: offsets of the directories read.
     """
 
-    bytes: int
+    total_bytes: int
     value_bytes: int
-    seen: set[int] = field(default_factory=set)
+    visited: set[int] = dataclasses.field(default_factory=set)
 
     @classmethod
-    def of(cls, size: int, only: frozenset[int] | None) -> _Bounds:
-        """Those of a file or value of `size` bytes."""
+    def of(cls, size: int, only: frozenset[int] | None) -> _Budget:
+        """Return the budget of a file or value of `size` bytes."""
         return cls(size, size if only is None else _MAX_VALUE_BYTES)
 
 
@@ -224,8 +232,8 @@ class _Reader:
     file: BinaryIO
     base: int
     size: int
-    bounds: _Bounds
-    pictures: Callable[[Ifd], bool] | None
+    budget: _Budget
+    read_segments: Callable[[Ifd], bool] | None
     only: frozenset[int] | None
     order: str = "<"
     is_profile: bool = False
@@ -247,102 +255,102 @@ class _Reader:
         return Tree(order, tuple(ifds)) if ifds else None
 
     def directory(self, offset: int, depth: int = 0) -> tuple[Ifd, int] | None:
-        """Return a directory and the offset of the next; None if it is none, or one too many."""
-        seen, place = self.bounds.seen, self.base + offset
-        if place in seen or len(seen) >= _MAX_IFDS or depth > _MAX_DEPTH:
+        """Return a directory and the offset of the next; None if it is invalid or one too many."""
+        visited, absolute = self.budget.visited, self.base + offset
+        if absolute in visited or len(visited) >= _MAX_IFDS or depth > _MAX_DEPTH:
             return None
-        seen.add(place)
+        visited.add(absolute)
         head = self._bytes(offset, 2)
         count = struct.unpack(self.order + "H", head)[0] if head else 0
-        if not 0 < count <= _MAX_ENTRIES or not (table := self._counted(offset + 2, 12 * count)):
+        if not 0 < count <= _MAX_ENTRIES or not (table := self._budgeted(offset + 2, 12 * count)):
             return None
         # A directory at the file's end may lack the offset of the next one.
         following = self._bytes(offset + 2 + 12 * count, 4) or bytes(4)
-        ifd = self._resolved(self._tags(table), depth)
+        ifd = self._resolved(self._fields(table), depth)
         return ifd, struct.unpack(self.order + "L", following)[0]
 
-    def _bytes(self, at: int, count: int) -> bytes:
-        """So many bytes; none where the file doesn't have them all."""
-        if not 0 <= at <= self.size - self.base - count:
+    def _bytes(self, offset: int, count: int) -> bytes:
+        """Return `count` bytes; b"" where the file does not have them all."""
+        if not 0 <= offset <= self.size - self.base - count:
             return b""
-        self.file.seek(self.base + at)
+        self.file.seek(self.base + offset)
         data = self.file.read(count)
         return data if len(data) == count else b""
 
-    def _counted(self, at: int, count: int) -> bytes:
-        """So many bytes, if the bounds have them."""
-        data = self._bytes(at, count) if 0 < count <= self.bounds.bytes else b""
-        self.bounds.bytes -= len(data)
+    def _budgeted(self, offset: int, count: int) -> bytes:
+        """Return `count` bytes and subtract them from the budget; b"" beyond it."""
+        data = self._bytes(offset, count) if 0 < count <= self.budget.total_bytes else b""
+        self.budget.total_bytes -= len(data)
         return data
 
-    def _tags(self, table: bytes) -> tuple[Tag, ...]:
-        """The wanted entries of a directory; of the same code the first that isn't damaged."""
-        tags: dict[int, Tag] = {}
+    def _fields(self, table: bytes) -> tuple[Field, ...]:
+        """Return the wanted entries of a directory; where a tag repeats, the first valid one."""
+        fields: dict[int, Field] = {}
         for code, kind, count, value in struct.iter_unpack(self.order + "HHL4s", table):
             if self.only is not None and code not in self.only:
                 continue
-            tag = self._tag(code, kind, count, value) if code not in tags else None
-            if tag is not None:
-                tags[code] = tag
-        return tuple(tags.values())
+            field = self._field(code, kind, count, value) if code not in fields else None
+            if field is not None:
+                fields[code] = field
+        return tuple(fields.values())
 
-    def _tag(self, code: int, kind: int, count: int, value: bytes) -> Tag | None:
+    def _field(self, code: int, kind: int, count: int, value: bytes) -> Field | None:
         """Return an entry with its bytes, None if damaged."""
-        size, each = NUMBERS.get(kind, (0, 0))
-        length, at = count * size * each, None
+        size, each = TYPE_LAYOUT.get(kind, (0, 0))
+        length, offset = count * size * each, None
         if length > 4:
-            at = struct.unpack(self.order + "L", value)[0]
-            data = self._counted(at, length) if length <= self.bounds.value_bytes else b""
+            offset = struct.unpack(self.order + "L", value)[0]
+            data = self._budgeted(offset, length) if length <= self.budget.value_bytes else b""
         else:
             data = value[:length]
         if not data:
             return None
         data = data if self.order == "<" else swapped(data, kind)
-        # A profile is packed anew, and nobody counts from its beginning.
-        return Tag(code, kind, count, data, None if self.is_profile else at)
+        # A profile is packed anew, and nothing refers to offsets inside it.
+        return Field(code, kind, count, data, None if self.is_profile else offset)
 
     def _resolved(self, ifd: Ifd, depth: int) -> Ifd:
-        """Put what tags point to in the place of offsets; leave out those that point to nothing."""
-        pieces = self._pieces(ifd)
+        """Replace offsets by what they point to; leave out fields that point to nothing."""
+        segments = self._segments(ifd)
         result = []
-        for tag in ifd:
-            data = tag.data
-            if tag.code in _POINTERS or tag.kind == _IFD_TYPE:
-                offsets = _unsigned(tag)[:_MAX_IFDS]
+        for field in ifd:
+            data = field.data
+            if field.code in _POINTERS or field.kind == _IFD_TYPE:
+                offsets = _unsigned(field)[:_MAX_IFDS]
                 found = [self.directory(offset, depth + 1) for offset in offsets]
                 data = Ifds(tuple(nested for nested, _ in filter(None, found)))
-            elif tag.code in _PIECES and self.pictures is not None:
-                data = Pieces(pieces.get(tag.code, ()))
-            elif tag.code == _PROFILES:
-                data = Pieces(tuple(self._profiles(tag)))
-            if data is tag.data:
-                result.append(tag)
+            elif field.code in _SEGMENTS and self.read_segments is not None:
+                data = Segments(segments.get(field.code, ()))
+            elif field.code == _PROFILES:
+                data = Segments(tuple(self._profiles(field)))
+            if data is field.data:
+                result.append(field)
             elif data:
-                # Their offsets will have 32 bits, however many these had.
-                kind = tag.kind if tag.kind == _IFD_TYPE else _LONG
-                result.append(Tag(tag.code, kind, len(data), data))
+                # Offsets are written with 32 bits, whatever type they had.
+                kind = field.kind if field.kind == _IFD_TYPE else _LONG
+                result.append(Field(field.code, kind, len(data), data))
         return tuple(result)
 
-    def _pieces(self, ifd: Ifd) -> dict[int, tuple[bytes, ...]]:
-        """Read strips and tiles if wanted; those that aren't all there are left out together."""
-        if self.pictures is None or not self.pictures(ifd):
+    def _segments(self, ifd: Ifd) -> dict[int, tuple[bytes, ...]]:
+        """Read strips and tiles if wanted: tag -> segments, without incomplete sets."""
+        if self.read_segments is None or not self.read_segments(ifd):
             return {}
         found = {}
-        for at_code, length_code in _PIECES.items():
-            starts, lengths = integers(ifd, at_code), integers(ifd, length_code)
-            if not 0 < len(starts) == len(lengths) <= _MAX_PIECES:
+        for offset_code, length_code in _SEGMENTS.items():
+            offsets, lengths = integers(ifd, offset_code), integers(ifd, length_code)
+            if not 0 < len(offsets) == len(lengths) <= _MAX_SEGMENTS:
                 continue
-            pieces = tuple(map(self._counted, starts, lengths))
-            if all(pieces):
-                found[at_code] = pieces
+            segments = tuple(map(self._budgeted, offsets, lengths))
+            if all(segments):
+                found[offset_code] = segments
         return found
 
-    def _profiles(self, tag: Tag) -> Iterator[bytes]:
-        """Camera profiles, each as the bytes of a small file; they have none of their own."""
-        for offset in () if self.is_profile else _unsigned(tag)[:_MAX_IFDS]:
+    def _profiles(self, field: Field) -> Iterator[bytes]:
+        """Yield camera profiles, each as the bytes of a small file; profiles do not nest."""
+        for offset in () if self.is_profile else _unsigned(field)[:_MAX_IFDS]:
             base = self.base + offset
-            reader = replace(self, base=base, only=None, is_profile=True)
-            # None the second time: its directory was seen.
+            reader = dataclasses.replace(self, base=base, only=None, is_profile=True)
+            # None the second time: its directory was visited.
             tree = reader.tree({_PROFILE_MAGIC})
             if tree is not None:
-                yield encode(tree.ifds, tree.order, _PROFILE_MAGIC)
+                yield tiff_bytes(tree.ifds, tree.order, _PROFILE_MAGIC)

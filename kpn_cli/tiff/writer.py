@@ -1,8 +1,8 @@
-"""A TIFF tree to bytes: nested IFDs, pieces of pictures, every offset.
+"""A TIFF tree to bytes: nested directories, strips and tiles, and all offsets.
 
-tifffile writes no nested IFD such as Exif's, and a DNG without one loses its
-exposure data in most editors. Numbers of types and tags: TIFF 6.0 (Adobe, 1992),
-sections 2 and 8. The same tags give the same bytes.
+Own code, because tifffile writes no nested directories such as Exif's, and without one most
+editors show no exposure data for a DNG. TIFF 6.0 (Adobe, 1992), sections 2 and 8. The same tree
+always gives the same bytes.
 """
 
 from __future__ import annotations
@@ -12,59 +12,63 @@ from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 from ..errors import KpnError
-from .fields import Ifd, Ifds, Pieces, Tag, swapped
+from .fields import Field, Ifd, Ifds, Segments, swapped
 
-#: The number after the byte order.
-TIFF = 42
+#: The number after the byte order that says: TIFF.
+TIFF_MAGIC = 42
 
 _HEADER_BYTES = 8
-_LARGEST = (1 << 32) - 1
+_MAX_OFFSET = (1 << 32) - 1
+
+_TOO_LARGE = "the picture is larger than the 4 GB that a TIFF or DNG can hold"
 
 
-def write(stream: BinaryIO, ifds: Sequence[Ifd], order: str = "<", magic: int = TIFF) -> None:
-    """Write a TIFF file: directories first, then their pieces.
+def write_tiff(
+    stream: BinaryIO, ifds: Sequence[Ifd], order: str = "<", magic: int = TIFF_MAGIC
+) -> None:
+    """Write a TIFF file: directories first, then their strips and tiles.
 
     Args:
-        stream: where to, from its beginning.
+        stream: at its beginning.
         ifds: the chain of main directories, at least one.
         order: "<" or ">": little- or big-endian.
         magic: the number after the byte order.
 
     Raises:
-        KpnError: if the file would be longer than the 4 GB that TIFF's offsets reach.
+        KpnError: if the file would exceed the 4 GB that TIFF's offsets reach.
     """
     end = 0
-    for at, data in sorted(_blocks(ifds, order, magic), key=lambda block: block[0]):
-        stream.write(bytes(at - end))
+    for offset, data in sorted(_blocks(ifds, order, magic), key=lambda block: block[0]):
+        stream.write(bytes(offset - end))
         stream.write(data)
-        end = at + len(data)
+        end = offset + len(data)
 
 
-def write_behind(stream: BinaryIO, ifds: Sequence[Ifd], order: str = "<") -> None:
-    """Make a TIFF file of a stream to which strips have been written already, from byte 8 on.
+def append_directories(stream: BinaryIO, ifds: Sequence[Ifd], order: str = "<") -> None:
+    """Complete a TIFF file whose strips were written first, from byte 8 on.
 
     Args:
-        stream: at its end; what is in it stays.
-        ifds: the chain of main directories, whose tags say where the strips are.
+        stream: at its end; its content stays, but for the header in the first 8 bytes.
+        ifds: the chain of main directories, whose StripOffsets are numbers already.
         order: "<" or ">": little- or big-endian.
 
     Raises:
-        KpnError: as `write`.
+        KpnError: as `write_tiff`.
     """
     layout = _Layout(order, {}, start=max(stream.tell(), _HEADER_BYTES))
     first = layout.place_chain(ifds)
-    for at, data in sorted(layout.blocks, key=lambda block: block[0]):
-        stream.write(bytes(at - stream.tell()))
+    for offset, data in sorted(layout.blocks, key=lambda block: block[0]):
+        stream.write(bytes(offset - stream.tell()))
         stream.write(data)
     stream.seek(0)
-    stream.write(_header(order, TIFF, first))
+    stream.write(_header(order, TIFF_MAGIC, first))
 
 
-def encode(ifds: Sequence[Ifd], order: str = "<", magic: int = TIFF) -> bytes:
-    """Return the bytes of a TIFF file; see `write`."""
+def tiff_bytes(ifds: Sequence[Ifd], order: str = "<", magic: int = TIFF_MAGIC) -> bytes:
+    """Return the bytes of a TIFF file; arguments and errors as `write_tiff`."""
     result = bytearray()
-    for at, data in sorted(_blocks(ifds, order, magic), key=lambda block: block[0]):
-        result += bytes(at - len(result)) + data
+    for offset, data in sorted(_blocks(ifds, order, magic), key=lambda block: block[0]):
+        result += bytes(offset - len(result)) + data
     return bytes(result)
 
 
@@ -73,16 +77,19 @@ def encode(ifds: Sequence[Ifd], order: str = "<", magic: int = TIFF) -> bytes:
 
 def _blocks(ifds: Sequence[Ifd], order: str, magic: int) -> list[tuple[int, bytes | memoryview]]:
     """Return offset and bytes of everything in the file."""
-    # Where pieces lie is known only behind all directories, whose size doesn't depend on it.
+    # Segments follow all directories, whose size does not depend on the segments' offsets: a
+    # trial layout finds these offsets, the second layout writes them.
     trial = _Layout(order, _pinned(ifds))
     trial.place_chain(ifds)
-    pieces = [(trial.place(len(piece)), memoryview(piece).cast("B")) for piece in _pieces_of(ifds)]
-    layout = _Layout(order, _pinned(ifds), iter([at for at, _ in pieces]))
+    segments = [
+        (trial.place(len(segment)), memoryview(segment).cast("B")) for segment in _segments_of(ifds)
+    ]
+    layout = _Layout(order, _pinned(ifds), iter([offset for offset, _ in segments]))
     first = layout.place_chain(ifds)
-    if max(at + len(data) for at, data in (*layout.blocks, *pieces)) > _LARGEST:
-        raise KpnError("the picture is larger than the 4 GB that a TIFF or DNG can hold")
+    if max(offset + len(data) for offset, data in (*layout.blocks, *segments)) > _MAX_OFFSET:
+        raise KpnError(_TOO_LARGE)
     header = _header(order, magic, first)
-    return [(0, header), *layout.blocks, *((at, piece) for at, piece in pieces if len(piece))]
+    return [(0, header), *layout.blocks, *((at, data) for at, data in segments if len(data))]
 
 
 def _header(order: str, magic: int, first: int) -> bytes:
@@ -90,68 +97,76 @@ def _header(order: str, magic: int, first: int) -> bytes:
 
 
 class _Layout:
-    """Gives everything its place, the first gap that is large enough."""
+    """Allocates an offset for every block, in the first gap that is large enough."""
 
     def __init__(
         self,
         order: str,
         pinned: dict[int, int],
-        pieces: Iterator[int] | None = None,
+        segment_offsets: Iterator[int] | None = None,
         start: int = _HEADER_BYTES,
     ) -> None:
-        """`pinned`: offset -> size of the values whose place is given; nothing before `start`."""
+        """Lay out blocks from `start` on.
+
+        Args:
+            order: "<" or ">".
+            pinned: offset -> size of the values that stay where they are.
+            segment_offsets: those of strips and tiles in the order of writing; None for zeros.
+            start: first free offset.
+        """
         self.order = order
         self.blocks: list[tuple[int, bytes | memoryview]] = []
-        self._pieces = pieces
+        self._segment_offsets = segment_offsets
         self._pinned = pinned
         starts = [_even(start), *(_even(at + size) for at, size in sorted(pinned.items()))]
-        self._gaps = [list(gap) for gap in zip(starts, (*sorted(pinned), _LARGEST), strict=True)]
+        self._gaps = [list(gap) for gap in zip(starts, (*sorted(pinned), _MAX_OFFSET), strict=True)]
 
     def place(self, size: int) -> int:
-        """Return where so many bytes go; TIFF wants even offsets."""
+        """Allocate `size` bytes and return their offset, which is even, as TIFF wants it."""
         for gap in self._gaps:
             if gap[0] + size <= gap[1]:
-                at = gap[0]
-                gap[0] = _even(at + size)
-                return at
-        raise KpnError("the picture is larger than the 4 GB that a TIFF or DNG can hold")
+                offset = gap[0]
+                gap[0] = _even(offset + size)
+                return offset
+        raise KpnError(_TOO_LARGE)
 
     def place_chain(self, ifds: Sequence[Ifd]) -> int:
-        """Place directories, each of which says where the next is; return where the first is."""
-        places = [self.place(_table_bytes(ifd)) for ifd in ifds]
-        for ifd, at, following in zip(ifds, places, (*places[1:], 0), strict=True):
-            self._fill(ifd, at, following)
-        return places[0]
+        """Place directories, each with the offset of the next; return that of the first."""
+        offsets = [self.place(_table_bytes(ifd)) for ifd in ifds]
+        for ifd, offset, following in zip(ifds, offsets, (*offsets[1:], 0), strict=True):
+            self._fill(ifd, offset, following)
+        return offsets[0]
 
-    def _fill(self, ifd: Ifd, at: int, following: int) -> None:
-        fields = [self._field(tag) for tag in sorted(ifd, key=lambda tag: tag.code)]
+    def _fill(self, ifd: Ifd, offset: int, following: int) -> None:
+        entries = [self._entry(field) for field in sorted(ifd, key=lambda field: field.code)]
         count = struct.pack(self.order + "H", len(ifd))
-        table = count + b"".join(fields) + struct.pack(self.order + "L", following)
-        self.blocks.append((at, table))
+        table = count + b"".join(entries) + struct.pack(self.order + "L", following)
+        self.blocks.append((offset, table))
 
-    def _field(self, tag: Tag) -> bytes:
-        data = self._value(tag)
+    def _entry(self, field: Field) -> bytes:
+        data = self._value(field)
         if len(data) > 4:
-            if tag.at is not None and self._pinned.get(tag.at) == len(data):
-                at = tag.at
-                del self._pinned[at]  # a second one of that place goes elsewhere
+            if field.offset is not None and self._pinned.get(field.offset) == len(data):
+                offset = field.offset
+                del self._pinned[offset]  # a second field with the same offset goes elsewhere
             else:
-                at = self.place(len(data))
-            self.blocks.append((at, data))
-            data = struct.pack(self.order + "L", at)
-        head = struct.pack(self.order + "HHL", tag.code, tag.kind, tag.count)
+                offset = self.place(len(data))
+            self.blocks.append((offset, data))
+            data = struct.pack(self.order + "L", offset)
+        head = struct.pack(self.order + "HHL", field.code, field.kind, field.count)
         return head + data.ljust(4, b"\0")
 
-    def _value(self, tag: Tag) -> bytes:
-        if isinstance(tag.data, bytes):
-            return tag.data if self.order == "<" else swapped(tag.data, tag.kind)
-        if isinstance(tag.data, Ifds):
+    def _value(self, field: Field) -> bytes:
+        if isinstance(field.data, bytes):
+            return field.data if self.order == "<" else swapped(field.data, field.kind)
+        if isinstance(field.data, Ifds):
             offsets = []
-            for ifd in tag.data.ifds:
+            for ifd in field.data.ifds:
                 offsets.append(self.place(_table_bytes(ifd)))
                 self._fill(ifd, offsets[-1], 0)
         else:
-            offsets = [0 if self._pieces is None else next(self._pieces) for _ in tag.data.pieces]
+            known = self._segment_offsets
+            offsets = [0 if known is None else next(known) for _ in field.data.segments]
         return struct.pack(f"{self.order}{len(offsets)}L", *offsets)
 
 
@@ -163,36 +178,36 @@ def _even(offset: int) -> int:
     return offset + offset % 2
 
 
-def _walk(ifds: Sequence[Ifd]) -> Iterator[Tag]:
-    """All tags in the order of writing: a directory's are sorted, nested ones come inside."""
+def _walk(ifds: Sequence[Ifd]) -> Iterator[Field]:
+    """All fields in the order of writing: sorted by tag, nested directories first."""
     for ifd in ifds:
-        for tag in sorted(ifd, key=lambda tag: tag.code):
-            if isinstance(tag.data, Ifds):
-                yield from _walk(tag.data.ifds)
-            yield tag
+        for field in sorted(ifd, key=lambda field: field.code):
+            if isinstance(field.data, Ifds):
+                yield from _walk(field.data.ifds)
+            yield field
 
 
-def _pieces_of(ifds: Sequence[Ifd]) -> Iterator[bytes | memoryview]:
-    for tag in _walk(ifds):
-        if isinstance(tag.data, Pieces):
-            yield from tag.data.pieces
+def _segments_of(ifds: Sequence[Ifd]) -> Iterator[bytes | memoryview]:
+    for field in _walk(ifds):
+        if isinstance(field.data, Segments):
+            yield from field.data.segments
 
 
 def _pinned(ifds: Sequence[Ifd]) -> dict[int, int]:
-    """Return offset -> size of the values whose wish for a place can be granted.
+    """Return offset -> size of the values that can stay at the offset they ask for.
 
-    Not behind everything else, which would leave a hole, nor over one another.
+    Not beyond the end of everything else, which would leave a hole, and without overlaps.
     """
-    everything = sum(len(piece) for piece in _pieces_of(ifds))
+    segment_bytes = sum(len(segment) for segment in _segments_of(ifds))
     granted: dict[int, int] = {}
     end = _HEADER_BYTES
-    wishes = {
-        tag.at: len(tag.data)
-        for tag in _walk(ifds)
-        if tag.at is not None and isinstance(tag.data, bytes) and len(tag.data) > 4
+    wanted = {
+        field.offset: len(field.data)
+        for field in _walk(ifds)
+        if field.offset is not None and isinstance(field.data, bytes) and len(field.data) > 4
     }
-    for at, size in sorted(wishes.items()):
-        if end <= at <= everything and at + size < _LARGEST:
-            granted[at] = size
-            end = _even(at + size)
+    for offset, size in sorted(wanted.items()):
+        if end <= offset <= segment_bytes and offset + size < _MAX_OFFSET:
+            granted[offset] = size
+            end = _even(offset + size)
     return granted

@@ -22,8 +22,8 @@ from ..errors import KpnError
 from ..synthesis.patches import BatchSource, MapFunction, TrainingBatch
 from ..synthesis.photos import Scene
 from ..system.device import pick_device
-from ..system.distributed import local_device, world
-from ..system.files import make_folder, sole_user
+from ..system.distributed import local_device, process_group
+from ..system.files import lock_folder, make_folder
 from ..system.memory import keep_freed_memory
 from .config import TrainConfig
 from .run import MAX_GRADIENT_NORM, Progress, TrainingRun
@@ -76,13 +76,13 @@ def train(
     device = local_device(pick_device(config.device))
     make_folder(folder)
     first = int(os.environ.get("RANK", "0")) == 0
-    with world(device) as processes, sole_user(folder) if first else nullcontext():
+    with process_group(device) as processes, lock_folder(folder) if first else nullcontext():
         run = TrainingRun(
             folder, config, init, processes, source.digest, max_gradient_norm=max_gradient_norm
         )
-        log = TensorBoardLog(folder) if tensorboard and processes.writes else None
+        log = TensorBoardLog(folder) if tensorboard and processes.is_first else None
         with closing(log) if log else nullcontext():
-            sets = validation_bursts(val_scenes if processes.writes else [], config.data)
+            sets = validation_bursts(val_scenes if processes.is_first else [], config.data)
             on_start(run.patches)
             deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
 
@@ -91,7 +91,7 @@ def train(
                 return should_stop() or time.monotonic() >= deadline
 
             for progress in _steps(run, source, sets if val_scenes else None, stop):
-                if not processes.writes:
+                if not processes.is_first:
                     continue
                 run.log(
                     asdict(progress)
@@ -102,7 +102,7 @@ def train(
                     log.add_report(run, progress, sets)
                 run.save()
                 on_progress(progress)
-        processes.wait()
+        processes.barrier()
     best = folder / "best.safetensors"
     return best if best.exists() else folder / "last.safetensors"
 
@@ -119,14 +119,14 @@ def _steps(
     """
     config, processes = run.config, run.processes
     losses: list[Tensor] = []
-    if run.init and not run.step and sets and processes.writes:
+    if run.init and not run.step and sets and processes.is_first:
         # The initial weights are the best so far.
         run.save_best(validate(run.average, sets, run.device, run.dtype))
-    processes.wait()
+    processes.barrier()
     since = time.monotonic()
     for batch in _batches(run, source):
         losses.append(run.train_step(batch))
-        over = processes.first_says(stop()) or run.step >= config.steps
+        over = processes.broadcast(stop()) or run.step >= config.steps
         validating = sets is not None and (over or _is_due(run, config.validate_every))
         if over or validating or _is_due(run, config.save_every):
             loss = float(processes.mean(torch.stack(losses).mean()))
@@ -134,10 +134,10 @@ def _steps(
                 raise KpnError(f"{run.folder}: the loss is {loss}; resume with a smaller --lr")
             speed = len(losses) * config.batch / (time.monotonic() - since)
             table = None
-            if validating and sets is not None and processes.writes:
+            if validating and sets is not None and processes.is_first:
                 table = validate(run.average, sets, run.device, run.dtype)
                 run.save_best(table)
-            processes.wait()
+            processes.barrier()
             yield Progress(run.patches, loss, speed, table)
             losses, since = [], time.monotonic()
         if over:
@@ -152,7 +152,7 @@ def _is_due(run: TrainingRun, interval: int) -> bool:
 def _batches(run: TrainingRun, source: BatchSource) -> Iterator[TrainingBatch]:
     """Yield this process's share of each remaining batch."""
     config = run.config
-    members = run.processes.members(config.batch)
+    members = run.processes.share(config.batch)
     on_accelerator = run.device.type != "cpu"
     workers = _workers(on_accelerator) if config.workers is None else config.workers
 

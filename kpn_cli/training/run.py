@@ -30,8 +30,8 @@ from ..network.weights import (
 from ..synthesis.config import SynthConfig
 from ..synthesis.patches import TrainingBatch
 from ..system.device import autocast, choose_precision, pick_device
-from ..system.distributed import World, local_device
-from ..system.files import atomic, make_folder, remove_leftovers, write_error
+from ..system.distributed import ProcessGroup, local_device
+from ..system.files import atomic, make_folder, remove_temporaries, write_error
 from .config import TrainConfig
 from .losses import annealed_loss
 from .validation import PsnrTable
@@ -90,7 +90,7 @@ class TrainingRun:
         folder: Path,
         config: TrainConfig,
         init: Path | None = None,
-        processes: World | None = None,
+        processes: ProcessGroup | None = None,
         data_digest: str = "",
         *,
         max_gradient_norm: float = MAX_GRADIENT_NORM,
@@ -110,7 +110,7 @@ class TrainingRun:
             KpnError: if the folder holds another run or a damaged one, the weights do not fit,
                 or the processes see different runs.
         """
-        self.folder, self.config, self.processes = folder, config, processes or World()
+        self.folder, self.config, self.processes = folder, config, processes or ProcessGroup()
         self._data_digest, self._max_gradient_norm = data_digest, max_gradient_norm
         self.init: dict[str, str] | None = None
         self.device = local_device(pick_device(config.device))
@@ -137,19 +137,19 @@ class TrainingRun:
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=config.rate, fused=True)
         self.step = 0
         self.best: float | None = None
-        if self.processes.writes:
+        if self.processes.is_first:
             make_folder(folder)
-            remove_leftovers(folder)
-        self.processes.wait()
+            remove_temporaries(folder)
+        self.processes.barrier()
         if self.checkpoint.exists():
             self._resume()
         self.processes.check_same(
             [self.step, data_digest],
             f"{folder}: processes see different runs or data; give folders that all of them share",
         )
-        if self.processes.writes:
+        if self.processes.is_first:
             self._cut_log()
-        self._parallel_network = self.processes.wrapped(self.network, self.device)
+        self._parallel_network = self.processes.wrap(self.network, self.device)
 
     @property
     def checkpoint(self) -> Path:

@@ -1,4 +1,4 @@
-"""Of many bursts, none can stop the others, and a killed job goes on."""
+"""No burst can stop the others, and a killed run can be resumed."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from cards import EPOCH, denoised, digests, write_bursts, write_frame
 from command_line import KPN_PROGRAM
 
 from kpn_cli.batch import overlap, plan
-from kpn_cli.batch.plan import Grouping, Job
-from kpn_cli.errors import KpnError, PassingError
+from kpn_cli.batch.plan import GroupingOptions, Job
+from kpn_cli.errors import KpnError, TransientError
 from kpn_cli.pipeline import fingerprint, loading
 from kpn_cli.pipeline.options import Options
 from kpn_cli.raw.reader import read_capture, read_info
@@ -61,15 +61,15 @@ def run_jobs(jobs, options, **changes):
     return list(overlap.denoise_all(jobs, options, **changes))
 
 
-def test_a_crash_of_the_decoder_fails_the_burst_and_is_tried_again(tmp_path, weights):
+def test_a_crash_of_the_decoder_fails_the_burst_and_the_next_run_retries(tmp_path, weights):
     write_bursts(tmp_path / "card", 1, frames=3)
     options = Options(tmp_path / "out", formats=("dng",), weights=weights)
-    jobs = plan.make_plan([tmp_path / "card"], options, Grouping(), read_capture).jobs
+    jobs = plan.make_plan([tmp_path / "card"], options, GroupingOptions(), read_capture).jobs
 
     def crash(path):
         if path.name == "IMG_0001.dng":
-            raise PassingError("it crashes")
-        return loading.read_planes(path)
+            raise TransientError("it crashes")
+        return loading.read_packed(path)
 
     (outcome,) = run_jobs(jobs, options, read=crash)
     assert outcome.failure.error == "it crashes"
@@ -83,12 +83,12 @@ def test_a_crash_of_the_decoder_fails_the_burst_and_is_tried_again(tmp_path, wei
 def test_a_lack_of_memory_costs_one_burst(tmp_path, weights, error):
     write_bursts(tmp_path / "card", 2)
     options = Options(tmp_path / "out", formats=("dng",), weights=weights)
-    jobs = plan.make_plan([tmp_path / "card"], options, Grouping(), read_capture).jobs
+    jobs = plan.make_plan([tmp_path / "card"], options, GroupingOptions(), read_capture).jobs
 
     def short(path):
         if path.name == "IMG_0000.dng":
             raise error
-        return loading.read_planes(path)
+        return loading.read_packed(path)
 
     first, second = run_jobs(jobs, options, read=short)
     assert "--burst-size" in first.failure.error
@@ -97,20 +97,20 @@ def test_a_lack_of_memory_costs_one_burst(tmp_path, weights, error):
 
 def test_a_file_that_cannot_be_read_is_left_out(tmp_path, weights, monkeypatch):
     write_bursts(tmp_path / "card", 1, frames=3)
-    digest = fingerprint.digest
+    file_digest = fingerprint.file_digest
 
     def bad_sector(path):
         if path.name == "IMG_0001.dng":
             raise KpnError(f"{path}: cannot be read (Input/output error)")
-        return digest(path)
+        return file_digest(path)
 
     def read(path):
         bad_sector(path)
-        return loading.read_planes(path)
+        return loading.read_packed(path)
 
-    monkeypatch.setattr(fingerprint, "digest", bad_sector)
+    monkeypatch.setattr(loading, "file_digest", bad_sector)
     options = Options(tmp_path / "out", formats=("dng",), weights=weights)
-    jobs = plan.make_plan([tmp_path / "card"], options, Grouping(), read_capture).jobs
+    jobs = plan.make_plan([tmp_path / "card"], options, GroupingOptions(), read_capture).jobs
     (outcome,) = run_jobs(jobs, options, read=read)
     assert len(outcome.result.frames) == 2
     monkeypatch.undo()  # the card is read at last
@@ -118,10 +118,10 @@ def test_a_file_that_cannot_be_read_is_left_out(tmp_path, weights, monkeypatch):
     assert "made of other frames" in outcome.failure.error
 
 
-def test_an_interrupt_ends_reading_after_the_frame_at_hand(tmp_path, weights):
+def test_an_interrupt_ends_reading_after_the_current_frame(tmp_path, weights):
     write_bursts(tmp_path / "card", 2, frames=4)
     options = Options(tmp_path / "out", formats=("dng",), weights=weights)
-    jobs = plan.make_plan([tmp_path / "card"], options, Grouping(), read_capture).jobs
+    jobs = plan.make_plan([tmp_path / "card"], options, GroupingOptions(), read_capture).jobs
     seen = []
     go_on = threading.Event()
 
@@ -129,7 +129,7 @@ def test_an_interrupt_ends_reading_after_the_frame_at_hand(tmp_path, weights):
         seen.append(path)
         if len(seen) == 5:  # the second burst's first, while the first is denoised
             go_on.wait(60)
-        return loading.read_planes(path)
+        return loading.read_packed(path)
 
     def interrupt(job, stage):
         if stage.name == "denoising":
@@ -141,10 +141,10 @@ def test_an_interrupt_ends_reading_after_the_frame_at_hand(tmp_path, weights):
     assert len(seen) == 5
 
 
-def test_one_burst_that_fails_does_not_keep_the_others(tmp_path, weights):
+def test_a_burst_that_fails_does_not_stop_the_others(tmp_path, weights):
     write_bursts(tmp_path / "card", 4)
     options = Options(tmp_path / "out", formats=("dng",), weights=weights)
-    jobs = plan.make_plan([tmp_path / "card"], options, Grouping(), read_capture).jobs
+    jobs = plan.make_plan([tmp_path / "card"], options, GroupingOptions(), read_capture).jobs
     for path in jobs[1].files:
         path.unlink()  # vanished since
     jobs[2].files[0].unlink()
@@ -159,12 +159,12 @@ def test_one_burst_that_fails_does_not_keep_the_others(tmp_path, weights):
     assert not list((tmp_path / "out").glob(".kpn-*"))
 
 
-def test_without_a_network_nothing_is_tried(tmp_path, weights):
+def test_unusable_weights_end_the_run(tmp_path, weights):
     write_bursts(tmp_path / "card", 2)
     wrong = tmp_path / "wrong.safetensors"
     wrong.write_bytes(b"not weights")
     options = Options(tmp_path / "out", formats=("dng",), weights=wrong)
-    jobs = plan.make_plan([tmp_path / "card"], options, Grouping(), read_capture).jobs
+    jobs = plan.make_plan([tmp_path / "card"], options, GroupingOptions(), read_capture).jobs
     with pytest.raises(KpnError, match=r"wrong\.safetensors"):
         run_jobs(jobs, options)
 
@@ -239,7 +239,7 @@ def test_inputs_are_never_outputs_of_another_burst(tmp_path, weights):
     assert before.items() <= digests(tmp_path).items()
 
 
-def test_two_hundred_bursts_leave_memory_as_it_was(tmp_path, weights):
+def test_memory_does_not_grow_over_two_hundred_bursts(tmp_path, weights):
     """A week in small; in a process of its own, whose memory is nothing but this."""
     write_bursts(tmp_path / "card", 1, frames=3)
     files = sorted((tmp_path / "card").iterdir())
@@ -266,7 +266,7 @@ print(len(memory), late / early)
     assert float(growth) < 1.05
 
 
-def test_jobs_of_nothing_are_nothing(tmp_path):
+def test_no_jobs_give_no_outcomes(tmp_path):
     assert run_jobs([], Options(tmp_path)) == []
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 0
     assert Job((), tmp_path, "").files == ()

@@ -1,4 +1,4 @@
-"""Many bursts: found, shared out, resumed, and none of them able to stop the others."""
+"""Bursts are found below folders and grouped; their outputs never share a name."""
 
 from __future__ import annotations
 
@@ -8,16 +8,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import exifread
-import pytest
 from cards import EPOCH, denoised, digests, write_bursts, write_frame
 from command_line import KPN_PROGRAM, kpn
 
 from kpn_cli.burst import files
-from kpn_cli.errors import KpnError
-from kpn_cli.pipeline import denoise, fingerprint, loading
-from kpn_cli.pipeline.options import Options
-from kpn_cli.raw.reader import read_capture
 
 # --- finding and naming -----------------------------------------------------
 
@@ -37,33 +31,21 @@ def test_bursts_below_a_folder_keep_their_sub_folders(tmp_path, weights):
     ]
 
 
-def test_a_dry_run_without_bursts_shows_but_what_is_wrong(tmp_path):
+def test_a_dry_run_without_bursts_prints_errors_only(tmp_path):
     result = kpn("denoise", tmp_path, "--dry-run")
     assert (result.exit_code, result.stdout) == (1, "")
     assert f"{tmp_path}: no raw files below this folder" in result.stderr
 
 
-def test_a_dry_run_says_that_results_are_no_frames(tmp_path, weights):
+def test_a_dry_run_ignores_results_of_kpn_and_says_so(tmp_path, weights):
     write_frame(tmp_path / "a.dng", 0)
     document = denoised(tmp_path / "a.dng", "-o", tmp_path / "out", "--weights", weights)
     result = kpn("denoise", document["bursts"][0]["outputs"]["dng"], "--dry-run")
     assert (result.exit_code, result.stdout) == (0, "")
-    assert "1 of the files are results of kpn" in result.stderr
+    assert "skipped 1 file that kpn has written" in result.stderr
 
 
-def test_the_result_of_a_photo_without_a_time_does_not_pretend_to_one(tmp_path, weights):
-    write_frame(tmp_path / "a.dng", 0, captured=None)
-    how = ("--format", "dng,srgb,jpeg", "--weights", weights)
-    document = denoised(tmp_path / "a.dng", "-o", tmp_path / "out", *how)
-    (result,) = document["bursts"]
-    for path in result["outputs"].values():
-        with open(path, "rb") as file:
-            times = {tag for tag in exifread.process_file(file) if "DateTime" in tag}
-        assert not times
-    assert read_capture(Path(result["outputs"]["dng"])).captured is None
-
-
-def test_a_dry_run_shows_what_would_be_done_and_does_nothing(tmp_path):
+def test_a_dry_run_shows_the_plan_and_writes_nothing(tmp_path):
     write_bursts(tmp_path / "card", 2)
     (tmp_path / "card" / "bad.dng").write_bytes(b"")
     before = digests(tmp_path)
@@ -79,7 +61,7 @@ def test_a_dry_run_shows_what_would_be_done_and_does_nothing(tmp_path):
     assert digests(tmp_path) == before
 
 
-def test_a_bracket_is_refused_and_the_rest_is_done(tmp_path, weights):
+def test_a_bracket_is_refused_and_the_other_bursts_are_denoised(tmp_path, weights):
     write_bursts(tmp_path / "card", 1)
     for n, time_ in enumerate((0.01, 0.04, 0.0025)):
         write_frame(tmp_path / "card" / f"HDR_{n}.dng", 100 + n / 10, exposure_time=time_)
@@ -91,7 +73,7 @@ def test_a_bracket_is_refused_and_the_rest_is_done(tmp_path, weights):
     assert "bracket" in document["failed"][0]["error"]
 
 
-def test_no_group_and_burst_size_do_what_they_say(tmp_path):
+def test_no_group_burst_size_and_gap_change_the_grouping(tmp_path):
     write_bursts(tmp_path / "a", 3)
     write_bursts(tmp_path / "b", 1)
 
@@ -125,58 +107,25 @@ def test_two_bursts_never_share_a_name(tmp_path, weights):
     assert {path.name for path in out.iterdir()} == {"a", "b"}
 
 
-def test_results_are_no_frames_even_where_they_are_named(tmp_path, weights):
+def test_results_of_kpn_are_ignored_even_if_they_are_named(tmp_path, weights):
     write_bursts(tmp_path, 1)
     options = ["--weights", weights, "--format", "dng"]
     assert kpn("denoise", tmp_path, "-o", tmp_path, *options).exit_code == 0
     assert len(list(tmp_path.glob("*.dng"))) == 3
     again = kpn("denoise", *sorted(tmp_path.glob("*.dng")), "-o", tmp_path / "out", *options)
     assert again.exit_code == 0
-    assert "1 of the files are results of kpn" in again.stderr
+    assert "skipped 1 file that kpn has written" in again.stderr
     assert "2 frames used" in again.stderr
-
-
-def test_bursts_that_race_for_a_name_never_replace_each_other(tmp_path, weights):
-    loaded = []
-    for n, folder in enumerate(("a", "b")):
-        write_bursts(tmp_path / folder, 1 + n)
-        options = Options(
-            tmp_path / "out", formats=("dng", "srgb", "jpeg"), reference="first", weights=weights
-        )
-        files = sorted((tmp_path / folder).iterdir())[-2:]
-        for path in files:
-            path.rename(path.with_name(f"IMG_{path.name[-5:]}"))
-        files = sorted((tmp_path / folder).glob("IMG_?.dng"))
-        loaded.append(loading.load(files, options, fingerprint.options_digest(options)))
-    engine = denoise.Engine(options)
-    computed = [denoise.compute(each, options, engine) for each in loaded]
-    first = denoise.write(computed[0], options)
-    before = digests(tmp_path / "out")
-    with pytest.raises(KpnError, match="is there already, by now"):
-        denoise.write(computed[1], options)
-    assert digests(tmp_path / "out") == before
-    assert len(before) == len(first.outputs) == 3
 
 
 def test_one_photo_in_two_formats_is_refused(tmp_path):
     write_bursts(tmp_path, 1)
     shutil.copy(tmp_path / "IMG_0000.dng", tmp_path / "IMG_0000.raw")
     document = denoised(tmp_path, "-o", tmp_path / "out", code=1)
-    assert "one photo twice" in document["failed"][0]["error"]
+    assert "the same photo twice" in document["failed"][0]["error"]
 
 
-def test_a_copy_of_a_frame_is_left_out(tmp_path, weights):
-    write_bursts(tmp_path / "a", 1, frames=3)
-    shutil.copy(tmp_path / "a" / "IMG_0000.dng", tmp_path / "a" / "IMG_0000 copy.dng")
-    (done,) = denoised(
-        tmp_path / "a", "-o", tmp_path / "out", "--weights", weights, "--format", "dng"
-    )["bursts"]
-    assert len(done["frames"]) == 3
-    (why,) = done["dropped"].values()
-    assert why.startswith("a copy of IMG_0000")
-
-
-def test_what_cannot_be_looked_at_is_named_and_the_rest_is_found(tmp_path, monkeypatch):
+def test_unreadable_folders_are_reported_and_the_other_files_are_found(tmp_path, monkeypatch):
     write_bursts(tmp_path / "card" / "good", 1)
     (tmp_path / "card" / "locked").mkdir()
     (tmp_path / "card" / "loop").symlink_to(tmp_path / "card")
@@ -191,14 +140,16 @@ def test_what_cannot_be_looked_at_is_named_and_the_rest_is_found(tmp_path, monke
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    found, errors = files.find_below([tmp_path / "card", tmp_path / "me", tmp_path / "missing"])
+    found, errors = files.find_raws_below(
+        [tmp_path / "card", tmp_path / "me", tmp_path / "missing"]
+    )
     assert [file.path.name for file in found] == ["IMG_0000.dng", "IMG_0001.dng"]
-    assert [file.below for file in found] == [Path("good")] * 2
+    assert [file.subfolder for file in found] == [Path("good")] * 2
     assert set(errors) == {tmp_path / "card" / "locked", tmp_path / "me", tmp_path / "missing"}
     assert "Permission denied" in str(errors[tmp_path / "card" / "locked"])
 
 
-def test_any_name_will_do(tmp_path, weights):
+def test_files_and_folders_may_have_any_name(tmp_path, weights):
     names = ["with space", "new\nline", "-dash", "süß 写真", os.fsdecode(b"\xff\xfe")]
     folder = tmp_path / "in \n\udcff"
     for number, name in enumerate(names):

@@ -1,4 +1,4 @@
-"""The report: everything that was done is on the page, and nothing a file says can break it."""
+"""The report shows every burst of a run, and no text from a file can break it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from report_pages import picture
 
 from kpn_cli.batch import report, report_page, report_pictures, run
 from kpn_cli.batch.overlap import denoise_all
-from kpn_cli.batch.plan import Grouping, Job
+from kpn_cli.batch.plan import GroupingOptions, Job
 from kpn_cli.cli.app import main
 from kpn_cli.errors import KpnError
 from kpn_cli.output.develop import develop
@@ -113,7 +113,7 @@ def command(card: Path, out: Path, weights: Path) -> list[object]:
 # --- what is on the page ----------------------------------------------------
 
 
-def test_every_burst_is_there_with_its_facts(batch):
+def test_every_burst_is_on_the_page_with_its_facts(batch):
     out, said = batch
     page = Page(Path(said["report"]))
     assert Path(said["report"]) == out / "report.html"
@@ -132,7 +132,7 @@ def test_every_burst_is_there_with_its_facts(batch):
     assert "1 dropped" in page.text
 
 
-def test_links_lead_to_the_outputs(batch):
+def test_links_point_to_the_outputs(batch):
     out, said = batch
     targets = {link["href"] for link in Page(out / "report.html").all("a")}
     files = {bytes(out) + b"/" + unquote_to_bytes(t) for t in targets if not t.startswith("#")}
@@ -141,14 +141,14 @@ def test_links_lead_to_the_outputs(batch):
     assert all(Path(file.decode("utf-8", "surrogateescape")).is_file() for file in files)
 
 
-def test_what_failed_is_there(batch):
+def test_failures_are_on_the_page(batch):
     out, said = batch
     page = Page(out / "report.html")
     assert len(said["failed"]) == 1
     assert said["failed"][0]["error"] in page.text
 
 
-def test_names_stay_text(batch):
+def test_names_are_escaped(batch):
     out, _ = batch
     page = Page(out / "report.html")
     assert EVIL in page.text
@@ -209,7 +209,7 @@ def test_a_report_changes_no_output(card, batch, weights, tmp_path):
     mine, theirs = ({p["reference"]: p["outputs"] for p in s["bursts"]} for s in (said, batch[1]))
     for reference, files in mine.items():
         for name, path in files.items():
-            assert fingerprint.is_made_of(Path(path), mark_of(Path(theirs[reference][name])))
+            assert fingerprint.has_fingerprint(Path(path), mark_of(Path(theirs[reference][name])))
 
 
 def mark_of(dng_or_jpeg: Path) -> bytes:
@@ -225,7 +225,7 @@ def test_a_dry_run_makes_no_page(card, weights, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "link"])
-def test_what_is_no_report_is_never_replaced(kind, card, batch, weights, tmp_path):
+def test_files_that_are_no_report_are_never_replaced(kind, card, batch, weights, tmp_path):
     page = tmp_path / "report.html"
     if kind == "file":
         page.write_text("<!doctype html><title>my thesis</title>")
@@ -238,14 +238,14 @@ def test_what_is_no_report_is_never_replaced(kind, card, batch, weights, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]  # nothing was begun
 
 
-def test_what_was_done_before_stays_on_the_page(card, batch, weights, tmp_path):
+def test_bursts_of_an_earlier_run_stay_on_the_page(card, batch, weights, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(batch[0], out)
     said = denoised(*command(card, out, weights), code=1)
     assert all(burst["skipped"] for burst in said["bursts"])
     old, new = Page(batch[0] / "report.html"), Page(out / "report.html")
     assert new.all("img") == old.all("img")
-    assert new.text.count("There already") == 2
+    assert new.text.count("Outputs existed already") == 2
     assert "from the NoiseProfile" in new.text
 
 
@@ -260,18 +260,18 @@ def test_without_an_earlier_page_pictures_come_from_the_outputs(card, batch, wei
             assert abs(one - other).mean() < 1
 
 
-def test_without_pictures_the_page_says_why(card, batch, weights, tmp_path, monkeypatch):
+def test_a_section_without_pictures_says_why(card, batch, weights, tmp_path, monkeypatch):
     def fail(*_):
         raise KpnError("LibRaw <cannot>")
 
-    monkeypatch.setattr(report_pictures, "make", fail)
+    monkeypatch.setattr(report_pictures, "make_pictures", fail)
     said = denoised(*command(card, tmp_path, weights), code=1)
     assert len(said["bursts"]) == 2
     assert Page(tmp_path / "report.html").text.count("No pictures: LibRaw <cannot>") == 2
 
 
 @pytest.mark.parametrize("moment", ["section", "page"])
-def test_a_page_that_cannot_be_written_costs_no_burst(
+def test_a_page_that_cannot_be_written_fails_no_burst(
     moment, batch, card, weights, tmp_path, monkeypatch
 ):
     if moment == "page":
@@ -281,7 +281,7 @@ def test_a_page_that_cannot_be_written_costs_no_burst(
 
         monkeypatch.setattr(report_page, "foot", full)
     else:
-        monkeypatch.setattr(report.Sections, "_write", no_space)
+        monkeypatch.setattr(report.SectionWriter, "_write", no_space)
     out = tmp_path / "out"
     out.mkdir()
     shutil.copy(batch[0] / "report.html", out)
@@ -304,10 +304,10 @@ class View:
     def __init__(self, impatient=False):
         self.impatient = impatient
 
-    def looking(self, done, total):
+    def scanning(self, done, total):
         pass
 
-    begin = stage = looking
+    begin = stage = scanning
 
     def done(self, outcome):
         if self.impatient:
@@ -316,18 +316,18 @@ class View:
 
 @pytest.fixture
 def four(weights, tmp_path):
-    """Four bursts to be denoised with a report: the first arguments of `run.run`."""
+    """Four bursts to be denoised with a report: the first arguments of `run.run_batch`."""
     for number in range(4):
         write_burst(tmp_path / "card" / str(number), 1, number)
     for truth in (tmp_path / "card").glob("*_truth.dng"):
         truth.unlink()
     options = Options(tmp_path / "out", formats=("dng",), weights=weights, report=True)
-    return [tmp_path / "card"], options, Grouping(off=True)
+    return [tmp_path / "card"], options, GroupingOptions(off=True)
 
 
-def test_an_interrupted_batch_has_the_page_of_what_is_done(four, tmp_path):
+def test_an_interrupted_run_reports_the_finished_bursts(four, tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        run.run(*four, View(impatient=True))
+        run.run_batch(*four, View(impatient=True))
     page = Page(tmp_path / "out" / "report.html")
     bursts = page.source.count('<article class="burst"')
     assert 1 <= bursts < 4
@@ -335,10 +335,10 @@ def test_an_interrupted_batch_has_the_page_of_what_is_done(four, tmp_path):
     assert f"Interrupted after {bursts} of 4 bursts" in page.text
 
 
-def test_an_interrupted_batch_keeps_what_the_page_knew(four, tmp_path):
+def test_an_interrupted_run_keeps_the_sections_of_the_old_page(four, tmp_path):
     for impatient in (False, True, False):
         try:
-            run.run(*four, View(impatient))
+            run.run_batch(*four, View(impatient))
         except KeyboardInterrupt:
             assert impatient
         page = Page(tmp_path / "out" / "report.html")
@@ -346,28 +346,28 @@ def test_an_interrupted_batch_keeps_what_the_page_knew(four, tmp_path):
         assert page.source.count("variance =") == 4
 
 
-def test_the_page_keeps_other_batches_as_long_as_their_pictures_are_there(four, tmp_path):
+def test_the_page_keeps_sections_of_other_runs_while_their_outputs_exist(four, tmp_path):
     (card,), options, how = four
     for path in card.rglob("*.dng"):
         path.rename(path.with_name(f"{path.parent.name}_{path.name}"))
     for number in range(3):
-        run.run([card / str(number)], options, how, View())
+        run.run_batch([card / str(number)], options, how, View())
     page = Page(tmp_path / "out" / "report.html")
     assert page.source.count('<article class="burst"') == page.source.count("variance =") == 3
     outputs_there = sorted((tmp_path / "out").rglob("*.dng"))
     outputs_there[0].unlink()
-    run.run([card / "2"], options, how, View())
+    run.run_batch([card / "2"], options, how, View())
     page = Page(tmp_path / "out" / "report.html")
     assert page.source.count('<article class="burst"') == len(outputs_there) - 1
 
 
-def test_whatever_goes_wrong_with_pictures_the_burst_is_done(weights, tmp_path, monkeypatch):
+def test_errors_in_the_pictures_never_fail_a_burst(weights, tmp_path, monkeypatch):
     write_burst(tmp_path / "burst", 1, 0)
-    monkeypatch.setattr(report_pictures, "make", lambda *_: 1 / 0)
+    monkeypatch.setattr(report_pictures, "make_pictures", lambda *_: 1 / 0)
     options = Options(tmp_path / "out", formats=("dng",), weights=weights, report=True)
-    read, mark = loading.read_planes, lambda *_: None
+    read, mark = loading.read_packed, lambda *_: None
     files = sorted((tmp_path / "burst").glob("*.dng"))
-    with report.sections(options, 1) as sections:
+    with report.collect_sections(options, 1) as sections:
         job = Job(tuple(files), tmp_path / "out", "as given")
         (outcome,) = denoise_all([job], options, read=read, sections=sections, on_stage=mark)
         assert outcome.result is not None

@@ -32,14 +32,14 @@ def publish(folder: Path, count: int) -> Path:
     clean = 0.2 + 0.5 * soft[None].repeat(4, 0)
     options = Options(folder, report=True)
     results = []
-    with report.sections(options, count) as sections:
+    with report.collect_sections(options, count) as sections:
         for number in range(count):
             path = Path(f"IMG_{number:04d}_with_a_name_that_is_rather_long.dng")
             frames = [path, *(Path(f"frame_{n}.dng") for n in range(4))]
             result = Result(
                 path,
                 frames,
-                outputs.paths_of(path, folder, options.formats),
+                outputs.output_paths(path, folder, options.formats),
                 dropped={Path("other.dng"): "shows something else"},
                 noise=NoiseReport(
                     "measured", NoiseModel((1e-3,) * 4, (1e-5, 2e-5, 1e-5, 1e-5)), "Look!"
@@ -51,10 +51,12 @@ def publish(folder: Path, count: int) -> Path:
                 device="cpu",
                 seconds=3.0,
                 timings={"read": 1.0, "denoise": 2.0},
-                mark=bytes([number]) * 16,
+                fingerprint=bytes([number]) * 16,
             )
             info = info_of(640, 1600, path=path)
-            computed = Computed(result.mark, info, Denoised(clean, 0.1), {}, result, noisy(clean))
+            computed = Computed(
+                result.fingerprint, info, Denoised(clean, 0.1), {}, result, noisy(clean)
+            )
             results.append(sections.add(computed, result))
         failures = [Failure((Path("a.dng"),), "a.dng: is no raw")]
         return report.publish(
@@ -126,7 +128,7 @@ def part(driver, kind: str) -> np.ndarray:
     return picture(base64.b64decode(source.partition(",")[2]))
 
 
-def test_the_divider_parts_before_from_after_at_100_percent(look):
+def test_the_divider_separates_before_and_after_at_100_percent(look):
     driver = look(1280, 900)
     shown, before, after = seen(driver), part(driver, "before"), part(driver, "after")
     assert shown.shape == before.shape == (512, 768, 3)
@@ -153,7 +155,7 @@ def test_arrow_keys_move_the_divider(look):
     assert slider.get_attribute("aria-valuetext") == "100 % before"
 
 
-def test_a_mouse_takes_the_divider_anywhere(look):
+def test_a_mouse_drags_the_divider_from_anywhere(look):
     from selenium.webdriver import ActionChains
 
     driver = look(1280, 900)
@@ -164,7 +166,7 @@ def test_a_mouse_takes_the_divider_anywhere(look):
     assert float(one(driver, ".slider").get_attribute("value")) == pytest.approx(25, abs=1)
 
 
-def test_places_are_chosen_by_keys(look):
+def test_keys_choose_crops(look):
     from selenium.webdriver.common.keys import Keys
 
     driver = look(1280, 900)
@@ -194,7 +196,7 @@ def test_j_and_k_go_from_burst_to_burst(look):
 
 
 @pytest.mark.parametrize(("width", "height"), [(360, 740), (390, 844), (1280, 900)])
-def test_no_window_is_too_narrow(look, width, height):
+def test_the_page_fits_narrow_windows(look, width, height):
     driver = look(width, height)
     for details in driver.find_elements("css selector", "summary"):
         details.click()
@@ -207,7 +209,7 @@ def test_no_window_is_too_narrow(look, width, height):
     assert [entry for entry in driver.get_log("browser") if entry["level"] != "DEBUG"] == []
 
 
-def test_on_a_phone_the_divider_stays_in_sight_when_the_picture_moves(look):
+def test_on_a_phone_the_divider_stays_visible_when_the_picture_scrolls(look):
     driver = look(360, 740)
     driver.execute_script("document.querySelector('.pan').scrollLeft = 200")
     painted(driver)
@@ -219,7 +221,7 @@ def test_on_a_phone_the_divider_stays_in_sight_when_the_picture_moves(look):
     assert abs(shown[right] - after[:, 200:560][right]).mean() < 1
 
 
-def test_without_scripts_both_pictures_are_there(look):
+def test_without_scripts_both_pictures_are_shown(look):
     driver = look(1280, 900, script=False)
     before, after = (one(driver, f".pair .{kind}").rect for kind in ("before", "after"))
     assert min(before["width"], before["height"], after["width"], after["height"]) > 300

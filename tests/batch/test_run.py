@@ -13,7 +13,7 @@ from command_line import KPN_PROGRAM
 TORCHRUN = Path(sys.executable).with_name("torchrun")
 
 
-def test_two_processes_share_the_bursts_and_say_it_once(tmp_path, weights):
+def test_two_processes_share_the_bursts_and_print_once(tmp_path, weights):
     write_bursts(tmp_path / "card", 5)
     (tmp_path / "card" / "bad.dng").write_bytes(b"")
     options = ["--weights", weights, "--format", "dng", "--json"]

@@ -25,7 +25,7 @@ def test_a_file_named_twice_is_one_frame(tmp_path):
     assert files.find_raws(ways) == [tmp_path / "a.dng"]
 
 
-def test_paths_that_cannot_be_looked_at_are_an_error_for_the_user(tmp_path):
+def test_paths_that_cannot_be_read_are_errors(tmp_path):
     (tmp_path / "loop.dng").symlink_to(tmp_path / "loop.dng")
     for path in (tmp_path / ("x" * 300), tmp_path / "loop.dng"):
         with pytest.raises(KpnError, match="cannot be read"):

@@ -1,4 +1,4 @@
-"""Which files are one burst."""
+"""Files are grouped into bursts by tags, times and names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOON = datetime(2026, 5, 6, 12, 0, 0)
 
 
 def frame(name: str, at: float | None = 0.0, **changes) -> Capture:
-    """A frame so many seconds after noon."""
+    """A frame taken `at` seconds after noon; None for no time."""
     captured = None if at is None else NOON + timedelta(seconds=at)
     usual = Capture(
         path=Path("card") / name, make="Canikon", model="X1", serial="123", height=3000,
@@ -50,7 +50,7 @@ def test_the_pause_counts_from_the_end_of_the_exposure():
 def test_whole_seconds_join_neighbouring_seconds_only():
     assert len(group(series("a", (0, 0, 0, 1, 1, 2)))) == 1
     assert names(series("a", (0, 0, 2, 2)), gap=0.2) == [["a0.dng", "a1.dng"], ["a2.dng", "a3.dng"]]
-    # A fraction that is always 0 is none; one that is not shows the pause.
+    # Fractions that are all 0 are not used; otherwise they give the pause.
     assert len(group(series("a", (0, 1, 2.25)), gap=0.3)) == 3
 
 
@@ -67,7 +67,7 @@ def test_whole_seconds_join_neighbouring_seconds_only():
         {"path": Path("other") / "a1.dng"},
     ],
 )
-def test_frames_of_another_camera_folder_size_or_exposure_are_no_part_of_it(change):
+def test_frames_of_another_camera_folder_size_or_exposure_are_another_burst(change):
     frames = series("a", (0.1, 0.2, 0.3, 0.4))
     frames += [replace(c, **{"path": Path("card") / f"b{n}", **change}) for n, c in
                enumerate(series("b", (0.5, 0.6)))]  # fmt: skip
@@ -80,7 +80,7 @@ def test_frames_of_another_camera_folder_size_or_exposure_are_no_part_of_it(chan
 
 
 @given(st.permutations(range(6)))
-def test_the_order_of_the_arguments_means_nothing(order):
+def test_the_order_of_the_arguments_does_not_matter(order):
     frames = [*series("a", (0.1, 0.2, 0.3)), *series("b", (9.1, 9.2, 9.3))]
     assert names([frames[n] for n in order]) == names(frames)
 
@@ -136,7 +136,7 @@ def test_drift_of_the_light_meter_is_no_bracket():
 
 
 @pytest.mark.parametrize("value", [1e-320, 1e300])
-def test_absurd_exposures_are_no_trouble(value):
+def test_absurd_exposures_raise_nothing(value):
     frames = [
         frame(f"{n}.dng", 0.1 * n, exposure_time=value if n % 2 else 0.1, f_number=value)
         for n in range(4)
@@ -144,10 +144,10 @@ def test_absurd_exposures_are_no_trouble(value):
     group(frames)
 
 
-# --- what cameras say -------------------------------------------------------
+# --- burst tags and names -------------------------------------------------------
 
 
-def test_a_burst_id_counts_more_than_time():
+def test_a_burst_id_takes_precedence_over_time():
     frames = [
         *series("a", (0.1, 5.0), burst_id="one"),
         *series("b", (5.1, 5.2), burst_id="two"),
@@ -156,7 +156,7 @@ def test_a_burst_id_counts_more_than_time():
     assert [len(burst.files) for burst in group(frames)] == [2, 2, 2]
 
 
-def test_a_number_that_begins_anew_begins_a_burst():
+def test_a_number_that_restarts_begins_a_burst():
     frames = [
         replace(c, number=n)
         for c, n in zip(series("a", (0.1, 0.2, 0.3, 0.4)), (1, 3, 1, 2), strict=True)
@@ -174,7 +174,7 @@ def test_a_number_that_begins_anew_begins_a_burst():
         ["frame_9.dng", "frame_10.dng"],
     ],
 )  # fmt: skip
-def test_names_tell_where_nothing_else_does(files):
+def test_successive_names_are_a_burst_where_nothing_else_is_known(files):
     (found,) = group([frame(name, None) for name in reversed(files)])
     assert [path.name for path in found.files] == files
 
@@ -190,16 +190,16 @@ def test_names_tell_where_nothing_else_does(files):
         ["Sunburst1.dng", "Sunburst3.dng"],
     ],
 )
-def test_names_that_do_not_go_on_are_single_frames(files):
+def test_names_without_successive_numbers_are_single_frames(files):
     assert [len(burst.files) for burst in group([frame(name, None) for name in files])] == [1, 1]
 
 
-def test_a_given_size_overrules_everything_but_camera_and_folder():
+def test_a_given_size_overrides_everything_except_camera_and_folder():
     frames = [frame(f"{n}.dng", 10.0 * n, iso=100.0 * (n + 1)) for n in range(5)]
     assert [len(burst.files) for burst in group(frames, size=2)] == [2, 2, 1]
 
 
-def test_every_group_says_why():
+def test_every_group_has_its_reason():
     frames = [
         *series("a", (0.1, 0.4)),
         frame("b.dng", 9.5),
@@ -207,6 +207,6 @@ def test_every_group_says_why():
     ]
     assert sorted(burst.why for burst in group(frames)) == [
         "a single frame",
-        "names that go on, no times",
+        "successive numbers in names, no times",
         "taken within 0.3 s",
     ]

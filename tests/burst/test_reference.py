@@ -1,4 +1,4 @@
-"""Which files make a burst, and which frame is its reference."""
+"""Frames with other settings are refused; the sharpest middle frame is the reference."""
 
 from __future__ import annotations
 
@@ -55,16 +55,16 @@ def _frames(count: int) -> list[RawInfo]:
         ({"f_number": 4.0}, "aperture 4"),
     ],
 )
-def test_the_odd_file_is_named_wherever_it_stands(change, words):
-    for place in range(4):
+def test_the_file_that_differs_is_named_at_any_position(change, words):
+    for position in range(4):
         infos = _frames(4)
-        infos[place] = replace(infos[place], **change)
-        with pytest.raises(KpnError, match=f"^IMG_{place:04d}.dng: {words}, but IMG_"):
-            reference.check_same(infos)
+        infos[position] = replace(infos[position], **change)
+        with pytest.raises(KpnError, match=f"^IMG_{position:04d}.dng: {words}, but IMG_"):
+            reference.check_same_settings(infos)
 
 
-def test_frames_that_differ_in_time_and_name_only_are_a_burst():
-    reference.check_same(_frames(8))
+def test_frames_may_differ_in_time_and_name():
+    reference.check_same_settings(_frames(8))
 
 
 def test_frames_are_sorted_by_time_and_by_name_where_one_has_no_time():
@@ -83,7 +83,9 @@ def test_a_blurred_frame_is_less_sharp_at_the_same_noise():
     sharp = planes(1, 60, 80)
     blurred = (sharp + np.roll(sharp, 1, 1) + np.roll(sharp, 2, 1) + np.roll(sharp, 3, 1)) / 4
     noise = 0.05 * np.random.default_rng(0).standard_normal(sharp.shape)
-    assert reference.sharpness(sharp + noise) > reference.sharpness(blurred + np.roll(noise, 7, 2))
+    assert reference.frame_sharpness(sharp + noise) > reference.frame_sharpness(
+        blurred + np.roll(noise, 7, 2)
+    )
 
 
 def test_the_reference_is_the_sharpest_of_the_middle_half():
@@ -97,13 +99,13 @@ def test_the_reference_is_the_sharpest_of_the_middle_half():
 
 
 @pytest.mark.parametrize("wanted", ["8", "-1", "IMG_9999.dng", "", "last"])
-def test_a_reference_that_is_not_there_is_an_error_that_lists_what_is(wanted):
+def test_an_unknown_reference_is_an_error_that_lists_the_frames(wanted):
     with pytest.raises(KpnError, match=r"IMG_0000\.dng"):
         reference.pick_reference(wanted, _frames(8), [0.0] * 8)
 
 
-def test_a_name_that_two_folders_have_is_no_reference_but_the_path_is():
+def test_a_name_in_two_folders_is_ambiguous_but_its_path_is_not():
     infos = [replace(_INFO, path=Path(folder) / "IMG_0001.dng") for folder in "ab"]
-    with pytest.raises(KpnError, match="2 of that name"):
+    with pytest.raises(KpnError, match="2 frames have that name"):
         reference.pick_reference("IMG_0001.dng", infos, [0.0, 0.0])
     assert reference.pick_reference("b/IMG_0001.dng", infos, [0.0, 0.0]) == 1

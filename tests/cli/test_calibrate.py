@@ -1,4 +1,4 @@
-"""`kpn calibrate`, and denoising with what it measured."""
+"""`kpn calibrate`, and denoising with the measured noise."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_camera_is_calibrated_and_denoised_with_exactly_its_noise(weights, tmp
     assert "extrapolated" in beyond["warning"]
 
 
-def test_noise_of_another_camera_or_none_at_all_is_one_line(burst, tmp_path):
+def test_a_calibration_of_another_camera_or_a_damaged_one_is_one_line(burst, tmp_path):
     flats = flat_frames.pairs(tmp_path, (400,))
     camera = tmp_path / "camera.json"
     assert kpn("calibrate", tmp_path, "-o", camera).exit_code == 0

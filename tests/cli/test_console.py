@@ -1,4 +1,4 @@
-"""What a terminal shows, and what --quiet leaves of it."""
+"""Output on a terminal: bars, colours, --quiet."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _in_a_terminal(command: list[object], **environment: str) -> tuple[str, str]
     return out.decode(), b"".join(shown).decode()
 
 
-def test_a_terminal_shows_bars_in_colour_unless_none_is_wanted(burst, weights, tmp_path):
+def test_a_terminal_shows_bars_in_colour_unless_no_color_or_quiet_is_set(burst, weights, tmp_path):
     command = [KPN_PROGRAM, "denoise", *burst[0], "--weights", weights, "--overwrite"]
     command += ["-o", tmp_path, "--format", "dng"]
     colour = re.compile(r"\x1b\[[0-9;]*m")
@@ -48,7 +48,7 @@ def test_a_terminal_shows_bars_in_colour_unless_none_is_wanted(burst, weights, t
     assert same == out != ""
 
 
-def test_quiet_says_what_has_failed_and_nothing_else(burst, weights, tmp_path):
+def test_quiet_shows_errors_only(burst, weights, tmp_path):
     (tmp_path / "in").mkdir()
     broken = tmp_path / "in" / "broken.dng"
     broken.write_bytes(b"no raw at all")

@@ -1,4 +1,4 @@
-"""`kpn demo` shows noisy, denoised and truth."""
+"""`kpn demo` compares noisy frame, result and ground truth."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kpn_cli.evaluation import metrics
 from kpn_cli.raw.reader import read_info, read_planes
 
 
-def test_the_demo_shows_before_after_and_truth(tmp_path, weights):
+def test_the_demo_denoises_its_burst_and_writes_the_comparison(tmp_path, weights):
     result = kpn("demo", "-o", tmp_path / "demo", "--weights", weights)
     assert result.exit_code == 0, result.output
     picture = tmp_path / "demo" / "before_after_truth.png"

@@ -1,4 +1,4 @@
-"""The main job from end to end: what a user types, and what comes out."""
+"""`kpn denoise` from end to end: the command line, its outputs and its errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="../shared is not 
 
 @pytest.fixture(scope="module")
 def averaging(tmp_path_factory, tiny_config) -> Path:
-    """A network that has learned nothing: exactly the robust mean, of one frame itself."""
+    """An untrained network: it returns the robust mean, which for one frame is that frame."""
     network = KPN(tiny_config)
     with torch.no_grad():
         network.head_weight.zero_()
@@ -92,10 +92,10 @@ def test_the_same_burst_gives_the_same_bytes_in_any_order(burst, weights, tmp_pa
 
 @pytest.mark.parametrize("phase", bayer.PHASES)
 @pytest.mark.parametrize("size", [(64, 80), (65, 79)])
-def test_one_frame_comes_back_as_it_is_for_any_phase_size_and_black(
+def test_an_untrained_network_returns_one_frame_unchanged_for_any_phase_size_and_black(
     phase, size, averaging, tmp_path, rng
 ):
-    """What has learned nothing returns a single frame: so nothing but the writing can differ."""
+    """So any difference comes from reading or writing."""
     tags = dng_tags.DngTags(phase, (256.0, 260.0, 250.5, 262.0), 4095, make="a", model="b", iso=100)
     mosaic = rng.integers(230, 4000, size).astype(np.uint16)
     source = tmp_path / "in.dng"
@@ -119,7 +119,7 @@ def test_strength_zero_keeps_the_reference(burst, weights, tmp_path):
     np.testing.assert_allclose(out, read_planes(read_info(frames[3])), rtol=0, atol=1e-5)
 
 
-def test_compression_changes_the_size_of_the_dng_and_no_sample_of_it(burst, weights, tmp_path):
+def test_compression_changes_the_size_of_the_dng_but_no_sample(burst, weights, tmp_path):
     frames, _ = burst
     found = []
     for how in ("lossless", "none"):
@@ -132,7 +132,7 @@ def test_compression_changes_the_size_of_the_dng_and_no_sample_of_it(burst, weig
     np.testing.assert_array_equal(*(read_planes(read_info(path)) for path in found))
 
 
-def test_of_many_frames_the_one_that_does_not_belong_is_left_out(weights, tmp_path):
+def test_a_frame_of_another_scene_is_dropped_from_a_long_burst(weights, tmp_path):
     frames, _ = demo.write_demo_burst(scene(6, 260, 260), tmp_path / "in", frames=11)
     stranger, _ = demo.write_demo_burst(scene(7, 260, 260), tmp_path / "other", frames=1)
     planes = read_planes(read_info(stranger[0]))[:, ::-1]
@@ -144,7 +144,7 @@ def test_of_many_frames_the_one_that_does_not_belong_is_left_out(weights, tmp_pa
     (result,) = json.loads(run.stdout)["bursts"]
     why = result["dropped"]
     assert "something else" in why.pop(str(frames[4]))
-    # From the hand, and with little noise, the best of ten are better than all of them.
+    # Hand-held with little noise, the best of ten frames beat all ten.
     assert len(result["frames"]) == 10 - len(why) >= 8
     assert all("agree better" in reason for reason in why.values())
 
@@ -153,7 +153,7 @@ def _identity(path: Path) -> tuple[int, int]:
     return path.stat().st_ino, path.stat().st_mtime_ns
 
 
-def test_finished_outputs_are_kept_unless_told_otherwise(burst, weights, tmp_path):
+def test_finished_outputs_are_kept_without_overwrite(burst, weights, tmp_path):
     frames, _ = burst
     command = ["denoise", *frames, "-o", tmp_path, "--weights", weights, "--format", "dng"]
     assert kpn(*command).exit_code == 0
@@ -170,7 +170,7 @@ def test_finished_outputs_are_kept_unless_told_otherwise(burst, weights, tmp_pat
     "change", [["--strength", "2"], ["--reference", "2"], ["--compression", "none"], ["--noise",
     "1e-3,1e-5"]]
 )  # fmt: skip
-def test_what_is_there_of_other_options_or_frames_is_neither_kept_nor_replaced(
+def test_outputs_of_other_options_or_frames_are_an_error_and_not_replaced(
     burst, weights, tmp_path, change
 ):
     frames, _ = burst
@@ -189,7 +189,7 @@ def test_what_is_there_of_other_options_or_frames_is_neither_kept_nor_replaced(
     assert out.read_bytes() != before
 
 
-def test_of_several_formats_only_the_missing_ones_are_written(burst, weights, tmp_path):
+def test_only_missing_formats_are_written(burst, weights, tmp_path):
     frames, _ = burst
     command = ["denoise", *frames, "-o", tmp_path, "--weights", weights]
     assert kpn(*command, "--format", "srgb").exit_code == 0
@@ -200,7 +200,7 @@ def test_of_several_formats_only_the_missing_ones_are_written(burst, weights, tm
     assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_a_folder_can_be_its_own_output_twice(burst, weights, tmp_path):
+def test_the_input_folder_can_be_the_output_folder_twice(burst, weights, tmp_path):
     for path in burst[0]:
         (tmp_path / path.name).write_bytes(path.read_bytes())
     command = ["denoise", tmp_path, "-o", tmp_path, "--weights", weights, "--format", "dng"]
@@ -209,7 +209,7 @@ def test_a_folder_can_be_its_own_output_twice(burst, weights, tmp_path):
     assert len(json.loads(again.stdout)["bursts"][0]["frames"]) == len(burst[0])
 
 
-def test_where_the_noise_comes_from_is_told(burst, weights, tmp_path):
+def test_the_source_of_the_noise_model_is_reported(burst, weights, tmp_path):
     frames, _ = burst
     stripped = []
     for path in frames:
@@ -236,7 +236,7 @@ def test_where_the_noise_comes_from_is_told(burst, weights, tmp_path):
     assert source(stripped[:1]) == "measured"
 
 
-# --- what can go wrong ------------------------------------------------------
+# --- errors -----------------------------------------------------------------
 
 
 def test_a_frame_of_another_exposure_cannot_be_merged_by_force(burst, tmp_path):
@@ -264,13 +264,13 @@ def test_an_output_never_replaces_an_input(burst, weights, tmp_path):
     assert other.read_bytes() == frames[1].read_bytes()
 
 
-def test_a_device_that_is_not_there_is_an_error(burst, tmp_path):
+def test_a_missing_device_is_an_error(burst, tmp_path):
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     assert_one_line(kpn("denoise", *burst[0], "-o", tmp_path, "--device", "cuda"), "--device auto")
 
 
-def test_weights_that_are_none_are_an_error(burst, tmp_path):
+def test_a_damaged_weight_file_is_an_error(burst, tmp_path):
     wrong = tmp_path / "weights.safetensors"
     wrong.write_bytes(b"not weights")
     result = kpn("denoise", *burst[0], "-o", tmp_path / "out", "--weights", wrong)
@@ -316,7 +316,7 @@ def _half_blank(path: Path, frame: Path) -> None:
     ],
     ids=["empty", "text", "folder", "header", "truncated", "blank", "half-blank"],
 )
-def test_a_file_that_is_no_whole_raw_is_named_and_the_rest_goes_on(make, burst, weights, tmp_path):
+def test_a_damaged_file_is_named_and_the_others_are_denoised(make, burst, weights, tmp_path):
     frames, _ = burst
     bad = tmp_path / "BAD.dng"
     make(bad, frames[0])
@@ -333,7 +333,7 @@ def test_a_file_that_is_no_whole_raw_is_named_and_the_rest_goes_on(make, burst, 
 
 
 @pytest.mark.parametrize("make", [_blank, _half_blank])
-def test_a_damaged_frame_of_a_burst_is_left_out_and_named(make, burst, weights, tmp_path):
+def test_a_damaged_frame_is_dropped_from_its_burst_and_named(make, burst, weights, tmp_path):
     frames, _ = burst
     bad = tmp_path / "BAD.dng"
     make(bad, frames[0])
@@ -356,7 +356,7 @@ def test_a_damaged_frame_of_a_burst_is_left_out_and_named(make, burst, weights, 
     ],
     ids=lambda path: path.name,
 )
-def test_what_is_no_whole_bayer_raw_gets_one_line_and_no_output(path, tmp_path):
+def test_a_damaged_or_unsupported_raw_gets_one_line_and_no_output(path, tmp_path):
     assert_one_line(kpn("denoise", path, "-o", tmp_path / "out"), path.name)
     assert not (tmp_path / "out").exists()
 

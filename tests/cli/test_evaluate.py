@@ -1,4 +1,4 @@
-"""`kpn eval` prints and writes its table."""
+"""`kpn eval` prints and writes its tables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from command_line import assert_one_line, kpn
 from kpn_cli.synthesis import protocol
 
 
-def test_eval_writes_the_table_and_prints_json(tmp_path, weights):
+def test_eval_writes_tables_and_prints_json(tmp_path, weights):
     import cv2
     from pictures import photo
 
@@ -28,9 +28,9 @@ def test_eval_writes_the_table_and_prints_json(tmp_path, weights):
     assert json.loads((tmp_path / "out" / "eval.json").read_text()) == document
     table = (tmp_path / "out" / "eval.md").read_text()
     assert "| aligned-mean |" in table
-    # Tables of other weights, frames or noise must not look alike.
+    # The heading tells tables of other weights, frames or noise apart.
     assert table.startswith(
-        f"{weights} weights, 2 photos, bursts of 8, told 1 times the true sigma"
+        f"{weights} weights, 2 photos, bursts of 8 frames, noise sigma 1 times the true one"
     )
     assert document["weights"] == str(weights)
     assert json.loads(kpn(*command, "--json").stdout) == document

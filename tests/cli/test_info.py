@@ -1,4 +1,4 @@
-"""`kpn info` says what a file says, and goes on after bad ones."""
+"""`kpn info` shows the facts of raw files and continues after bad files."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from kpn_cli.output import dng_tags, dng_writer
 from kpn_cli.raw.reader import read_info, read_mosaic
 
 
-def test_info_tells_camera_levels_and_noise(burst):
+def test_info_shows_camera_levels_and_noise(burst):
     frames, _ = burst
     document = json.loads(kpn("info", frames[0], "--json").stdout)
     (row,) = document["files"]
     assert (row["cfa"], row["white"], row["iso"]) == ("GRBG", 16383, 3450)
     assert row["noise"]["source"] == "profile"
-    assert "GRBG" in kpn("info", frames[0]).stdout
+    table = kpn("info", frames[0]).stdout
+    for text in ("GRBG", "1/30 s", "from the NoiseProfile", "focal length", "unknown"):
+        assert text in table
 
 
-def test_info_tells_the_noise_that_denoise_would_use(burst, tmp_path, weights):
-    """Measured where the file's ISO says something else than its pixels."""
+def test_info_shows_the_noise_that_denoise_would_use(burst, tmp_path, weights):
+    """It is measured if the pixels are noisier than the file's ISO suggests."""
     info = read_info(burst[0][0])
     bare = tmp_path / "bare.dng"
     tags = replace(dng_tags.tags_of(info), noise=None, iso=100)
@@ -35,7 +37,7 @@ def test_info_tells_the_noise_that_denoise_would_use(burst, tmp_path, weights):
     assert "measured from the frames" in kpn("info", bare).stdout
 
 
-def test_info_goes_on_after_a_bad_file(burst, tmp_path):
+def test_info_continues_after_a_bad_file(burst, tmp_path):
     bad = tmp_path / "bad.dng"
     bad.write_bytes(b"II*\0")
     result = kpn("info", bad, burst[0][0])

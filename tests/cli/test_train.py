@@ -41,8 +41,9 @@ def test_train_writes_weights_that_denoise_and_resumes(burst, tmp_path):
         (["--variant", "direct"], 0),
     ],
 )
-def test_train_mixes_planes_or_not(options, scales, tmp_path, weights):
-    """The network that it begins with gets what it lacks."""
+def test_the_network_has_cross_plane_detail_unless_an_option_excludes_it(
+    options, scales, tmp_path, weights
+):
     import cv2
     from pictures import photo
 
@@ -53,7 +54,7 @@ def test_train_mixes_planes_or_not(options, scales, tmp_path, weights):
     assert load_weights(tmp_path / "new" / "last.safetensors")[0].config.scales == scales
 
 
-def test_fine_tuning_adds_mixing_to_a_network_without(tmp_path, tiny_config):
+def test_fine_tuning_adds_cross_plane_detail_to_a_network_without(tmp_path, tiny_config):
     import cv2
     from pictures import photo
 
@@ -67,8 +68,8 @@ def test_fine_tuning_adds_mixing_to_a_network_without(tmp_path, tiny_config):
         assert (
             load_weights(tmp_path / f"run{scales}" / "last.safetensors")[0].config.scales == scales
         )
-    before.unlink()  # a run that is there goes on without
+    before.unlink()  # a resumed run needs the initial weights no more
     again = kpn(*command, "--patches", 2, "-o", tmp_path / "run2")
     assert again.exit_code == 0, again.output
-    mixing = tmp_path / "run2" / "last.safetensors"
-    assert_one_line(kpn(*command[:-1], mixing, "-o", tmp_path / "no", "--no-mix"), "--no-mix")
+    with_detail = tmp_path / "run2" / "last.safetensors"
+    assert_one_line(kpn(*command[:-1], with_detail, "-o", tmp_path / "no", "--no-mix"), "--no-mix")

@@ -74,4 +74,4 @@ def test_frames_of_another_scene_are_not_merged(made):
 def test_options_without_effect_on_stress_scenes_are_refused(tmp_path, option):
     run = CliRunner().invoke(main, ["eval", str(tmp_path), "--scenes", *option])
     assert run.exit_code == 2
-    assert f"--scenes goes without {option[0]}" in run.stderr
+    assert f"--scenes cannot be combined with {option[0]}" in run.stderr

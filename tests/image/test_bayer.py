@@ -32,19 +32,19 @@ def test_unpacking_undoes_packing(phase, height, width, dtype):
 
 
 @given(phases, sides, sides)
-def test_packing_undoes_unpacking_where_the_mosaic_holds_the_sample(phase, height, width):
+def test_packing_undoes_unpacking_for_planes_of_a_mosaic(phase, height, width):
     planes = pack(numbered(height, width), phase)
     np.testing.assert_array_equal(pack(unpack(planes, phase, height, width), phase), planes)
 
 
 @given(phases, sides, sides)
-def test_packing_takes_every_sample_from_its_place_mirrored_at_the_border(phase, height, width):
+def test_packing_takes_every_sample_from_its_pixel_mirrored_at_the_border(phase, height, width):
     mosaic = numbered(height, width)
     top, left = RED_OFFSET[phase]
 
-    def mirrored(place, size):
-        place = abs(place)
-        return 2 * (size - 1) - place if place >= size else place
+    def mirrored(index, size):
+        index = abs(index)
+        return 2 * (size - 1) - index if index >= size else index
 
     planes = pack(mosaic, phase)
     assert planes.shape == (4, (height + top + 1) // 2, (width + left + 1) // 2)

@@ -1,15 +1,15 @@
-"""Box filters equal their definition, at the border too."""
+"""Filters equal their definition, at the border too."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from kpn_cli.image.filters import box
+from kpn_cli.image.filters import box, neighbour
 
 
 def slow_box(x, side):
-    """The obvious loop, of one plane; outside is the nearest sample inside."""
+    """The obvious loop over one plane; the border is replicated."""
     mean = torch.empty_like(x)
     rows, columns = x.shape
     for row in range(rows):
@@ -29,12 +29,22 @@ def test_a_box_is_the_mean_over_a_square(side):
     torch.testing.assert_close(box(x, side)[0, 0], slow_box(x[0, 0], side))
 
 
-def test_boxes_apart_are_one_that_is_as_wide_as_all():
+def test_a_dilated_box_of_boxes_is_the_mean_over_the_whole_square():
     x = torch.rand(1, 2, 40, 30, generator=torch.Generator().manual_seed(0))
     inside = (..., slice(7, -7), slice(7, -7))
     torch.testing.assert_close(box(box(x, 5), 3, 5)[inside], box(x, 15)[inside])
 
 
-def test_nothing_outside_counts_as_zero():
+def test_constant_padding_is_zero():
     x = torch.ones(1, 1, 6, 6)
-    assert box(x, 3, outside="constant")[0, 0, 0, 0] == pytest.approx(4 / 9)
+    assert box(x, 3, padding_mode="constant")[0, 0, 0, 0] == pytest.approx(4 / 9)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 0), (0, -1), (-1, 1)])
+def test_a_neighbour_is_the_adjacent_sample_or_the_border(rows, columns):
+    x = torch.rand(1, 2, 5, 4, generator=torch.Generator().manual_seed(0))
+    found = neighbour(x, rows, columns)
+    for row in range(5):
+        for column in range(4):
+            y, z = min(max(row + rows, 0), 4), min(max(column + columns, 0), 3)
+            assert torch.equal(found[..., row, column], x[..., y, z])

@@ -11,7 +11,7 @@ from kpn_cli.image import orientation
 
 @pytest.mark.parametrize("turn", ORIENTATIONS)
 def test_vectors_turn_with_the_picture(turn):
-    """Each vector is the way from its place to the next one: turned, it still is."""
+    """Each vector points to the next sample; turned upright, it still does."""
     rows, columns = np.mgrid[:4, :6]
     upright = orientation.upright(np.stack([rows, columns], -1), turn)
     down = np.broadcast_to([1, 0], (4, 6, 2))

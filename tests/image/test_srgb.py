@@ -18,7 +18,7 @@ def test_srgb_decode_inverts_encode(value):
 
 
 @given(st.floats(-10, 10), st.floats(0, 1))
-def test_srgb_encode_never_falls(value, step):
+def test_srgb_encode_is_monotonic(value, step):
     assert srgb_encode(value + step) >= srgb_encode(value)
 
 
@@ -32,7 +32,7 @@ def test_srgb_has_the_standards_values_and_straight_ends():
 
 
 @given(st.floats(-3, 5))
-def test_the_curve_is_that_of_the_srgb_module(x):
+def test_the_curve_of_tensors_equals_that_of_arrays(x):
     expected = float(srgb_encode(np.float64(x)))
     assert float(srgb_curve(torch.tensor(x, dtype=torch.float64))) == pytest.approx(
         expected, abs=1e-6

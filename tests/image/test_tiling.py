@@ -1,4 +1,4 @@
-"""Tiling is neutral: for what looks no further than the halo allows, tiled equals whole."""
+"""Tiling is neutral: tiled equals whole for filters that fit into the halo."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_filter_within_half_the_halo_is_the_same_tiled_and_whole(height, width
 
 
 @given(st.integers(1, 300), st.integers(1, 80), st.integers(0, 30), st.sampled_from([1, 4, 8]))
-def test_the_shares_of_all_tiles_sum_to_one_at_every_sample(length, tile, halo, grid):
+def test_the_weights_of_all_tiles_sum_to_one_at_every_sample(length, tile, halo, grid):
     total = np.zeros(length)
     for span in tiling.spans(length, tile, halo, grid):
         assert span.start % grid == 0
@@ -55,13 +55,13 @@ def test_the_shares_of_all_tiles_sum_to_one_at_every_sample(length, tile, halo, 
     np.testing.assert_allclose(total, 1, atol=1e-6)
 
 
-def test_a_tile_adds_no_more_than_it_should():
+def test_a_tile_is_no_longer_than_its_length_and_three_halos():
     for span in tiling.spans(10_000, 256, 32, 8):
         assert span.stop - span.start <= 256 + 3 * 32
 
 
-def test_every_tile_is_announced_once():
-    seen = []
+def test_on_tile_is_called_once_for_every_tile():
+    calls = []
     tiling.blend(
         lambda rows, columns: np.zeros((1, rows.stop - rows.start, columns.stop - columns.start)),
         1,
@@ -69,6 +69,6 @@ def test_every_tile_is_announced_once():
         70,
         tile=32,
         halo=4,
-        on_tile=lambda: seen.append(1),
+        on_tile=lambda: calls.append(1),
     )
-    assert len(seen) == tiling.count(100, 70, 32, 4) == 4 * 3
+    assert len(calls) == tiling.count(100, 70, 32, 4) == 4 * 3

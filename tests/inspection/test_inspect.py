@@ -13,7 +13,7 @@ from inspected_bursts import START, options, still, write_burst
 from pictures import ORIENTATIONS, planes
 
 from kpn_cli.align import warp
-from kpn_cli.burst.frame import coefficients
+from kpn_cli.burst.frame import noise_coefficients
 from kpn_cli.errors import KpnError
 from kpn_cli.image import orientation
 from kpn_cli.inspection import inspect, points
@@ -30,8 +30,8 @@ from kpn_cli.synthesis.protocol import noise_of_gain
 
 def whole_picture(paths: list[Path], how: Options) -> tuple[torch.Tensor, KPN]:
     """Kernels of all cells, from one call of the network: `(frames or more, K, K, h, w)`."""
-    loaded = loading.load(paths, how, "")
-    found, noise = denoise.line_up(
+    loaded = loading.load_burst(paths, how, "")
+    found, noise = denoise.align_and_measure(
         loaded, given_noise(loaded.infos[0], how.noise), torch.device("cpu")
     )
     network, _ = load_weights(how.weights)
@@ -39,7 +39,7 @@ def whole_picture(paths: list[Path], how: Options) -> tuple[torch.Tensor, KPN]:
         found.frames, found.shifts, *(slice(0, side) for side in found.frames[0].size)
     )
     with torch.inference_mode():
-        kernels, _ = network(burst[None], *coefficients(noise.model, torch.device("cpu")))
+        kernels, _ = network(burst[None], *noise_coefficients(noise.model, torch.device("cpu")))
     return kernels[0].unflatten(1, (network.config.kernel,) * 2), network
 
 
@@ -74,16 +74,16 @@ def test_weights_sum_to_1_with_one_frame_one_group_or_several(tmp_path, lively, 
 def test_maps_and_views_match_the_result_of_denoising(tmp_path, small, lively):
     how = options(tmp_path, lively, strength=1.5, tile=64)
     found = inspect.inspect(small, how, [(60, 50)])
-    loaded = loading.load(small, how, "")
+    loaded = loading.load_burst(small, how, "")
     done = denoise.compute(loaded, how, denoise.Engine(how))
-    np.testing.assert_allclose(found.maps.clean, done.done.planes, atol=1e-6)
+    np.testing.assert_allclose(found.maps.clean, done.denoised.planes, atol=1e-6)
     assert found.maps.noise_left == pytest.approx(done.result.noise_left, rel=1e-5)
-    assert found.maps.fallback_share == pytest.approx(done.result.fallen_back, abs=1e-3)
+    assert found.maps.fallback_share == pytest.approx(done.result.fallback_share, abs=1e-3)
     assert found.median_shifts == done.result.shifts
     assert found.noise == done.result.noise
     (view,) = found.views.values()
     y, x = view.middle
-    np.testing.assert_allclose(view.clean[:, y, x], done.done.planes[:, 25, 30], atol=2e-5)
+    np.testing.assert_allclose(view.clean[:, y, x], done.denoised.planes[:, 25, 30], atol=2e-5)
 
 
 def test_the_network_assumes_the_noise_sigma_times_the_strength(tmp_path, small, lively):
@@ -143,7 +143,7 @@ def test_the_kernels_of_a_turned_burst_are_turned_likewise(tmp_path, small, live
     for n, frame in enumerate(noisy):
         tags = replace(camera.tags(noise, START, "m"), orientation=turn)
         write_cfa_dng(tmp_path / f"{n}.dng", camera.record(frame), tags)
-    at = orientation.upright_place(40, 81, (96, 119), turn)
+    at = orientation.upright_position(40, 81, (96, 119), turn)
     found = inspect.inspect([tmp_path], options(tmp_path / "out", lively), [at])
     (point,) = found.views
     # GRBG starts in the middle of a cell, so 60 cells are 119 columns.
@@ -154,8 +154,8 @@ def test_the_kernels_of_a_turned_burst_are_turned_likewise(tmp_path, small, live
         options(tmp_path / "out", lively),
         [(81, 40)],
         read=lambda path: (
-            replace(loading.read_planes(path)[0], orientation=1),
-            loading.read_planes(path)[1],
+            replace(loading.read_packed(path)[0], orientation=1),
+            loading.read_packed(path)[1],
         ),
     )
     (expected,) = straight.views.values()

@@ -19,9 +19,9 @@ def test_a_pixel_of_the_upright_picture_is_mapped_to_the_sensor_and_back(turn):
     index = np.arange(rows * columns).reshape(rows, columns)
     upright = orientation.upright(index, turn)
     for y, x in np.ndindex(upright.shape):
-        point = orientation.sensor_place(x, y, (rows, columns), turn)
+        point = orientation.sensor_position(x, y, (rows, columns), turn)
         assert index[point] == upright[y, x]
-        assert orientation.upright_place(*point, (rows, columns), turn) == (x, y)
+        assert orientation.upright_position(*point, (rows, columns), turn) == (x, y)
 
 
 @pytest.mark.parametrize("at", ["120,5", "5,96", "-1,5", "5,-1"])

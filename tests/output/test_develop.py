@@ -14,8 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from kpn_cli.image.bayer import PHASES, pack, unpack
 from kpn_cli.image.srgb import srgb_encode
-from kpn_cli.output import develop as develop_module
-from kpn_cli.output.develop import bands, develop, to_srgb, to_srgb8, upright_size
+from kpn_cli.output.develop import develop, develop_bands, developed_size, to_srgb, to_srgb8
 from kpn_cli.output.dng_levels import encode_planes
 from kpn_cli.output.dng_tags import DngTags
 from kpn_cli.output.dng_writer import write_cfa_dng
@@ -215,8 +214,8 @@ def test_the_same_planes_develop_the_same_however_many_threads_there_are(rng):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("half", [False, True])
-def test_bands_are_the_whole_bit_by_bit(tmp_path, monkeypatch, rng, orientation, half):
-    # Noise, colours, clipped highlights and black shadows: what LibRaw decides by extremes.
+def test_bands_equal_the_whole_picture_bit_for_bit(tmp_path, rng, orientation, half):
+    # Noise, colours, clipped highlights and black shadows: LibRaw uses their extreme values.
     phase = PHASES[orientation % 4]
     clean = pack(3 * ramp(331, 275) ** 3 * np.linspace(0, 1, 331)[:, None] ** 2, phase)
     planes = np.clip(clean + rng.normal(0, 0.03, clean.shape), 0, 1).astype(np.float32)
@@ -226,13 +225,12 @@ def test_bands_are_the_whole_bit_by_bit(tmp_path, monkeypatch, rng, orientation,
     )
     write_cfa_dng(tmp_path / "a.dng", mosaic, tags)
     info = read_info(tmp_path / "a.dng")
-    whole = np.concatenate(list(bands(info, planes, half=half)))
+    whole = np.concatenate(list(develop_bands(info, planes, half=half)))
     if not half:
         theirs = straight(tmp_path / "a.dng", gamma=(1, 1))
         np.testing.assert_array_equal(whole, theirs)
-        assert upright_size(info) == whole.shape[:2]
-    monkeypatch.setattr(develop_module, "_BAND", 64)
-    parts = list(bands(info, planes, half=half))
+        assert developed_size(info) == whole.shape[:2]
+    parts = list(develop_bands(info, planes, half=half, band=64))
     assert len(parts) > 3
     np.testing.assert_array_equal(np.concatenate(parts), whole)
 
@@ -248,7 +246,7 @@ def test_8_bit_srgb_is_the_nearest_of_16_bits():
     np.testing.assert_array_equal(to_srgb8(levels), (wide * 255 + 32767) // 65535)
 
 
-def test_pictures_are_looked_up_whole_and_without_a_copy_of_them_in_64_bits(rng):
+def test_the_srgb_lookup_covers_the_picture_without_a_64_bit_copy(rng):
     linear = rng.integers(0, 65536, (1500, 1024, 3), dtype=np.uint16)[:, ::-1]
     table = to_srgb(np.arange(65536, dtype=np.uint16))
     np.testing.assert_array_equal(to_srgb(linear), table[linear])

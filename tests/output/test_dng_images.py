@@ -23,7 +23,7 @@ from kpn_cli.tiff.reader import integers
 
 
 def tiles(ifd: Ifd) -> list[bytes]:
-    return next([bytes(piece) for piece in tag.data.pieces] for tag in ifd if tag.code == 324)
+    return next([bytes(piece) for piece in tag.data.segments] for tag in ifd if tag.code == 324)
 
 
 def decoded(ifd: Ifd) -> np.ndarray:
@@ -54,32 +54,32 @@ def mosaics(draw):
 
 
 @given(mosaics())
-def test_what_is_encoded_decodes_to_the_same(mosaic):
+def test_any_mosaic_decodes_to_itself(mosaic):
     check(mosaic)
 
 
 @pytest.mark.parametrize("spread", [0, 1, 30, 1000, 30000])
 @pytest.mark.parametrize("shape", [(128, 96), (45, 67), (600, 1030)])
-def test_noise_of_every_strength_decodes_to_the_same(rng, spread, shape):
+def test_noise_of_every_strength_decodes_to_itself(rng, spread, shape):
     noise = 32768 + spread * rng.standard_normal(shape)
     check(np.clip(noise, 0, 65535).astype(np.uint16))
 
 
-def test_a_view_is_encoded_as_it_looks_and_left_as_it_is(rng):
+def test_a_view_is_encoded_correctly_and_not_modified(rng):
     whole = rng.integers(0, 65536, (40, 50), dtype=np.uint16)
     before, view = whole.copy(), whole[3:33:2, 10:42]
     check(view)
     np.testing.assert_array_equal(whole, before)
 
 
-def test_predictor_and_components_are_those_that_every_reader_takes():
+def test_predictor_and_components_are_those_that_every_reader_supports():
     (data,) = tiles(mosaic_ifd(np.zeros((16, 32), np.uint16), "lossless"))
     frame, scan = data.index(b"\xff\xc3"), data.index(b"\xff\xda")
     assert data[frame + 4 : frame + 10] == bytes((16, 0, 16, 0, 16, 2))  # bits, rows, columns
     assert data[scan + 9] == 1  # the predictor, behind count, two components' tables
 
 
-def test_an_even_mosaic_takes_a_bit_a_sample():
+def test_a_uniform_mosaic_takes_one_bit_per_sample():
     (data,) = tiles(mosaic_ifd(np.full((256, 256), 777, np.uint16), "lossless"))
     assert len(data) < 256 * 256 / 8 + 100
 

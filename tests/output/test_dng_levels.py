@@ -62,7 +62,7 @@ def test_black_levels_that_differ_keep_their_distances(tmp_path):
     assert np.abs(read_planes(after) - read_planes(before)).max() <= 1.01 * step
 
 
-def test_shadows_below_black_survive(tmp_path, rng):
+def test_shadows_below_black_are_kept(tmp_path, rng):
     mosaic = np.rint(rng.normal(BLACK, 20, (96, 128))).astype(np.uint16)
     source = write_dng(tmp_path / "a.dng", mosaic, black=(BLACK,), white=WHITE)
     linear, frame = linear_samples(identity(source, tmp_path / "b.dng"))
@@ -71,14 +71,14 @@ def test_shadows_below_black_survive(tmp_path, rng):
     assert linear.mean() == pytest.approx((mosaic.mean() - BLACK) / (WHITE - BLACK), abs=step)
 
 
-def test_the_noise_profile_says_what_is_left_in_the_mosaics_own_range(tmp_path):
+def test_the_noise_profile_is_for_samples_from_black_to_white(tmp_path):
     rich_dng(tmp_path / "a.dng", scene(160, 208))
     info = read_info(identity(tmp_path / "a.dng", tmp_path / "b.dng"))
     np.testing.assert_allclose(info.noise_profile.shot, NOISE.shot, rtol=1e-6)
     np.testing.assert_allclose(info.noise_profile.read, NOISE.read, rtol=1e-6)
 
 
-def test_the_noise_profile_is_in_the_range_that_is_left_above_blacks_that_differ(tmp_path):
+def test_the_noise_profile_allows_for_black_levels_that_differ(tmp_path):
     """Samples of planes whose black lies deeper are larger in the file's own numbers."""
     black = (100, 512, 512, 900)
     source = write_dng(

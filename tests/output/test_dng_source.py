@@ -12,7 +12,7 @@ import pytest
 from raw_files import MATRIX, rich_dng, scene
 from trees import contents
 
-from kpn_cli.output.dng_source import is_kept_whole, kept_of_any_raw, kept_of_dng
+from kpn_cli.output.dng_source import is_auxiliary_image, tags_kept_from_dng, tags_kept_from_raw
 from kpn_cli.output.dng_writer import write_tree
 from kpn_cli.tiff import fields, reader, writer
 from kpn_cli.tiff.reader import read_tree
@@ -38,13 +38,13 @@ def exiftool(path: Path) -> set[str]:
 def test_exiftool_reads_the_same_exif_and_makers_notes(tmp_path, name):
     source = RAWS / f"t_images__{name}"
     tree = read_tree(source)
-    main, exif, gps = kept_of_any_raw(tree)
+    main, exif, gps = tags_kept_from_raw(tree)
     camera = [tag for ifd in reversed(tree.ifds) for tag in ifd if tag.code in (271, 272)]
     pieces = [bytes(1000)] * 100  # stand for the mosaic, which the notes lie among
     ifd = fields.merge(
-        main, camera, [fields.byte_tag(50706, bytes((1, 3, 0, 0)))],
-        [fields.ifd_tag(34665, exif), fields.pieces_tag(324, pieces)],
-        [fields.long_tag(325, *map(len, pieces))], [fields.ifd_tag(34853, gps)] if gps else [],
+        main, camera, [fields.byte_field(50706, bytes((1, 3, 0, 0)))],
+        [fields.ifd_field(34665, exif), fields.segments_field(324, pieces)],
+        [fields.long_field(325, *map(len, pieces))], [fields.ifd_field(34853, gps)] if gps else [],
     )  # fmt: skip
     write_tree(tmp_path / "a.dng", [ifd], tree.order)
     before = exiftool(source)
@@ -56,21 +56,21 @@ def test_exiftool_reads_the_same_exif_and_makers_notes(tmp_path, name):
 def test_a_camera_profile_is_a_small_file_of_the_same_tags(tmp_path, order):
     rich_dng(tmp_path / "a.dng", scene(60, 80), order)
     tree = read_tree(tmp_path / "a.dng")
-    ((profile,),) = (tag.data.pieces for tag in tree.ifds[0] if tag.code == 50933)
-    expected = [(fields.ascii_tag(50936, "Vivid"), fields.signed_rational_tag(50721, *MATRIX))]
-    assert profile == writer.encode(expected, order, 0x4352)
+    ((profile,),) = (tag.data.segments for tag in tree.ifds[0] if tag.code == 50933)
+    expected = [(fields.ascii_field(50936, "Vivid"), fields.signed_rational_field(50721, *MATRIX))]
+    assert profile == writer.tiff_bytes(expected, order, 0x4352)
 
 
 def test_masks_are_kept_and_renderings_are_not(tmp_path):
     _, _, mask = rich_dng(tmp_path / "a.dng", scene(60, 80))
-    (kept,) = kept_of_dng(read_tree(tmp_path / "a.dng", is_kept_whole)).others
+    (kept,) = tags_kept_from_dng(read_tree(tmp_path / "a.dng", is_auxiliary_image)).auxiliary
     assert contents([kept]) == contents([mask])
 
 
 def test_a_tree_without_a_mosaic_has_nothing_to_keep(tmp_path):
-    (tmp_path / "a.tif").write_bytes(writer.encode([(fields.ascii_tag(271, "maker"),)]))
-    assert kept_of_dng(read_tree(tmp_path / "a.tif")) is None
-    assert kept_of_any_raw(None) == ((), (), ())
+    (tmp_path / "a.tif").write_bytes(writer.tiff_bytes([(fields.ascii_field(271, "maker"),)]))
+    assert tags_kept_from_dng(read_tree(tmp_path / "a.tif")) is None
+    assert tags_kept_from_raw(None) == ((), (), ())
 
 
 def _entries(count: int, value: int) -> bytes:
@@ -117,11 +117,11 @@ def test_profiles_named_again_and_again_are_read_once(tmp_path, monkeypatch, ent
     tree = read_tree(tmp_path / "a.dng")
     # Headers of profiles: eight bytes a pointer, whoever reads them.
     assert file.count <= len(data) + 8 * 64 * 64 + 64 * 6 + 16
-    profiles = [piece for ifd in tree.ifds for tag in ifd for piece in tag.data.pieces]
+    profiles = [piece for ifd in tree.ifds for tag in ifd for piece in tag.data.segments]
     assert sum(map(len, profiles)) <= 2 * len(data)
 
 
-def test_directories_of_profiles_count_as_the_others_do(tmp_path):
+def test_directories_of_profiles_count_towards_the_limit(tmp_path):
     (tmp_path / "a.dng").write_bytes(hostile_profiles(40, 2, 3) + bytes(4000))
     ifds = read_tree(tmp_path / "a.dng").ifds
     assert len(ifds) == 64 - 40
@@ -143,10 +143,10 @@ def test_entries_and_values_are_no_more_bytes_than_the_file_has(tmp_path):
 def test_values_of_a_profile_may_lie_anywhere(tmp_path, monkeypatch):
     # As many wishes for a place as there are values would cost their square.
     packed = []
-    encode = writer.encode
+    encode = writer.tiff_bytes
     monkeypatch.setattr(
-        reader, "encode", lambda ifds, *rest: (packed.extend(ifds), encode(ifds, *rest))[1]
+        reader, "tiff_bytes", lambda ifds, *rest: (packed.extend(ifds), encode(ifds, *rest))[1]
     )
     rich_dng(tmp_path / "a.dng", scene(60, 80))
     read_tree(tmp_path / "a.dng")
-    assert [tag.at for ifd in packed for tag in ifd] == [None, None]
+    assert [tag.offset for ifd in packed for tag in ifd] == [None, None]

@@ -97,13 +97,13 @@ def test_exifread_finds_the_exposure_in_the_exif_ifd(tmp_path):
     assert exif["EXIF ISOSpeedRatings"] == "400"
 
 
-def test_libraw_turns_the_picture_by_our_orientation(tmp_path):
+def test_libraw_applies_the_orientation(tmp_path):
     write_cfa_dng(tmp_path / "a.dng", mosaic_of(24, 32), FULL)
     with rawpy.imread(str(tmp_path / "a.dng")) as raw:
         assert raw.postprocess().shape == (32, 24, 3)
 
 
-def test_levels_of_our_own_output_fit(tmp_path):
+def test_libraw_reads_the_levels_of_encoded_planes(tmp_path):
     planes = np.random.default_rng(0).random((4, 12, 16), np.float32)
     mosaic, black, white = encode_planes(planes, "BGGR", 24, 32)
     write_cfa_dng(tmp_path / "a.dng", mosaic, DngTags("BGGR", (black,) * 4, white))
@@ -126,7 +126,7 @@ def test_iso_above_16_bits_is_kept(tmp_path):
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
-def test_an_exposure_that_makes_no_sense_is_left_out(tmp_path, value):
+def test_an_invalid_exposure_is_left_out(tmp_path, value):
     tags = DngTags("RGGB", (0,) * 4, 1, iso=value, exposure_time=value, f_number=value)
     write_cfa_dng(tmp_path / "a.dng", mosaic_of(24, 32), tags)
     assert list(tags_in(tmp_path / "a.dng")[34665]) == ["ExifVersion"]
@@ -138,7 +138,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path):
     assert (tmp_path / "a.dng").read_bytes() == (tmp_path / "b.dng").read_bytes()
 
 
-def test_a_mosaic_that_is_a_view_is_written_as_it_looks(tmp_path):
+def test_a_view_of_an_array_is_written_correctly(tmp_path):
     view = mosaic_of(60, 70)[3:51:2, 2:66:2][:, ::-1]
     write_cfa_dng(tmp_path / "a.dng", view, DngTags("RGGB", (0,) * 4, 1023))
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "a.dng"), view)
@@ -153,13 +153,13 @@ def test_a_mosaic_that_is_a_view_is_written_as_it_looks(tmp_path):
         ("", "", "kpn"),
     ],
 )
-def test_the_camera_is_named_once(tmp_path, make, model, unique):
+def test_the_camera_model_names_the_make_once(tmp_path, make, model, unique):
     tags = DngTags("RGGB", (0,) * 4, 1023, make=make, model=model)
     write_cfa_dng(tmp_path / "a.dng", mosaic_of(24, 32), tags)
     assert tags_in(tmp_path / "a.dng")[50708] == unique
 
 
-def test_nothing_is_said_about_what_is_unknown(tmp_path):
+def test_unknown_values_have_no_tag(tmp_path):
     write_cfa_dng(tmp_path / "a.dng", mosaic_of(24, 32), DngTags("RGGB", (0,) * 4, 1023))
     tags = tags_in(tmp_path / "a.dng")
     assert not {306, 50827, 51041} & tags.keys()
@@ -169,7 +169,7 @@ def test_nothing_is_said_about_what_is_unknown(tmp_path):
 @pytest.mark.parametrize(
     ("black", "white"), [((60, 60, 60, 70), 65), ((-1, 0, 0, 0), 65), ((0,) * 4, 70000)]
 )
-def test_levels_that_fit_no_dng_are_refused(tmp_path, black, white):
+def test_invalid_levels_are_refused(tmp_path, black, white):
     with pytest.raises(KpnError, match=r"a\.dng: black levels"):
         write_cfa_dng(tmp_path / "a.dng", mosaic_of(24, 32), DngTags("RGGB", black, white))
 
@@ -177,12 +177,12 @@ def test_levels_that_fit_no_dng_are_refused(tmp_path, black, white):
 @pytest.mark.parametrize(
     "mosaic", [np.zeros((24, 32), np.float32), np.zeros((1, 9), np.uint16), np.zeros(9, np.uint16)]
 )
-def test_what_is_no_mosaic_is_refused(tmp_path, mosaic):
+def test_arrays_that_are_no_mosaic_are_refused(tmp_path, mosaic):
     with pytest.raises(KpnError, match="a mosaic is"):
         write_cfa_dng(tmp_path / "a.dng", mosaic, DngTags("RGGB", (0,) * 4, 1023))
 
 
-def test_tags_of_a_frame_are_its_own_but_for_levels_and_noise():
+def test_tags_of_a_frame_are_kept_except_levels_and_noise():
     names = ("make", "model", "color_matrix", "iso", "exposure_time", "f_number")
     same = {name: getattr(FULL, name) for name in (*names, "focal_length", "captured")}
     info = SimpleNamespace(

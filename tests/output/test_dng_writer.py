@@ -20,12 +20,12 @@ from kpn_cli.errors import KpnError
 from kpn_cli.image.bayer import PHASES
 from kpn_cli.output.develop import preview
 from kpn_cli.output.dng_levels import OUTPUT_BLACK, OUTPUT_WHITE
-from kpn_cli.output.dng_source import is_kept_whole, kept_of_any_raw, kept_of_dng
-from kpn_cli.output.dng_writer import _cropped, write_result
+from kpn_cli.output.dng_source import is_auxiliary_image, tags_kept_from_dng, tags_kept_from_raw
+from kpn_cli.output.dng_writer import crop_preview, write_denoised_dng
 from kpn_cli.raw.reader import read_info, read_planes
 from kpn_cli.raw.tags import Tag, read_metadata
 from kpn_cli.tiff import fields, writer
-from kpn_cli.tiff.fields import Ifds, Pieces
+from kpn_cli.tiff.fields import Ifds, Segments
 from kpn_cli.tiff.reader import read_tree
 
 GREY = np.full((16, 16, 3), 128, np.uint8)
@@ -76,7 +76,7 @@ def test_libraw_reads_the_compressed_result_of_any_width(tmp_path, width):
     assert np.abs(linear_samples(output)[0] - linear_samples(source)[0]).max() <= step
 
 
-def test_a_linearization_table_is_applied_and_then_gone(tmp_path):
+def test_a_linearization_table_is_applied_and_left_out(tmp_path):
     table = np.rint(BLACK + (WHITE - BLACK) * np.linspace(0, 1, 256) ** 2).astype(int)
     mosaic = np.random.default_rng(0).integers(10, 250, (96, 128)).astype(np.uint16)
     source = write_dng(tmp_path / "a.dng", mosaic, linearization=table, black=(BLACK,), white=WHITE)
@@ -84,7 +84,7 @@ def test_a_linearization_table_is_applied_and_then_gone(tmp_path):
     expected = (table[mosaic] - BLACK) / (WHITE - BLACK)
     step = 1 / (OUTPUT_WHITE - OUTPUT_BLACK)
     assert np.abs(linear_samples(output)[0] - expected).max() <= step
-    assert 50712 not in {tag.code for tag in kept_of_dng(read_tree(output)).mosaic}
+    assert 50712 not in {tag.code for tag in tags_kept_from_dng(read_tree(output)).mosaic}
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -198,18 +198,18 @@ def test_the_time_of_the_exposure_survives_that_of_modification(tmp_path, main, 
         assert said["EXIF ExifVersion"] == "0231"  # the first with a zone
 
 
-def test_the_maker_note_stays_at_its_place_since_it_may_hold_offsets(tmp_path):
+def test_the_maker_note_keeps_its_offset_in_the_file(tmp_path):
     rich_dng(tmp_path / "a.dng", scene(160, 208))
     assert (tmp_path / "a.dng").read_bytes()[NOTE_AT:].startswith(MAKER_NOTE)
     output = identity(tmp_path / "a.dng", tmp_path / "b.dng")
     assert output.read_bytes()[NOTE_AT:].startswith(MAKER_NOTE)
 
 
-def test_private_data_stay_at_their_place_too(tmp_path):
+def test_private_data_keep_their_offset_in_the_file(tmp_path):
     rich_dng(tmp_path / "a.dng", scene(160, 208))
     output = identity(tmp_path / "a.dng", tmp_path / "b.dng")
     places = [
-        next(tag.at for tag in read_tree(path).ifds[0] if tag.code == 50740)
+        next(tag.offset for tag in read_tree(path).ifds[0] if tag.code == 50740)
         for path in (tmp_path / "a.dng", output)
     ]
     assert places[0] == places[1] > 0
@@ -243,7 +243,7 @@ def test_a_source_that_went_away_is_named_and_leaves_no_file(tmp_path):
     with pytest.raises(KpnError, match=r"a\.dng: cannot be read"):
         read_tree(info.path)
     with pytest.raises(KpnError, match=r"a\.dng: "):
-        write_result(tmp_path / "b.dng", info, tree, planes, GREY)
+        write_denoised_dng(tmp_path / "b.dng", info, tree, planes, GREY)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -257,8 +257,8 @@ def test_previews_are_of_the_result_in_the_crop_and_not_rotated(tmp_path):
         np.array((0.1, 0.2, 0.2, 0.125), np.float32)[:, None, None], (4, 81, 106)
     )
     output = tmp_path / "b.dng"
-    tree = read_tree(info.path, is_kept_whole)
-    write_result(output, info, tree, planes, preview(info, planes))
+    tree = read_tree(info.path, is_auxiliary_image)
+    write_denoised_dng(output, info, tree, planes, preview(info, planes))
     with tifffile.TiffFile(output) as file:
         top = file.pages[0]
         raw, shown = top.pages[0], top.pages[1]
@@ -276,12 +276,12 @@ def test_previews_are_of_the_result_in_the_crop_and_not_rotated(tmp_path):
 
 @pytest.mark.parametrize("area", [(), (6,), (6, 8), (6, 8, 166, 218)])
 def test_the_crop_counts_from_an_active_area_that_is_whole(area):
-    ifd = (fields.integer_tag(50719, 10, 4), fields.integer_tag(50720, 20, 16))
+    ifd = (fields.integer_field(50719, 10, 4), fields.integer_field(50720, 20, 16))
     if area:
-        ifd += (fields.integer_tag(50829, *area),)
+        ifd += (fields.integer_field(50829, *area),)
     info = SimpleNamespace(origin=(6, 8) if len(area) == 4 else (0, 0), height=160, width=210)
     picture = np.arange(160 * 210 * 3).reshape(160, 210, 3)
-    np.testing.assert_array_equal(_cropped(picture, ifd, info), picture[4:20, 10:30])
+    np.testing.assert_array_equal(crop_preview(picture, ifd, info), picture[4:20, 10:30])
 
 
 # --- other raw formats ----------------------------------------------------------------
@@ -310,9 +310,9 @@ def test_a_nef_becomes_a_dng_with_all_that_is_known(tmp_path):
     assert_alike(rendered(output), rendered(source, user_sat=reach, **told))
 
 
-def test_a_dng_that_says_no_time_of_modification_says_none_of_its_zone(tmp_path):
-    zone, fraction = fields.ascii_tag(36880, "+09:00"), fields.ascii_tag(37520, "77")
-    timeless = fields.ascii_tag(36867, "0000:00:00 00:00:00")
+def test_a_dng_without_a_time_of_modification_has_no_zone_of_it(tmp_path):
+    zone, fraction = fields.ascii_field(36880, "+09:00"), fields.ascii_field(37520, "77")
+    timeless = fields.ascii_field(36867, "0000:00:00 00:00:00")
     source = nef(tmp_path / "a.nef", scene(160, 264), zone, fraction, timeless)
     output = identity(source, tmp_path / "b.dng", modified=None)
     with output.open("rb") as file:
@@ -326,7 +326,7 @@ def canon_boxes(*ifds, order: str = "<") -> bytes:
     """The beginning of a CR3, as far as its tags go: a TIFF tree in each box."""
     boxes = b"\0\0\0\x18ftypcrx \0\0\0\1crx isom"
     for name, ifd in zip((b"CMT1", b"CMT2", b"CMT4"), ifds, strict=True):
-        tree = writer.encode([ifd], order)
+        tree = writer.tiff_bytes([ifd], order)
         boxes += (8 + len(tree)).to_bytes(4, "big") + name + tree
     return boxes
 
@@ -334,15 +334,15 @@ def canon_boxes(*ifds, order: str = "<") -> bytes:
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_place_and_exposure_in_the_boxes_of_a_cr3_are_kept(tmp_path, order):
     main = (
-        fields.ascii_tag(271, "Canon"),
-        fields.ascii_tag(272, "EOS R5"),
-        fields.ascii_tag(315, "me"),
+        fields.ascii_field(271, "Canon"),
+        fields.ascii_field(272, "EOS R5"),
+        fields.ascii_field(315, "me"),
     )
-    exif = (fields.rational_tag(33434, 1 / 125), fields.integer_tag(34855, 3200))
-    gps = (fields.byte_tag(0, bytes((2, 3, 0, 0))), fields.rational_tag(2, 48, 51, 29.5))
+    exif = (fields.rational_field(33434, 1 / 125), fields.integer_field(34855, 3200))
+    gps = (fields.byte_field(0, bytes((2, 3, 0, 0))), fields.rational_field(2, 48, 51, 29.5))
     path = tmp_path / "a.cr3"
     path.write_bytes(canon_boxes(main, exif, gps, order=order))
-    kept = kept_of_any_raw(read_tree(path))
+    kept = tags_kept_from_raw(read_tree(path))
     assert [[tag.code for tag in ifd] for ifd in kept] == [[315], [33434, 34855], [0, 2]]
     said = read_metadata(path)
     assert said.text(Tag.MAKE) == "Canon"
@@ -351,11 +351,11 @@ def test_place_and_exposure_in_the_boxes_of_a_cr3_are_kept(tmp_path, order):
 
 def test_make_and_orientation_in_the_block_of_an_mrw_are_found(tmp_path):
     main = (
-        fields.ascii_tag(271, "Minolta"),
-        fields.ascii_tag(272, "A1"),
-        fields.integer_tag(274, 6),
+        fields.ascii_field(271, "Minolta"),
+        fields.ascii_field(272, "A1"),
+        fields.integer_field(274, 6),
     )
-    tree = writer.encode([main], ">")
+    tree = writer.tiff_bytes([main], ">")
     sizes = b"\0PRD" + (24).to_bytes(4, "big") + bytes(24)
     block = sizes + b"\0TTW" + len(tree).to_bytes(4, "big") + tree
     path = tmp_path / "a.mrw"
@@ -393,15 +393,15 @@ def test_a_damaged_source_is_refused_or_written_and_read_again(tmp_path, rng, or
             planes = read_planes(info)
         except KpnError:
             continue
-        tree = read_tree(info.path, is_kept_whole)
-        write_result(tmp_path / "c.dng", info, tree, planes, GREY)
+        tree = read_tree(info.path, is_auxiliary_image)
+        write_denoised_dng(tmp_path / "c.dng", info, tree, planes, GREY)
         assert read_planes(read_info(tmp_path / "c.dng")).shape == planes.shape
         written += 1
     assert written > 8
 
 
 @given(st.binary(max_size=300), st.sampled_from([b"II*\0", b"MM\0*"]))
-def test_noise_behind_a_header_is_read_within_bounds(tmp_path_factory, noise, header):
+def test_random_bytes_behind_a_header_are_read_within_bounds(tmp_path_factory, noise, header):
     path = tmp_path_factory.getbasetemp() / "noise.dng"
     _read_and_write(path, header + noise)
 
@@ -414,12 +414,12 @@ def _read_and_write(path: Path, data: bytes) -> None:
     found = list(_all_tags(tree.ifds))
     read = sum(len(part) for tag in found for part in _parts(tag))
     assert read <= 2 * len(data)  # profiles are written anew, with a header and directory
-    kept_of_dng(tree)
+    tags_kept_from_dng(tree)
 
 
 def _parts(tag):
-    if isinstance(tag.data, Pieces):
-        return tag.data.pieces
+    if isinstance(tag.data, Segments):
+        return tag.data.segments
     return [tag.data] if isinstance(tag.data, bytes) and tag.count > 4 else []
 
 

@@ -13,7 +13,7 @@ from kpn_cli.output.icc import rgb_profile
 
 
 @pytest.mark.parametrize("linear", [True, False])
-def test_a_colour_engine_reads_our_profile_as_what_it_is(linear):
+def test_a_colour_engine_reads_the_profile_as_srgb_or_linear(linear):
     profile = ImageCms.ImageCmsProfile(io.BytesIO(rgb_profile(linear=linear)))
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     seen = ImageCms.profileToProfile(

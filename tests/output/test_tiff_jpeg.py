@@ -78,7 +78,7 @@ def test_exposure_lens_time_place_and_camera_are_there(tmp_path, name, source):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_the_time_of_the_exposure_is_there_where_only_date_time_said_it(tmp_path, name):
+def test_date_time_becomes_the_time_of_the_exposure_if_there_is_no_other(tmp_path, name):
     source = write_dng(
         tmp_path / "a.dng", scene(64, 80), white=16383, extra=[(306, 2, 0, "2024:01:02 03:04:05")],
         exif={36867: (2, "0000:00:00 00:00:00"), 36880: (2, "+09:00")},
@@ -90,7 +90,7 @@ def test_the_time_of_the_exposure_is_there_where_only_date_time_said_it(tmp_path
     assert exif["Image DateTime"] == "2025:06:07 08:09:10"
 
 
-def test_the_lens_of_a_dng_is_told_in_exifs_way(tmp_path):
+def test_lens_info_of_a_dng_becomes_exifs_lens_specification(tmp_path):
     rich_dng(tmp_path / "a.dng", scene(160, 264))
     written(tmp_path, tmp_path / "a.dng", "photo.jpg")
     assert exif_of(tmp_path / "photo.jpg")["EXIF LensSpecification"] == "[50, 50, 9/5, 9/5]"
@@ -115,8 +115,10 @@ def test_a_tiff_of_many_strips_holds_its_pixels(tmp_path, rng):
 
 def test_a_jpeg_keeps_short_tags_where_long_ones_do_not_fit(tmp_path, rng):
     rgb = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
-    exif = [fields.integer_tag(34855, 800), fields.undefined_tag(37510, bytes(70_000))]
-    write_jpeg(tmp_path / "a.jpg", rgb, [fields.ascii_tag(315, "me"), fields.ifd_tag(34665, exif)])
+    exif = [fields.integer_field(34855, 800), fields.undefined_field(37510, bytes(70_000))]
+    write_jpeg(
+        tmp_path / "a.jpg", rgb, [fields.ascii_field(315, "me"), fields.ifd_field(34665, exif)]
+    )
     found = exif_of(tmp_path / "a.jpg")
     assert found["Image Artist"] == "me"
     assert found["EXIF ISOSpeedRatings"] == "800"
@@ -149,7 +151,7 @@ def test_exiftool_finds_nothing_to_warn_about(tmp_path, name):
 
 
 @pytest.mark.parametrize("linear", [True, False])
-def test_tiffs_hold_pixels_profile_and_no_clock(tmp_path, linear):
+def test_tiffs_hold_pixels_and_profile_and_no_time(tmp_path, linear):
     rgb = np.random.default_rng(0).integers(0, 65536, (33, 41, 3), dtype=np.uint16)
     for name in ("a.tif", "b.tif"):
         with tiff_writer(tmp_path / name, rgb.shape[:2], linear=linear) as add:

@@ -1,4 +1,4 @@
-"""One burst: no stage is dead, and tiles shrink where memory ends."""
+"""One burst: every stage has an effect, and tiles shrink when memory runs out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kpn_cli.pipeline.options import Options
 from kpn_cli.raw.reader import read_info, read_planes
 
 
-def test_tiles_become_smaller_where_memory_ends(tmp_path, weights, monkeypatch):
+def test_tiles_become_smaller_when_memory_runs_out(tmp_path, weights, monkeypatch):
     write_bursts(tmp_path / "a", 1, size=(300, 420))
     options = Options(tmp_path / "out", formats=("dng",), weights=weights, tile=768)
     tried = []
@@ -40,13 +40,13 @@ def test_tiles_become_smaller_where_memory_ends(tmp_path, weights, monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(merge, "denoise_frames", never)
-    with pytest.raises(KpnError, match="need more memory than there is"):
+    with pytest.raises(KpnError, match="need more memory than is free"):
         denoise.denoise([tmp_path / "a"], replace(options, overwrite=True))
     assert tried[-1] == merge.SMALLEST_TILE
 
 
 @pytest.mark.parametrize("stage", ["align", "noise", "network", "reference", "strength"])
-def test_every_stage_shows_in_the_picture(stage, burst, weights, tmp_path, monkeypatch):
+def test_every_stage_changes_the_picture(stage, burst, weights, tmp_path, monkeypatch):
     frames, _ = burst
 
     def result(name: str, *more: object) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Outputs say what they were made of."""
+"""Every output holds the fingerprint of its burst."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from kpn_cli.pipeline import denoise, fingerprint
 from kpn_cli.pipeline.options import Options
 
 
-def test_outputs_say_what_they_are_made_of(tmp_path, weights):
+def test_outputs_hold_the_fingerprint_of_their_burst(tmp_path, weights):
     write_bursts(tmp_path / "a", 1)
     options = Options(tmp_path, formats=("dng", "linear", "srgb", "jpeg"), weights=weights)
     result = denoise.denoise([tmp_path / "a"], options)
     files = sorted((tmp_path / "a").iterdir())
-    mark = fingerprint.fingerprint(
-        [fingerprint.digest(f) for f in files], fingerprint.options_digest(options)
+    mark = fingerprint.burst_fingerprint(
+        [fingerprint.file_digest(f) for f in files], fingerprint.options_digest(options)
     )
     for path in result.outputs.values():
-        assert fingerprint.is_made_of(path, mark)
-        assert not fingerprint.is_made_of(path, bytes(16))
+        assert fingerprint.has_fingerprint(path, mark)
+        assert not fingerprint.has_fingerprint(path, bytes(16))
     assert denoise.denoise([tmp_path / "a"], options).skipped
     changed = [
         replace(options, strength=2.0),

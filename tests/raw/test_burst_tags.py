@@ -1,4 +1,4 @@
-"""A burst's name and a frame's number, found in makers' notes."""
+"""A burst's name and a frame's number are found in DNG tags, XMP and MakerNotes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,18 @@ UUID = b"3F2504E0-4F89-41D3-9A0C-0305E82C3301"
 APPLE = b"Apple iOS\0\0\x01MM\0\x01" + struct.pack(">HHII", 0x0B, 2, len(UUID) + 1, 32) + bytes(4)
 
 
-def metadata(**tags: str | bytes | fields.Tag) -> Metadata:
-    """Of texts, bytes and tags as they are."""
-    make = {str: fields.ascii_tag, bytes: fields.undefined_tag, fields.Tag: lambda code, tag: tag}
+def metadata(**tags: str | bytes | fields.Field) -> Metadata:
+    """Metadata of texts, bytes, and fields as they are."""
+    make = {
+        str: fields.ascii_field,
+        bytes: fields.undefined_field,
+        fields.Field: lambda code, tag: tag,
+    }
     return Metadata({Tag[name]: make[type(v)](Tag[name], v) for name, v in tags.items()}, {}, 1)
 
 
 def note(order: str, heading: bytes, code: int, kind: int, value: bytes) -> bytes:
-    """A maker's note of two entries."""
+    """A MakerNote of two fields."""
     entry = struct.pack(order + "HHI", code, kind, 1) + value.ljust(4, b"\0")
     other = struct.pack(order + "HHI", 1, 3, 1) + bytes(4)
     return heading + struct.pack(order + "H", 2) + other + entry + bytes(4)
@@ -55,8 +59,8 @@ def test_the_frames_number_is_found(tags, number):
         ({"XMP": b"<GCamera:BurstID>ab-12</GCamera:BurstID>"}, "ab-12"),
         ({"MAKER_NOTE": APPLE.ljust(32, b"\0") + UUID + b"\0"}, UUID.decode()),
         ({"MAKER_NOTE": APPLE[:20]}, ""),
-        ({"XMP": fields.integer_tag(700, 300, 5)}, ""),
-        ({"XMP": fields.double_tag(700, 1.0, 2.5)}, ""),
+        ({"XMP": fields.integer_field(700, 300, 5)}, ""),
+        ({"XMP": fields.double_field(700, 1.0, 2.5)}, ""),
         ({"IMAGE_SEQUENCE_INFO": b"series-1\0focus stack\0\0\0\0\0\4\0\0\0\x08\0"}, ""),
         ({}, ""),
     ],
@@ -66,7 +70,7 @@ def test_the_bursts_name_is_found(tags, found):
 
 
 @given(st.binary(max_size=200), st.sampled_from([b"Apple iOS\0", b"SONY DSC \0", b"Panasonic\0"]))
-def test_damaged_notes_are_no_trouble(data, heading):
+def test_damaged_notes_raise_nothing(data, heading):
     found = metadata(MAKER_NOTE=heading + data, IMAGE_SEQUENCE_INFO=data)
     assert isinstance(burst_tags.burst_id(found), str)
     assert isinstance(burst_tags.burst_number(found), (int, type(None)))

@@ -1,4 +1,4 @@
-"""What is no whole Bayer raw is refused in a line."""
+"""A file that is not a complete Bayer raw is refused with a one-line message."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from kpn_cli.raw.reader import read_info, read_mosaic
 
 
 def overwrite(path: Path, tag: int, value) -> Path:
-    """Change a tag that the factory has written."""
+    """Change a tag that the factory wrote."""
     with tifffile.TiffFile(path, mode="r+b") as tif:
         tif.pages[0].tags[tag].overwrite(value)
     return path
 
 
-def test_what_cannot_be_opened_is_refused(tmp_path):
+def test_files_that_cannot_be_opened_are_refused(tmp_path):
     assert "no such file" in refusal(tmp_path / "none.dng")
     assert "folder" in refusal(tmp_path)
     (tmp_path / "empty.dng").touch()
@@ -33,7 +33,7 @@ def test_what_cannot_be_opened_is_refused(tmp_path):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes")
 def test_a_pipe_is_refused_without_waiting_for_it(tmp_path):
     os.mkfifo(tmp_path / "pipe.dng")
-    assert "ordinary" in refusal(tmp_path / "pipe.dng")
+    assert "not a regular file" in refusal(tmp_path / "pipe.dng")
 
 
 def test_demosaiced_dngs_are_refused_as_such(tmp_path):
@@ -70,19 +70,19 @@ def test_a_blank_mosaic_is_refused(tmp_path, value):
     assert f"every pixel is {value}" in refusal(write_dng(tmp_path / "a.dng", blank))
 
 
-def test_a_missing_end_is_refused_also_where_the_decoder_repeats_itself(tmp_path):
+def test_a_truncated_mosaic_is_refused_where_the_decoder_repeats_itself(tmp_path):
     sensor = noise_mosaic(100, 68)
     sensor[80:, 0::2], sensor[80:, 1::2] = 300, 500
     assert "last 20 of 100 rows" in refusal(write_dng(tmp_path / "a.dng", sensor))
 
 
-def test_an_overexposed_end_is_a_picture(tmp_path):
+def test_an_overexposed_end_is_accepted(tmp_path):
     sensor = noise_mosaic(100, 68)
     sensor[20:] = 1023
     assert read_mosaic(read_info(write_dng(tmp_path / "a.dng", sensor))).max() == 1023
 
 
-def test_a_dark_frame_with_little_noise_is_a_picture(tmp_path):
+def test_a_dark_frame_with_little_noise_is_accepted(tmp_path):
     rng = np.random.default_rng(0)
     # A sigma of 0.3 DN around black, and a camera that clips at black: mostly zeros.
     sensor = np.round(np.maximum(rng.normal(0, 0.3, (100, 400)), 0)).astype(np.uint16)

@@ -1,4 +1,4 @@
-"""The process that decodes: what it answers, and that it may die."""
+"""The decoder process answers as the reader does, and may die."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from raw_files import rich_dng, scene
 
-from kpn_cli.errors import KpnError, PassingError
+from kpn_cli.errors import KpnError, TransientError
 from kpn_cli.image import bayer
 from kpn_cli.raw import decoder_process, reader
 from kpn_cli.raw.decoder_process import Decoder
@@ -26,7 +26,7 @@ def decoder():
 
 
 @pytest.mark.parametrize("name", ["a.dng", "b c\n.dng", "é.dng", b"\xff\xfe.dng"])
-def test_it_says_what_reading_here_says(tmp_path, decoder, name):
+def test_it_returns_what_the_reader_returns(tmp_path, decoder, name):
     path = tmp_path / os.fsdecode(name)
     rich_dng(path, scene(64, 80))
     assert decoder.capture(path) == reader.read_capture(path)
@@ -39,7 +39,7 @@ def test_it_says_what_reading_here_says(tmp_path, decoder, name):
     assert planes.flags.writeable
 
 
-def test_it_refuses_in_the_same_words(tmp_path, decoder):
+def test_it_raises_the_same_errors_as_the_reader(tmp_path, decoder):
     (tmp_path / "text.dng").write_text("a text")
     for name in ("text.dng", "missing.dng", "."):
         with pytest.raises(KpnError) as here:
@@ -66,7 +66,9 @@ def test_a_child_that_dies_is_replaced_and_the_file_tried_again(tmp_path, monkey
         assert decoder.info(path) == first
         monkeypatch.setattr(decoder_process, "_start", lambda: stand_in("import sys; sys.exit(3)"))
         decoder.close()
-        with pytest.raises(PassingError, match=r"a\.dng: LibRaw crashes on it, twice; .* leave it"):
+        with pytest.raises(
+            TransientError, match=r"a\.dng: LibRaw crashes on it, twice; .* leave it"
+        ):
             decoder.info(path)
         monkeypatch.undo()
         assert decoder.info(path) == first
@@ -77,19 +79,19 @@ def test_a_child_that_hangs_is_ended(tmp_path, monkeypatch):
     rich_dng(path, scene(64, 80))
     monkeypatch.setattr(decoder_process, "_start", lambda: stand_in("import time; time.sleep(600)"))
     with (
-        Decoder(patience=0.3) as decoder,
-        pytest.raises(PassingError, match=r"a\.dng: LibRaw has not read it within \d+ s"),
+        Decoder(timeout=0.3) as decoder,
+        pytest.raises(TransientError, match=r"a\.dng: LibRaw has not read it within \d+ s"),
     ):
         decoder.info(path)
 
 
-def test_a_decoder_that_cannot_start_is_no_fault_of_the_file(tmp_path, monkeypatch):
+def test_an_error_at_its_start_does_not_blame_the_file(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     with Decoder() as decoder, pytest.raises(KpnError, match="can't be started"):
         decoder.info(tmp_path / "a.dng")
 
 
-def test_modules_in_the_current_folder_are_none_of_its_own(tmp_path):
+def test_it_imports_no_modules_from_the_current_folder(tmp_path):
     (tmp_path / "rawpy.py").write_text("raise SystemExit('hostile')")
     rich_dng(tmp_path / "a.dng", scene(64, 80))
     kpn = Path(sys.executable).with_name("kpn")
@@ -117,12 +119,12 @@ def test_it_ends_with_its_parent(tmp_path):
             if file.read().split()[2] == "Z":
                 return
         time.sleep(0.1)
-    raise AssertionError("the child has outlived its parent")
+    raise AssertionError("the child outlived its parent")
 
 
-def test_an_error_of_ours_is_an_answer_too(tmp_path, monkeypatch):
+def test_a_bug_is_an_answer_too(tmp_path, monkeypatch):
     def fail(path):
-        raise ZeroDivisionError("ours")
+        raise ZeroDivisionError("bug")
 
     monkeypatch.setattr(reader, "read_info", fail)
     requests, answers = io.BytesIO(), io.BytesIO()
@@ -131,5 +133,5 @@ def test_an_error_of_ours_is_an_answer_too(tmp_path, monkeypatch):
     decoder_process.serve(requests, answers)
     answers.seek(0)
     message, arrays = decoder_process._receive(answers)
-    assert message == "a.dng: cannot be read (ZeroDivisionError: ours); leave it out."
+    assert message == "a.dng: cannot be read (ZeroDivisionError: bug); leave it out."
     assert not arrays

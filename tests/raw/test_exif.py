@@ -1,4 +1,4 @@
-"""Exposure, time and noise profile as the tags have them."""
+"""Exposure, time and noise profile are read from the tags."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_noise_profiles_are_spread_over_the_planes(tmp_path, count, planes):
     assert model.read == tuple(READ[plane] for plane in planes)
 
 
-def test_a_negative_offset_of_a_noise_profile_counts_as_none(tmp_path):
+def test_a_negative_read_noise_of_a_noise_profile_is_taken_as_zero(tmp_path):
     path = write_dng(tmp_path / "a.dng", noise_mosaic(), noise_profile=(1e-4, -1e-8))
     assert read_info(path).noise_profile.read == (0, 0, 0, 0)
 
@@ -66,6 +66,6 @@ def test_a_negative_offset_of_a_noise_profile_counts_as_none(tmp_path):
 @pytest.mark.parametrize(
     "profile", [(), (0, 0), (0, 1e-6), (float("nan"), 0), (2, 0), (1e-4, 0, 1e-4, 0)]
 )
-def test_a_void_noise_profile_is_none(tmp_path, profile):
+def test_an_invalid_noise_profile_is_none(tmp_path, profile):
     path = write_dng(tmp_path / "a.dng", noise_mosaic(), noise_profile=profile)
     assert read_info(path).noise_profile is None

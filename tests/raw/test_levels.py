@@ -1,4 +1,4 @@
-"""Black, white, filters and colours of a raw file."""
+"""Levels, colour filters and colours are those of the file."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def test_without_colour_there_is_no_matrix_and_white_balance_is_usable(tmp_path)
 
 
 @pytest.mark.parametrize("pattern", [(0, 1, 1, 16), (0, 1, 1, 4), (3, 4, 5, 0)])
-def test_filters_of_no_colour_are_refused_where_libraw_takes_what_lies_in_memory(tmp_path, pattern):
+def test_undefined_filter_colours_are_refused(tmp_path, pattern):
     tags = [(50706, 1, 4, (1, 4, 0, 0), True), (33421, 3, 2, (2, 2), True),
             (33422, 1, 4, bytes(pattern), True)]  # fmt: skip
     path = tmp_path / "a.dng"
     tifffile.imwrite(path, noise_mosaic(), photometric=32803, metadata=None, extratags=tags)
-    assert "none of its colours" in refusal(path)
+    assert "undefined colours" in refusal(path)
 
 
 @pytest.mark.parametrize(
@@ -79,8 +79,8 @@ def test_a_white_level_below_black_is_refused(tmp_path):
     assert "white level 50" in refusal(path)
 
 
-def test_white_of_a_dng_is_what_it_says_even_if_libraw_knows_the_camera(tmp_path):
-    # By the name alone, LibRaw says that a D750 is linear up to 61247 of 65535.
+def test_the_white_level_of_a_dng_is_its_own_even_if_libraw_knows_the_camera(tmp_path):
+    # From the name alone, LibRaw derives that a D750 is linear up to 61247 of 65535.
     camera = [(271, 2, 0, "NIKON CORPORATION", True), (272, 2, 0, "NIKON D750", True)]
     path = write_dng(tmp_path / "a.dng", noise_mosaic(), white=65535, extra=camera)
     assert read_info(path).white == 65535

@@ -1,4 +1,4 @@
-"""What `raw` reads is what the file says, and what it can't read it refuses in one line."""
+"""Mosaic and planes are those of the file; unreadable files are refused in one line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SHARED = Path(__file__).resolve().parents[3] / "shared" / "raw"
 #: Readable files of the shared set; all others of these folders must be refused.
 READABLE = {"canon-kiss-x4.dng", "blackmagic-pocket-linearization-table.dng"}
 
-#: What the refusals of files that aren't Bayer must name.
+#: Words that the errors about files that are not Bayer must contain.
 NAMED = {
     "adobe-linear-float32.dng": "linear DNG",
     "adobe-linear-rgb16.dng": "linear DNG",
@@ -171,7 +171,7 @@ def test_bad_files_are_refused_in_one_line(path, outcomes):
 
 
 @pytest.mark.parametrize("path", _shared("single"))
-def test_single_files_are_read_or_refused_by_what_they_are(path, outcomes):
+def test_single_files_are_read_or_refused_by_their_kind(path, outcomes):
     if path.name in READABLE:
         info = read_info(path)
         assert outcomes[str(path)] == [info.height, info.width]

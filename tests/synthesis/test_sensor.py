@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kpn_cli.image.noise_model import NoiseModel, typical_read
+from kpn_cli.image.noise_model import NoiseModel, typical_log_read
 from kpn_cli.synthesis.config import SynthConfig
 from kpn_cli.synthesis.sensor import capture, draw_colours, draw_noise, undo_white_balance
 
@@ -106,7 +106,7 @@ def test_noise_levels_span_their_range_and_lean_towards_the_noisy():
     share = (high - config.noisy_from) / (high - low)
     expected = config.noisy + (1 - config.noisy) * share
     assert np.mean(log_shot > config.noisy_from) == pytest.approx(expected, abs=0.03)
-    scatter = np.log10([model.read[0] for model in models]) - typical_read(log_shot)
+    scatter = np.log10([model.read[0] for model in models]) - typical_log_read(log_shot)
     assert scatter.std() == pytest.approx(0.4, abs=0.02)
 
 
@@ -281,4 +281,4 @@ def test_a_signal_of_zero_is_as_noisy_as_the_read_noise_alone(rng):
 def test_read_noise_follows_shot_noise_through_the_cameras_medians():
     # docs: median green channel of 433 models at ISO 800 and 3200; the paper's gain 1.
     for shot, read in ((1.8e-5, 3.9e-8), (6.7e-5, 2.7e-7), (2.704e-3, 4.672e-5)):
-        assert typical_read(np.log10(shot)) == pytest.approx(np.log10(read), abs=0.4)
+        assert typical_log_read(np.log10(shot)) == pytest.approx(np.log10(read), abs=0.4)

@@ -1,4 +1,4 @@
-"""Where and in which precision the network runs."""
+"""The precision is chosen by the hardware's features."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_bf16_is_chosen_where_the_cpu_has_amx(monkeypatch):
 
 
 @pytest.mark.parametrize("flags", [{}, {"avx512_bf16": True}, {"bf16": True}, {"amx_int8": True}])
-def test_without_amx_fp32_is_chosen_whatever_else_there_is(monkeypatch, flags):
+def test_without_amx_fp32_is_chosen_whatever_else_the_cpu_has(monkeypatch, flags):
     with_capabilities(monkeypatch, **flags)
     chosen = choose_precision("auto", CPU)
     assert (chosen.name, chosen.dtype) == ("fp32", torch.float32)
@@ -31,11 +31,11 @@ def test_without_amx_fp32_is_chosen_whatever_else_there_is(monkeypatch, flags):
 
 
 @pytest.mark.parametrize("name", ["fp32", "bf16"])
-def test_what_the_user_says_is_used(name):
+def test_a_precision_given_by_the_user_is_used(name):
     assert choose_precision(name, CPU).name == name
     assert choose_precision(name, CPU).reason == "as given"
 
 
-def test_an_unknown_precision_is_refused_and_others_are_named():
+def test_an_unknown_precision_is_refused_with_the_known_ones():
     with pytest.raises(KpnError, match="int4: unknown; choose one of auto, fp32, bf16"):
         pick_precision("int4", CPU)

@@ -13,11 +13,11 @@ import torch
 
 from kpn_cli.errors import KpnError
 from kpn_cli.network.weights import load_tensors
-from kpn_cli.system.distributed import World
+from kpn_cli.system.distributed import ProcessGroup
 
 TORCHRUN = Path(sys.executable).with_name("torchrun")
 
-#: What a process trains: `python -c SCRIPT FOLDER`, alone or under torchrun.
+#: Trains a small network: `python one.py FOLDER PATCHES`, alone or under torchrun.
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -35,12 +35,12 @@ config = TrainConfig(
     network=KPNConfig(widths=(8, 8), head=8), data=SynthConfig(cells=16),
 )
 scenes = [scene(1, 120, 140), scene(2, 140, 120)]
-told = []
+reports = []
 loop.train(
-    PhotoSource(scenes), scenes, Path(sys.argv[1]), config, on_progress=told.append,
+    PhotoSource(scenes), scenes, Path(sys.argv[1]), config, on_progress=reports.append,
     max_gradient_norm=1e9,  # clipped gradients are the same at any scale
 )
-print(len(told))
+print(len(reports))
 """
 
 
@@ -76,9 +76,9 @@ def test_two_processes_train_as_one_would(script, tmp_path):
     for name in moments:
         scale = float(alone[name].abs().max())
         torch.testing.assert_close(together[name], alone[name], rtol=1e-4, atol=1e-5 * scale)
-    # Resumed, both go on alike: the same data, but for the order of sums the same losses.
+    # Resumed, both see the same data, and the same losses up to the order of summation.
     said = [start(script, folder, 24, n + 1).stdout for n, folder in enumerate((one, two))]
-    # The first alone reports; what two processes print may run together.
+    # Only the first process reports; the output of two processes may be interleaved.
     assert [sorted("".join(text.split())) for text in said] == [["3"], ["0", "3"]]
     (_, patches, losses), (_, others, other) = (tensors_and_losses(f) for f in (one, two))
     assert patches == others == 24
@@ -86,34 +86,34 @@ def test_two_processes_train_as_one_would(script, tmp_path):
     assert {path.name for path in one.iterdir()} == {path.name for path in two.iterdir()}
 
 
-def test_shares_of_a_batch_are_equal_and_leave_nothing():
-    shares = [World(rank, 4).members(16) for rank in range(4)]
+def test_shares_of_a_batch_are_equal_and_cover_it():
+    shares = [ProcessGroup(rank, 4).share(16) for rank in range(4)]
     assert [list(share) for share in shares] == [[*range(4 * r, 4 * r + 4)] for r in range(4)]
 
 
 def test_a_batch_that_cannot_be_shared_is_refused():
     with pytest.raises(KpnError, match="multiple of 3"):
-        World(0, 3).members(16)
+        ProcessGroup(0, 3).share(16)
 
 
-def test_a_world_of_one_changes_nothing():
-    alone, value = World(), torch.tensor(2.0)
-    assert alone.writes
+def test_a_group_of_one_process_changes_nothing():
+    alone, value = ProcessGroup(), torch.tensor(2.0)
+    assert alone.is_first
     assert alone.mean(value) is value
-    assert alone.first_says(False) is False
+    assert alone.broadcast(False) is False
     alone.check_same(1, "never")
-    alone.wait()
+    alone.barrier()
     network = torch.nn.Linear(1, 1)
-    assert alone.wrapped(network, torch.device("cpu")) is network
+    assert alone.wrap(network, torch.device("cpu")) is network
 
 
 FAILING = """
 import sys, torch
 from kpn_cli.errors import KpnError
-from kpn_cli.system.distributed import world
+from kpn_cli.system.distributed import process_group
 try:
-    with world(torch.device("cpu")) as processes:
-        assert processes.first_says(processes.writes)
+    with process_group(torch.device("cpu")) as processes:
+        assert processes.broadcast(processes.is_first)
         processes.check_same("alike", "not alike")
         if processes.rank == 1:
             raise KpnError("the disk of the second process is on fire")
@@ -131,17 +131,17 @@ def test_when_one_process_fails_the_others_say_so_without_a_traceback(tmp_path):
     run = subprocess.run(command, capture_output=True, text=True, timeout=250)
     assert run.returncode != 0
     assert "rank 1: the disk of the second process is on fire" in run.stderr
-    # The launcher may end the first one before it has noticed.
+    # The launcher may end the first process before it notices.
     said = [line for line in run.stderr.splitlines() if line.startswith("rank 0")]
     assert said in ([], ["rank 0: torchrun: another process has stopped; its own message says why"])
     assert 'failing.py", line' not in run.stderr
 
 
-def test_processes_that_see_different_runs_are_told(tmp_path):
+def test_processes_with_different_values_all_raise_the_error(tmp_path):
     script = tmp_path / "different.py"
     script.write_text(
-        "import sys, pathlib, torch\nfrom kpn_cli.system.distributed import world\n"
-        "with world(torch.device('cpu')) as processes:\n"
+        "import sys, pathlib, torch\nfrom kpn_cli.system.distributed import process_group\n"
+        "with process_group(torch.device('cpu')) as processes:\n"
         "    try: processes.check_same(processes.rank, 'not alike')\n"
         "    except Exception as error:\n"
         "        said = pathlib.Path(sys.argv[1], str(processes.rank))\n"
@@ -149,11 +149,11 @@ def test_processes_that_see_different_runs_are_told(tmp_path):
     )
     command = [TORCHRUN, "--standalone", "--nproc-per-node", "2", script, tmp_path]
     subprocess.run(command, capture_output=True, timeout=250, check=True)
-    # Not from their output: what two processes print at once can be cut into each other.
+    # Not from their output: lines that two processes print at once may be interleaved.
     assert [(tmp_path / rank).read_text() for rank in "01"] == ["KpnError not alike"] * 2
 
 
-def test_other_processes_show_their_errors_and_nothing_else(tmp_path):
+def test_every_process_prints_its_error_in_one_line(tmp_path):
     command = [sys.executable, "-m", "kpn_cli", "train", tmp_path / "none", "-o", tmp_path / "run"]
     for environment in ({"RANK": "1", "WORLD_SIZE": "2"}, {"RANK": "1"}, {}):
         run = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)

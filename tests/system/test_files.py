@@ -17,7 +17,7 @@ def entries(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_the_file_appears_under_its_name_and_nothing_else_stays(tmp_path):
+def test_the_file_appears_under_its_name_and_no_temporary_file_stays(tmp_path):
     with atomic(tmp_path / "a.dng") as temporary:
         temporary.write_bytes(b"new")
     assert (tmp_path / "a.dng").read_bytes() == b"new"
@@ -40,7 +40,7 @@ def test_a_name_at_the_length_limit_can_be_written(tmp_path):
 
 
 @pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt, SystemExit])
-def test_a_crash_in_the_middle_leaves_the_old_file_and_no_trace(tmp_path, failure):
+def test_an_exception_keeps_the_old_file_and_removes_the_temporary_one(tmp_path, failure):
     path = tmp_path / "a.dng"
     path.write_bytes(b"old")
     with pytest.raises(failure), atomic(path) as temporary:
@@ -50,7 +50,7 @@ def test_a_crash_in_the_middle_leaves_the_old_file_and_no_trace(tmp_path, failur
     assert entries(tmp_path) == ["a.dng"]
 
 
-def test_the_name_is_not_there_before_the_block_ends(tmp_path):
+def test_the_file_does_not_exist_before_the_block_ends(tmp_path):
     with atomic(tmp_path / "a.dng") as temporary:
         temporary.write_bytes(b"new")
         assert not (tmp_path / "a.dng").exists()
@@ -81,7 +81,7 @@ def test_the_file_has_the_permissions_of_any_new_file(tmp_path):
     ("number", "advice"),
     [(errno.ENOSPC, "Free some space"), (errno.EROFS, "you may write to"), (errno.EIO, "Check")],
 )
-def test_what_the_disk_refuses_is_one_line_with_file_reason_and_advice(tmp_path, number, advice):
+def test_a_disk_error_is_one_line_with_file_reason_and_advice(tmp_path, number, advice):
     path = tmp_path / "a.dng"
     with pytest.raises(KpnError) as caught, atomic(path) as temporary:
         temporary.write_bytes(b"half")
@@ -94,7 +94,7 @@ def test_what_the_disk_refuses_is_one_line_with_file_reason_and_advice(tmp_path,
     assert entries(tmp_path) == []
 
 
-def test_a_full_disk_at_the_rename_is_an_error_and_leaves_no_trace(tmp_path, monkeypatch):
+def test_a_full_disk_at_the_rename_is_an_error_and_leaves_no_file(tmp_path, monkeypatch):
     def full(*names):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(names[0]), None, str(names[1]))
 
@@ -122,19 +122,19 @@ def test_a_folder_in_place_of_the_file_is_named(tmp_path):
     assert entries(tmp_path) == ["a.dng"]
 
 
-def test_an_error_without_a_number_still_says_what_happened(tmp_path):
+def test_an_error_without_errno_still_gives_the_reason(tmp_path):
     # numpy's tofile on a full disk raises one like this.
     with pytest.raises(KpnError, match="10 requested and 3 written"), atomic(tmp_path / "a"):
         raise OSError("10 requested\nand 3 written")
 
 
-def test_trouble_with_another_file_is_not_blamed_on_the_output(tmp_path):
+def test_an_error_about_another_file_is_not_blamed_on_the_output(tmp_path):
     with pytest.raises(FileNotFoundError), atomic(tmp_path / "a.dng"):
         (tmp_path / "input").read_bytes()
     assert entries(tmp_path) == []
 
 
-def test_what_another_process_is_writing_is_no_leftover(tmp_path):
+def test_a_file_that_another_process_is_writing_is_not_removed(tmp_path):
     abandoned = tmp_path / ".kpn-0123456789ab.dng"
     abandoned.write_bytes(b"half of it")
     with system_files.atomic(tmp_path / "a.dng") as temporary:
@@ -147,7 +147,7 @@ def test_what_another_process_is_writing_is_no_leftover(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.dng"]
 
 
-def test_a_temporary_file_taken_for_abandoned_is_made_anew(tmp_path, monkeypatch):
+def test_a_temporary_file_removed_as_abandoned_is_created_again(tmp_path, monkeypatch):
     flock, times = system_files.fcntl.flock, []
 
     def late(descriptor, operation):
@@ -163,7 +163,7 @@ def test_a_temporary_file_taken_for_abandoned_is_made_anew(tmp_path, monkeypatch
     assert (tmp_path / "a.dng").read_bytes() == b"all of it"
 
 
-def test_only_what_kpn_names_so_is_a_leftover(tmp_path):
+def test_only_names_of_temporary_files_are_removed(tmp_path):
     for name in (".kpn-settings", ".kpn-0123456789ab", "kpn-0123456789ab.dng"):
         (tmp_path / name).write_text("mine")
     system_files.remove_abandoned(tmp_path)

@@ -1,4 +1,4 @@
-"""Free memory heeds the limits of control groups."""
+"""Free memory respects the limits of control groups."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from kpn_cli.system import memory
 
 
-def test_limits_of_the_control_group_count(tmp_path, monkeypatch):
+def test_free_memory_is_limited_by_the_control_group(tmp_path, monkeypatch):
     group = tmp_path / "user" / "job"
     group.mkdir(parents=True)
     (group / "memory.max").write_text("max\n")
@@ -16,7 +16,7 @@ def test_limits_of_the_control_group_count(tmp_path, monkeypatch):
     (tmp_path / "user" / "memory.stat").write_text("anon 5\nactive_file 300\ninactive_file 200\n")
     (tmp_path / "user" / "memory.max").write_text("5000\n")
     (tmp_path / "user" / "memory.current").write_text("2000\n")
-    monkeypatch.setattr(memory, "_own_cgroups", lambda: [group, group.parent, tmp_path])
+    monkeypatch.setattr(memory, "_cgroup_folders", lambda: [group, group.parent, tmp_path])
     assert memory.free_memory(torch.device("cpu")) == 3500
-    monkeypatch.setattr(memory, "_own_cgroups", list)
+    monkeypatch.setattr(memory, "_cgroup_folders", list)
     assert memory.free_memory(torch.device("cpu")) > 1 << 20

@@ -21,7 +21,7 @@ from kpn_cli.errors import KpnError
 from kpn_cli.network.weights import load_tensors, load_weights
 from kpn_cli.synthesis import patches
 from kpn_cli.synthesis.patches import PhotoSource
-from kpn_cli.system.files import sole_user
+from kpn_cli.system.files import lock_folder
 from kpn_cli.training import loop
 from kpn_cli.training.config import VARIANTS, with_variant
 from kpn_cli.training.losses import LossConfig
@@ -249,12 +249,12 @@ def test_ctrl_c_saves_the_run(scenes, tmp_path):
     finally:
         process.kill()  # a run of its own, half a million patches long
     assert process.returncode == 130
-    assert "the same command goes on" in said
+    assert "run the same command again" in said
     assert load_weights(run / "last.safetensors")[1]["patches"] > 0
 
 
 def test_a_second_run_in_the_same_folder_is_refused(scenes, tmp_path):
-    with sole_user(tmp_path), pytest.raises(KpnError, match="another kpn is at work"):
+    with lock_folder(tmp_path), pytest.raises(KpnError, match="another kpn is at work"):
         loop.train(PhotoSource(scenes), [], tmp_path, CONFIG)
     assert not list(tmp_path.iterdir())
 
