@@ -116,8 +116,8 @@ def shares_of_network(engine: Engine) -> dict[str, float]:
         return kernels
 
     with torch.inference_mode(), autocast(engine.device, engine.dtype):
-        x, weights = network.seen(burst, noise, noise)
-        features = best(lambda: network.seen(burst, noise, noise))
+        x, weights = network.encoded(burst, noise, noise)
+        features = best(lambda: network.encoded(burst, noise, noise))
         network.kernels, tries = timed, 3
         both = best(lambda: restore.restore_in_bands(network, burst, x, weights), tries)
         network.kernels = make

@@ -76,7 +76,7 @@ class Burst:
         frames = [_frame(planes, info.black, info.white) for _, planes in read]
         shifts = alignment.align_frames(frames, self.noise)
         height, width = frames[0].size
-        mean = warp.aligned_part(frames, shifts, slice(0, height), slice(0, width)).mean(0)
+        mean = warp.warp_frames(frames, shifts, slice(0, height), slice(0, width)).mean(0)
         return to_srgb8(develop(info, mean.numpy(), linear=True))
 
     def _developed(self, path: Path) -> np.ndarray:

@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from .align.alignment import line_up
-from .align.warp import aligned_part
+from .align.alignment import align_burst
+from .align.warp import warp_frames
 from .burst.frame import Frame, noise_coefficients
 from .errors import KpnError, wrong_type
 from .image import bayer
@@ -172,8 +172,8 @@ def denoise_planes(
             noise,
             strength=options.strength,
             dtype=choose_precision(options.precision, target).dtype,
-            tile=merge.tile_for(free_memory(target), len(burst)),
-            tell_noise=False,
+            tile=merge.tile_side(free_memory(target), len(burst)),
+            measure_residual=False,
         )
     if not np.isfinite(done.planes).all():
         raise KpnError("the result holds values that are not numbers; check noise and network")
@@ -280,10 +280,10 @@ def predict_kernels(
     count, _, height, width = burst.shape
     with memory_as_error(), torch.inference_mode():
         kernels = np.zeros((count, config.kernel**2, height, width), np.float32)
-        found = line_up(_on_device(burst, target), noise)
+        found = align_burst(_on_device(burst, target), noise)
         shot, read = noise_coefficients(noise, target)
         for rows, columns in merge.tile_spans(network, height, width, _KERNEL_TILE):
-            aligned = aligned_part(found.frames, found.shifts, rows.slice, columns.slice)
+            aligned = warp_frames(found.frames, found.shifts, rows.slice, columns.slice)
             predicted = network(aligned[None], shot, read)[0]
             # They sum to the number of frames, of which the mean is taken.
             part = predicted[0, : len(found.used)].cpu().numpy() / len(found.used)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from skimage import data
 
-from kpn_cli.align.alignment import line_up
+from kpn_cli.align.alignment import align_burst
 from kpn_cli.burst.frame import Frame
 from kpn_cli.image import bayer
 from kpn_cli.image.noise_model import NoiseModel
@@ -51,7 +51,7 @@ def measured(files: list[Path]) -> NoiseModel:
         for i in infos
     ]
     stripped = replace(infos[0], noise_profile=None, iso=None)
-    found = line_up(frames, first_guess(stripped, frames[0], None))
+    found = align_burst(frames, first_guess(stripped, frames[0], None))
     report = choose_noise(stripped, found.frames, found.shifts)
     assert report.source == "measured"
     return report.model

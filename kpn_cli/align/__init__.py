@@ -1,3 +1,3 @@
-"""The frames of a burst in, aligned to the reference: a shift for every tile, the agreement
-of each frame with the reference, and which frames are dropped.
+"""Alignment of a burst to its reference: a shift for every tile, the robustness of each frame,
+and which frames are dropped.
 """

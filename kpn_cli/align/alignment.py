@@ -1,4 +1,9 @@
-"""Which frames of a burst are used, how they lie over the reference, and how bright they are."""
+"""Align a whole burst: shift every frame onto the reference, match its exposure, drop misfits.
+
+Frames are aligned tile by tile (`block_matching`), compared with the reference on squares spread
+over the picture, brought to its exposure where they flicker, and dropped if they show another
+scene, moved too far or are heavily blurred.
+"""
 
 from __future__ import annotations
 
@@ -12,273 +17,310 @@ from torch import Tensor
 from ..burst.frame import Frame, noise_coefficients
 from ..image.noise_model import NoiseModel
 from .block_matching import Aligner, stabilise
-from .blur import contrasts, sharpness
-from .robustness import robust_weights, sigma_map
-from .warp import TILE, aligned_part
+from .blur import normalised_gradients, relative_sharpness
+from .robustness import robustness_weights, sigma_map
+from .warp import TILE, warp_frames
 
-_SQUARE = 256  # side of the squares on which frames are compared, in cells
-_BAND = 64  # rows of cells that are worked on at once where whole frames are
-_BLOCK = 16  # side of the blocks in them whose brightness is compared
+_SQUARE_SIDE = 256  # of the squares on which frames are compared, in cells
+_BAND_ROWS = 64  # rows of cells that are stabilised at once
+_BLOCK_SIDE = 16  # of the blocks whose brightness is compared, in cells
 
-#: A frame this many times brighter or darker than the reference is none of the burst.
-_MOST_EXPOSURE = 3.0
-#: Frames are brought to the reference's brightness where they differ by more than this, and
-#: by more than so many standard errors.
-_LEAST_FLICKER, _CERTAIN = 0.005, 4.0
-#: A block differs if it does by so many sigmas of its noise, and by this share of its
-#: brightness; a frame is of something else if more than this share of its blocks differ, or
-#: if they differ in the median by this share of what blocks of other places differ by.
-_SIGMAS, _RELATIVE, _ELSEWHERE, _BY_CHANCE = 6.0, 0.1, 0.5, 0.6
-#: A tile whose mean robust weight is below this is hardly used.
-_REJECTED = 0.25
+#: A frame this many times brighter or darker than the reference is dropped.
+_MAX_EXPOSURE_RATIO = 3.0
+#: Frames are brought to the reference's exposure if they differ by more than this share, and
+#: by more than this many standard errors.
+_MIN_FLICKER, _FLICKER_ERRORS = 0.005, 4.0
+#: A block differs if it does so by this many sigmas of its noise and by this share of its
+#: brightness.
+_DIFFERENT_SIGMAS, _DIFFERENT_SHARE = 6.0, 0.1
+#: A frame shows another scene if more than this share of its blocks differ, or if its blocks
+#: differ from the reference's, in the median, by more than this share of what unrelated blocks
+#: differ by.
+_MAX_DIFFERING, _UNRELATED_SHARE = 0.5, 0.6
+#: A tile whose mean robustness is below this hardly contributes to the result.
+_REJECTED_BELOW = 0.25
 #: A frame with fewer edges than this share of the reference's is blurred.
-_BLURRED = 0.15
-#: Agreement of a frame that shows nothing but other noise is 0.92; from here on, more frames than
-#: the network takes are of use.
-_AGREES = 0.9
-#: Matching the brightness has to make the blocks' differences so much smaller.
-_BETTER = 0.75
-#: Before frames are aligned, only such differences say something: a shift changes places too.
-_OBVIOUS = 0.15
-#: Frames that were aligned with a brightness so far off are aligned again, so often at most.
-_MISJUDGED, _TRIALS = 0.01, 2
+_BLURRED_BELOW = 0.15
+#: A frame that differs by nothing but noise has a mean robustness of 0.92; frames from this
+#: value on improve the result even beyond the number that the network takes.
+_HELPFUL_ROBUSTNESS = 0.9
+#: Matching the exposure must reduce the blocks' differences to this share, or it is not the
+#: exposure that differs.
+_MATCHED_SHARE = 0.75
+#: Before alignment only larger differences of exposure are matched: a shift alone changes the
+#: brightness of blocks too.
+_OBVIOUS_FLICKER = 0.15
+#: Frames whose exposure was off by more than this share are aligned again, at most this often.
+_REALIGN_ABOVE, _MAX_REALIGNMENTS = 0.01, 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class LineUp:
-    """The frames that are used, the reference first.
+class AlignedBurst:
+    """The frames that are merged, the reference first, and how they are aligned to it.
 
     Attributes:
-        used: their numbers.
-        frames: they, brought to the reference's brightness.
-        shifts: where their tiles lie (`block_matching.Aligner.align`).
-        agreement: of each with the reference, 0 to 1.
-        exposure: brightness of each over the reference's, before it was brought there.
-        rejected: share of each one's tiles that show something else than the reference's.
-        dropped: number of each other frame -> why it is not used.
+        used: index of each in the burst as it was given; `[0, ...]`.
+        frames: the frames, with gains that bring them to the reference's exposure.
+        shifts: for each frame `(tile_rows, tile_columns, 2)`, int64: the shift (row, column) of
+            each tile of `warp.TILE` cells, in cells. Cell p of the reference is found at
+            p + shift in the frame; the reference's own shifts are zero.
+        robustness: mean robustness of each frame (`robustness.robustness_weights`), 0 to 1; the
+            reference's is 1.
+        exposure: brightness of each over the reference's, before it was matched; 1.0 where
+            nothing was changed.
+        rejected: share of each frame's tiles that show something else than the reference, 0 to 1.
+        dropped: index of each other frame -> why it is not used.
     """
 
     used: list[int]
     frames: list[Frame]
     shifts: list[Tensor]
-    agreement: list[float]
+    robustness: list[float]
     exposure: list[float]
     rejected: list[float]
     dropped: dict[int, str]
 
-    def best(self, most: int) -> LineUp:
-        """Leave out frames that blur what others show, where there are more than are needed.
+    def keep_best(self, count: int) -> AlignedBurst:
+        """Drop frames that would blur the result if there are more than the network takes.
 
         Args:
-            most: frames that a network takes. So many are kept, those that agree best with the
-                reference, and of the others those that differ from it by hardly more than noise.
+            count: the frames that the network takes, the reference included. The `count` that
+                match the reference best are kept, and any others that differ from it by little
+                more than noise.
         """
-        if most < 2 or len(self.used) <= most:
+        if count < 2 or len(self.used) <= count:
             return self
-        ranked = sorted(range(1, len(self.used)), key=lambda place: -self.agreement[place])
-        kept = [0, *sorted(ranked[: most - 1])]
-        kept += sorted(p for p in ranked[most - 1 :] if self.agreement[p] >= _AGREES)
+        ranked = sorted(range(1, len(self.used)), key=lambda index: -self.robustness[index])
+        kept = [0, *sorted(ranked[: count - 1])]
+        kept += sorted(
+            index for index in ranked[count - 1 :] if self.robustness[index] >= _HELPFUL_ROBUSTNESS
+        )
         rest = set(range(len(self.used))) - set(kept)
         worse = dict.fromkeys(
-            (self.used[p] for p in rest), f"{most - 1} others agree better with the reference"
+            (self.used[index] for index in rest),
+            f"{count - 1} others agree better with the reference",
         )
-        return LineUp(
-            used=[self.used[p] for p in kept],
-            frames=[self.frames[p] for p in kept],
-            shifts=[self.shifts[p] for p in kept],
-            agreement=[self.agreement[p] for p in kept],
-            exposure=[self.exposure[p] for p in kept],
-            rejected=[self.rejected[p] for p in kept],
+        return AlignedBurst(
+            used=[self.used[index] for index in kept],
+            frames=[self.frames[index] for index in kept],
+            shifts=[self.shifts[index] for index in kept],
+            robustness=[self.robustness[index] for index in kept],
+            exposure=[self.exposure[index] for index in kept],
+            rejected=[self.rejected[index] for index in kept],
             dropped=self.dropped | worse,
         )
 
 
 @dataclass(frozen=True)
 class _Comparison:
-    """A frame beside the reference, over squares all over the picture.
+    """A frame compared with the reference, over squares spread over the picture.
 
     Attributes:
-        agreement: mean robust weight.
+        robustness: mean of the robustness weights, 0 to 1.
         exposure: median ratio of the blocks' brightness.
-        error: standard error of that.
-        elsewhere: share of blocks that differ by far more than noise; 1 if they have
-            nothing to do with the reference's.
-        sharpness: edges for one of the reference's.
-        rejected: share of tiles that don't agree.
+        error: standard error of that ratio.
+        differing: share of blocks that differ by far more than noise; 1 if they are unrelated
+            to the reference's.
+        sharpness: number of edges over the reference's.
+        rejected: share of tiles that show something else.
     """
 
-    agreement: float = 1.0
+    robustness: float = 1.0
     exposure: float = 1.0
     error: float = 0.0
-    elsewhere: float = 0.0
+    differing: float = 0.0
     sharpness: float = 1.0
     rejected: float = 0.0
 
     @property
     def certain_exposure(self) -> float:
-        """The ratio, if it is certain that it is not 1."""
+        """The ratio where it certainly is not 1; else 1."""
         off = abs(self.exposure - 1)
-        return self.exposure if off > max(_LEAST_FLICKER, _CERTAIN * self.error) else 1.0
+        return self.exposure if off > max(_MIN_FLICKER, _FLICKER_ERRORS * self.error) else 1.0
 
 
 def align_frames(
     frames: Sequence[Frame], noise: NoiseModel, on_frame: Callable[[], None] = lambda: None
 ) -> list[Tensor]:
-    """Return the tile shifts of each frame against the first, whose own are zero."""
+    """Return the tile shifts of each frame against the first, whose own are zero.
+
+    Args:
+        frames: of equal size, the reference first.
+        noise: of the reference.
+        on_frame: called after each other frame.
+
+    Returns:
+        As `AlignedBurst.shifts`.
+    """
     aligner = Aligner(_stabilised(frames[0], noise))
     shifts = []
     for frame in frames[1:]:
         shifts.append(aligner.align(_stabilised(frame, noise)))
         on_frame()
-    return [_still(frames[0]), *shifts]
+    return [_zero_shifts(frames[0]), *shifts]
 
 
 def _stabilised(frame: Frame, noise: NoiseModel) -> Tensor:
-    """Return a frame as `stabilise` does, without holding it all in floating point."""
-    bands = frame.samples.split(_BAND, 1)
+    """Return a frame as `stabilise` does, without holding all of it in floating point."""
+    bands = torch.split(frame.samples, _BAND_ROWS, 1)
     return torch.cat([stabilise(frame.linear(band), noise) for band in bands])
 
 
-def line_up(
+def align_burst(
     frames: Sequence[Frame], noise: NoiseModel, on_frame: Callable[[], None] = lambda: None
-) -> LineUp:
-    """Align frames to the first, match their brightness, drop those of something else.
+) -> AlignedBurst:
+    """Align frames to the first, match their exposure, drop those of another scene.
 
     Args:
         frames: of equal size, the reference first.
         noise: of the reference.
         on_frame: called after each other frame.
     """
-    still = _still(frames[0])
-    exposure = [c.certain_exposure for c in _compare(frames, [still] * len(frames), noise)]
-    exposure = [value if abs(value - 1) > _OBVIOUS else 1.0 for value in exposure]
+    zero = _zero_shifts(frames[0])
+    exposure = [c.certain_exposure for c in _compare(frames, [zero] * len(frames), noise)]
+    exposure = [value if abs(value - 1) > _OBVIOUS_FLICKER else 1.0 for value in exposure]
     dropped = {
         n: f"{value:.2g} times as bright as the reference"
         for n, value in enumerate(exposure)
-        if not 1 / _MOST_EXPOSURE <= value <= _MOST_EXPOSURE
+        if not 1 / _MAX_EXPOSURE_RATIO <= value <= _MAX_EXPOSURE_RATIO
     }
     used = [n for n in range(len(frames)) if n not in dropped]
     exposure = [exposure[n] for n in used]
     matched = [_matched(frames[n], value) for n, value in zip(used, exposure, strict=True)]
     shifts = align_frames(matched, noise, on_frame)
-    for trial in range(_TRIALS + 1):
-        # Now that places lie over each other, their brightness is better known.
-        found = _compare(matched, shifts, noise)
-        better = [comparison.certain_exposure for comparison in found]
-        if all(factor == 1 for factor in better):
+    for trial in range(_MAX_REALIGNMENTS + 1):
+        # Between aligned frames the ratio of exposures is better known.
+        comparisons = _compare(matched, shifts, noise)
+        factors = [comparison.certain_exposure for comparison in comparisons]
+        if all(factor == 1 for factor in factors):
             break
-        exposure = [value * factor for value, factor in zip(exposure, better, strict=True)]
-        exposure = [1.0 if abs(value - 1) <= _LEAST_FLICKER else value for value in exposure]
+        exposure = [value * factor for value, factor in zip(exposure, factors, strict=True)]
+        exposure = [1.0 if abs(value - 1) <= _MIN_FLICKER else value for value in exposure]
         matched = [_matched(frames[n], value) for n, value in zip(used, exposure, strict=True)]
-        again = [p for p, factor in enumerate(better) if abs(factor - 1) > _MISJUDGED]
-        if not again or trial == _TRIALS:
+        again = [i for i, factor in enumerate(factors) if abs(factor - 1) > _REALIGN_ABOVE]
+        if not again or trial == _MAX_REALIGNMENTS:
             break
-        realigned = align_frames([matched[0], *(matched[p] for p in again)], noise)[1:]
-        for place, shift in zip(again, realigned, strict=True):
-            shifts[place] = shift
-    if any(factor != 1 for factor in better):
-        found = _compare(matched, shifts, noise)
+        realigned = align_frames([matched[0], *(matched[i] for i in again)], noise)[1:]
+        for i, shift in zip(again, realigned, strict=True):
+            shifts[i] = shift
+    if any(factor != 1 for factor in factors):
+        comparisons = _compare(matched, shifts, noise)
     kept = []
-    for place, (n, comparison) in enumerate(zip(used, found, strict=True)):
-        if comparison.elsewhere > _ELSEWHERE:
+    for i, (n, comparison) in enumerate(zip(used, comparisons, strict=True)):
+        if comparison.differing > _MAX_DIFFERING:
             dropped[n] = "shows something else, or moved too far"
-        elif comparison.sharpness < _BLURRED:
+        elif comparison.sharpness < _BLURRED_BELOW:
             dropped[n] = "heavily blurred"
         else:
-            kept.append(place)
-    return LineUp(
-        used=[used[place] for place in kept],
-        frames=[matched[place] for place in kept],
-        shifts=[shifts[place] for place in kept],
-        agreement=[found[place].agreement for place in kept],
-        exposure=[exposure[place] for place in kept],
-        rejected=[found[place].rejected for place in kept],
+            kept.append(i)
+    return AlignedBurst(
+        used=[used[i] for i in kept],
+        frames=[matched[i] for i in kept],
+        shifts=[shifts[i] for i in kept],
+        robustness=[comparisons[i].robustness for i in kept],
+        exposure=[exposure[i] for i in kept],
+        rejected=[comparisons[i].rejected for i in kept],
         dropped=dropped,
     )
 
 
-def _still(frame: Frame) -> Tensor:
-    """No shift of any tile."""
+def _zero_shifts(frame: Frame) -> Tensor:
+    """Return the shifts of a frame that did not move, `(tile_rows, tile_columns, 2)`."""
     rows, columns = (-(-side // TILE) for side in frame.size)
     return torch.zeros(rows, columns, 2, dtype=torch.int64, device=frame.samples.device)
 
 
 def _matched(frame: Frame, exposure: float) -> Frame:
+    """Return a frame whose gain undoes its exposure, relative to the reference's."""
     return frame if exposure == 1 else replace(frame, gain=frame.gain / exposure)
 
 
 def _compare(
     frames: Sequence[Frame], shifts: Sequence[Tensor], noise: NoiseModel
 ) -> list[_Comparison]:
-    """Compare each frame with the first, on `squares`."""
+    """Compare each frame with the first, on `sample_squares`."""
     shot, read = noise_coefficients(noise, frames[0].samples.device)
-    agreement, rejected, sums, deviations, edges = [], [], [], [], []
-    for rows, columns in squares(*frames[0].size):
-        part = aligned_part(frames, shifts, rows, columns)
-        sigma = sigma_map(part[:1], shot, read)
-        differences = (part[1:] - part[:1]) / (2**0.5 * sigma)
-        weights = robust_weights(differences[None])[0]
-        agreement.append(weights.mean((1, 2)).cpu())
+    robustness, rejected, sums, deviations, gradients = [], [], [], [], []
+    for rows, columns in sample_squares(*frames[0].size):
+        burst = warp_frames(frames, shifts, rows, columns)
+        sigma = sigma_map(burst[:1], shot, read)
+        differences = (burst[1:] - burst[:1]) / (2**0.5 * sigma)
+        weights = robustness_weights(differences[None])[0]
+        robustness.append(weights.mean((1, 2)).cpu())
         tiles = F.avg_pool2d(weights[:, None], min(TILE, *weights.shape[-2:]))
-        rejected.append((tiles < _REJECTED).float().flatten(1).cpu())
-        edges.append(contrasts(part, sigma[0].square()))
-        sums.append(_blocks(part).cpu().double())  # in this order: MPS has no float64
-        deviations.append(_blocks(sigma.square()).sqrt().cpu().double())
-    means = torch.stack(agreement).mean(0).tolist()
+        rejected.append((tiles < _REJECTED_BELOW).float().flatten(1).cpu())
+        gradients.append(normalised_gradients(burst, sigma[0].square()))
+        sums.append(_block_sums(burst).cpu().double())  # in this order: MPS has no float64
+        deviations.append(_block_sums(sigma.square()).sqrt().cpu().double())
+    means = torch.stack(robustness).mean(0).tolist()
     brightness, sigmas = torch.cat(sums, 1), torch.cat(deviations, 1)[0]
     shares = torch.cat(rejected, 1).mean(1).tolist()
-    sharp = sharpness(edges)[1:]
-    found = [
-        replace(_judge(mean, theirs, brightness[0], sigmas), sharpness=edge, rejected=share)
-        for mean, theirs, edge, share in zip(means, brightness[1:], sharp, shares, strict=True)
+    sharpness = relative_sharpness(gradients)[1:]
+    comparisons = [
+        replace(
+            _compare_blocks(mean, blocks, brightness[0], sigmas), sharpness=sharp, rejected=share
+        )
+        for mean, blocks, sharp, share in zip(means, brightness[1:], sharpness, shares, strict=True)
     ]
-    return [_Comparison(), *found]
+    return [_Comparison(), *comparisons]
 
 
-def _judge(agreement: float, frame: Tensor, reference: Tensor, sigma: Tensor) -> _Comparison:
-    """Compare the blocks' brightness, `(blocks,)` each; sigma is the reference's alone."""
-    seen = reference > 3 * sigma
-    if int(seen.sum()) < 8:
-        return _Comparison(agreement)
-    ratios = frame[seen] / reference[seen]
-    middle = ratios.median()
-    spread = 1.48 * (ratios - middle).abs().median()  # of normal numbers: their sigma
+def _compare_blocks(
+    robustness: float, frame: Tensor, reference: Tensor, sigma: Tensor
+) -> _Comparison:
+    """Compare the brightness of blocks.
+
+    Args:
+        robustness: of the frame, for the result.
+        frame, reference: `(blocks,)`, sums over each block.
+        sigma: `(blocks,)`, noise of the reference's sums.
+    """
+    bright = reference > 3 * sigma
+    if int(bright.sum()) < 8:
+        return _Comparison(robustness)
+    ratios = frame[bright] / reference[bright]
+    exposure = ratios.median()
+    spread = 1.48 * (ratios - exposure).abs().median()  # sigma of a normal distribution
     error = 1.25 * spread / len(ratios) ** 0.5
     off = (frame - reference).abs()
-    far_off = not 1 / _MOST_EXPOSURE <= middle <= _MOST_EXPOSURE
-    if not far_off and (frame / middle - reference).abs().median() > _BETTER * off.median():
-        middle = torch.ones(())  # it is not brightness that they differ by
-    differs = (off > _SIGMAS * 2**0.5 * sigma) & (off > _RELATIVE * reference.abs())
-    elsewhere = float(differs.double().mean())
-    chance = (frame - reference.roll(len(reference) // 3 + 1)).abs().median()
-    if chance > 5 * 2**0.5 * sigma.median():  # else there is nothing to be seen but noise
-        elsewhere = elsewhere if off.median() < _BY_CHANCE * chance else 1.0
-    return _Comparison(agreement, float(middle), float(error), elsewhere)
-
-
-def _blocks(planes: Tensor) -> Tensor:
-    """Sums over blocks and planes: `(frames, 4, height, width)` -> `(frames, blocks)`."""
-    side = min(_BLOCK, *planes.shape[-2:])
-    rows, columns = (length // side for length in planes.shape[-2:])
-    whole = planes[..., : rows * side, : columns * side]
-    return (
-        whole.unflatten(-1, (columns, side)).unflatten(-3, (rows, side)).sum((1, 3, 5)).flatten(1)
+    far_off = not 1 / _MAX_EXPOSURE_RATIO <= exposure <= _MAX_EXPOSURE_RATIO
+    if not far_off and (
+        (frame / exposure - reference).abs().median() > _MATCHED_SHARE * off.median()
+    ):
+        exposure = torch.ones(())
+    differs = (off > _DIFFERENT_SIGMAS * 2**0.5 * sigma) & (
+        off > _DIFFERENT_SHARE * reference.abs()
     )
+    differing = float(differs.double().mean())
+    unrelated = (frame - reference.roll(len(reference) // 3 + 1)).abs().median()
+    if unrelated > 5 * 2**0.5 * sigma.median():  # else the picture shows nothing but noise
+        differing = differing if off.median() < _UNRELATED_SHARE * unrelated else 1.0
+    return _Comparison(robustness, float(exposure), float(error), differing)
 
 
-def squares(height: int, width: int) -> Iterator[tuple[slice, slice]]:
-    """Yield rows and columns of up to 16 squares all over a picture of so many cells."""
-    for top in _places(height):
-        for left in _places(width):
+def _block_sums(planes: Tensor) -> Tensor:
+    """Sum over blocks and planes: `(frames, 4, height, width)` -> `(frames, blocks)`."""
+    side = min(_BLOCK_SIDE, *planes.shape[-2:])
+    rows, columns = (length // side for length in planes.shape[-2:])
+    blocks = planes[..., : rows * side, : columns * side].reshape(
+        *planes.shape[:2], rows, side, columns, side
+    )
+    return blocks.sum((1, 3, 5)).flatten(1)
+
+
+def sample_squares(height: int, width: int) -> Iterator[tuple[slice, slice]]:
+    """Yield rows and columns of up to 16 squares spread over a picture, in cells."""
+    for top in _square_starts(height):
+        for left in _square_starts(width):
             yield (
-                slice(top, min(top + _SQUARE, height)),
-                slice(left, min(left + _SQUARE, width)),
+                slice(top, min(top + _SQUARE_SIDE, height)),
+                slice(left, min(left + _SQUARE_SIDE, width)),
             )
 
 
-def _places(length: int) -> list[int]:
-    """Starts of up to 4 evenly spread stretches of a square's side."""
-    number = min(4, max(1, length // _SQUARE))
-    if length <= _SQUARE:
+def _square_starts(length: int) -> list[int]:
+    """Return where up to 4 evenly spread squares start along a side."""
+    number = min(4, max(1, length // _SQUARE_SIDE))
+    if length <= _SQUARE_SIDE:
         return [0]
-    return [round((length - _SQUARE) * i / max(number - 1, 1)) for i in range(number)]
+    return [round((length - _SQUARE_SIDE) * i / max(number - 1, 1)) for i in range(number)]

@@ -1,10 +1,10 @@
 """Coarse-to-fine alignment of a frame to the reference, tile by tile, in whole cells.
 
-Whole cells, because resampling would correlate the noise that the network is
-told is independent; the sub-cell rest is left to the kernels. The scheme is that
-of HDR+ (Hasinoff et al., SIGGRAPH Asia 2016, section 4), on variance-stabilised
-grey: its noise has unit variance, so costs are chi-square sums and one threshold
-serves every ISO.
+Whole cells, because resampling would correlate the noise, which the network
+assumes to be independent; the kernels take care of the rest, less than a cell. The
+scheme is that of HDR+ (Hasinoff et al., SIGGRAPH Asia 2016, section 4), on
+variance-stabilised grey: its noise has unit variance, so costs are chi-square sums
+and one threshold serves every ISO.
 """
 
 from __future__ import annotations
@@ -14,35 +14,37 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..image.noise_model import NoiseModel
-from .warp import TILE, most_common
+from .warp import TILE, most_common_shift
 
-#: Tiles that are looked at together: their windows fit into a cache.
-_AT_ONCE = 512
-#: Where so large a share of the tiles is compared at one shift, the whole picture is.
-_WORTH = 0.25
-#: Samples that several steps are done to before the next ones: they stay in a cache.
-_CACHED = 2**17
-#: How far a tile's cost looks beyond it on each side: twice the samples at high noise.
-_SURROUND = 4
-#: Largest shift in cells, either way: 128 sensor pixels.
-REACH = 64
-_LEVELS = 4
-#: Smallest side of the coarsest level.
-_SMALLEST = 24
+#: Tiles whose windows are cut out together: they fit into a cache.
+_TILES_AT_ONCE = 512
+#: If at least this share of the tiles has one shift, costs are computed densely, over the whole
+#: picture at that shift; else tile by tile.
+_DENSE_SHARE = 0.25
+#: Samples that go through all steps of the global cost together: they stay in a cache.
+_CACHED_SAMPLES = 2**17
+#: How far a tile's window reaches beyond the tile on each side, in cells: more than twice the
+#: samples, which high noise needs.
+_WINDOW_MARGIN = 4
+#: Largest shift of the whole picture in cells, either way: 128 sensor pixels.
+MAX_SHIFT = 64
+_MAX_LEVELS = 4  # of the pyramid
+_MIN_SIDE = 24  # of the coarsest level, in samples
 #: A tile leaves the shift of the whole picture only for a gain of this many standard
 #: deviations of the cost: flat tiles would wander with the noise.
-_LOYALTY = 3.0
-#: The same for leaving zero with the whole picture.
-_PATIENCE = 5.0
-#: Chi-square of a sample from which on it is compressed.
-_LARGE = 200.0
+_SWITCH_SIGMAS = 3.0
+#: The whole picture leaves the shift expected from the coarser level, zero at the coarsest,
+#: only for a gain of this many.
+_LEAVE_ZERO_SIGMAS = 5.0
+#: Chi-square of a sample from which on the global cost grows only logarithmically.
+_CAUCHY_SCALE = 200.0
 
 
 def stabilise(planes: Tensor, noise: NoiseModel) -> Tensor:
-    """Return grey whose noise has variance 1 at every signal.
+    """Return variance-stabilised grey: its noise has variance 1 at every signal.
 
-    The generalised Anscombe transform (Starck, Murtagh and Bijaoui 1998,
-    section 2.3.3) of the mean of the four planes.
+    The generalised Anscombe transform (Starck, Murtagh and Bijaoui, "Image Processing and Data
+    Analysis", 1998, section 2.3.3) of the mean of the four planes.
 
     Args:
         planes: `(4, height, width)`, linear, 1.0 = white level.
@@ -55,72 +57,87 @@ def stabilise(planes: Tensor, noise: NoiseModel) -> Tensor:
     grey, offset = planes.mean(0), 0.375 * shot**2 + read
     if shot > 0:
         grey = grey.clamp_min(-offset / shot)
-    # The transform less its value at black, written so that nothing cancels: it then holds
-    # in float32 for little and for no shot noise too.
-    return 2 * grey / ((shot * grey + offset).clamp_min(0).sqrt() + offset**0.5)
+    # The transform minus its value at black, written so that nothing cancels: in float32 it then
+    # works for little shot noise, and for none.
+    stabilised: Tensor = 2 * grey / ((shot * grey + offset).clamp_min(0).sqrt() + offset**0.5)
+    return stabilised
 
 
 def _pyramid(grey: Tensor) -> list[Tensor]:
-    """Halve, finest first; each level is scaled to keep the noise at variance 1."""
+    """Return levels of half the size each, finest first, scaled so that noise keeps variance 1."""
     levels = [grey]
-    while len(levels) < _LEVELS and min(levels[-1].shape) >= 2 * _SMALLEST:
+    while len(levels) < _MAX_LEVELS and min(levels[-1].shape) >= 2 * _MIN_SIDE:
         levels.append(2 * F.avg_pool2d(levels[-1][None], 2)[0])
     return levels
 
 
-def _whole_cost(reference: Tensor, frame: Tensor, y: int, x: int) -> float:
-    """Mean chi-square of the whole frame for one shift, large ones compressed.
+def _global_cost(reference: Tensor, frame: Tensor, y: int, x: int) -> float:
+    """Return the mean chi-square of the whole frame at one shift, large values compressed.
 
     1 where nothing but noise is left. The logarithm (a Cauchy likelihood) lets the rest of
-    the picture decide where a bright object comes or goes, which in squares would weigh
-    more than all of it; it begins where noise ends, so that edges in noisy frames count.
+    the picture decide where a bright object comes or goes, which in squares would outweigh
+    all of it; it begins where noise ends, so that edges in noisy frames count.
     """
     height, width = reference.shape
-    mine = reference[max(-y, 0) : height - max(y, 0), max(-x, 0) : width - max(x, 0)]
-    theirs = frame[max(y, 0) : height - max(-y, 0), max(x, 0) : width - max(-x, 0)]
-    step = max(_CACHED // mine.shape[1], 1)
+    overlap = reference[max(-y, 0) : height - max(y, 0), max(-x, 0) : width - max(x, 0)]
+    moved = frame[max(y, 0) : height - max(-y, 0), max(x, 0) : width - max(-x, 0)]
+    step = max(_CACHED_SAMPLES // overlap.shape[1], 1)
     parts = [
-        (one - other).square_().mul_(0.5 / _LARGE).log1p_().sum()
-        for one, other in zip(mine.split(step), theirs.split(step), strict=True)
+        (one - other).square_().mul_(0.5 / _CAUCHY_SCALE).log1p_().sum()
+        for one, other in zip(torch.split(overlap, step), torch.split(moved, step), strict=True)
     ]
-    return _LARGE * float(torch.stack(parts).sum()) / mine.numel()
+    return _CAUCHY_SCALE * float(torch.stack(parts).sum()) / overlap.numel()
 
 
-def _whole_shift(
-    reference: Tensor, frame: Tensor, around: tuple[int, int], reach: int
+def _global_shift(
+    reference: Tensor, frame: Tensor, expected: tuple[int, int], reach: int
 ) -> tuple[int, int]:
-    """Return the best shift (row, column) of the whole frame, by exhaustive search."""
+    """Return the best shift (row, column) of the whole frame, by exhaustive search.
+
+    Args:
+        reference, frame: `(height, width)` of one level.
+        expected: the shift to search around.
+        reach: how far from it, in cells of the level.
+    """
     limit_y, limit_x = (side // 3 for side in reference.shape)
     # The expected shift wins unless another is clearly better: where there is hardly
     # any texture, the luckiest of some hundred shifts beats it by three deviations.
-    found = around
-    least = _whole_cost(reference, frame, *around) - _PATIENCE * (2 / reference.numel()) ** 0.5
-    for y in range(around[0] - reach, around[0] + reach + 1):
-        for x in range(around[1] - reach, around[1] + reach + 1):
+    best = expected
+    lowest = (
+        _global_cost(reference, frame, *expected)
+        - _LEAVE_ZERO_SIGMAS * (2 / reference.numel()) ** 0.5
+    )
+    for y in range(expected[0] - reach, expected[0] + reach + 1):
+        for x in range(expected[1] - reach, expected[1] + reach + 1):
             if abs(y) <= limit_y and abs(x) <= limit_x:
-                cost = _whole_cost(reference, frame, y, x)
-                if cost < least:
-                    found, least = (y, x), cost
-    return found
+                cost = _global_cost(reference, frame, y, x)
+                if cost < lowest:
+                    best, lowest = (y, x), cost
+    return best
 
 
-def _sums(surrounded: Tensor) -> Tensor:
-    """Sum over the window of each tile, `(tiles,)`, of what `_Tiles._surrounded` has made."""
-    side = TILE + 2 * _SURROUND
-    return F.avg_pool2d(surrounded[None], side, TILE, divisor_override=1).flatten()
+def _window_sums(padded: Tensor) -> Tensor:
+    """Return the sum over the window of each tile, `(tiles,)`.
+
+    Args:
+        padded: as `_TileGrid._padded_zeros` returns it.
+    """
+    side = TILE + 2 * _WINDOW_MARGIN
+    return F.avg_pool2d(padded[None], side, TILE, divisor_override=1).flatten()
 
 
-class _Tiles:
-    """The tiles of one level, row by row, and their costs against a frame.
+class _TileGrid:
+    """The tiles of one level, row by row, and the costs of their shifts in a frame.
 
-    Where many are compared at one shift, that is done in the whole picture at once. Else their
-    windows are cut out as they are needed, `_AT_ONCE` tiles at a time: all of them together
-    would be several times the picture, and in no cache.
+    A cost is half the sum of squared differences over the tile's window. Where many tiles have
+    one shift, their costs are computed over the whole picture at once (dense). Else their windows
+    are cut out as they are needed, `_TILES_AT_ONCE` at a time (sparse): all of them together
+    would be several times the picture, and fit into no cache.
 
     Attributes:
         rows, columns: of the grid of tiles.
-        deviation: `(tiles,)`, standard deviation of a tile's cost if nothing but noise
-            tells it from the reference: of differences of variance 2, squared and halved.
+        deviation: `(tiles,)`, standard deviation of a tile's cost if it differs from the
+            reference by nothing but noise: of differences of variance 2, squared and halved.
     """
 
     def __init__(self, reference: Tensor) -> None:
@@ -134,28 +151,28 @@ class _Tiles:
             indexing="ij",
         )
         self._top, self._left = row.flatten() * TILE, column.flatten() * TILE
-        inside, picture = self._surrounded()
+        inside, picture = self._padded_zeros()
         picture.fill_(1)
-        self.deviation = (2 * _sums(inside)).sqrt()
+        self.deviation = (2 * _window_sums(inside)).sqrt()
 
-    def _surrounded(self) -> tuple[Tensor, Tensor]:
-        """Zeros that hold all tiles' windows, and the view of them that is the picture."""
-        sides = (TILE * number + 2 * _SURROUND for number in (self.rows, self.columns))
+    def _padded_zeros(self) -> tuple[Tensor, Tensor]:
+        """Return zeros that hold the windows of all tiles, and the view that is the picture."""
+        sides = (TILE * number + 2 * _WINDOW_MARGIN for number in (self.rows, self.columns))
         zeros = self._reference.new_zeros(*sides)
         height, width = self._reference.shape
-        return zeros, zeros[_SURROUND:, _SURROUND:][:height, :width]
+        return zeros, zeros[_WINDOW_MARGIN:, _WINDOW_MARGIN:][:height, :width]
 
-    def _side(self, margin: int = 0) -> Tensor:
-        reach = _SURROUND + margin
+    def _window_offsets(self, margin: int = 0) -> Tensor:
+        reach = _WINDOW_MARGIN + margin
         return torch.arange(-reach, TILE + reach, device=self._top.device)
 
     def _inside(self, chosen: Tensor) -> Tensor:
-        """1 where the windows of tiles are inside of the picture, `(chosen, side, side)`."""
+        """Return 1 where the windows of tiles are inside the picture, `(chosen, side, side)`."""
         starts = (self._top[chosen], self._left[chosen])
         y, x = (
-            (place >= 0) & (place < size)
-            for place, size in zip(
-                (start[:, None] + self._side() for start in starts),
+            (index >= 0) & (index < size)
+            for index, size in zip(
+                (start[:, None] + self._window_offsets() for start in starts),
                 self._reference.shape,
                 strict=True,
             )
@@ -165,54 +182,62 @@ class _Tiles:
     def _windows(
         self, image: Tensor, chosen: Tensor, shifts: Tensor | None = None, margin: int = 0
     ) -> Tensor:
-        """Cut `(chosen, side, side)` out of an image, whose border continues."""
+        """Cut the windows of tiles, `(chosen, side, side)`, out of an image.
+
+        Beyond its border the image is continued by its border sample.
+        """
         height, width = image.shape
-        side = self._side(margin)
-        y, x = self._top[chosen, None] + side, self._left[chosen, None] + side
+        offsets = self._window_offsets(margin)
+        y, x = self._top[chosen, None] + offsets, self._left[chosen, None] + offsets
         if shifts is not None:
             y, x = y + shifts[chosen, :1], x + shifts[chosen, 1:]
         y, x = y.clamp(0, height - 1), x.clamp(0, width - 1)
         return image.flatten()[y[:, :, None] * width + x[:, None, :]]
 
     def _costs(self, frame: Tensor, shifts: Tensor, chosen: Tensor, margin: int = 0) -> Tensor:
-        """Costs of tiles, each at its shift and all those up to `margin` from it.
+        """Return the costs of tiles at their shifts, and at all shifts up to `margin` from them.
+
+        Args:
+            frame: `(height, width)`.
+            shifts: `(tiles, 2)`.
+            chosen: `(chosen,)`, indices of the tiles.
+            margin: in cells.
 
         Returns:
             `((2 * margin + 1) ** 2, chosen)`, row by row of the further shifts.
         """
-        own = shifts[chosen]
-        common = most_common(own)
-        together = (own == common).all(1)
-        if int(together.sum()) < _WORTH * len(shifts):
-            return self._costs_one_by_one(frame, shifts, chosen, margin)
-        costs = self._costs_at(frame, common, margin)[:, chosen]
-        apart = (~together).nonzero()[:, 0]
-        if len(apart):
-            costs[:, apart] = self._costs_one_by_one(frame, shifts, chosen[apart], margin)
+        of_chosen = shifts[chosen]
+        common = most_common_shift(of_chosen)
+        alike = (of_chosen == common).all(1)
+        if int(alike.sum()) < _DENSE_SHARE * len(shifts):
+            return self._sparse_costs(frame, shifts, chosen, margin)
+        costs = self._dense_costs(frame, common, margin)[:, chosen]
+        others = (~alike).nonzero()[:, 0]
+        if len(others):
+            costs[:, others] = self._sparse_costs(frame, shifts, chosen[others], margin)
         return costs
 
-    def _costs_one_by_one(
-        self, frame: Tensor, shifts: Tensor, chosen: Tensor, margin: int
-    ) -> Tensor:
-        found = []
-        for part in chosen.split(_AT_ONCE):
-            mine, inside = self._windows(self._reference, part), self._inside(part)
-            theirs = self._windows(frame, part, shifts, margin)
-            side = mine.shape[1]
+    def _sparse_costs(self, frame: Tensor, shifts: Tensor, chosen: Tensor, margin: int) -> Tensor:
+        """Return `_costs`, window by window."""
+        costs = []
+        for some in torch.split(chosen, _TILES_AT_ONCE):
+            tiles, inside = self._windows(self._reference, some), self._inside(some)
+            windows = self._windows(frame, some, shifts, margin)
+            side = tiles.shape[1]
             moved = [
-                theirs[:, y : y + side, x : x + side]
+                windows[:, y : y + side, x : x + side]
                 for y in range(2 * margin + 1)
                 for x in range(2 * margin + 1)
             ]
-            found.append(
+            costs.append(
                 torch.stack(
-                    [(one - mine).square_().mul_(inside).sum((1, 2)).mul_(0.5) for one in moved]
+                    [(one - tiles).square_().mul_(inside).sum((1, 2)).mul_(0.5) for one in moved]
                 )
             )
-        return torch.cat(found, 1)
+        return torch.cat(costs, 1)
 
-    def _costs_at(self, frame: Tensor, shift: Tensor, margin: int) -> Tensor:
-        """Costs of all tiles at one shift and those up to `margin` from it."""
+    def _dense_costs(self, frame: Tensor, shift: Tensor, margin: int) -> Tensor:
+        """Return `_costs` of all tiles, whose shifts are all the same, `(2,)`."""
         height, width = self._reference.shape
         y, x = shift.tolist()
         reach = max(abs(y), abs(x)) + margin
@@ -223,49 +248,49 @@ class _Tiles:
             for row in range(top, top + 2 * margin + 1)
             for column in range(left, left + 2 * margin + 1)
         ]
-        squares, picture = self._surrounded()
+        squares, picture = self._padded_zeros()
         costs = []
         for one in moved:
             torch.sub(one, self._reference, out=picture).square_()
-            costs.append(_sums(squares).mul_(0.5))
+            costs.append(_window_sums(squares).mul_(0.5))
         return torch.stack(costs)
 
-    def choose(self, frame: Tensor, first: Tensor, candidates: list[Tensor]) -> Tensor:
-        """Of several `(tiles, 2)` shifts, the cheapest; `first` unless one is clearly better."""
+    def best_candidate(self, frame: Tensor, first: Tensor, candidates: list[Tensor]) -> Tensor:
+        """Return the cheapest of several `(tiles, 2)` shifts; `first` unless one clearly wins."""
         every = torch.arange(len(first), device=first.device)
         shifts, tried = first.clone(), [first]
-        cost = self._costs(frame, first, every)[0] - _LOYALTY * self.deviation
+        lowest = self._costs(frame, first, every)[0] - _SWITCH_SIGMAS * self.deviation
         for candidate in candidates:
-            # Most neighbours move alike: only where they don't is there something to look up.
-            new = torch.stack([(candidate != one).any(1) for one in tried]).all(0)
+            # Most neighbours move alike: only new shifts need a cost.
+            is_new = torch.stack([(candidate != one).any(1) for one in tried]).all(0)
             tried.append(candidate)
-            other = new.nonzero()[:, 0]
-            if len(other) == 0:
+            new = is_new.nonzero()[:, 0]
+            if len(new) == 0:
                 continue
-            there = self._costs(frame, candidate, other)[0]
-            better = other[there < cost[other]]
-            cost[better] = there[there < cost[other]]
+            costs = self._costs(frame, candidate, new)[0]
+            better = new[costs < lowest[new]]
+            lowest[better] = costs[costs < lowest[new]]
             shifts[better] = candidate[better]
         return shifts
 
-    def step(self, frame: Tensor, shifts: Tensor) -> Tensor:
+    def refine(self, frame: Tensor, shifts: Tensor) -> Tensor:
         """Move each tile by up to one cell either way where that is clearly better."""
         every = torch.arange(len(shifts), device=shifts.device)
         costs = self._costs(frame, shifts, every, margin=1)
-        costs[4] -= _LOYALTY * self.deviation  # staying
+        costs[4] -= _SWITCH_SIGMAS * self.deviation  # of no move
         best = costs.argmin(0)
         return shifts + torch.stack([best // 3 - 1, best % 3 - 1], 1)
 
     def neighbours(self, shifts: Tensor) -> list[Tensor]:
-        """The shifts of the tile above, below, left and right of each tile."""
+        """Return the shifts of the tile above, below, left and right of each tile."""
         grid = shifts.view(self.rows, self.columns, 2)
         up, down = (torch.cat(parts) for parts in ((grid[:1], grid[:-1]), (grid[1:], grid[-1:])))
         left = torch.cat([grid[:, :1], grid[:, :-1]], 1)
         right = torch.cat([grid[:, 1:], grid[:, -1:]], 1)
         return [moved.reshape(-1, 2) for moved in (up, down, left, right)]
 
-    def from_coarser(self, shifts: Tensor) -> Tensor:
-        """Take over the `(rows, columns, 2)` shifts of the next coarser level."""
+    def upsample(self, shifts: Tensor) -> Tensor:
+        """Return the `(rows, columns, 2)` shifts of the next coarser level as `(tiles, 2)`."""
         grid = 2 * shifts.repeat_interleave(2, 0).repeat_interleave(2, 1)
         # Halving an odd size loses a line, and with it perhaps a tile: repeat the last one.
         rows = torch.arange(self.rows, device=grid.device).clamp_max(len(grid) - 1)
@@ -279,13 +304,13 @@ class Aligner:
     def __init__(self, reference: Tensor) -> None:
         """Prepare a reference, `(height, width)` stabilised grey (`stabilise`)."""
         self._levels = _pyramid(reference)
-        self._tiles = [_Tiles(level) for level in self._levels]
+        self._grids = [_TileGrid(level) for level in self._levels]
 
     def align(self, frame: Tensor) -> Tensor:
         """Return where each tile of the reference is found in the frame.
 
         A tile follows the whole picture, unless the shift expected from the coarser
-        level, or a neighbour's, is clearly better; and then takes a step of one if
+        level, or a neighbour's, is clearly better; then it moves by one cell if
         that is clearly better again.
 
         Args:
@@ -293,17 +318,18 @@ class Aligner:
 
         Returns:
             `(tile_rows, tile_columns, 2)` int64 shifts (row, column) in cells: cell p
-            of the reference lies at p + shift in the frame.
+            of the reference is found at p + shift in the frame.
         """
-        whole, shifts = (0, 0), None
-        levels = list(zip(self._levels, _pyramid(frame), self._tiles, strict=True))
-        for reference, moved, tiles in reversed(levels):
+        levels = list(zip(self._levels, _pyramid(frame), self._grids, strict=True))
+        whole, shifts = (0, 0), torch.zeros(0, dtype=torch.int64)
+        for level, (reference, moved, grid) in enumerate(reversed(levels)):
+            coarsest = level == 0
             whole = (2 * whole[0], 2 * whole[1])
-            reach = REACH >> (len(levels) - 1) if shifts is None else 1
-            whole = _whole_shift(reference, moved, whole, reach)
-            first = torch.tensor(whole, device=frame.device).repeat(tiles.rows * tiles.columns, 1)
-            if shifts is not None:
-                expected = tiles.from_coarser(shifts)
-                first = tiles.choose(moved, first, [expected, *tiles.neighbours(expected)])
-            shifts = tiles.step(moved, first).view(tiles.rows, tiles.columns, 2)
+            reach = MAX_SHIFT >> (len(levels) - 1) if coarsest else 1
+            whole = _global_shift(reference, moved, whole, reach)
+            first = torch.tensor(whole, device=frame.device).repeat(grid.rows * grid.columns, 1)
+            if not coarsest:
+                expected = grid.upsample(shifts)
+                first = grid.best_candidate(moved, first, [expected, *grid.neighbours(expected)])
+            shifts = grid.refine(moved, first).view(grid.rows, grid.columns, 2)
         return shifts

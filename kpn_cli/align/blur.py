@@ -1,4 +1,4 @@
-"""How sharp frames are beside the reference: what shake and missed focus take away."""
+"""Compare the sharpness of frames with the reference's: shake and missed focus lose edges."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-#: Neighbouring boxes of so many cells a side are compared: finer blur leaves them alone.
-_BOX = 4
-#: Their difference is an edge if it is among the reference's largest, of which this is the
-#: share, and so many times its noise.
-_STRONGEST, _SIGMAS = 0.1, 5.0
-#: Fewer edges than that say nothing.
-_ENOUGH = 30
+#: Side of the boxes whose means are compared, in cells: finer blur does not change them.
+_BOX_SIDE = 4
+#: A gradient is an edge if it is among this share of the reference's largest, and at least
+#: this many sigmas of its noise.
+_STRONGEST_SHARE, _EDGE_SIGMAS = 0.1, 5.0
+#: A picture with fewer edges says nothing about sharpness.
+_MIN_EDGES = 30
 
 
-def contrasts(frames: Tensor, variance: Tensor) -> list[Tensor]:
-    """Return how much neighbouring boxes differ, in sigmas of noise, across and down.
+def normalised_gradients(frames: Tensor, variance: Tensor) -> list[Tensor]:
+    """Return the differences of neighbouring boxes over the sigma of their noise.
 
     Args:
         frames: `(frames, 4, height, width)`, linear, aligned.
         variance: `(4, height, width)`, of the noise.
 
     Returns:
-        Two of `(frames, differences)`.
+        Two tensors `(frames, differences)`, absolute values: across (left to right) and down.
     """
-    box = min(_BOX, *frames.shape[-2:])
+    box = min(_BOX_SIDE, *frames.shape[-2:])
     grey = F.avg_pool2d(frames.mean(1), box)
     noise = F.avg_pool2d(variance.mean(0)[None], box) / (4 * box * box)
     return [
@@ -40,26 +40,26 @@ def contrasts(frames: Tensor, variance: Tensor) -> list[Tensor]:
     ]
 
 
-def sharpness(places: Sequence[Sequence[Tensor]]) -> list[float]:
-    """Return how many edges each frame has for one of the reference, which is the first.
+def relative_sharpness(squares: Sequence[Sequence[Tensor]]) -> list[float]:
+    """Return how many edges each frame has for one of the reference, which is the first frame.
 
-    Across or down, whichever are fewer: shake takes those of one direction. What is counted
-    are edges anywhere in the frame, so that it doesn't matter whether they lie over the
-    reference's; frames of another scene may have as many.
+    Edges are counted across and down, and the lower ratio is returned: camera shake removes the
+    edges of one direction. They count wherever they are in the frame, so alignment does not
+    matter; a frame of another scene may have as many.
 
     Args:
-        places: `contrasts` of places all over the picture.
+        squares: `normalised_gradients` of squares spread over the picture.
 
     Returns:
-        Shares, 1 where there is too little to be seen.
+        For each frame a ratio from 0 to 1; 1 where the reference has too few edges.
     """
-    least = torch.ones(len(places[0][0]))
-    for differences in (torch.cat(parts, 1).cpu() for parts in zip(*places, strict=True)):
-        reference = differences[0]
-        if len(reference) < _ENOUGH:
+    lowest = torch.ones(len(squares[0][0]))
+    for gradients in (torch.cat(parts, 1).cpu() for parts in zip(*squares, strict=True)):
+        reference = gradients[0]
+        if len(reference) < _MIN_EDGES:
             continue
-        edge = max(float(reference.quantile(1 - _STRONGEST)), _SIGMAS)
-        edges = (differences > edge).sum(1)
-        if edges[0] >= _ENOUGH:
-            least = torch.minimum(least, edges / edges[0])
-    return least.tolist()
+        threshold = max(float(reference.quantile(1 - _STRONGEST_SHARE)), _EDGE_SIGMAS)
+        edges = (gradients > threshold).sum(1)
+        if edges[0] >= _MIN_EDGES:
+            lowest = torch.minimum(lowest, edges / edges[0])
+    return lowest.tolist()

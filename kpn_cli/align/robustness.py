@@ -1,4 +1,9 @@
-"""How far a frame can be trusted: the noise sigma at each sample, and the robust weights."""
+"""How far each frame can be trusted: the noise at each sample, and the robustness weights.
+
+The weights play the part of the robustness mask of Wronski et al., "Handheld Multi-Frame
+Super-Resolution" (SIGGRAPH 2019): 1 where a frame differs from the reference by nothing but noise,
+0 where it shows something else.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +13,30 @@ from torch import Tensor
 from ..image.filters import box
 
 #: Side of the square over which frames are compared with the reference, in cells.
-COMPARE = 3
+ROBUSTNESS_SIDE = 3
 #: No sensor is quieter than this: the quantisation of 14 bits has a sigma of 1.8e-5.
-_SIGMA_FLOOR = 1e-5
+_MIN_SIGMA = 1e-5
 
 
 def sigma_map(reference: Tensor, shot: Tensor, read: Tensor) -> Tensor:
-    """Noise standard deviation at each sample of the reference frame.
+    """Return the noise's standard deviation at each sample of the reference.
 
-    The signal is read off a 3x3 mean: taken sample by sample, the estimate
-    would itself be noisy and, as its negatives count as zero, biased.
+    The signal is taken from a 3x3 mean: taken sample by sample, the estimate
+    would itself be noisy and, as negative samples count as zero, biased.
 
     Args:
         reference: `(batch, 4, height, width)`, linear, 1.0 = white level.
         shot, read: `(batch, 4)` variance coefficients (`NoiseModel`).
+
+    Returns:
+        `(batch, 4, height, width)`, at least 1e-5.
     """
     signal = box(reference, 3).clamp_min(0)
     variance = shot[:, :, None, None] * signal + read[:, :, None, None]
-    return variance.sqrt().clamp_min(_SIGMA_FLOOR)
+    return variance.sqrt().clamp_min(_MIN_SIGMA)
 
 
-def of_reference(coefficients: Tensor) -> Tensor:
+def reference_coefficients(coefficients: Tensor) -> Tensor:
     """Return the reference's noise coefficients, `(batch, 4)`.
 
     Args:
@@ -38,10 +46,10 @@ def of_reference(coefficients: Tensor) -> Tensor:
 
 
 def relative_variance(reference: Tensor, shot: Tensor, read: Tensor) -> Tensor:
-    """Noise variance of each other frame over the reference's, r^2, at the same signal.
+    """Return the noise variance of each other frame over the reference's at the same signal.
 
     A frame whose recorded signal is g times the reference's is scaled by 1/g; at signal x its
-    variance is then S x / g + O / g^2, S and O being those of its own ISO.
+    variance is then S x / g + O / g^2, where S and O are those of its own ISO.
 
     Args:
         reference: `(batch, 4, height, width)`, linear.
@@ -52,12 +60,12 @@ def relative_variance(reference: Tensor, shot: Tensor, read: Tensor) -> Tensor:
     """
     signal = box(reference, 3).clamp_min(0)[:, None]
     variance = shot[..., None, None] * signal + read[..., None, None]
-    variance = variance.clamp_min(_SIGMA_FLOOR**2)
+    variance = variance.clamp_min(_MIN_SIGMA**2)
     return variance[:, 1:] / variance[:, :1]
 
 
-def robust_weights(differences: Tensor) -> Tensor:
-    """How far each frame agrees with the reference, 0 to 1.
+def robustness_weights(differences: Tensor) -> Tensor:
+    """Return how well each frame agrees with the reference, 0 to 1.
 
     The mean square of the normalised differences over 3x3 cells and four planes
     (36 samples) is 1 where only noise separates the frames; the weight falls off
@@ -71,5 +79,5 @@ def robust_weights(differences: Tensor) -> Tensor:
     """
     if differences.shape[1] == 0:  # a burst of one frame; padding refuses empty tensors
         return differences[:, :, 0]
-    distance = box(differences.square().mean(2), COMPARE)
+    distance = box(differences.square().mean(2), ROBUSTNESS_SIDE)
     return torch.exp(-(distance - 1).clamp_min(0))

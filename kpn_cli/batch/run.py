@@ -98,14 +98,15 @@ def run_batch(
                 if sections and processes.size == 1:
                     _report_interrupted(plan, outcomes, options, sections, start)
                 raise
-            shares = processes.gather((outcomes, sections and sections.collected))
+            shares = processes.gather((outcomes, sections.collected if sections else None))
             summary = None
             if processes.is_first:
                 for outcome in chain.from_iterable(done for done, _ in shares[1:]):
                     view.done(outcome)
                 summary = _summary(plan, [done for done, _ in shares])
                 if sections:
-                    _report(summary, plan, options, [part for _, part in shares], start)
+                    collected = [part for _, part in shares if part is not None]
+                    _report(summary, plan, options, collected, start)
             if sections:
                 processes.barrier()  # the first process reads the sections of the others
         return summary

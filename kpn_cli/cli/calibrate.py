@@ -38,7 +38,7 @@ def calibrate(flats: tuple[Path, ...], output: Path, as_json: bool) -> None:
         raise KpnError(f"{output}: would overwrite an input; choose another file with -o")
     with console.bar("measuring", len(paths)) as move:
         measured = measure(paths, lambda done, total: move(completed=done))
-    calibration.save(output, measured)
+    calibration.save_calibration(output, measured)
     if as_json:
         click.echo(json.dumps(calibration.to_json(measured), indent=2))
     else:

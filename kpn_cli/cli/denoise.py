@@ -161,7 +161,7 @@ def denoise(
             formats=formats,
             reference=reference,
             strength=strength,
-            noise=calibration.load(noise) if isinstance(noise, Path) else noise,
+            noise=calibration.load_calibration(noise) if isinstance(noise, Path) else noise,
             device=device,
             precision=precision,
             tile=tile,

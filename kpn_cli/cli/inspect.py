@@ -114,7 +114,7 @@ def inspect(
             output,
             reference=reference,
             strength=strength,
-            noise=calibration.load(noise) if isinstance(noise, Path) else noise,
+            noise=calibration.load_calibration(noise) if isinstance(noise, Path) else noise,
             device=device,
             precision=precision,
             tile=tile,

@@ -266,7 +266,7 @@ def _with_noise(
     if isinstance(noise, NoiseModel):
         models = [noise]
     else:
-        models = [level.noise for level in calibration.load(noise).levels]
+        models = [level.noise for level in calibration.load_calibration(noise).levels]
     levels = tuple((sum(m.shot) / 4, sum(m.read) / 4) for m in models)  # means over the planes
     return replace(config, data=replace(config.data, noise_levels=levels))
 

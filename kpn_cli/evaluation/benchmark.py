@@ -142,10 +142,15 @@ def _outputs(
     device = next(network.parameters()).device
     frames = [Frame(torch.from_numpy(planes).to(device)) for planes in test.burst]
     inputs = frames if network.config.frames > 1 else frames[:1]
-    found = alignment.line_up(inputs, test.noise).best(network.config.frames)
+    aligned_burst = alignment.align_burst(inputs, test.noise).keep_best(network.config.frames)
     assumed = test.noise.with_strength(noise_scale)
     done = merge.denoise_frames(
-        network, found.frames, found.shifts, assumed, dtype=dtype, tell_noise=False
+        network,
+        aligned_burst.frames,
+        aligned_burst.shifts,
+        assumed,
+        dtype=dtype,
+        measure_residual=False,
     )
     yield "kpn", done.planes
     if "reference" in baselines:
@@ -155,7 +160,7 @@ def _outputs(
     if "aligned-mean" in baselines:
         rows, columns = (slice(0, side) for side in frames[0].size)
         shifts = alignment.align_frames(frames, test.noise)
-        aligned = warp.aligned_part(frames, shifts, rows, columns)
+        aligned = warp.warp_frames(frames, shifts, rows, columns)
         yield "aligned-mean", aligned.mean(0).cpu().numpy()
     if "nlm" in baselines:
         yield "nlm", baseline_methods.non_local_means(test.burst[0], test.noise)

@@ -176,7 +176,7 @@ def evaluate_scene(
         clean, noisy, white = np.minimum(clean, 1), np.minimum(noisy, 1), 1.0
     device = next(network.parameters()).device
     frames = [Frame(torch.from_numpy(planes).to(device)) for planes in noisy]
-    done, found = merge.denoise_burst(network, frames, noise, dtype=dtype, tell_noise=False)
+    done, found = merge.denoise_burst(network, frames, noise, dtype=dtype, measure_residual=False)
     return _compare(done.planes, noisy[0], clean[0], white, len(found.used))
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..align.alignment import LineUp
+from ..align.alignment import AlignedBurst
 from ..burst import files
 from ..errors import KpnError
 from ..image.noise_model import NoiseModel
 from ..image.orientation import upright_vectors
-from ..merge.tile import Merger
+from ..merge.tile import TileMerger
 from ..noise.selection import NoiseReport, given_noise
 from ..pipeline import denoise, fingerprint, loading
 from ..pipeline.denoise import Engine
@@ -44,7 +44,7 @@ class Inspection:
         strength: factor of sigma between the two.
         shifts: for each frame `(tile rows, tile columns, 2)` int64, (row, column) in sensor
             pixels.
-        agreement: of each frame with the reference, 0 to 1.
+        robustness: mean robust weight of each frame, its agreement with the reference, 0 to 1.
         exposure: brightness of each frame over the reference's, before it was matched.
         maps: of the whole picture.
         views: the kernels at each point, under the noise that denoising assumes.
@@ -58,7 +58,7 @@ class Inspection:
     assumed_noise: NoiseModel
     strength: float
     shifts: list[np.ndarray]
-    agreement: list[float]
+    robustness: list[float]
     exposure: list[float]
     maps: PictureMaps
     views: dict[Point, KernelView]
@@ -125,13 +125,13 @@ def inspect(
             raise KpnError(f"{options.output}: already exists; choose another folder with -o")
         chosen = [points.point_at_pixel(loaded.infos[0], x, y) for x, y in at]
         known = given_noise(loaded.infos[0], options.noise)
-        found, noise = denoise.align_and_measure(loaded, known, engine.device, on_stage)
-        found = found.best(engine.network.config.frames)
+        aligned, noise = denoise.align_and_measure(loaded, known, engine.device, on_stage)
+        aligned = aligned.keep_best(engine.network.config.frames)
         return _inspect_aligned(
             loaded,
             options,
             engine,
-            found,
+            aligned,
             noise,
             chosen=chosen,
             scales=scales,
@@ -144,7 +144,7 @@ def _inspect_aligned(
     loaded: Loaded,
     options: Options,
     engine: Engine,
-    found: LineUp,
+    aligned: AlignedBurst,
     noise: NoiseReport,
     *,
     chosen: list[Point],
@@ -153,13 +153,13 @@ def _inspect_aligned(
     on_stage: Callable[[Stage], None],
 ) -> Inspection:
     turn = loaded.infos[0].orientation
-    size = found.frames[0].size
+    size = aligned.frames[0].size
 
-    def merger(scale: float = 1.0) -> Merger:
-        return Merger(
+    def merger(scale: float = 1.0) -> TileMerger:
+        return TileMerger(
             engine.network,
-            found.frames,
-            found.shifts,
+            aligned.frames,
+            aligned.shifts,
             noise.model.with_strength(scale),
             strength=options.strength,
             dtype=engine.dtype,
@@ -179,7 +179,7 @@ def _inspect_aligned(
             on_tile=on_tile,
         )
 
-    maps = denoise.retry_with_smaller_tiles(work, engine, len(found.frames), options.tile)
+    maps = denoise.retry_with_smaller_tiles(work, engine, len(aligned.frames), options.tile)
     chosen = chosen or points.points_of_interest(loaded.infos[0], maps)
     chosen = list(dict.fromkeys(chosen))
     views, scaled_views = {}, {}
@@ -190,16 +190,16 @@ def _inspect_aligned(
             view_kernels(engine.network, merger(scale), size, point.cell, turn, scale)
             for scale in scales
         ]
-    dropped = {loaded.files[n]: why for n, why in found.dropped.items()}
+    dropped = {loaded.files[n]: why for n, why in aligned.dropped.items()}
     return Inspection(
-        infos=[loaded.infos[n] for n in found.used],
+        infos=[loaded.infos[n] for n in aligned.used],
         dropped=loaded.dropped | dropped,
         noise=noise,
         assumed_noise=noise.model.with_strength(options.strength),
         strength=options.strength,
-        shifts=[upright_vectors(2 * shift.cpu().numpy(), turn) for shift in found.shifts],
-        agreement=found.agreement,
-        exposure=found.exposure,
+        shifts=[upright_vectors(2 * shift.cpu().numpy(), turn) for shift in aligned.shifts],
+        robustness=aligned.robustness,
+        exposure=aligned.exposure,
         maps=maps,
         views=views,
         scaled_views=scaled_views,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from ..network.restore import WIDE
+from ..network.restore import DILATION
 from ..raw.info import RawInfo
 from . import drawing
 from .inspect import Inspection
@@ -134,7 +134,8 @@ def _dilated_panel(view: KernelView, kernel: np.ndarray) -> Image.Image:
         [
             captioned(_kernel(kernel, limit, CROP_WIDTH - 60), "the dilated kernel"),
             drawing.text(
-                f"of the merged picture, taps {2 * WIDE} px\napart; colours to ±{percent(limit)}\n"
+                f"of the merged picture, taps {2 * DILATION} px\napart; "
+                f"colours to ±{percent(limit)}\n"
                 f"with the others: radius {view.radius:.1f} px\n"
                 f"noise left: {percent(view.noise_left**0.5)} of sigma",
                 11,
@@ -165,5 +166,5 @@ def _reach(view: KernelView) -> int:
     """Return how far the kernels reach from their cell, with the dilated one, in cells."""
     reach: int = view.kernels.shape[1] // 2
     if view.dilated is not None:
-        reach += WIDE * (view.dilated.shape[0] // 2)
+        reach += DILATION * (view.dilated.shape[0] // 2)
     return reach

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from ..image.orientation import upright_position
-from ..merge.residual_noise import share_left
-from ..merge.tile import Merger
+from ..merge.residual_noise import residual_share
+from ..merge.tile import TileMerger
 from ..network.kpn import KPN
-from ..network.restore import WIDE
+from ..network.restore import DILATION
 from .weight_maps import check_finite, frame_shares, to_upright
 
 #: Side of the crop that is shown around a point, in cells.
@@ -33,10 +33,10 @@ class KernelView:
         kernels: `(frames, K, K)`, each tap's weight in the result: the network's kernels over
             the number of frames, which sum to 1. The reference is in every group of frames;
             its kernel is the sum over the groups.
-        dilated: `(K, K)`, the dilated kernel, mean over the groups; taps `restore.WIDE` cells
+        dilated: `(K, K)`, the dilated kernel, mean over the groups; taps `restore.DILATION` cells
             apart, which sum to 1. None for a network without one.
         kernel_share: weight of the kernels' output in the result at the point, 0 to 1; the rest
-            is the reference's, after the check against it (`guard.guarded`).
+            is the reference's, after the check against it (`guard.fall_back_to_reference`).
         radius: root mean square distance of the taps from the centre, weighted with their
             absolute values, mean over the crop, in sensor pixels.
         noise_left: variance of the residual noise in the crop over that of the reference.
@@ -63,7 +63,7 @@ class KernelView:
 
 def view_kernels(
     network: KPN,
-    merger: Merger,
+    merger: TileMerger,
     size: tuple[int, int],
     cell: tuple[int, int],
     turn: int,
@@ -90,18 +90,18 @@ def view_kernels(
         slice(max(window.start - _CONTEXT, 0) // grid * grid, min(window.stop + _CONTEXT, length))
         for window, length in zip(crop, size, strict=True)
     ]
-    part = merger.part(*tile, keep=True)
-    check_finite(part.clean)
+    merged = merger.merge(*tile, keep_encoded=True)
+    check_finite(merged.clean)
     rows, columns = (
         slice(window.start - whole.start, window.stop - whole.start)
         for window, whole in zip(crop, tile, strict=True)
     )
-    kernels = [of_group[0] for of_group in merger.kernels(part, rows, columns)]
+    kernels = [of_group[0] for of_group in merger.kernels(merged, rows, columns)]
     shares = frame_shares(kernels, merger.groups)
     dilated = _mean_dilated(kernels, merger.groups)
     square_radius = _square_radius(shares.abs().sum(0))
     if dilated is not None:
-        square_radius = square_radius + WIDE**2 * _square_radius(dilated)
+        square_radius = square_radius + DILATION**2 * _square_radius(dilated)
     y, x = cell[0] - crop_rows.start, cell[1] - crop_columns.start
     height, width = shares.shape[-2:]
     upright_x, upright_y = upright_position(y, x, (height, width), turn)
@@ -114,13 +114,13 @@ def view_kernels(
         scale=scale,
         kernels=upright_kernels(shares[..., y, x]),
         dilated=None if dilated is None else upright_kernels(dilated[..., y, x]),
-        kernel_share=float(part.share[0, 0, rows, columns][y, x]),
+        kernel_share=float(merged.share[0, 0, rows, columns][y, x]),
         radius=2 * float(square_radius.sqrt().mean()),
-        noise_left=share_left(
-            [merger.tried(part, rows, columns, torch.Generator().manual_seed(0))]
+        noise_left=residual_share(
+            [merger.probe_noise(merged, rows, columns, torch.Generator().manual_seed(0))]
         ),
-        frames=to_upright(part.burst[0, :, :, rows, columns], turn),
-        clean=to_upright(part.clean[0, :, rows, columns], turn),
+        frames=to_upright(merged.burst[0, :, :, rows, columns], turn),
+        clean=to_upright(merged.clean[0, :, rows, columns], turn),
         middle=(upright_y, upright_x),
     )
 

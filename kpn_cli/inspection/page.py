@@ -302,7 +302,7 @@ def _table(inspection: Inspection) -> str:
         cells = (
             text(info.path.name) + (", the reference" if number == 0 else ""),
             f"{x:+.0f}, {y:+.0f}" if number else "",
-            f"{inspection.agreement[number]:.2f}",
+            f"{inspection.robustness[number]:.2f}",
             f"{inspection.exposure[number]:.3f}",
             f"{100 * means[number]:.1f} %",
         )

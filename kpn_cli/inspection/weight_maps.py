@@ -14,7 +14,7 @@ from ..errors import KpnError
 from ..image.orientation import upright
 from ..image.tiling import Span
 from ..merge import merge, residual_noise
-from ..merge.tile import Merger, Part
+from ..merge.tile import MergedTile, TileMerger
 from ..network.kpn import KPN
 
 #: Longest side of the maps, in samples.
@@ -31,7 +31,8 @@ class PictureMaps:
         cells: side of a sample, in cells.
         weights: `(frames, rows, columns)`, total weight of each frame; they sum to 1.
         kernel_share: `(rows, columns)`, weight of the kernels' output in the result, 0 to 1; the
-            rest is the reference's, where the output contradicts it (`guard.guarded`).
+            rest is the reference's, where the output contradicts it
+            (`guard.fall_back_to_reference`).
         sigma: `(rows, columns)`, standard deviation of the noise that the network assumes in the
             reference, linear, root mean square over the four planes.
         clean, reference: `(4, rows, columns)`, the result and the reference, linear.
@@ -54,7 +55,7 @@ class PictureMaps:
 
 def compute_maps(
     network: KPN,
-    merger: Merger,
+    merger: TileMerger,
     size: tuple[int, int],
     turn: int,
     *,
@@ -83,10 +84,10 @@ def compute_maps(
     sums = np.zeros((_frame_count(merger.groups) + 10, *map_size))
     for number, (rows, columns) in enumerate(merge.tile_spans(network, *size, tile)):
         on_tile(number, total)
-        part = merger.part(rows.slice, columns.slice, keep=True)
-        check_finite(part.clean)
+        merged = merger.merge(rows.slice, columns.slice, keep_encoded=True)
+        check_finite(merged.clean)
         (top, above), (first, beside) = (_pooling(span, factor) for span in (rows, columns))
-        pooled = above @ _layers(merger, part) @ beside.T
+        pooled = above @ _layers(merger, merged) @ beside.T
         sums[:, top : top + len(above), first : first + len(beside)] += pooled
     counts = [np.bincount(np.arange(side) // factor) for side in size]
     means = torch.from_numpy((sums / (counts[0][:, None] * counts[1])).astype(np.float32))
@@ -99,24 +100,24 @@ def compute_maps(
         sigma=np.sqrt(variance),
         clean=planes[:4],
         reference=planes[4:],
-        noise_left=residual_noise.noise_left(merger, size),
+        noise_left=residual_noise.measure_residual_noise(merger, size),
     )
 
 
-def _layers(merger: Merger, part: Part) -> np.ndarray:
+def _layers(merger: TileMerger, merged: MergedTile) -> np.ndarray:
     """Return weights, kernel share, noise variance, result, reference: `(frames + 10, ...)`."""
-    height = part.clean.shape[-2]
+    height = merged.clean.shape[-2]
     bands = [slice(top, min(top + _BAND_ROWS, height)) for top in range(0, height, _BAND_ROWS)]
-    weights = torch.cat([_weights(merger, part, band) for band in bands], 1)
-    reference = part.burst[:, 0]
-    variance = sigma_map(reference, *merger.told).square().mean(1)
-    layers = (weights, part.share[0], variance, part.clean[0], reference[0])
+    weights = torch.cat([_weights(merger, merged, band) for band in bands], 1)
+    reference = merged.burst[:, 0]
+    variance = sigma_map(reference, *merger.assumed_noise).square().mean(1)
+    layers = (weights, merged.share[0], variance, merged.clean[0], reference[0])
     return torch.cat(layers).cpu().numpy()
 
 
-def _weights(merger: Merger, part: Part, rows: slice) -> Tensor:
+def _weights(merger: TileMerger, merged: MergedTile, rows: slice) -> Tensor:
     """Return the total weight of each frame in rows of a tile, `(frames, rows, columns)`."""
-    kernels = merger.kernels(part, rows)
+    kernels = merger.kernels(merged, rows)
     return frame_shares([of_group[0].sum(1) for of_group in kernels], merger.groups)
 
 

@@ -1,3 +1,3 @@
-"""The whole picture: the network is run tile by tile, its result is guarded against ghosts,
-the greens are equilibrated, and the residual noise is measured.
+"""Merging: aligned frames -> the whole clean picture, tile by tile. Checks of the result against
+the reference, strength, green equilibration and the residual noise belong here.
 """

@@ -1,9 +1,9 @@
-"""Never worse than the reference: where the result contradicts it, the reference counts.
+"""Guard against errors: where the result contradicts the reference, fall back to the reference.
 
 A clean picture differs from the noisy reference by that frame's noise and by nothing else.
-Where the difference is larger, the rest is the result's own error: a ghost, a texture
-smeared, or, of bursts with hardly any noise, what kernels lose. Result and reference are
-then mixed as their errors demand; the mix errs less than either.
+Where the difference is larger, the rest is the result's own error: a ghost, smeared texture,
+or, in bursts with hardly any noise, what the kernels lose. Result and reference are then mixed
+in proportion to their errors; the mix has a lower error than either.
 """
 
 from __future__ import annotations
@@ -14,37 +14,38 @@ from torch import Tensor
 from ..image.filters import box
 
 #: Side of the square over which the difference is judged, in cells: 100 samples of noise,
-#: whose mean square is known to 14 %. What is wrong by less is told from noise by more samples:
-#: so many squares beside and below each other, 900 samples, 5 %.
+#: whose mean square is known to 14 %. Smaller errors take more samples to tell from noise: an
+#: area of this many squares beside and below each other has 900, known to 5 %.
 _SIDE, _SQUARES = 5, 3
-#: What the mean square of one square has over the expected one, as a share of it, from which on
-#: the result is doubted, and wholly so; and that of all of them. A picture has millions of
-#: squares: five standard deviations, or where nothing is wrong specks of the reference's noise
-#: stand in the smooth result.
-_DOUBTED, _WHOLLY = 0.65, 1.0
-_ALL_DOUBTED, _ALL_WHOLLY = 0.25, 0.45
-#: A single sample says no more than three sigmas: hot pixels of the reference are no reason.
-_MOST = 9.0
+#: By how much the mean square of one square exceeds the expected one, as a share of it, where
+#: the fallback begins, and where it is complete; and the same for an area. A picture has millions
+#: of squares: at fewer than five standard deviations, specks of the reference's noise would show
+#: in a smooth result that is right.
+_EXCESS_ONSET, _EXCESS_FULL = 0.65, 1.0
+_AREA_EXCESS_ONSET, _AREA_EXCESS_FULL = 0.25, 0.45
+#: A single sample counts as three sigmas at most: a hot pixel of the reference must not cause a
+#: fallback.
+_MAX_SQUARE = 9.0
 #: Square beyond which a sample is off by more than any noise: once in 500 million.
-_FAR = 36.0
-_LEAST = 1e-10  # of the variance: the rounding of 14 bits has 3e-10
-_LEAST_NEWS = 0.01  # share of the result that is not the reference's own sample
-#: From here on a sample is clipped.
+_OUTLIER_SQUARE = 36.0
+_MIN_VARIANCE = 1e-10  # the rounding of 14 bits has 3e-10
+_MIN_INDEPENDENT = 0.01  # weight of all but the reference's own sample
+#: A sample from here on is clipped.
 CLIPPED = 0.999
-#: Result and reference agree where both are clipped, which says nothing of the samples beside
-#: them. Fewer cells than one that do say something are no reason for doubt.
-_LEAST_TOLD = 1 / _SIDE**2
+#: Result and reference agree where both are clipped, which says nothing about their neighbours.
+#: Less than one informative cell in a square is too little to cause a fallback.
+_MIN_INFORMATIVE = 1 / _SIDE**2
 
 
-def guarded(
+def fall_back_to_reference(
     clean: Tensor,
     reference: Tensor,
-    own: Tensor,
+    reference_weight: Tensor,
     shot: Tensor,
     read: Tensor,
     others: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Return the result, mixed with the reference where it has to be, and the result's share.
+    """Return the result, mixed with the reference where it contradicts it, and the result's share.
 
     Let the reference be truth + n, and the result truth + a n + e, where a is the weight
     that the kernels give the reference's own sample, and e, the rest of the error, is
@@ -54,37 +55,40 @@ def guarded(
     picture instead of zero.
 
     Args:
-        clean: `(batch, 4, height, width)`, linear.
-        reference: the same of the reference frame.
-        own: `(batch, height, width)`, a.
-        shot, read: `(batch, 4)` variance coefficients of the reference's noise.
-        others: `(batch, frames, 4, height, width)`, the other frames over the reference. They
-            tell which is right where a single sample is off by more than any noise.
+        clean: `(batch, 4, height, width)`, the result, linear.
+        reference: `(batch, 4, height, width)`, the reference frame.
+        reference_weight: `(batch, height, width)`, a.
+        shot, read: `(batch, 4)` variance noise_coefficients of the reference's noise.
+        others: `(batch, frames, 4, height, width)`, the other frames, aligned to the reference.
+            They decide which is right where a single sample is off by more than any noise.
 
     Returns:
-        `(batch, 4, height, width)` and `(batch, 1, height, width)`, 0 to 1.
+        The mix, `(batch, 4, height, width)`, and the result's share in it,
+        `(batch, 1, height, width)`, 0 to 1.
     """
-    # Beside something bright, a mean over neighbours takes shadows for noisier than they are;
-    # a ghost may be brighter than what it hides: the lower of the two is right.
+    # Beside something bright, a mean over neighbours overstates the noise of shadows; and a ghost
+    # may be brighter than what it hides. So the lower of the two signals is taken.
     signal = torch.minimum(clean, box(reference, 3)).clamp_min_(0)
-    variance = (shot[:, :, None, None] * signal + read[:, :, None, None]).clamp_min(_LEAST)
-    news = (1 - own[:, None]).clamp(_LEAST_NEWS, 1)
-    squares = (clean - reference).square() / (variance * news)
-    telling = (reference < CLIPPED) | (clean < 1 - _MOST**0.5 * variance.sqrt())
-    squares *= telling
-    told = box(telling.float().mean(1, keepdim=True), _SIDE).clamp_min(_LEAST_TOLD)
-    whole = box(squares.mean(1, keepdim=True), _SIDE) / told
-    # None outside of the picture: a corner would be judged by nine cells.
-    excess = (squares.clamp_max(_MOST) - telling.float()).mean(1, keepdim=True)
+    variance = (shot[:, :, None, None] * signal + read[:, :, None, None]).clamp_min(_MIN_VARIANCE)
+    independent = (1 - reference_weight[:, None]).clamp(_MIN_INDEPENDENT, 1)
+    squares = (clean - reference).square() / (variance * independent)
+    informative = (reference < CLIPPED) | (clean < 1 - _MAX_SQUARE**0.5 * variance.sqrt())
+    squares *= informative
+    informative_share = box(informative.float().mean(1, keepdim=True), _SIDE)
+    informative_share = informative_share.clamp_min(_MIN_INFORMATIVE)
+    mean_square = box(squares.mean(1, keepdim=True), _SIDE) / informative_share
+    # Zero padding: replicated borders would let nine cells decide a corner.
+    excess = (squares.clamp_max(_MAX_SQUARE) - informative.float()).mean(1, keepdim=True)
     excess = box(excess, _SIDE, padding_mode="constant")
-    around = box(excess, _SQUARES, _SIDE, padding_mode="constant") / box(told, _SQUARES, _SIDE)
-    doubt = torch.maximum(
-        _ramp(excess / told, _DOUBTED, _WHOLLY), _ramp(around, _ALL_DOUBTED, _ALL_WHOLLY)
+    area_excess = box(excess, _SQUARES, _SIDE, "constant") / box(informative_share, _SQUARES, _SIDE)
+    fallback = torch.maximum(
+        _ramp(excess / informative_share, _EXCESS_ONSET, _EXCESS_FULL),
+        _ramp(area_excess, _AREA_EXCESS_ONSET, _AREA_EXCESS_FULL),
     )
-    share = 1 - doubt * (1 - 1 / whole.clamp_min(1))
+    share = 1 - fallback * (1 - 1 / mean_square.clamp_min(1))
     mixed = torch.lerp(reference, clean, share)
     if others is not None and others.shape[1]:
-        _vindicate(mixed, squares > _FAR, clean, reference, others)
+        _keep_confirmed(mixed, squares > _OUTLIER_SQUARE, clean, reference, others)
     return mixed, share
 
 
@@ -92,23 +96,30 @@ def _ramp(x: Tensor, first: float, last: float) -> Tensor:
     return ((x - first) / (last - first)).clamp(0, 1)
 
 
-def _vindicate(
-    mixed: Tensor, off: Tensor, clean: Tensor, reference: Tensor, others: Tensor
+def _keep_confirmed(
+    mixed: Tensor, outliers: Tensor, clean: Tensor, reference: Tensor, others: Tensor
 ) -> None:
-    """Put samples of the reference back unless most of the other frames show the result's.
+    """Put outliers back to the reference's sample unless most other frames confirm the result's.
 
-    A frame shows the result's where it is nearer to it than to the reference's, and nearer than
-    the reference's is. Where texture lies elsewhere in every frame, they show neither: only
-    what is off in the reference alone, such as a hot pixel, have the others agree upon.
+    A frame confirms the result if its sample is nearer to the result's than to the
+    reference's, and nearer than the reference's is. Where every frame has other texture at that
+    place, none confirms either: they agree only against what is wrong in the reference alone,
+    such as a hot pixel.
+
+    Args:
+        mixed: `(batch, 4, height, width)`, changed in place.
+        outliers: bool, of the same shape.
+        clean, reference, others: as in `fall_back_to_reference`.
     """
-    batch, plane, row, column = off.nonzero(as_tuple=True)
+    batch, plane, row, column = outliers.nonzero(as_tuple=True)
     if not len(batch):
         return
-    ours, theirs = (x[batch, plane, row, column] for x in (clean, reference))
-    seen = others[batch, :, plane, row, column]
-    to_ours = (seen - ours[:, None]).abs()
-    apart = torch.minimum((seen - theirs[:, None]).abs(), (theirs - ours).abs()[:, None])
-    believed = (to_ours < apart).float().mean(1) > 0.5
+    result, original = (x[batch, plane, row, column] for x in (clean, reference))
+    samples = others[batch, :, plane, row, column]
+    from_result = (samples - result[:, None]).abs()
+    from_original = (samples - original[:, None]).abs()
+    limit = torch.minimum(from_original, (original - result).abs()[:, None])
+    confirmed = (from_result < limit).float().mean(1) > 0.5
     mixed[batch, plane, row, column] = torch.where(
-        believed, mixed[batch, plane, row, column], theirs
+        confirmed, mixed[batch, plane, row, column], original
     )

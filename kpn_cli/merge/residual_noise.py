@@ -1,4 +1,9 @@
-"""Measure the residual noise: how much of the noise is left in the merged picture."""
+"""Measure the residual noise: the share of the noise that is left in the merged picture.
+
+A little noise is added to all frames on squares spread over the picture, and the change of the
+result is compared with it. (The kernels change too, as they do with real noise; with the kernels
+held fixed, the measured share would be too low.)
+"""
 
 from __future__ import annotations
 
@@ -8,56 +13,57 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .tile import Merger
+from .tile import TileMerger
 
-#: What is left of noise is tried out on squares of so many cells, one in so many each way, of
-#: small pictures up to so many. Each costs what twice its size of the picture does: together, of
-#: large ones, a sixteenth.
-_TRIED, _TRIED_EVERY, _TRIED_LEAST = 96, 512, 3
-#: Cells at their borders that don't count, for want of their surroundings.
-_UNSEEN = 16
-#: Where so little tips a decision, of the guard's, what follows is no measure: of a sample so many
-#: squares count at the most, six nudges.
-_MOST = 36.0
+#: The residual noise is measured on squares of this many cells a side, one in this many cells
+#: each way, and in small pictures this many each way. Each square costs as much as merging twice
+#: its area: all together, in large pictures, a sixteenth of the whole.
+_PROBE_SIDE, _PROBE_SPACING, _MIN_PROBES = 96, 512, 3
+#: Cells at the border of a square that are not used: their surroundings are missing.
+_BORDER = 16
+#: A sample counts with at most this square, six sigmas of the added noise: where that little
+#: noise tips a decision of the guard, the change is no measure of noise.
+_MAX_SQUARE = 36.0
 
 
-def noise_left(merger: Merger, size: tuple[int, int]) -> float:
-    """Return the share of the noise's variance that is left in the picture.
+def measure_residual_noise(merger: TileMerger, size: tuple[int, int]) -> float:
+    """Return the share of the noise's variance that is left in the picture, 0 to 1.
 
-    Tried out on squares that are spread over it, whatever the tiles are.
+    Measured on squares that are spread over it, wherever the tiles are.
 
     Args:
         merger: of the burst.
         size: rows and columns of the picture in cells.
     """
     generator = torch.Generator().manual_seed(0)
-    tried = []
-    for places in itertools.product(*(_stretches(length) for length in size)):
-        inner = (_inner(place, length) for place, length in zip(places, size, strict=True))
-        tried.append(merger.tried(merger.part(*places), *inner, generator))
-    return share_left(tried)
+    squares = []
+    for rows, columns in itertools.product(*(_probe_spans(length) for length in size)):
+        inner_rows, inner_columns = _inner(rows, size[0]), _inner(columns, size[1])
+        tile = merger.merge(rows, columns)
+        squares.append(merger.probe_noise(tile, inner_rows, inner_columns, generator))
+    return residual_share(squares)
 
 
-def _stretches(length: int) -> list[slice]:
-    """Parts of a side where it is tried out what is left of noise; none overlap."""
-    number = max(round(length / _TRIED_EVERY), min(_TRIED_LEAST, length // _TRIED), 1)
-    side = min(_TRIED, length)
+def _probe_spans(length: int) -> list[slice]:
+    """Return the spans of one side of the picture that are probed; none overlap."""
+    number = max(round(length / _PROBE_SPACING), min(_MIN_PROBES, length // _PROBE_SIDE), 1)
+    side = min(_PROBE_SIDE, length)
     starts = ((length * (2 * n + 1) // number - side) // 2 for n in range(number))
     return [slice(start, start + side) for start in starts]
 
 
-def _inner(place: slice, length: int) -> slice:
-    """A stretch without what lacks its surroundings."""
-    end = place.stop - place.start - min(_UNSEEN, length - place.stop)
-    return slice(min(_UNSEEN, place.start), end)
+def _inner(span: slice, length: int) -> slice:
+    """Return what is used of a span, counted from its start: all but cut borders."""
+    end = span.stop - span.start - min(_BORDER, length - span.stop)
+    return slice(min(_BORDER, span.start), end)
 
 
-def share_left(tried: Sequence[Tensor]) -> float:
+def residual_share(squares: Sequence[Tensor]) -> float:
     """Return the share of the noise's variance that is left, 0 to 1.
 
     Args:
-        tried: what `Merger.tried` has returned, here and there. Where all samples are clipped, it
-            says nothing, and the noise counts as left.
+        squares: what `TileMerger.probe_noise` has returned at several places, of any shapes. If
+            there are no samples, because all are clipped, the share is 1.
     """
-    squares = torch.cat([some.flatten().cpu() for some in tried])
-    return min(float(squares.clamp_max(_MOST).mean()), 1.0) if len(squares) else 1.0
+    samples = torch.cat([some.flatten().cpu() for some in squares])
+    return min(float(samples.clamp_max(_MAX_SQUARE).mean()), 1.0) if len(samples) else 1.0

@@ -1,10 +1,10 @@
-"""More strength than 1: what is told as noise goes, and of noise less is left.
+"""Strength above 1: removes what the network takes for noise, and leaves less residual noise.
 
-Told more noise than there is, the network takes away what else it would keep, fine texture
-first. Where there is nothing of that kind it leaves hardly any noise anyway, but of that not
-less than when it is told the truth: now and then half as much again. So there its result of
-strength 1 counts. And its wide kernels pass over the picture once more, or several times: what
-is left of noise shrinks with every pass.
+If it assumes more noise than there is, the network removes what it would otherwise keep, fine
+texture first. Where there is no such texture it leaves hardly any noise either way, but not less
+than under the true noise: now and then half as much again. There the result of strength 1 is
+used. And the dilated kernels filter the picture again, once or several times: every pass
+leaves less residual noise.
 """
 
 from __future__ import annotations
@@ -18,82 +18,87 @@ from torch import Tensor
 from ..image.filters import box
 from ..network.restore import Merged
 
-#: With strength s, the wide kernels pass this often times log2(s), and where they change a sample
-#: by more than this share of sigma, times the root of s, the less of it is made.
-_PASSES, _CHANGE = 2.0, 0.05
-#: Differences well below this share of sigma are what is left of noise; those above it, what
-#: strength has taken away. Root mean square over a square of so many cells a side.
-_SETTLED, _SIDE = 0.15, 5
+#: At strength s, the dilated kernels are applied this many times log2(s) more; changes beyond
+#: this share of sigma, times the root of s, are limited.
+_PASSES, _CHANGE_SHARE = 2.0, 0.05
+#: Differences well below this share of sigma are residual noise; those above it are what the
+#: strength has removed. Root mean square over a square of this many cells a side.
+_NOISE_SHARE, _SIDE = 0.15, 5
 
-#: A picture, `(batch, planes, height, width)` -> that under the wide kernels, and their
-#: centre taps, `(batch, height, width)`.
-Widely = Callable[[Tensor], tuple[Tensor, Tensor]]
+#: Filters a picture, `(batch, planes, height, width)`, with the dilated kernels; returns it and
+#: their centre taps, `(batch, height, width)`.
+DilatedFilter = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
-def share_of_told(plain: Tensor, told: Tensor, variance: Tensor) -> Tensor:
-    """Return how far the result counts that was made with more noise told than there is.
+def assumed_share(plain: Tensor, assumed: Tensor, variance: Tensor) -> Tensor:
+    """Return the share of the result that assumes more noise than there is.
 
     Args:
-        plain: `(batch, planes, height, width)`, merged with the noise as it is.
-        told: merged with the strength times that sigma.
-        variance: of the noise in the reference, as it is; broadcasts to `plain`.
+        plain: `(batch, planes, height, width)`, merged under the true noise.
+        assumed: `(batch, planes, height, width)`, merged under the strength times that sigma.
+        variance: of the true noise in the reference; broadcasts to `plain`.
 
     Returns:
-        `(batch, 1, height, width)`, d^4 / (d^4 + limit^4); 0 where they differ by no more than
-        what is left of noise, near 1 where something else has gone.
+        `(batch, 1, height, width)`, d^4 / (d^4 + limit^4), where d is the root mean square
+        difference in sigmas: 0 where they differ by no more than residual noise, near 1 where
+        more was removed.
     """
-    difference = box(((told - plain).square() / variance).mean(1, keepdim=True), _SIDE).square()
-    return difference / (difference + _SETTLED**4)
+    difference = box(((assumed - plain).square() / variance).mean(1, keepdim=True), _SIDE).square()
+    return difference / (difference + _NOISE_SHARE**4)
 
 
-def strengthened(
+def apply_strength(
     plain: Merged,
-    told: Merged,
+    assumed: Merged,
     share: Tensor,
     sigma: Tensor,
     strength: float,
-    widely: Widely | None,
+    dilated_filter: DilatedFilter | None,
 ) -> Merged:
-    """Return what a strength beyond 1 makes of a burst.
+    """Return the result of a strength above 1.
 
     Args:
-        plain, told: merged as for `share_of_told`.
-        share: what that returned.
-        sigma: of the noise in the reference, as it is; broadcasts to `plain.clean`.
+        plain, assumed: merged as for `assumed_share`.
+        share: as it returns it.
+        sigma: of the true noise in the reference; broadcasts to `plain.clean`.
         strength: 1 or more.
-        widely: filters with the wide kernels; None where there are none.
+        dilated_filter: None for a network without a dilated kernel.
     """
     merged = Merged(
-        torch.lerp(plain.clean, told.clean, share), torch.lerp(plain.own, told.own, share[:, 0])
+        torch.lerp(plain.clean, assumed.clean, share),
+        torch.lerp(plain.reference_weight, assumed.reference_weight, share[:, 0]),
     )
-    if widely is None:
+    if dilated_filter is None:
         return merged
-    limit = _CHANGE * strength**0.5 * sigma
-    return smoothed(merged, limit, _PASSES * math.log2(strength), widely)
+    limit = _CHANGE_SHARE * strength**0.5 * sigma
+    return repeat_dilated_filter(merged, limit, _PASSES * math.log2(strength), dilated_filter)
 
 
-def smoothed(merged: Merged, limit: Tensor, passes: float, widely: Widely) -> Merged:
-    """Filter a merged burst with its wide kernels once more, or several times.
+def repeat_dilated_filter(
+    merged: Merged, limit: Tensor, passes: float, dilated_filter: DilatedFilter
+) -> Merged:
+    """Filter a merged burst with its dilated kernels again, once or several times.
 
-    Where there is nothing but noise, what is left of it shrinks with every pass. Where that changes
-    more than noise could, there is texture, which stays; and a line whose echo taps so far apart
-    would draw beside it.
+    Where there is nothing but noise, every pass leaves less of it. Where the passes change more
+    than noise could, there is texture, which is kept; or a line, of which taps so far apart
+    would draw an echo.
 
     Args:
         merged: a burst.
-        limit: broadcasts to `merged.clean`; of a change d from it, by all passes together, the
-            part 1 / (1 + (d / limit)^2) is made, which is never more than half of the limit.
-        passes: how often; of the last one, a part may be made.
-        widely: filters with the wide kernels.
+        limit: broadcasts to `merged.clean`. Of a change d by all passes together, the part
+            1 / (1 + (d / limit)^2) is made, which is never more than half of the limit.
+        passes: how often; the last pass may be a fraction.
+        dilated_filter: with the kernels of the burst.
     """
-    clean, own = merged
+    clean, reference_weight = merged
     while passes > 0:
-        wider, centre = widely(clean)
-        change = wider - merged.clean
+        filtered, centre = dilated_filter(clean)
+        change = filtered - merged.clean
         made = (1 + (change / limit).square()).reciprocal_()
         share = made.mean(1)
         part = min(passes, 1.0)
         clean = clean.lerp(torch.addcmul(merged.clean, made, change), part)
-        own = own.lerp(merged.own * (1 - share) + own * centre * share, part)
+        after = merged.reference_weight * (1 - share) + reference_weight * centre * share
+        reference_weight = reference_weight.lerp(after, part)
         passes -= 1
-    return Merged(clean, own)
+    return Merged(clean, reference_weight)

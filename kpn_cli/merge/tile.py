@@ -1,4 +1,8 @@
-"""Frames that lie over each other -> clean planes, part by part."""
+"""Merge one tile: aligned frames -> clean planes.
+
+The network's kernels merge the frames, in groups if there are more than it takes; strength,
+green equilibration and the fallback to the reference follow.
+"""
 
 from __future__ import annotations
 
@@ -9,60 +13,65 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..align.warp import aligned_part
+from ..align.warp import warp_frames
 from ..burst.frame import Frame, noise_coefficients
 from ..image.noise_model import NoiseModel
-from ..network.kpn import KPN
-from ..network.restore import Merged, restore_in_bands, widely
-from ..noise.profile_check import understatement
+from ..network.kpn import KPN, Encoded
+from ..network.restore import Merged, filter_dilated, restore_in_bands
+from ..noise.profile_check import observed_sigma_ratio
 from ..system.device import autocast
-from .green_equilibration import balanced
-from .guard import CLIPPED, guarded
-from .strength import share_of_told, strengthened
+from .green_equilibration import equilibrate_greens
+from .guard import CLIPPED, fall_back_to_reference
+from .strength import DilatedFilter, apply_strength, assumed_share
 
-#: What is left of noise is tried out with so many sigmas more of it: beyond a quarter the result
-#: takes it for something else, and a tenth is still far more than the rounding of bf16.
-_NUDGE = 0.1
+#: The residual noise is measured by adding this many sigmas of noise: from a quarter on the
+#: network takes it for something else, and a tenth is still far more than the rounding of bf16.
+_PROBE_SIGMAS = 0.1
 
 
-def groups(count: int, most: int) -> list[list[int]]:
-    """Share out frames 0 to count - 1, of which a network takes at most `most` at a time.
+def frame_groups(count: int, network_frames: int) -> list[list[int]]:
+    """Deal out frames 0 to count - 1 to groups that the network can take.
 
     The reference, 0, is in every group; the others are dealt out in turn.
+
+    Args:
+        count: frames of the burst.
+        network_frames: the most frames that the network takes.
     """
-    if most == 1 or count == 1:
+    if network_frames == 1 or count == 1:
         return [[0]]
-    number = -(-(count - 1) // (most - 1))
+    number = -(-(count - 1) // (network_frames - 1))
     return [[0, *range(1 + first, count, number)] for first in range(number)]
 
 
 @dataclass(frozen=True)
-class Part:
-    """What becomes of a part of the picture.
+class MergedTile:
+    """A merged tile of the picture.
 
     Attributes:
-        burst: `(1, frames, 4, rows, columns)`, linear, over the reference.
-        clean: `(1, 4, rows, columns)`.
-        share: `(1, 1, rows, columns)` of what the network made in `clean`; the rest is the
-            reference (`guard.guarded`).
-        seen: what the kernels of each group of frames are written from (`KPN.seen`), if it
-            was to be kept.
+        burst: `(1, frames, 4, rows, columns)`, linear, aligned to the reference.
+        clean: `(1, 4, rows, columns)`, linear.
+        share: `(1, 1, rows, columns)`, share of the network's result in `clean`, 0 to 1; the
+            rest is the reference (`guard.fall_back_to_reference`).
+        encoded: what the kernels of each group of frames are computed from, if it was to be kept.
     """
 
     burst: Tensor
     clean: Tensor
     share: Tensor
-    seen: list[tuple[Tensor, Tensor]]
+    encoded: list[Encoded]
 
 
-class Merger:
-    """Merges frames, part by part; more than the network takes, in groups.
+class TileMerger:
+    """Merges the frames of a burst, tile by tile.
 
-    Each group has the reference in it, and the groups' results are averaged.
+    If there are more frames than the network takes, they are merged in groups. Each group
+    contains the reference, and the results of the groups are averaged.
 
     Attributes:
-        told: shot and read noise as the network is told them, `(1, 4)` each.
-        groups: the frames' numbers, group by group.
+        assumed_noise: shot and read noise that the network assumes, `(1, 4)` each: the
+            reference's, its sigma times the strength.
+        groups: the indices of the frames in each group (`frame_groups`).
     """
 
     def __init__(
@@ -75,117 +84,129 @@ class Merger:
         strength: float = 1.0,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        """See `denoise_frames`."""
+        """Prepare a burst; see `merge.denoise_frames` for the arguments."""
         self._network, self._frames, self._shifts = network, frames, shifts
         self._strength = strength
         self._device, self._dtype = frames[0].samples.device, dtype
-        self._true = noise_coefficients(noise, self._device)
-        self.told = noise_coefficients(noise.with_strength(strength), self._device)
-        # Who wants more noise taken away accepts that more of the rest goes with it; and where
-        # too little is stated, it is not the result that is wrong.
-        allowed = max(strength, 1.0) * understatement(frames, shifts, noise)
-        self._allowed = noise_coefficients(noise.with_strength(allowed), self._device)
-        self.groups = groups(len(frames), network.config.frames)
+        self._true_noise = noise_coefficients(noise, self._device)
+        self.assumed_noise = noise_coefficients(noise.with_strength(strength), self._device)
+        # The guard allows larger differences at higher strength, which removes more than noise,
+        # and where the stated noise is too low: there it is not the result that is wrong.
+        allowed = max(strength, 1.0) * observed_sigma_ratio(frames, shifts, noise)
+        self._allowed_noise = noise_coefficients(noise.with_strength(allowed), self._device)
+        self.groups = frame_groups(len(frames), network.config.frames)
 
-    def part(self, rows: slice, columns: slice, *, keep: bool = False) -> Part:
-        """Merge a part of the picture.
+    def merge(self, rows: slice, columns: slice, *, keep_encoded: bool = False) -> MergedTile:
+        """Merge a tile of the picture.
 
         Args:
-            rows, columns: of the part, in cells.
-            keep: whether its `kernels` will be asked for; 256 bytes a cell for each group.
+            rows, columns: of the tile, in cells.
+            keep_encoded: whether `kernels` will be called for it; 256 bytes a cell for each group.
         """
-        burst = aligned_part(self._frames, self._shifts, rows, columns)[None]
+        burst = warp_frames(self._frames, self._shifts, rows, columns)[None]
         with torch.inference_mode(), autocast(self._device, self._dtype):
-            return self._part(burst, keep)
+            return self._merge(burst, keep_encoded)
 
-    def _part(self, burst: Tensor, keep: bool) -> Part:
-        seen, parts = [], []
+    def _merge(self, burst: Tensor, keep_encoded: bool) -> MergedTile:
+        encoded, results = [], []
         for members in self.groups:
             frames = burst[:, members]
             if self._network.config.output == "pixels":
-                parts.append(self._pixels(frames))
+                results.append(self._merge_to_pixels(frames))
                 continue
-            merged, of_group = self._merged(frames)
-            parts.append(merged)
-            if keep:
-                seen.append(of_group)
-        clean, own = (torch.stack(values).mean(0) for values in zip(*parts, strict=True))
-        clean = balanced(clean, burst[:, 0], own, *self.told)
-        clean, share = guarded(clean, burst[:, 0], own, *self._allowed, burst[:, 1:])
-        return Part(burst, clean, share, seen)
+            merged, of_group = self._merge_group(frames)
+            results.append(merged)
+            if keep_encoded:
+                encoded.append(of_group)
+        clean, reference_weight = (
+            torch.stack(values).mean(0) for values in zip(*results, strict=True)
+        )
+        reference = burst[:, 0]
+        clean = equilibrate_greens(clean, reference, reference_weight, *self.assumed_noise)
+        clean, share = fall_back_to_reference(
+            clean, reference, reference_weight, *self._allowed_noise, burst[:, 1:]
+        )
+        return MergedTile(burst, clean, share, encoded)
 
-    def tried(self, part: Part, rows: slice, columns: slice, generator: torch.Generator) -> Tensor:
-        """Try out what is left of noise: of a little more of it, added to all frames.
+    def probe_noise(
+        self, tile: MergedTile, rows: slice, columns: slice, generator: torch.Generator
+    ) -> Tensor:
+        """Measure what is left of noise: add a little more of it to all frames, and merge again.
 
-        Thus the kernels may follow the noise, as they do; taken for fixed they leave less.
+        The kernels are computed again as well, so they follow the noise as they really do.
 
         Args:
-            part: of the picture, as it was merged.
-            rows, columns: cells of the part that are asked for; those at its border lack what
-                is beyond.
+            tile: of the picture, as it was merged.
+            rows, columns: cells of the tile to measure; those at its border lack their
+                surroundings.
             generator: of the noise, on the CPU.
 
         Returns:
-            For each sample the square of its change, over the variance of what was added; for
-            `share_left`. None for clipped ones, which have no noise.
+            `(samples,)`: for each the square of its change, over the variance of the added noise;
+            for `residual_noise.residual_share`. Clipped samples have no noise and are left out.
         """
-        noise = torch.randn(part.burst.shape, generator=generator).to(part.burst)
+        noise = torch.randn(tile.burst.shape, generator=generator).to(tile.burst)
         with torch.inference_mode(), autocast(self._device, self._dtype):
-            sigma = self._variance(part.clean).sqrt_().mul_(_NUDGE)
-            unclipped = part.burst < CLIPPED
-            nudged = part.burst.addcmul(noise.mul_(unclipped), sigma[:, None])
-            clean = self._part(nudged, keep=False).clean
-            squares = ((clean - part.clean) / sigma).square_()
+            sigma = self._variance(tile.clean).sqrt_().mul_(_PROBE_SIGMAS)
+            unclipped = tile.burst < CLIPPED
+            noisier = tile.burst.addcmul(noise.mul_(unclipped), sigma[:, None])
+            clean = self._merge(noisier, keep_encoded=False).clean
+            squares = ((clean - tile.clean) / sigma).square_()
             return squares[..., rows, columns][unclipped[:, 0, :, rows, columns]]
 
     def _variance(self, clean: Tensor) -> Tensor:
-        """Variance of the noise, as it is, in the reference of clean planes."""
-        shot, read = (value[:, :, None, None] for value in self._true)
+        """Return the variance of the true noise in a reference whose clean planes are these."""
+        shot, read = (value[:, :, None, None] for value in self._true_noise)
         return (shot * clean.clamp_min(0) + read).clamp_min_(1e-10)
 
-    def _merged(self, burst: Tensor) -> tuple[Merged, tuple[Tensor, Tensor]]:
-        """Merge a group's frames.
+    def _merge_group(self, burst: Tensor) -> tuple[Merged, Encoded]:
+        """Merge the frames of a group.
 
         Returns:
-            The result, and what the kernels are written from as the noise is told.
+            The result, and what the kernels under the assumed noise are computed from.
         """
         if self._strength <= 1:
-            return self._under(burst, self.told)
-        plain, _ = self._under(burst, self._true)
-        told, seen = self._under(burst, self.told)
+            return self._merge_under(burst, self.assumed_noise)
+        plain, _ = self._merge_under(burst, self._true_noise)
+        assumed, encoded = self._merge_under(burst, self.assumed_noise)
         variance = self._variance(plain.clean)
-        share = share_of_told(plain.clean, told.clean, variance)
-        filtered = None
+        share = assumed_share(plain.clean, assumed.clean, variance)
+        dilated_filter: DilatedFilter | None = None
         if self._network.config.wide:
-            filtered = partial(widely, self._network, x=seen[0], weights=seen[1])
-        merged = strengthened(plain, told, share, variance.sqrt_(), self._strength, filtered)
-        return merged, seen
+            x, weights = encoded
+            dilated_filter = partial(filter_dilated, self._network, x=x, weights=weights)
+        merged = apply_strength(
+            plain, assumed, share, variance.sqrt_(), self._strength, dilated_filter
+        )
+        return merged, encoded
 
-    def _under(
-        self, burst: Tensor, noise: tuple[Tensor, Tensor]
-    ) -> tuple[Merged, tuple[Tensor, Tensor]]:
-        """Merge frames under the kernels of some noise, true or not."""
-        seen = self._network.seen(burst, *noise)
-        return restore_in_bands(self._network, burst, *seen), seen
+    def _merge_under(self, burst: Tensor, noise: tuple[Tensor, Tensor]) -> tuple[Merged, Encoded]:
+        """Merge frames with the kernels that the network predicts for some noise, true or not."""
+        encoded = self._network.encoded(burst, *noise)
+        return restore_in_bands(self._network, burst, *encoded), encoded
 
-    def _pixels(self, burst: Tensor) -> Merged:
-        clean = self._network(burst, *self.told)
+    def _merge_to_pixels(self, burst: Tensor) -> Merged:
+        clean = self._network(burst, *self.assumed_noise)
         return Merged(clean, torch.zeros_like(clean[:, 0]))
 
     def kernels(
-        self, part: Part, rows: slice = slice(None), columns: slice = slice(None)
+        self, tile: MergedTile, rows: slice = slice(None), columns: slice = slice(None)
     ) -> list[Tensor]:
-        """Return the kernels of each group in some of a part that was kept; 900 bytes a cell.
+        """Return the kernels of each group for some cells of a tile; 900 bytes a cell.
 
-        Beyond strength 1 they are those of the noise as it is told, which count where it takes
-        away more than noise.
+        Above strength 1 they are those under the assumed noise, which are used where they
+        remove more than noise.
+
+        Args:
+            tile: merged with `keep_encoded`.
+            rows, columns: of the tile, in cells.
 
         Returns:
-            `(1, members, K*K, rows, columns)` each, and one kernel more where there is a wide
-            one; none from a network that writes pixels.
+            `(1, members, K*K, rows, columns)` each, and one kernel more if the network has a
+            dilated one; an empty list for a network that predicts pixels.
         """
         with torch.inference_mode():
             return [
                 self._network.kernels(x[..., rows, columns], weights[..., rows, columns])
-                for x, weights in part.seen
+                for x, weights in tile.encoded
             ]

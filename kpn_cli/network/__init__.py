@@ -1,3 +1,3 @@
-"""The kernel prediction network: aligned frames and noise -> input features -> per-pixel
-kernels -> clean planes, and the files of its weights.
+"""The kernel prediction network: aligned frames and noise -> input features -> per-pixel kernels ->
+clean planes, and its weight files.
 """

@@ -1,9 +1,10 @@
-"""The planes of a merged burst lend each other their detail.
+"""Cross-plane detail: the planes of a merged burst lend each other their detail.
 
-Kernels filter each plane by itself, all with the same weights. But the planes show the same
+The kernels filter each plane separately, all with the same weights. But the planes show the same
 edges, and the noise that the kernels leave in them is independent: what four planes agree on
-is better known than what one of them says. So the network also writes, for every cell, how
-much of the detail of each plane every plane takes: weighted sums, as the kernels' are.
+is better known than what one of them shows. So for every cell the network also predicts how
+much of each plane's detail every plane takes, as weighted sums like those of the kernels.
+This step is not part of Mildenhall et al. (2018).
 """
 
 from __future__ import annotations
@@ -14,90 +15,103 @@ from torch import Tensor
 from ..image.filters import box, neighbour
 
 #: Where the samples of R, G1, G2 and B lie in their cell: row and column, in halves of a cell.
-_PLACES = ((0, 0), (0, 1), (1, 0), (1, 1))
-PLANES = len(_PLACES)
-#: Each scale is so many times as coarse as the one before, and the first is the square over
-#: which a sample is compared with its neighbours, in cells.
+_OFFSETS = ((0, 0), (0, 1), (1, 0), (1, 1))
+PLANES = len(_OFFSETS)
+#: Each scale is this many times as coarse as the one before. The finest compares a sample with
+#: the mean of a square this many cells wide.
 _SIDE = 3
 
 
-def taps(scales: int) -> int:
-    """Number of weights of a cell."""
+def weight_count(scales: int) -> int:
+    """Return the number of weights of a cell."""
     return scales * PLANES**2
 
 
 def reach(scales: int) -> int:
-    """How far `mixed` looks, in cells."""
-    finest = _SIDE // 2 + 1  # and the neighbour of what is compared
-    return max(finest, sum(_SIDE // 2 * _SIDE**scale for scale in range(scales)))
+    """Return how far from a cell `add_detail` looks, in cells."""
+    finest = _SIDE // 2 + 1  # of a neighbouring cell's detail
+    coarsest: int = sum(_SIDE // 2 * _SIDE**scale for scale in range(scales))
+    return max(finest, coarsest)
 
 
 def details(planes: Tensor, scales: int) -> list[Tensor]:
-    """What planes differ by from their means over 3, 9, 27 ... cells, without the finer ones'.
+    """Split planes into detail at several scales: differences of means over 1, 3, 9 ... cells.
 
     Args:
         planes: `(batch, planes, height, width)`.
         scales: how many.
 
     Returns:
-        As many of the same shape, finest first; constant planes have none.
+        `scales` tensors of the same shape, finest first; zero for constant planes.
     """
-    found = []
+    by_scale = []
     for scale in range(scales):
         smooth = box(planes, _SIDE, _SIDE**scale)
-        found.append(planes - smooth)
+        by_scale.append(planes - smooth)
         planes = smooth
-    return found
+    return by_scale
 
 
-def mixed(clean: Tensor, weights: Tensor) -> Tensor:
-    """Return planes, and what of each other's detail they take.
+def add_detail(clean: Tensor, weights: Tensor) -> Tensor:
+    """Return planes with weighted detail of all planes added.
 
-    `Z_p = Y_p + sum over scales s and planes q of w_spq D_sq`, D the `details` of Y; at the finest
-    scale the mean of the samples of q that lie around the place of p's. Where all planes are
-    constant, nothing is added: the brightness is kept, whatever the weights.
+    `Z_p = Y_p + sum over scales s and planes q of w_spq D_sq`, where D are the `details` of Y. At
+    the finest scale, D_q is the mean of those samples of q that surround the position of p's
+    sample on the sensor. Where all planes are constant, nothing is added: the brightness is kept,
+    whatever the weights.
 
     Args:
-        clean: `(batch, 4, height, width)`, Y.
+        clean: `(batch, 4, height, width)`, Y, linear.
         weights: `(batch, scales * 16, height, width)`, w.
+
+    Returns:
+        `(batch, 4, height, width)`, Z.
     """
-    by_scale = weights.unflatten(1, (-1, PLANES, PLANES)).unbind(1)
+    by_scale = _by_scale(weights)
     result = clean
     for scale, (weight, detail) in enumerate(
         zip(by_scale, details(clean, len(by_scale)), strict=True)
     ):
-        shown = detail[:, None] if scale else _at_each_place(detail)
-        result = result + (weight * shown).sum(2)
+        aligned = detail[:, None] if scale else _at_each_offset(detail)
+        result = result + (weight * aligned).sum(2)
     return result
 
 
-def own(weights: Tensor) -> Tensor:
-    """Return the weight of a sample in what `mixed` makes of it, a mean over the planes.
+def self_weight(weights: Tensor) -> Tensor:
+    """Return the weight that a sample of Y has in the sample of Z at its place.
 
     Args:
-        weights: as of `mixed`.
+        weights: as in `add_detail`.
 
     Returns:
-        `(batch, height, width)`.
+        `(batch, height, width)`, the mean over the planes.
     """
-    by_scale = weights.unflatten(1, (-1, PLANES, PLANES)).unbind(1)
-    # Of a mean over n samples one has a part of 1 / n.
+    # Of a mean over n samples each has a weight of 1 / n.
     parts = (
         weight.diagonal(dim1=1, dim2=2).mean(-1) * (1 - _SIDE**-2.0) * _SIDE ** (-2.0 * scale)
-        for scale, weight in enumerate(by_scale)
+        for scale, weight in enumerate(_by_scale(weights))
     )
     return 1 + torch.stack(list(parts)).sum(0)
 
 
-def _at_each_place(detail: Tensor) -> Tensor:
-    """Planes where the others' samples lie: `(batch, 4, h, w)` -> `(batch, 4 places, 4, h, w)`."""
-    shown = []
-    for row, column in _PLACES:
-        for plane, (other_row, other_column) in enumerate(_PLACES):
+def _by_scale(weights: Tensor) -> tuple[Tensor, ...]:
+    """Return the weights of each scale, `(batch, 4 of Z, 4 of D, height, width)`."""
+    return torch.unflatten(weights, 1, (-1, PLANES, PLANES)).unbind(1)
+
+
+def _at_each_offset(detail: Tensor) -> Tensor:
+    """Interpolate all planes at each plane's offset: `(batch, 4, h, w)` -> `(batch, 4, 4, h, w)`.
+
+    Returns:
+        Indexed by the plane whose offset it is, then by the plane that is interpolated.
+    """
+    interpolated = []
+    for row, column in _OFFSETS:
+        for plane, (other_row, other_column) in enumerate(_OFFSETS):
             x = detail[:, plane : plane + 1]
             if row != other_row:
                 x = (x + neighbour(x, row - other_row, 0)) / 2
             if column != other_column:
                 x = (x + neighbour(x, 0, column - other_column)) / 2
-            shown.append(x)
-    return torch.cat(shown, 1).unflatten(1, (PLANES, PLANES))
+            interpolated.append(x)
+    return torch.unflatten(torch.cat(interpolated, 1), 1, (PLANES, PLANES))

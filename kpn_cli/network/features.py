@@ -1,8 +1,8 @@
-"""What the network is shown of a burst: noise-normalised, so that one network serves every ISO.
+"""The network's input channels: noise-normalised, so that one network serves every ISO.
 
-Nothing here is learned. The functions take linear planes and the noise model
-and return the input channels, plus the *robust weights* from which the kernels
-start: how far each frame agrees with the reference, given the noise.
+Nothing here is learned. Linear planes and the noise model go in; the input channels come out,
+and the weights from which the kernels start: how far each frame agrees with the reference, given
+the noise. The paper (Mildenhall et al. 2018) gives its network the burst and one noise map.
 """
 
 from __future__ import annotations
@@ -10,22 +10,26 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..align.robustness import COMPARE, of_reference, relative_variance, robust_weights, sigma_map
+from ..align.robustness import (
+    ROBUSTNESS_SIDE,
+    reference_coefficients,
+    relative_variance,
+    robustness_weights,
+    sigma_map,
+)
 from ..image.filters import box
 
-#: Side of the square whose mean is taken away to show detail, in cells.
-_DETAIL = 5
-#: How far `prepare` looks: for sigma, for the weights, for the detail of the mean.
-REACH = 3 // 2 + COMPARE // 2 + _DETAIL // 2
-#: Of the clipping point: where frames are taken for clipped; where the fade that ends there by
-#: some sigmas of the noise lies at the least and the most; and how long it is.
-_CLIPPED, _CLIP_SIGMAS, _CLIP_LEAST, _CLIP_MOST, _CLIP_FADE = 0.99, 2.0, 0.5, 0.97, 0.2
+#: Side of the square whose mean is subtracted to show detail, in cells.
+_DETAIL_SIDE = 5
+#: How far from a cell `network_input` looks, in cells: for sigma, for robustness, for the detail
+#: of the mean.
+REACH = 3 // 2 + ROBUSTNESS_SIDE // 2 + _DETAIL_SIDE // 2
 #: Bends the square root companding into a straight line near black.
 _COMPAND_OFFSET = 1e-3
 
 
-def channels(frames: int, noise_ratios: bool = False) -> int:
-    """Number of input channels for bursts of up to `frames` frames.
+def channel_count(frames: int, noise_ratios: bool = False) -> int:
+    """Return the number of input channels for bursts of up to `frames` frames.
 
     Args:
         frames: the most frames, the reference included.
@@ -41,44 +45,16 @@ def _compress(x: Tensor) -> Tensor:
 
 
 def compand(x: Tensor) -> Tensor:
-    """Square root with a linear toe, odd: spreads the shadows as the eye and the loss do."""
-    return x.sign() * ((x.abs() + _COMPAND_OFFSET).sqrt() - _COMPAND_OFFSET**0.5)
-
-
-def exclude_clipped(
-    burst: Tensor, shot: Tensor, read: Tensor, clip: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Replace what other frames recorded at or near their clipping points by the reference.
-
-    One weight for the four planes of a cell falls smoothly from 1 to 0 as the brightest of
-    them nears the frame's clipping point. It is judged by the reference, whose noise is
-    independent of the frame's: judged by the frame itself, cells that are bright by chance
-    would be left out, and the rest be too dark. Where any plane of the frame is clipped the
-    weight is 0, so that clipped samples count under no tap of any kernel.
+    """Square root with a linear toe, odd: spreads the shadows as the eye and the loss do.
 
     Args:
-        burst: `(batch, count, 4, height, width)`, in the reference's exposure, it first.
-        shot, read: `(batch, count, 4)` variance coefficients in the reference's exposure.
-        clip: `(batch, count)`, the signal from which on a frame is clipped, in the reference's
-            exposure; infinite for frames of which nothing is to be left out. The reference's
-            does not matter.
-
-    Returns:
-        The burst, and the weights, `(batch, count, height, width)`.
+        x: any shape, linear, 1.0 = white level.
     """
-    scale = clip.reciprocal()[:, :, None]  # zero for those that never clip
-    sigma = (shot * scale + read * scale.square()).amax(2).sqrt()  # over the clipping point
-    last = (1 - _CLIP_SIGMAS * sigma).clamp(_CLIP_LEAST, _CLIP_MOST)[..., None, None]
-    scale = scale[..., None]
-    brightest = box(burst[:, 0], 3).amax(1)[:, None] * scale
-    weight = ((last - brightest) / _CLIP_FADE).clamp(0, 1)
-    weight = weight * weight * (3 - 2 * weight)
-    weight = weight * (burst.amax(2) * scale < _CLIPPED)
-    weight[:, 0] = 1
-    return torch.lerp(burst[:, :1], burst, weight[:, :, None]), weight
+    companded: Tensor = x.sign() * ((x.abs() + _COMPAND_OFFSET).sqrt() - _COMPAND_OFFSET**0.5)
+    return companded
 
 
-def prepare(
+def network_input(
     burst: Tensor,
     shot: Tensor,
     read: Tensor,
@@ -89,50 +65,55 @@ def prepare(
 ) -> tuple[Tensor, Tensor]:
     """Return the network's input channels and the weight from which each frame's kernel starts.
 
+    The channels, in order, each for four planes unless stated: the robust mean, companded; log
+    sigma; reference minus mean and the mean's detail, in sigmas, compressed; the differences of
+    each other frame from the reference, likewise; the robustness of each other frame (one);
+    with `noise_ratios` the log ratio of its sigma to the reference's (one).
+
     Args:
         burst: `(batch, count, 4, height, width)` linear planes in the reference's exposure, the
             reference first; 1 <= count <= frames.
         shot, read: variance coefficients in the reference's exposure (`relative_variance`),
-            `(batch, count, 4)`, or `(batch, 4)` where they are the same for all frames.
-        frames: the number of frames the network was built for; channels of
-            frames that are not there are zero.
-        noise_ratios: whether to show the logarithm of each other frame's sigma over the
+            `(batch, count, 4)`, or `(batch, 4)` if they are the same for all frames.
+        frames: the number of frames that the network was built for; the channels of missing
+            frames are zero.
+        noise_ratios: whether to include the logarithm of each other frame's sigma over the
             reference's.
-        unclipped: `(batch, count, height, width)`, weights of `exclude_clipped`.
+        unclipped: `(batch, count, height, width)`, weights of `clipping.exclude_clipped`.
 
     Returns:
-        `(batch, channels(frames, noise_ratios), height, width)` and
-        `(batch, count, height, width)`: robustness over relative variance, the reference's
-        being 1. Both depend on no cell more than `REACH` away.
+        `(batch, channel_count(frames, noise_ratios), height, width)` and
+        `(batch, count, height, width)`: robustness over relative variance; the reference's is
+        1. Neither depends on a cell more than `REACH` away.
     """
     batch, count, _, height, width = burst.shape
     reference = burst[:, 0]
-    sigma = sigma_map(reference, of_reference(shot), of_reference(read))
+    sigma = sigma_map(reference, reference_coefficients(shot), reference_coefficients(read))
     others = burst[:, 1:]
     differences = (others - reference[:, None]) * (2**-0.5 / sigma[:, None])
     relative = None if shot.dim() == 2 else relative_variance(reference, shot, read)
     if relative is not None:
         differences = differences / ((1 + relative) / 2).sqrt()
-    agreement = robust_weights(differences)
+    robustness = robustness_weights(differences)
     if unclipped is not None:
-        agreement = agreement * unclipped[:, 1:]
-    weights = agreement if relative is None else agreement / relative.mean(2)
+        robustness = robustness * unclipped[:, 1:]
+    weights = robustness if relative is None else robustness / relative.mean(2)
     weights = torch.cat([torch.ones_like(reference[:, :1]), weights], 1)
     mean = (weights[:, :, None] * burst).sum(1) / weights.sum(1, keepdim=True)
     missing = burst.new_zeros(batch, frames - count, 5, height, width)
-    shown = [
+    channels = [
         compand(mean),
-        # Centred so that the noises met in practice (1e-5 to 0.2) span about -3 to 1.
+        # Centred so that the noise met in practice (sigma 1e-5 to 0.2) spans about -3 to 1.
         (sigma.log() + 4) / 2,
         _compress((reference - mean) / sigma),
-        _compress((mean - box(mean, _DETAIL)) / sigma),
+        _compress((mean - box(mean, _DETAIL_SIDE)) / sigma),
         _compress(differences).flatten(1, 2),
         missing[:, :, :4].flatten(1, 2),
-        agreement,
+        robustness,
         missing[:, :, 4],
     ]
     if noise_ratios:
-        no_ratio = torch.zeros_like(agreement)
-        shown.append(no_ratio if relative is None else relative.log().mean(2) / 2)
-        shown.append(missing[:, :, 4])
-    return torch.cat(shown, 1), weights
+        no_ratio = torch.zeros_like(robustness)
+        channels.append(no_ratio if relative is None else relative.log().mean(2) / 2)
+        channels.append(missing[:, :, 4])
+    return torch.cat(channels, 1), weights

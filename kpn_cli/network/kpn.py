@@ -1,4 +1,20 @@
-"""The Kernel Prediction Network: a burst and its noise -> one kernel per cell and frame."""
+"""The kernel prediction network (KPN): a burst and its noise -> one kernel per cell and frame.
+
+After Mildenhall et al., "Burst Denoising with Kernel Prediction Networks" (CVPR 2018). Its symbols,
+and what they are here:
+
+    N            `count`, frames of a burst; up to `KPNConfig.frames`
+    K            `KPNConfig.kernel`, side of a kernel
+    X_i, X_1     `burst[:, i]`, the frames; `burst[:, 0]`, the reference
+    p            a cell (2x2 sensor pixels); its four planes share one kernel
+    f_i^p        `kernels[:, i, :, y, x]`, the kernel of frame i at p
+    sigma_s^2    `shot`, variance per signal (S of the DNG NoiseProfile)
+    sigma_r^2    `read`, variance at black (O)
+    sigma_p      `robustness.sigma_map`, the noise estimate
+
+Beyond the paper: kernels start from the robustness of the frames, the merged picture is filtered
+once more with a dilated kernel, and its planes exchange detail (`cross_plane`).
+"""
 
 from __future__ import annotations
 
@@ -14,35 +30,39 @@ from ..align import robustness
 from ..errors import KpnError
 from . import cross_plane, features
 
-#: By what a blind network's channels are scaled, whatever the noise: the paper's gain 1 (S, O).
-_BLIND = (2.7e-3, 4.7e-5)
-#: Cells that are prepared together.
-_CELLS = 2**16
-_SLOPE = 0.1  # of the leaky ReLU: with plain ReLUs whole runs died at a rate of 1e-3
+#: The noise (S, O) that scales a blind network's input, whatever the true noise: the paper's
+#: gain 1.
+_BLIND_NOISE = (2.7e-3, 4.7e-5)
+#: Cells whose input channels are computed together.
+_CELLS_AT_ONCE = 2**16
+_LEAKY_SLOPE = 0.1  # with plain ReLUs whole training runs died at a learning rate of 1e-3
 
 
 @dataclass(frozen=True)
 class KPNConfig:
-    """The shape of a network; rides in the header of its weight file.
+    """The shape of a network; stored in the header of its weight file.
 
     Attributes:
-        frames: the most frames it takes, the reference included.
-        kernel: side of the kernels in cells, odd.
-        widths: channels at each level, finest first; each level halves the size.
-        head: channels from which the kernels are written. The finest level is
-            narrow because it costs most; so few channels alone could not tell
-            frames * kernel^2 weights apart.
-        output: "kernels", or "pixels": the mean by robust weights and what the network adds to
-            it, in sigmas; for the paper's "direct" ablation. They are neither widened nor mixed.
-        wide: whether there is one more kernel, wide apart, for the merged picture
-            (`restore.merge`): what noisy bursts need.
-        scales: at how many scales the merged planes take each other's detail
-            (`cross_plane.mixed`); 0 for kernels alone.
-        blind: nothing in the network is told the noise: another ablation. It is shown the burst
-            as if the noise were gain 1's, and all frames have a robust weight of 1, so that
+        frames: the most frames it takes (N), the reference included.
+        kernel: side of the kernels in cells (K), odd.
+        widths: channels at each level of the U-Net, finest first; each level halves the size.
+        head: channels from which the kernels are predicted. The finest level is narrow because
+            it costs most; its few channels alone could not tell frames * kernel^2 weights apart.
+        output: "kernels", or "pixels": the mean by robustness weights plus what the network adds
+            to it, in sigmas; for the paper's "direct" ablation. Such a network has neither a
+            dilated kernel nor cross-plane detail.
+        wide: whether it predicts one more, dilated kernel for the merged picture
+            (`restore.apply_kernels`): what noisy bursts need.
+        scales: number of scales at which the merged planes take each other's detail
+            (`cross_plane.add_detail`); 0 for kernels alone.
+        blind: nothing in the network knows the noise: another ablation. Its input is scaled as if
+            the noise were that of gain 1, and all frames start with a weight of 1, so that
             kernels start from the plain mean.
-        noise_ratios: whether the network is shown each frame's noise relative to the
-            reference's, for frames of different exposure.
+        noise_ratios: whether the input holds each frame's noise relative to the reference's, for
+            frames of different exposure.
+
+    Raises:
+        KpnError: for a shape that no network can have.
     """
 
     frames: int = 8
@@ -72,45 +92,61 @@ class KPNConfig:
     @property
     def stride(self) -> int:
         """Heights and widths are padded to a multiple of this, in cells."""
-        return 2 ** (len(self.widths) - 1)
+        return 1 << (len(self.widths) - 1)
 
 
-class Written(NamedTuple):
-    """What a network writes of a burst.
+class PredictedKernels(NamedTuple):
+    """What a network predicts for a burst.
 
     Attributes:
-        kernels: `(batch, count, K*K, height, width)` in float32; they sum to `count`
-            over frames and taps at every cell. With `KPNConfig.wide`, one more, which sums to 1.
-        mixing: `(batch, scales * 16, height, width)` in float32, weights for `cross_plane.mixed`;
-            None of no scales.
+        kernels: `(batch, count, K*K, height, width)` in float32, taps row by row; they sum to
+            `count` over frames and taps at every cell. With `KPNConfig.wide`, one more, the
+            dilated kernel, which sums to 1.
+        detail_weights: `(batch, scales * 16, height, width)` in float32, for
+            `cross_plane.add_detail`; None without scales.
     """
 
     kernels: Tensor
-    mixing: Tensor | None
+    detail_weights: Tensor | None
+
+
+class Encoded(NamedTuple):
+    """What the kernels of a burst are computed from; any rows of it give the kernels of those rows.
+
+    Attributes:
+        features: `(batch, config.head, height, width)`, the U-Net's output.
+        weights: `(batch, count, height, width)`, the weight from which each frame's kernel
+            starts (`features.network_input`); ones for a blind network.
+    """
+
+    features: Tensor
+    weights: Tensor
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions beside a straight path."""
+    """A residual block of two 3x3 convolutions."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.first = nn.Conv2d(width, width, 3, padding=1)
         self.second = nn.Conv2d(width, width, 3, padding=1)
-        with torch.no_grad():  # begin near the identity: no normalisation layer is needed
+        with torch.no_grad():  # starts near the identity, so that no normalisation layer is needed
             self.second.weight.mul_(0.1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(batch, width, height, width)` -> the same shape."""
-        return x + self.second(F.leaky_relu(self.first(F.leaky_relu(x, _SLOPE)), _SLOPE))
+        """Map `(batch, channels, height, width)` to the same shape."""
+        hidden = self.first(F.leaky_relu(x, _LEAKY_SLOPE))
+        out: Tensor = x + self.second(F.leaky_relu(hidden, _LEAKY_SLOPE))
+        return out
 
 
 class KPN(nn.Module):
-    """Residual U-Net on packed planes with a linear head that writes the kernels.
+    """Residual U-Net on packed planes with a linear head that predicts the kernels.
 
-    The kernels of a cell are the robust weights of its frames (of a blind network,
-    ones) on the centre taps, plus a learned correction whose sum over all frames
-    and taps is zero: they sum to the number of frames by construction, so the
-    network need not learn to keep the picture's brightness.
+    The kernels f_i^p of a cell are the robustness weights of its frames (for a blind
+    network, ones) on the centre taps, plus a learned correction whose sum over all frames
+    and taps is zero. They sum to N by construction, so the network need not learn to keep
+    the picture's brightness.
     """
 
     def __init__(self, config: KPNConfig) -> None:
@@ -118,8 +154,8 @@ class KPN(nn.Module):
         self.config = config
         widths = config.widths
         steps = list(pairwise(widths))
-        shown = features.channels(config.frames, config.noise_ratios)
-        self.stem = nn.Conv2d(shown, widths[0], 3, padding=1)
+        channels = features.channel_count(config.frames, config.noise_ratios)
+        self.stem = nn.Conv2d(channels, widths[0], 3, padding=1)
         self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in steps)
         self.encode = nn.ModuleList(Block(coarse) for _, coarse in steps)
         self.up = nn.ModuleList(
@@ -130,69 +166,79 @@ class KPN(nn.Module):
         pixels = config.output == "pixels"
         taps = 4 if pixels else (config.frames + config.wide) * config.kernel**2
         head = torch.empty(taps, config.head)
-        if not head.is_meta:  # where random numbers would cost a second of imports
+        if not head.is_meta:  # on meta, random numbers would cost a second of imports
             head.normal_().mul_(1e-3)
         self.head_weight = nn.Parameter(head)
         self.head_bias = nn.Parameter(torch.zeros(taps))
         if config.scales:
-            self.mix_weight = nn.Parameter(
-                torch.zeros(cross_plane.taps(config.scales), config.head)
-            )
-            self.mix_bias = nn.Parameter(torch.zeros(cross_plane.taps(config.scales)))
+            count = cross_plane.weight_count(config.scales)
+            self.mix_weight = nn.Parameter(torch.zeros(count, config.head))
+            self.mix_bias = nn.Parameter(torch.zeros(count))
 
     def forward(
         self, burst: Tensor, shot: Tensor, read: Tensor, unclipped: Tensor | None = None
-    ) -> Written | Tensor:
-        """Return the kernels of a burst, and how its planes are mixed.
+    ) -> PredictedKernels | Tensor:
+        """Predict the kernels of a burst, and the weights of its planes' detail.
 
         Args:
             burst: `(batch, count, 4, height, width)` linear planes in the reference's exposure,
                 the reference first, 1 <= count <= config.frames, any height and width.
             shot, read: variance coefficients of the noise in the reference's exposure,
-                `(batch, count, 4)`, or `(batch, 4)` where all frames have the same.
-            unclipped: `(batch, count, height, width)`, weights of `features.exclude_clipped`;
-                None where nothing was left out.
+                `(batch, count, 4)`, or `(batch, 4)` if all frames have the same.
+            unclipped: `(batch, count, height, width)`, weights of `clipping.exclude_clipped`;
+                None if nothing was excluded.
 
         Returns:
-            Both, or with `config.output` "pixels" the clean planes, `(batch, 4, height, width)`.
+            Both; or, with `config.output` "pixels", the clean planes, `(batch, 4, height, width)`.
         """
-        x, weights = self.seen(burst, shot, read, unclipped)
+        x, weights = self.encoded(burst, shot, read, unclipped)
         if self.config.output == "pixels":
-            shot, read = (robustness.of_reference(value) for value in self._told(shot, read))
+            shot, read = map(robustness.reference_coefficients, self._assumed_noise(shot, read))
             return self._pixels(x, burst, weights, robustness.sigma_map(burst[:, 0], shot, read))
-        return Written(self.kernels(x, weights), self.mixing(x))
+        return PredictedKernels(
+            self.kernels(x, weights), self.detail_weights(x) if self.config.scales else None
+        )
 
-    def seen(
+    def encoded(
         self, burst: Tensor, shot: Tensor, read: Tensor, unclipped: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Return what the kernels of a burst are written from.
+    ) -> Encoded:
+        """Run the U-Net on a burst: all but the head.
 
         Args:
             burst, shot, read, unclipped: as in `forward`.
-
-        Returns:
-            `(batch, config.head, height, width)` and the frames' robust weights,
-            `(batch, count, height, width)`; of a blind network, ones.
         """
-        shot, read = self._told(shot, read)
+        shot, read = self._assumed_noise(shot, read)
         height, width = burst.shape[-2:]
-        shown, weights = self._shown(burst, shot, read, unclipped)
-        if self.config.blind:  # with gain 1's, frames that are noisier would count for nothing
+        channels, weights = self._padded_input(burst, shot, read, unclipped)
+        if self.config.blind:  # at gain 1's noise, noisier frames would get no weight at all
             weights = torch.ones_like(weights)
-        return self._unet(shown)[..., :height, :width], weights
+        return Encoded(self._unet(channels)[..., :height, :width], weights)
 
-    def _told(self, shot: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
+    def _assumed_noise(self, shot: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the noise by which the input is normalised: a blind network's is fixed."""
         if not self.config.blind:
             return shot, read
-        return tuple(torch.full_like(shot, value) for value in _BLIND)
+        blind_shot, blind_read = _BLIND_NOISE
+        return torch.full_like(shot, blind_shot), torch.full_like(shot, blind_read)
 
-    def _shown(
-        self, burst: Tensor, shot: Tensor, read: Tensor, unclipped: Tensor | None
+    def _padded_input(
+        self,
+        burst: Tensor,
+        shot: Tensor,
+        read: Tensor,
+        unclipped: Tensor | None,
+        *,
+        cells_at_once: int = _CELLS_AT_ONCE,
     ) -> tuple[Tensor, Tensor]:
-        """What the U-Net is shown, up to a multiple of the stride, and the robust weights.
+        """Return the U-Net's input, padded to a multiple of the stride, and the starting weights.
 
-        Some rows at a time: what comes between is several times as large, and stays in a cache.
-        In the layout and precision of the convolutions from the start.
+        Computed in bands of rows: the intermediate results are several times as large, and a
+        band of them stays in the cache. The input has the memory layout and precision of the
+        convolutions from the start.
+
+        Args:
+            burst, shot, read, unclipped: as in `forward`.
+            cells_at_once: size of a band.
         """
         batch, count, _, height, width = burst.shape
         stride, reach = self.config.stride, features.REACH
@@ -200,18 +246,18 @@ class KPN(nn.Module):
         kind, dtype = burst.device.type, burst.dtype
         if torch.is_autocast_enabled(kind):
             dtype = torch.get_autocast_dtype(kind)
-        shown = torch.empty(
+        channels = torch.empty(
             (batch, self.stem.in_channels, *shape),
             dtype=dtype,
             device=burst.device,
             memory_format=torch.channels_last,
         )
         weights = burst.new_empty(batch, count, height, width)
-        step = max(_CELLS // width, 1)
+        step = max(cells_at_once // width, 1)
         for top in range(0, height, step):
             end = min(top + step, height)
             first, last = max(top - reach, 0), min(end + reach, height)
-            some = features.prepare(
+            band = features.network_input(
                 burst[..., first:last, :],
                 shot,
                 read,
@@ -219,42 +265,53 @@ class KPN(nn.Module):
                 noise_ratios=self.config.noise_ratios,
                 unclipped=None if unclipped is None else unclipped[..., first:last, :],
             )
-            for whole, part in zip((shown, weights), some, strict=True):
+            for whole, part in zip((channels, weights), band, strict=True):
                 whole[..., top:end, :width] = part[..., top - first : end - first, :]
-        shown[..., :height, width:] = shown[..., :height, width - 1 : width]
-        shown[..., height:, :] = shown[..., height - 1 : height, :]
-        return shown, weights
+        channels[..., :height, width:] = channels[..., :height, width - 1 : width]
+        channels[..., height:, :] = channels[..., height - 1 : height, :]
+        return channels, weights
 
     def kernels(
-        self, x: Tensor, weights: Tensor, *, frames: bool = True, wide: bool = True
+        self, x: Tensor, weights: Tensor, *, frames: bool = True, dilated: bool = True
     ) -> Tensor:
-        """Return kernels as `forward` does, of any rows of what is `seen`.
+        """Return the kernels of any rows of what is `encoded`.
 
         Args:
-            x, weights: rows of what `seen` has returned.
-            frames, wide: whether those of the frames, and the wide one if there is one,
-                are wanted.
+            x: `(batch, config.head, rows, width)`, rows of `Encoded.features`.
+            weights: `(batch, count, rows, width)`, the same rows of `Encoded.weights`.
+            frames: whether to include the kernels of the frames.
+            dilated: whether to include the dilated kernel, if the network has one.
+
+        Returns:
+            `(batch, count, K*K, rows, width)`, float32, as `PredictedKernels.kernels`; with the
+            dilated kernel `count + 1` of them, or it alone.
         """
         count, (height, width) = weights.shape[1], weights.shape[-2:]
-        side = self.config.kernel**2
-        parts = [slice(0, count * side)] if frames else []
-        if wide and self.config.wide:
-            parts.append(slice(self.config.frames * side, None))
-        kernels = self._corrections(x, parts).unflatten(1, (-1, side))
-        # In place and behind autograd's back: the base is a constant, neither
-        # backward reads the kernels, and a copy of them costs as much as the merge.
-        constant = kernels.detach()[:, :, side // 2]
+        taps = self.config.kernel**2
+        parts = [slice(0, count * taps)] if frames else []
+        if dilated and self.config.wide:
+            parts.append(slice(self.config.frames * taps, None))
+        kernels = torch.unflatten(self._corrections(x, parts), 1, (-1, taps))
+        # In place and behind autograd's back: the starting weights are constants, neither
+        # backward reads the kernels, and a copy of them costs as much as applying them.
+        centre = kernels.detach()[:, :, taps // 2]
         if frames:
-            base = weights * (count / weights.sum(1, keepdim=True))
-            constant[:, :count].add_(base.flatten(2))
-        constant[:, count if frames else 0 :].add_(1)
-        return kernels.unflatten(3, (height, width))
+            start = weights * (count / weights.sum(1, keepdim=True))
+            centre[:, :count].add_(start.flatten(2))
+        centre[:, count if frames else 0 :].add_(1)
+        return torch.unflatten(kernels, 3, (height, width))
 
-    def mixing(self, x: Tensor) -> Tensor | None:
-        """Return weights for `cross_plane.mixed`, as `forward` does, of any rows of `seen`."""
-        if not self.config.scales:
-            return None
-        return _projected(x, self.mix_weight, self.mix_bias).unflatten(2, x.shape[-2:])
+    def detail_weights(self, x: Tensor) -> Tensor:
+        """Return the weights for `cross_plane.add_detail` of any rows of what is `encoded`.
+
+        Args:
+            x: `(batch, config.head, rows, width)`, rows of `Encoded.features`; the network has
+                scales.
+
+        Returns:
+            `(batch, scales * 16, rows, width)`, float32.
+        """
+        return torch.unflatten(_projected(x, self.mix_weight, self.mix_bias), 2, x.shape[-2:])
 
     def _unet(self, x: Tensor) -> Tensor:
         x = self.stem(x)
@@ -266,22 +323,27 @@ class KPN(nn.Module):
             reversed(self.up), reversed(self.decode), reversed(skips), strict=True
         ):
             x = block(up(x) + skip)
-        return F.leaky_relu(self.widen(F.leaky_relu(x, _SLOPE)), _SLOPE)
+        return F.leaky_relu(self.widen(F.leaky_relu(x, _LEAKY_SLOPE)), _LEAKY_SLOPE)
 
     def _pixels(self, x: Tensor, burst: Tensor, weights: Tensor, sigma: Tensor) -> Tensor:
-        """Clean planes: the robust mean and what is added to it, in sigmas."""
+        """Return clean planes: the robust mean plus what the head predicts, in sigmas."""
         mean = (weights[:, :, None] * burst).sum(1) / weights.sum(1)[:, None]
         with torch.autocast(x.device.type, enabled=False):
             added = torch.einsum("bchw,pc->bphw", x.float(), self.head_weight)
-            return mean + sigma * (added + self.head_bias[:, None, None])
+            clean: Tensor = mean + sigma * (added + self.head_bias[:, None, None])
+        return clean
 
     def _corrections(self, x: Tensor, parts: list[slice]) -> Tensor:
-        """Corrections to the kernels, `(batch, taps, height * width)`.
+        """Return the corrections to the kernels, `(batch, taps, height * width)`.
 
         They sum to zero at every cell over each part of the head: over all frames, and over
-        the wide kernel. The projection is linear, so it is done on the weights, once, and
-        not on the pixels. In float32: in bf16 the rounding of 200 weights would leave
+        the dilated kernel. Subtracting the mean is linear, so it is done on the head's weights,
+        once, and not on the kernels. In float32: in bf16 the rounding of 200 weights would leave
         their sum off by a thousandth, which shows as noise in clean pictures.
+
+        Args:
+            x: `(batch, config.head, height, width)`.
+            parts: rows of the head.
         """
         weights = [self.head_weight[part] for part in parts]
         biases = [self.head_bias[part] for part in parts]
@@ -291,7 +353,11 @@ class KPN(nn.Module):
 
 
 def _projected(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """`(batch, channels, height, width)` -> `(batch, len(weight), height * width)`, in float32."""
+    """Project `(batch, channels, height, width)` to `(batch, taps, height * width)`, in float32.
+
+    Args:
+        weight, bias: `(taps, channels)` and `(taps,)`.
+    """
     batch, channels, height, width = x.shape
     with torch.autocast(x.device.type, enabled=False):
         cells = x.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
@@ -302,12 +368,16 @@ def _projected(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         )
 
 
-def grown(network: KPN, config: KPNConfig) -> KPN:
-    """Return a network with the further parts of a shape, which do nothing yet.
+def extended(network: KPN, config: KPNConfig) -> KPN:
+    """Return a network that has all parts of another shape, and still gives the same result.
 
-    Those are the wide kernel, the mixing and the input of noise ratios.
+    Those parts are the dilated kernel, cross-plane detail and the input of noise ratios; their
+    weights are zero. A network that lacks none of them is returned as it is; so is one that
+    predicts pixels.
 
-    What the network has is left as it is; so is one that writes pixels.
+    Args:
+        network: keeps its weights.
+        config: the shape whose `wide`, `scales` and `noise_ratios` are added.
     """
     old = network.config
     new = replace(
@@ -318,7 +388,8 @@ def grown(network: KPN, config: KPNConfig) -> KPN:
     )
     if new == old:
         return network
-    larger = KPN(new).to(memory_format=torch.channels_last)
+    larger = KPN(new)
+    to_channels_last(larger)
     with torch.no_grad():
         before = network.state_dict()
         for name, value in larger.state_dict().items():
@@ -328,3 +399,9 @@ def grown(network: KPN, config: KPNConfig) -> KPN:
                 value.zero_()
             value[tuple(slice(0, size) for size in before[name].shape)] = before[name]
     return larger
+
+
+def to_channels_last(network: KPN) -> None:
+    """Store a network's weights in the memory layout that its convolutions are fastest in."""
+    # torch's stub knows no memory_format without a dtype.
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

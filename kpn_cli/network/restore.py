@@ -1,4 +1,9 @@
-"""Kernels x frames -> clean planes: one path for training and for use."""
+"""Apply kernels to frames: clean planes, by one path for training and one for use.
+
+Equation 3 of Mildenhall et al., "Burst Denoising with Kernel Prediction Networks" (CVPR 2018):
+`Y^p = 1/N sum_i <f_i^p, V^p(X_i)>`; `kpn` has the list of symbols. After it, the dilated kernel
+filters Y once more, and the planes exchange detail (`cross_plane`).
+"""
 
 from __future__ import annotations
 
@@ -8,27 +13,27 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..align.clipping import exclude_clipped
 from . import cross_plane
-from .features import exclude_clipped
 from .kernel_filter import filter_frames, filter_padded, pad_frames
 from .kpn import KPN
 
-#: Distance between the taps of the wide kernel, in cells: the first kernels have made
-#: neighbours closer than that alike.
-WIDE = 3
-#: Kernels that are made and used together: 16 MB of them.
-_BAND = 2**22
+#: Distance between the taps of the dilated kernel, in cells: the first kernels have already
+#: made neighbours closer than that alike.
+DILATION = 3
+#: Values of kernels that are computed and applied together: 16 MB of them.
+_BAND_VALUES = 2**22
 
 
 class Restored(NamedTuple):
-    """What a network makes of a burst.
+    """A clean burst, with what it was made of; for training.
 
     Attributes:
-        clean: `(batch, planes, height, width)`.
-        per_frame: `(batch, count, planes, height, width)`, each frame under its
-            kernels; None from a network that writes pixels.
-        kernels: `(batch, count, K*K, height, width)`, and with a wide kernel
-            `count + 1` of them; None likewise.
+        clean: `(batch, planes, height, width)`, Y.
+        per_frame: `(batch, count, planes, height, width)`, each frame filtered with its
+            kernels, f_i(X_i); None from a network that predicts pixels.
+        kernels: `(batch, count, K*K, height, width)`, f_i, and `count + 1` of them with a
+            dilated kernel; None likewise.
     """
 
     clean: Tensor
@@ -36,27 +41,26 @@ class Restored(NamedTuple):
     kernels: Tensor | None
 
 
-def merge(burst: Tensor, kernels: Tensor, mix: Tensor | None = None) -> Restored:
-    """Return the clean planes of a burst, with what they were made of.
+def apply_kernels(burst: Tensor, kernels: Tensor, detail_weights: Tensor | None = None) -> Restored:
+    """Return the clean planes of a burst under its kernels.
 
-    `Y(p) = 1/N sum_i <f_i(p), V_p(X_i)>` (Mildenhall et al., "Burst Denoising
-    with Kernel Prediction Networks", CVPR 2018, equation 3). 25 taps of 8 frames reach
-    no further than that, however noisy the burst is; a kernel more than there are frames
-    is a wide one, which filters Y once more with taps `WIDE` cells apart. Last, the planes
-    take each other's detail (`cross_plane.mixed`).
+    Each frame X_i is filtered with its kernels f_i, and Y is the mean (equation 3). 25 taps of 8
+    frames reach no further than that, however noisy the burst is; if there is one more kernel
+    than there are frames, it is the dilated one, which filters Y once more with taps `DILATION`
+    cells apart. Last, the planes take each other's detail (`cross_plane.add_detail`).
 
     Args:
         burst: `(batch, count, planes, height, width)`, linear.
         kernels: `(batch, count or count + 1, K*K, height, width)`.
-        mix: `(batch, scales * 16, height, width)`, the weights of detail; None where none is taken.
+        detail_weights: `(batch, scales * 16, height, width)`; None to add no detail.
     """
     count = burst.shape[1]
     per_frame = filter_frames(burst, kernels[:, :count])
     clean = per_frame.mean(1)
     if kernels.shape[1] > count:
-        clean = filter_frames(clean[:, None], kernels[:, count:], WIDE)[:, 0]
-    if mix is not None:
-        clean = cross_plane.mixed(clean, mix)
+        clean = filter_frames(clean[:, None], kernels[:, count:], DILATION)[:, 0]
+    if detail_weights is not None:
+        clean = cross_plane.add_detail(clean, detail_weights)
     return Restored(clean, per_frame, kernels)
 
 
@@ -66,109 +70,141 @@ def restore(
     """Run a network (`kpn.KPN`) on a burst and merge the frames under its kernels.
 
     Args:
-        network: writes kernels (`kpn.Written`) or pixels.
+        network: predicts kernels (`kpn.PredictedKernels`) or pixels.
         burst: `(batch, count, 4, height, width)`, linear, in the reference's exposure, the
             reference first.
         shot, read: variance coefficients in the reference's exposure, `(batch, 4)`, or
-            `(batch, count, 4)` where frames differ.
-        clip: `(batch, count)`, where frames clip (`features.exclude_clipped`), which then need
-            coefficients of their own; None if nothing is to be left out.
+            `(batch, count, 4)` if frames differ.
+        clip: `(batch, count)`, where frames clip (`clipping.exclude_clipped`), which then need
+            coefficients of their own; None to exclude nothing.
     """
     unclipped = None
     if clip is not None:
         burst, unclipped = exclude_clipped(burst, shot, read, clip)
-    written = network(burst, shot, read, unclipped)
-    if isinstance(written, Tensor):
-        return Restored(written, None, None)
-    return merge(burst, *written)
+    predicted = network(burst, shot, read, unclipped)
+    if isinstance(predicted, Tensor):
+        return Restored(predicted, None, None)
+    return apply_kernels(burst, *predicted)
 
 
 class Merged(NamedTuple):
-    """A clean burst, without the kernels that made it.
+    """A clean burst, without the kernels that made it; for use.
 
     Attributes:
         clean: `(batch, planes, height, width)`.
-        own: `(batch, height, width)`, the weight of the reference's own sample in it; a mean
-            over the planes.
+        reference_weight: `(batch, height, width)`, the weight that the reference's own sample
+            has in the clean one; the mean over the planes.
     """
 
     clean: Tensor
-    own: Tensor
+    reference_weight: Tensor
 
 
-def restore_in_bands(network: KPN, burst: Tensor, x: Tensor, weights: Tensor) -> Merged:
-    """Merge a burst under kernels that are made for some rows at a time, used and forgotten.
+def restore_in_bands(
+    network: KPN,
+    burst: Tensor,
+    x: Tensor,
+    weights: Tensor,
+    *,
+    band_values: int = _BAND_VALUES,
+) -> Merged:
+    """Merge a burst with kernels that are computed for a band of rows, applied and dropped.
 
-    Kernels are 900 bytes a cell: of a whole tile they would fill the memory, and no cache
-    would hold them between being made and being used. Not for training.
+    Kernels take 900 bytes a cell: for a whole tile they would fill the memory, and no cache
+    would hold them from being computed to being applied. Not for training.
 
     Args:
-        network: writes kernels.
-        burst: as in `restore`.
-        x, weights: what the network has `KPN.seen` in it, robust weights last.
+        network: predicts kernels.
+        burst: `(batch, count, planes, height, width)`, as in `restore`.
+        x: `(batch, config.head, height, width)`, `Encoded.features` of the burst (`KPN.encoded`).
+        weights: `(batch, count, height, width)`, its `Encoded.weights`.
+        band_values: of kernels that are computed together.
     """
     batch, count, planes, height, width = burst.shape
-    middle = network.config.kernel**2 // 2
+    centre = network.config.kernel**2 // 2
     clean = burst.new_empty(batch, planes, height, width)
-    own = burst.new_empty(batch, height, width)
-    for band, kernels, done in _filtered(network, burst, x, weights, 1, wide=False):
-        clean[:, :, band] = done.mean(1)
-        own[:, band] = kernels[:, 0, middle] / count
-    merged = Merged(clean, own)
+    reference_weight = burst.new_empty(batch, height, width)
+    bands = _filter_in_bands(network, burst, x, weights, 1, band_values, dilated=False)
+    for band, kernels, filtered in bands:
+        clean[:, :, band] = filtered.mean(1)
+        reference_weight[:, band] = kernels[:, 0, centre] / count
+    merged = Merged(clean, reference_weight)
     if network.config.wide:
-        wider, centre = widely(network, clean, x, weights)
-        merged = Merged(wider, own.mul_(centre))
-    return _mixed(network, merged, x) if network.config.scales else merged
+        smoother, centre_taps = filter_dilated(network, clean, x, weights, band_values=band_values)
+        merged = Merged(smoother, reference_weight.mul_(centre_taps))
+    if network.config.scales:
+        merged = _add_detail_in_bands(network, merged, x, band_values)
+    return merged
 
 
-def _mixed(network: KPN, merged: Merged, x: Tensor) -> Merged:
-    """Let the planes take each other's detail, some rows at a time."""
-    clean, own = torch.empty_like(merged.clean), merged.own
-    height, width = own.shape[-2:]
+def _add_detail_in_bands(network: KPN, merged: Merged, x: Tensor, band_values: int) -> Merged:
+    """Let the planes take each other's detail, band by band."""
+    clean, reference_weight = torch.empty_like(merged.clean), merged.reference_weight
+    height, width = reference_weight.shape[-2:]
     reach = cross_plane.reach(network.config.scales)
-    step = max(_BAND // (width * cross_plane.taps(network.config.scales)), 1)
+    step = max(band_values // (width * cross_plane.weight_count(network.config.scales)), 1)
     for top in range(0, height, step):
         band = slice(max(top - reach, 0), min(top + step + reach, height))
-        mix = network.mixing(x[:, :, band])
-        done = cross_plane.mixed(merged.clean[:, :, band], mix)
+        weights = network.detail_weights(x[:, :, band])
+        detailed = cross_plane.add_detail(merged.clean[:, :, band], weights)
         inner = slice(top - band.start, min(top + step, height) - band.start)
-        clean[:, :, top : top + step] = done[:, :, inner]
-        own[:, top : top + step] *= cross_plane.own(mix)[:, inner]
-    return Merged(clean, own)
+        clean[:, :, top : top + step] = detailed[:, :, inner]
+        reference_weight[:, top : top + step] *= cross_plane.self_weight(weights)[:, inner]
+    return Merged(clean, reference_weight)
 
 
-def widely(network: KPN, picture: Tensor, x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Filter a picture with the wide kernels, made for some rows at a time.
+def filter_dilated(
+    network: KPN,
+    picture: Tensor,
+    x: Tensor,
+    weights: Tensor,
+    *,
+    band_values: int = _BAND_VALUES,
+) -> tuple[Tensor, Tensor]:
+    """Filter a picture with the dilated kernels, computed band by band.
 
     Args:
-        network: writes a wide kernel.
+        network: predicts a dilated kernel.
         picture: `(batch, planes, height, width)`.
-        x, weights: as of `restore_in_bands`.
+        x, weights, band_values: as in `restore_in_bands`.
 
     Returns:
-        The picture, and the centre taps of the kernels, `(batch, height, width)`.
+        The filtered picture, and the centre taps of the kernels, `(batch, height, width)`.
     """
-    done, centre = torch.empty_like(picture), torch.empty_like(picture[:, 0])
-    middle = network.config.kernel**2 // 2
-    bands = _filtered(network, picture[:, None], x, weights, WIDE, frames=False)
-    for band, kernels, some in bands:
-        done[:, :, band] = some[:, 0]
-        # The other taps of kernels of 5 are too far away to have a part of that sample.
-        centre[:, band] = kernels[:, 0, middle]
-    return done, centre
+    smoother, centre_taps = torch.empty_like(picture), torch.empty_like(picture[:, 0])
+    centre = network.config.kernel**2 // 2
+    bands = _filter_in_bands(
+        network, picture[:, None], x, weights, DILATION, band_values, frames=False
+    )
+    for band, kernels, filtered in bands:
+        smoother[:, :, band] = filtered[:, 0]
+        # The other taps are too far away: kernels of 5x5 taps or fewer never reach that sample.
+        centre_taps[:, band] = kernels[:, 0, centre]
+    return smoother, centre_taps
 
 
-def _filtered(
-    network: KPN, pictures: Tensor, x: Tensor, weights: Tensor, dilation: int, **which: bool
+def _filter_in_bands(
+    network: KPN,
+    pictures: Tensor,
+    x: Tensor,
+    weights: Tensor,
+    dilation: int,
+    band_values: int,
+    **which: bool,
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Yield rows, their kernels and the pictures filtered with them, band by band."""
+    """Yield rows, their kernels and the pictures filtered with them, band by band.
+
+    Args:
+        pictures: `(batch, count, planes, height, width)`.
+        which: kernels to compute (`KPN.kernels`).
+    """
     height, width = pictures.shape[-2:]
     side = network.config.kernel
     reach = side // 2 * dilation
     padded = pad_frames(pictures, reach)
-    step = max(_BAND // (width * pictures.shape[1] * side**2), 1)
+    step = max(band_values // (width * pictures.shape[1] * side**2), 1)
     for top in range(0, height, step):
         band = slice(top, min(top + step, height))
         kernels = network.kernels(x[:, :, band], weights[:, :, band], **which)
-        under = padded[:, :, :, top : band.stop + 2 * reach]
-        yield band, kernels, filter_padded(under, kernels, dilation)
+        rows = padded[:, :, :, top : band.stop + 2 * reach]
+        yield band, kernels, filter_padded(rows, kernels, dilation)

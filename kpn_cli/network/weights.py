@@ -1,6 +1,6 @@
-"""Weight files: safetensors, with the network's shape and its recipe in the header.
+"""Weight files: safetensors, with the network's shape and its training recipe in the header.
 
-Nothing in them is executed, unlike in pickled checkpoints.
+Unlike a pickled checkpoint, such a file executes nothing when it is read.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,38 +19,48 @@ from torch import Tensor
 
 from ..errors import KpnError, read_error
 from ..system.files import atomic
-from .kpn import KPN, KPNConfig
+from .kpn import KPN, KPNConfig, to_channels_last
 
-#: The one entry of the files' metadata, a JSON document: safetensors writes several
+#: Key of the single entry of the files' metadata, a JSON document: safetensors writes several
 #: entries in random order, and the same training must give the same bytes.
 _FORMAT = "kpn-1"
-#: Ten times a checkpoint of the default network; larger is certainly something else.
-_LARGEST = 500_000_000
-#: What networks have whose files are older than these fields.
-ABSENT = {"wide": False, "scales": 0, "noise_ratios": False}
+#: Ten times a checkpoint of the default network; a larger file is certainly something else.
+_MAX_BYTES = 500_000_000
+#: Values of the fields that older files lack.
+MISSING_FIELDS: dict[str, Any] = {"wide": False, "scales": 0, "noise_ratios": False}
 
 
 def default_weights() -> Path:
-    """The path of the network that ships with kpn (`weights/` of the repository)."""
+    """Return the path of the weights that ship with kpn (`weights/` in the repository)."""
     return Path(str(files("kpn_weights"))) / "kpn.safetensors"
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, object]) -> None:
-    """Write tensors and a header, which becomes JSON, to `path`; whole or not at all."""
+    """Write tensors and a header, which becomes JSON, to `path`, atomically.
+
+    Raises:
+        KpnError: if the file cannot be written.
+    """
     content = save({k: v.contiguous() for k, v in tensors.items()}, {_FORMAT: json.dumps(header)})
     with atomic(path) as temporary:
         temporary.write_bytes(content)
 
 
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
-    """Read what `save_tensors` wrote, onto the CPU.
+def load_tensors(
+    path: Path, *, max_bytes: int = _MAX_BYTES
+) -> tuple[dict[str, Tensor], dict[str, object]]:
+    """Read what `save_tensors` wrote, onto the CPU: tensors by name, and the header.
+
+    Args:
+        path: of the file.
+        max_bytes: a larger file is refused unread.
 
     Raises:
-        KpnError: if the file is missing, damaged or of another program.
+        KpnError: if the file is missing, too large, damaged or of another program.
     """
     advice = "choose a .safetensors file written by kpn train"
     try:
-        if path.stat().st_size > _LARGEST:
+        if path.stat().st_size > max_bytes:
             raise KpnError(f"{path}: too large for weights of kpn; {advice}")
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = file.metadata() or {}
@@ -71,20 +82,20 @@ def config_from_header(path: Path, header: Mapping[str, object]) -> KPNConfig:
     """Return the network's shape.
 
     Raises:
-        KpnError: if it is missing, or has keys that this version does not know.
+        KpnError: if it is missing or impossible, or has keys that this version does not know.
     """
     config = header.get("config")
     known = {field.name for field in fields(KPNConfig)}
     if not isinstance(config, dict) or set(config) - known:
         raise KpnError(f"{path}: written by another version of kpn (network {config}); update kpn")
     try:
-        return KPNConfig(**ABSENT | config)
+        return KPNConfig(**MISSING_FIELDS | config)
     except (TypeError, ValueError, KpnError):
         raise KpnError(f"{path}: damaged header (network {config}); choose another file") from None
 
 
-def _outline(path: Path, config: KPNConfig) -> KPN:
-    """Return a network without memory: the size it claims is believed once the tensors have it."""
+def _meta_network(path: Path, config: KPNConfig) -> KPN:
+    """Return a network without memory, which a damaged header may claim any amount of."""
     try:
         with torch.device("meta"):
             return KPN(config)
@@ -92,8 +103,16 @@ def _outline(path: Path, config: KPNConfig) -> KPN:
         raise KpnError(f"{path}: damaged header (network {config}); choose another file") from None
 
 
-def fill(path: Path, network: KPN, tensors: Mapping[str, Tensor], *, assign: bool = False) -> None:
-    """Put tensors into a network; with `assign`, in the place of its own.
+def load_state(
+    path: Path, network: KPN, tensors: Mapping[str, Tensor], *, assign: bool = False
+) -> None:
+    """Load tensors into a network.
+
+    Args:
+        path: the file that they are from, for messages.
+        network: to load them into.
+        tensors: its state dict.
+        assign: whether to use the tensors themselves instead of copying their values.
 
     Raises:
         KpnError: if names, shapes or values do not fit.
@@ -108,13 +127,17 @@ def fill(path: Path, network: KPN, tensors: Mapping[str, Tensor], *, assign: boo
 
 
 def save_weights(path: Path, network: KPN, recipe: Mapping[str, object]) -> None:
-    """Write a network and how it was made, in float32."""
+    """Write a network, in float32, and the recipe of its training.
+
+    Raises:
+        KpnError: if the file cannot be written.
+    """
     tensors = {name: value.detach().float().cpu() for name, value in network.state_dict().items()}
     save_tensors(path, tensors, {"config": asdict(network.config), "recipe": dict(recipe)})
 
 
 def load_weights(path: Path | None = None) -> tuple[KPN, dict[str, object]]:
-    """Read a network, ready for use, and its recipe; by default the one that ships.
+    """Read a network, ready for use on the CPU, and its recipe; by default the one that ships.
 
     Raises:
         KpnError: if the file is missing, damaged or does not fit.
@@ -123,8 +146,9 @@ def load_weights(path: Path | None = None) -> tuple[KPN, dict[str, object]]:
     tensors, header = load_tensors(path)
     if any(name.startswith("optimiser.") for name in tensors):
         raise KpnError(f"{path}: a training run's checkpoint; take last.safetensors beside it")
-    network = _outline(path, config_from_header(path, header))
-    fill(path, network, {name: value.float() for name, value in tensors.items()}, assign=True)
-    network = network.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    network = _meta_network(path, config_from_header(path, header))
+    load_state(path, network, {name: value.float() for name, value in tensors.items()}, assign=True)
+    to_channels_last(network)
+    network = network.eval().requires_grad_(False)
     recipe = header.get("recipe")
     return network, recipe if isinstance(recipe, dict) else {}

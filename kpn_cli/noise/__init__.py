@@ -1,3 +1,3 @@
-"""How noisy a burst is: estimated from the frames, read from a calibration file or a DNG's
-NoiseProfile, checked against the frames. A `NoiseModel` comes out.
+"""The noise model of a burst: estimated from the frames, or read from a calibration file or a DNG's
+NoiseProfile and checked against the frames.
 """

@@ -1,4 +1,4 @@
-"""The noise of one camera by ISO, as a file that `kpn calibrate` writes."""
+"""The calibration file: the noise of one camera by ISO, as `kpn calibrate` writes it."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ from ..image.noise_model import NoiseModel
 from ..raw.info import RawInfo
 from ..system.files import atomic
 
-FORMAT = "noise-1"
+_FORMAT = "noise-1"
+_MAX_FILE_BYTES = 1 << 20
 
-_LARGEST_FILE = 1 << 20
+
+_FourPlanes = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
-class Level:
+class IsoNoise:
     """The noise at one ISO.
 
     Attributes:
-        iso: the sensitivity.
+        iso: the sensitivity, above 0.
         noise: S and O of the planes, all above 0.
-        pairs: of frames it was measured with.
+        pairs: number of pairs of frames that it was measured from.
         note: what was assumed; "" if nothing.
     """
 
@@ -39,43 +41,43 @@ class Level:
 
 @dataclass(frozen=True)
 class Calibration:
-    """A camera's noise, ISO by ISO.
+    """A camera's noise by ISO.
 
     Attributes:
         make, model: of the camera, as in its files.
-        levels: sorted by ISO, at least one.
-        path: the file it is from; None if from none.
+        levels: one for each ISO, in rising order; at least one.
+        path: the calibration file; None if it was not read from one.
     """
 
     make: str
     model: str
-    levels: tuple[Level, ...]
+    levels: tuple[IsoNoise, ...]
     path: Path | None = None
 
-    def at(self, info: RawInfo) -> NoiseModel:
+    def noise_of(self, info: RawInfo) -> NoiseModel:
         """Return the noise of a file of this camera.
 
-        Between two ISOs log S and log O are straight lines over log ISO. Beyond them
-        they go on from the nearest as amplification has it: S with the ISO, O with its
-        square.
+        Between two ISOs, log S and log O are interpolated linearly over log ISO. Beyond the
+        calibrated ones they are scaled from the nearest as amplification scales noise: S with the
+        ISO, O with its square.
 
         Raises:
-            KpnError: if the file is another camera's, or doesn't say its ISO.
+            KpnError: if the file is another camera's, or states no ISO.
         """
         if not same_camera(self, info):
             raise KpnError(
                 f"{info.path.name}: taken with {camera_name(info)}, but {self._source} "
-                f"is of {camera_name(self)}; give that camera's own to --noise"
+                f"is for {camera_name(self)}; pass a calibration of the file's camera to --noise"
             )
         if not info.iso:
             raise KpnError(
-                f"{info.path.name}: says no ISO, by which {self._source} would tell the noise; "
+                f"{info.path.name}: states no ISO, by which {self._source} lists the noise; "
                 "give --noise S,O"
             )
         return self._at_iso(info.iso)
 
     def warning(self, info: RawInfo) -> str:
-        """Say that a file's ISO lies beyond the calibrated ones; "" if not."""
+        """Return a warning if a file's ISO is beyond the calibrated ones; else ""."""
         low, high = self.levels[0].iso, self.levels[-1].iso
         if not info.iso or low <= info.iso <= high:
             return ""
@@ -93,8 +95,8 @@ class Calibration:
         one, other = self.levels[above - 1 : above + 1]
         share = np.log(iso / one.iso) / np.log(other.iso / one.iso)
         return NoiseModel(
-            _between(one.noise.shot, other.noise.shot, share),
-            _between(one.noise.read, other.noise.read, share),
+            _interpolated(one.noise.shot, other.noise.shot, share),
+            _interpolated(one.noise.read, other.noise.read, share),
         )
 
     @property
@@ -102,18 +104,26 @@ class Calibration:
         return self.path.name if self.path else "the calibration"
 
 
-def _between(one: Sequence[float], other: Sequence[float], share: float) -> tuple[float, ...]:
-    return tuple(float(a * (b / a) ** share) for a, b in zip(one, other, strict=True))
+def _interpolated(one: Sequence[float], other: Sequence[float], share: float) -> _FourPlanes:
+    """Interpolate between the values of four planes, linearly in their logarithms."""
+    return _four_planes([float(a * (b / a) ** share) for a, b in zip(one, other, strict=True)])
+
+
+def _four_planes(values: Sequence[float]) -> _FourPlanes:
+    if len(values) != 4:
+        raise ValueError(f"shot and read must be four numbers each, not {len(values)}")
+    red, first_green, second_green, blue = values
+    return red, first_green, second_green, blue
 
 
 def same_camera(one: Calibration | RawInfo, other: Calibration | RawInfo) -> bool:
-    """Whether both have the same make and model, however written."""
+    """Return whether both have the same make and model, ignoring case and outer spaces."""
     names = [(c.make.strip().casefold(), c.model.strip().casefold()) for c in (one, other)]
     return names[0] == names[1]
 
 
 def camera_name(camera: Calibration | RawInfo) -> str:
-    """Return a camera's name for messages."""
+    """Return a camera's make and model for messages."""
     return f"{camera.make} {camera.model}".strip() or "an unknown camera"
 
 
@@ -121,9 +131,9 @@ def camera_name(camera: Calibration | RawInfo) -> str:
 
 
 def to_json(calibration: Calibration) -> dict[str, Any]:
-    """Return what a calibration's file holds."""
+    """Return the JSON document of a calibration's file."""
     return {
-        "kpn": FORMAT,
+        "kpn": _FORMAT,
         "make": calibration.make,
         "model": calibration.model,
         "levels": [
@@ -135,7 +145,7 @@ def to_json(calibration: Calibration) -> dict[str, Any]:
     }
 
 
-def save(path: Path, calibration: Calibration) -> None:
+def save_calibration(path: Path, calibration: Calibration) -> None:
     """Write a calibration to a JSON file, atomically.
 
     Raises:
@@ -146,26 +156,28 @@ def save(path: Path, calibration: Calibration) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
-def load(path: Path) -> Calibration:
-    """Read what `save` has written.
+def load_calibration(path: Path) -> Calibration:
+    """Read what `save_calibration` wrote.
 
     Raises:
-        KpnError: if the file can't be read, or is none of ours or damaged.
+        KpnError: if the file cannot be read, is damaged or something else.
     """
     try:
         with path.open("rb") as file:
-            text = file.read(_LARGEST_FILE)
+            text = file.read(_MAX_FILE_BYTES)
     except OSError as error:
         raise read_error(path, error) from None
     try:
         document = json.loads(text)
         found = document.get("kpn") if isinstance(document, dict) else None
-        if found != FORMAT:
-            raise ValueError(f"it is {found!r}, not {FORMAT!r}" if found else "no noise in it")
+        if found != _FORMAT:
+            raise ValueError(f"it is {found!r}, not {_FORMAT!r}" if found else "it holds no noise")
         make, model = (_text(document[key]) for key in ("make", "model"))
-        levels = sorted((_read_level(row) for row in document["levels"]), key=lambda lv: lv.iso)
+        levels = sorted(
+            (_read_level(row) for row in document["levels"]), key=lambda level: level.iso
+        )
         if not levels or len({level.iso for level in levels}) < len(levels):
-            raise ValueError("no ISO in it, or one twice")
+            raise ValueError("it holds no ISO, or one twice")
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, KpnError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise KpnError(
@@ -177,20 +189,23 @@ def load(path: Path) -> Calibration:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
+        raise TypeError(f"{value!r} is not text")
     return value
 
 
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{value!r} is no number")
+        raise TypeError(f"{value!r} is not a number")
     if not 0 < float(value) < np.inf:
         raise ValueError(f"{value!r} is not above 0")
     return float(value)
 
 
-def _read_level(row: Any) -> Level:
+def _read_level(row: Any) -> IsoNoise:
     if not isinstance(row, dict):
-        raise TypeError("a level of it is damaged")
-    noise = NoiseModel(*(tuple(_number(v) for v in row[key]) for key in ("shot", "read")))
-    return Level(_number(row["iso"]), noise, int(_number(row["pairs"])), _text(row.get("note", "")))
+        raise TypeError("one of its levels is damaged")
+    shot, read = (_four_planes([_number(v) for v in row[key]]) for key in ("shot", "read"))
+    noise = NoiseModel(shot, read)
+    return IsoNoise(
+        _number(row["iso"]), noise, int(_number(row["pairs"])), _text(row.get("note", ""))
+    )

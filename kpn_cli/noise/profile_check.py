@@ -1,8 +1,8 @@
-"""How much more noise frames have than is stated of them.
+"""Check a stated noise model against the frames: do they show more noise than it states?
 
-A NoiseProfile may state too little, and so may a user. What the network then leaves of the
-noise does little harm; but what guards against errors (`guard.guarded`) would take the noise of
-the reference for a contradiction, and bring it back.
+A NoiseProfile may understate the noise, and so may a user. The network then leaves some noise,
+which does little harm; but the guard (`guard.fall_back_to_reference`) would take the noise of the
+reference for a contradiction, and bring it back.
 """
 
 from __future__ import annotations
@@ -14,109 +14,130 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..align.alignment import squares
+from ..align.alignment import sample_squares
 from ..align.robustness import sigma_map
-from ..align.warp import aligned_part
+from ..align.warp import warp_frames
 from ..burst.frame import Frame, noise_coefficients
 from ..image.noise_model import NoiseModel
 
-#: Side of the places that are looked at, in the middle of `alignment.squares`, and of the blocks in
-#: them whose variance is taken, in cells.
-_PLACE, _BLOCK = 128, 8
+#: Side of the regions that are examined, in the middle of `alignment.sample_squares`, and of the
+#: blocks whose variance is measured, in cells.
+_REGION_SIDE, _BLOCK_SIDE = 128, 8
 #: A block with a sample from here on has lost noise to clipping.
 _CLIPPED = 0.98
-#: Fewer blocks say nothing; nor do fewer frames, of which grain may lie half a cell off in all.
-_FEWEST, _FEWEST_FRAMES = 100, 4
-#: So many of them are looked at, the flattest.
-_FLATTEST = 0.05
-#: What judges their flatness should vary as what shows the noise; where it does by so many times
-#: as much, there is texture (docs/log.md has what else was tried).
+#: Fewer blocks are too few to judge; so are fewer frames, which may all be misaligned by half a
+#: cell of grain.
+_MIN_BLOCKS, _MIN_FRAMES = 100, 4
+#: Share of the blocks, the flattest, whose variance is measured.
+_FLATTEST_SHARE = 0.05
+#: The sum of two frames, which judges flatness, should vary as their difference, which shows the
+#: noise; where it varies by this factor more, there is texture (docs/log.md has what else was
+#: tried).
 _TEXTURED = 1.7
-#: Beyond this nothing is believed.
-MOST = 2.0
+#: A larger ratio is reported as this one.
+MAX_RATIO = 2.0
 
 
-def understatement(frames: Sequence[Frame], shifts: Sequence[Tensor], noise: NoiseModel) -> float:
-    """Return the sigma that frames show in their flattest blocks, over the stated one; 1 to 2.
+def observed_sigma_ratio(
+    frames: Sequence[Frame], shifts: Sequence[Tensor], noise: NoiseModel
+) -> float:
+    """Return how many times the stated sigma the frames show in their flattest blocks, 1 to 2.
 
-    They show it by what they differ in. Flatness is judged by the sum of two frames, which has
-    independent noise, but the same texture. Where that varies by more, there is texture in the
-    flattest blocks too, and nothing is certain.
+    The noise is measured in the difference of two frames. Flatness is judged by their sum, which
+    has independent noise, but the same texture. Where the sum varies by more, the flattest blocks
+    have texture too, and nothing is certain.
 
     Args:
         frames: of equal size, the reference first.
-        shifts: where they lie over it (`alignment.line_up`).
-        noise: as it is stated of the reference.
+        shifts: of each frame (`alignment.AlignedBurst`).
+        noise: as it is stated for the reference.
 
     Returns:
-        1 where they show no more than is stated, where nothing is certain, of fewer than 4 frames.
-        Texture that is as fine as noise, all over the picture, and lies half a cell off in every
-        other frame, would pass for noise.
+        1 if the frames show no more noise than is stated, if nothing is certain, and for fewer
+        than 4 frames. Texture that is as fine as noise, covers the whole picture and is
+        misaligned by half a cell in every other frame would pass for noise.
     """
-    if len(frames) < _FEWEST_FRAMES:
+    if len(frames) < _MIN_FRAMES:
         return 1.0
     shot, read = noise_coefficients(noise, frames[0].samples.device)
-    found: list[list[tuple[Tensor, Tensor]]] = []  # place by place
-    for rows, columns in squares(*frames[0].size):
-        part = aligned_part(frames, shifts, _middle(rows), _middle(columns))
-        if min(part.shape[-2:]) < _BLOCK:
+    by_square: list[list[tuple[Tensor, Tensor]]] = []  # of each square, for each other frame
+    for rows, columns in sample_squares(*frames[0].size):
+        burst = warp_frames(frames, shifts, _middle(rows), _middle(columns))
+        if min(burst.shape[-2:]) < _BLOCK_SIDE:
             return 1.0
-        # A frame brought to the reference's brightness by a gain has other noise.
+        # A frame brought to the reference's exposure by a gain has other noise.
         variances = torch.cat(
-            [sigma_map(part[:1], shot * f.gain, read * f.gain**2).square() for f in frames]
+            [sigma_map(burst[:1], shot * f.gain, read * f.gain**2).square() for f in frames]
         )
-        whole = torch.stack([_unclipped(p, f.gain) for p, f in zip(part, frames, strict=True)])
-        found.append(
+        unclipped = torch.stack(
+            [_unclipped(planes, f.gain) for planes, f in zip(burst, frames, strict=True)]
+        )
+        by_square.append(
             [
-                _of_pair(part[[0, n]], variances[[0, n]], whole[0] & whole[n])
+                _compare_pair(burst[[0, n]], variances[[0, n]], unclipped[0] & unclipped[n])
                 for n in range(1, len(frames))
             ]
         )
-    shown = (
-        _shown(*map(torch.cat, zip(*of_one, strict=True))) for of_one in zip(*found, strict=True)
-    )
-    # Of the frame that varies least: it lies best over the reference.
-    _, ratio = min(shown)
-    return min(max(1.0, ratio), MOST)
+    observed = []
+    for of_frame in zip(*by_square, strict=True):
+        differences, sums = zip(*of_frame, strict=True)
+        observed.append(_flattest_variance(torch.cat(differences), torch.cat(sums)))
+    # The frame that varies least is aligned best.
+    _, ratio = min(observed)
+    return min(max(1.0, ratio), MAX_RATIO)
 
 
-def _middle(where: slice) -> slice:
-    first = where.start + max(where.stop - where.start - _PLACE, 0) // 2
-    return slice(first, min(first + _PLACE, where.stop))
+def _middle(span: slice) -> slice:
+    """Return the middle of a span, at most `_REGION_SIDE` long."""
+    first = span.start + max(span.stop - span.start - _REGION_SIDE, 0) // 2
+    return slice(first, min(first + _REGION_SIDE, span.stop))
 
 
 def _unclipped(planes: Tensor, gain: float) -> Tensor:
-    """Tell of each block whether it has lost no noise to clipping: `(4, rows, columns)` -> bool.
+    """Return which blocks of `(4, rows, columns)` have lost no noise to clipping, as bool.
 
     A camera that clips at black leaves samples of exactly 0, and none below.
     """
-    bright = F.max_pool2d(planes.amax(0, keepdim=True), _BLOCK)[0]
-    dark = -F.max_pool2d(-planes.amin(0, keepdim=True), _BLOCK)[0]
+    bright = F.max_pool2d(planes.amax(0, keepdim=True), _BLOCK_SIDE)[0]
+    dark = -F.max_pool2d(-planes.amin(0, keepdim=True), _BLOCK_SIDE)[0]
     return (bright < _CLIPPED * gain) & (dark != 0)
 
 
-def _of_pair(pair: Tensor, variances: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what each block shows, and its flatness, both over the stated variance."""
-    variance = F.avg_pool2d(variances.sum(0), _BLOCK)
-    shown = (_variance(pair[1] - pair[0]) / variance).mean(0)
-    flatness = (_variance(pair[1] + pair[0]) / variance).mean(0)
-    return shown[whole], flatness[whole]
+def _compare_pair(pair: Tensor, variances: Tensor, unclipped: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the variance of the difference and of the sum of two frames, over the stated one.
+
+    Args:
+        pair: `(2, 4, rows, columns)`.
+        variances: of the same shape, as stated.
+        unclipped: `(block_rows, block_columns)`, the blocks to use.
+
+    Returns:
+        `(blocks,)` each, the mean over the planes.
+    """
+    stated = F.avg_pool2d(variances.sum(0), _BLOCK_SIDE)
+    difference = (_block_variance(pair[1] - pair[0]) / stated).mean(0)
+    total = (_block_variance(pair[1] + pair[0]) / stated).mean(0)
+    return difference[unclipped], total[unclipped]
 
 
-def _variance(planes: Tensor) -> Tensor:
-    """Variance within blocks."""
-    mean = F.avg_pool2d(planes, _BLOCK)
-    # Not mean of squares less square of mean, which cancel where noise is low.
-    rest = planes[:, : mean.shape[1] * _BLOCK, : mean.shape[2] * _BLOCK]
-    rest = rest - mean.repeat_interleave(_BLOCK, 1).repeat_interleave(_BLOCK, 2)
-    return F.avg_pool2d(rest.square(), _BLOCK) * (_BLOCK**2 / (_BLOCK**2 - 1))
+def _block_variance(planes: Tensor) -> Tensor:
+    """Return the variance within each block, `(4, block_rows, block_columns)`."""
+    mean = F.avg_pool2d(planes, _BLOCK_SIDE)
+    # Not the mean of squares minus the square of the mean, which cancel where noise is low.
+    rest = planes[:, : mean.shape[1] * _BLOCK_SIDE, : mean.shape[2] * _BLOCK_SIDE]
+    rest = rest - mean.repeat_interleave(_BLOCK_SIDE, 1).repeat_interleave(_BLOCK_SIDE, 2)
+    return F.avg_pool2d(rest.square(), _BLOCK_SIDE) * (_BLOCK_SIDE**2 / (_BLOCK_SIDE**2 - 1))
 
 
-def _shown(variances: Tensor, flatness: Tensor) -> tuple[float, float]:
-    """Return the variance of the flattest blocks, and the ratio of sigmas that it shows."""
-    if len(variances) < _FEWEST:
+def _flattest_variance(differences: Tensor, sums: Tensor) -> tuple[float, float]:
+    """Return the relative variance of the flattest blocks, and the ratio of sigmas that it shows.
+
+    Args:
+        differences, sums: `(blocks,)`, variances from `_compare_pair`.
+    """
+    if len(differences) < _MIN_BLOCKS:
         return math.inf, 1.0
-    flattest = flatness.argsort()[: round(_FLATTEST * len(flatness))]
-    variance = float(variances[flattest].mean())
-    flat = float(flatness[flattest].mean()) < _TEXTURED * variance
-    return variance, variance**0.5 if flat else 1.0
+    flattest = sums.argsort()[: round(_FLATTEST_SHARE * len(sums))]
+    variance = float(differences[flattest].mean())
+    is_flat = float(sums[flattest].mean()) < _TEXTURED * variance
+    return variance, variance**0.5 if is_flat else 1.0

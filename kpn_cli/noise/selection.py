@@ -1,4 +1,4 @@
-"""Which noise model a burst gets: the user's, the file's, a table's, or the frames' own."""
+"""Select the noise model of a burst: the user's, the file's, the ISO table's or a measured one."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..align import warp
+from ..align.warp import warp_frames
 from ..burst.frame import Frame
 from ..errors import KpnError
 from ..image.noise_model import NoiseModel, typical_log_read
 from ..raw.info import RawInfo
 from . import estimation
 from .calibration import Calibration
-from .profile_check import MOST, understatement
+from .profile_check import MAX_RATIO, observed_sigma_ratio
 
-#: What a `NoiseReport.source` means, for the user.
+#: The values of `NoiseReport.source`, in words for the user.
 SOURCES = {
     "given": "as given",
     "profile": "from the NoiseProfile",
@@ -27,24 +27,24 @@ SOURCES = {
     "measured": "measured from the frames",
 }
 
-#: Beyond this factor between two estimates of sigma, one of them is wrong.
-_DISAGREEMENT = 2.0
-#: From here on frames certainly have more noise than is stated: told the truth, no burst of the
-#: validation photos showed more than 1.02 times the sigma, from ISO 100 to gain 8.
+#: If two estimates of sigma differ by more than this factor, one of them is wrong.
+_MAX_DISAGREEMENT = 2.0
+#: From this ratio on frames certainly have more noise than is stated: with the true noise stated,
+#: no burst of the validation photos showed more than 1.02 times the sigma, from ISO 100 to gain 8.
 _UNDERSTATED = 1.25
-#: Frames that are measured where a profile is only to be checked: a factor of 2 shows in few.
-_TO_CHECK = 4
+#: Frames that are measured if a profile is only to be checked: a factor of 2 shows in few.
+_CHECK_FRAMES = 4
 
 
 @dataclass(frozen=True)
 class NoiseReport:
-    """A noise model and where it came from.
+    """A noise model and its source.
 
     Attributes:
-        source: of `SOURCES`.
-        model: the one that is used.
-        warning: what the user should know about it; "" if nothing.
-        file: the calibration it is from, if any.
+        source: a key of `SOURCES`.
+        model: of the reference.
+        warning: for the user; "" if there is none.
+        file: the calibration file it is from; None if from none.
     """
 
     source: str
@@ -54,26 +54,35 @@ class NoiseReport:
 
     @property
     def origin(self) -> str:
-        """Where the model came from, in words."""
+        """The source in words."""
         return SOURCES[self.source] + (f" in {self.file.name}" if self.file else "")
 
 
 def given_noise(info: RawInfo, noise: NoiseModel | Calibration | None) -> NoiseReport | None:
-    """Return the user's noise model for a file; None if there is none.
+    """Return the user's noise model for a file; None if the user gave none.
+
+    Args:
+        info: of the file.
+        noise: as the user gave it.
 
     Raises:
-        KpnError: if it is a calibration of another camera, or the file says no ISO.
+        KpnError: if it is a calibration of another camera, or the file states no ISO.
     """
     if isinstance(noise, Calibration):
-        return NoiseReport("given", noise.at(info), noise.warning(info), noise.path)
-    return noise and NoiseReport("given", noise)
+        return NoiseReport("given", noise.noise_of(info), noise.warning(info), noise.path)
+    return NoiseReport("given", noise) if noise else None
 
 
 def first_guess(info: RawInfo, frame: Frame, given: NoiseReport | None) -> NoiseModel:
-    """Return a noise model good enough to align by.
+    """Return a noise model that is good enough for alignment.
+
+    Args:
+        info: of the reference.
+        frame: the reference.
+        given: `given_noise` of it.
 
     Raises:
-        KpnError: if the file states none and shows none.
+        KpnError: if none is stated and the frame shows none.
     """
     stated = given.model if given else info.noise_profile
     if stated is not None:
@@ -89,22 +98,22 @@ def first_guess(info: RawInfo, frame: Frame, given: NoiseReport | None) -> Noise
 def choose_noise(info: RawInfo, frames: Sequence[Frame], shifts: Sequence[Tensor]) -> NoiseReport:
     """Return the noise model of a burst for which the user gave none.
 
-    In order: the file's NoiseProfile, the table for its ISO, what the
-    frames themselves show. The table is an average of cameras, and single ones lie
-    several times off; it counts only where the frames do not contradict it.
+    In order: the file's NoiseProfile, the table for its ISO, the noise measured in the frames.
+    The table is an average of cameras, from which single ones differ by several times; it is used
+    only if the frames do not contradict it.
 
     Args:
-        info: the reference.
-        frames: it and the others, of its brightness.
-        shifts: where they lie over it (`alignment.line_up`); none are needed for a single one.
+        info: of the reference.
+        frames: the reference first, all in its exposure.
+        shifts: of each frame (`alignment.AlignedBurst`); may be empty for a single frame.
 
     Raises:
-        KpnError: if nothing is stated and the frames show nothing.
+        KpnError: if none is stated and the frames show none.
     """
     measured, failure = None, ""
     try:
         complete = info.noise_profile is not None and all(info.noise_profile.read)
-        count = _TO_CHECK if complete else len(frames)
+        count = _CHECK_FRAMES if complete else len(frames)
         measured = _measure(frames[:count], shifts[:count])
     except KpnError as error:  # nothing but clipped or black samples
         failure = str(error)
@@ -119,8 +128,10 @@ def choose_noise(info: RawInfo, frames: Sequence[Frame], shifts: Sequence[Tensor
     return NoiseReport("measured", measured)
 
 
-def checked(report: NoiseReport, frames: Sequence[Frame], shifts: Sequence[Tensor]) -> NoiseReport:
-    """Warn where the frames' flattest blocks show more noise than a model states.
+def warn_if_understated(
+    report: NoiseReport, frames: Sequence[Frame], shifts: Sequence[Tensor]
+) -> NoiseReport:
+    """Return a report, with a warning if the frames show more noise than its model states.
 
     Args:
         report: the model, given or chosen.
@@ -128,26 +139,26 @@ def checked(report: NoiseReport, frames: Sequence[Frame], shifts: Sequence[Tenso
     """
     if report.warning or report.source == "measured":
         return report
-    ratio = understatement(frames, shifts, report.model)
+    ratio = observed_sigma_ratio(frames, shifts, report.model)
     if ratio < _UNDERSTATED:
         return report
-    shown = f"{ratio:.2g} times" if ratio < MOST else f"{MOST:.2g} times, or more,"
+    shown = f"{ratio:.2g} times" if ratio < MAX_RATIO else f"{MAX_RATIO:.2g} times, or more,"
     return replace(
         report,
-        warning=f"the frames show {shown} the sigma that is stated, and the result may keep noise; "
-        "kpn calibrate measures yours",
+        warning=f"the frames show {shown} the stated sigma, so the result may keep noise; "
+        "measure your camera with kpn calibrate",
     )
 
 
 def noise_of_file(info: RawInfo, planes: np.ndarray) -> NoiseReport:
-    """Return the noise model of a file that is denoised by itself.
+    """Return the noise model of a single file.
 
     Args:
         info: of the file.
-        planes: `(4, rows, columns)` as they were recorded.
+        planes: `(4, rows, columns)` as they were recorded, in DN.
 
     Raises:
-        KpnError: if nothing is stated and the frame shows nothing.
+        KpnError: if none is stated and the frame shows none.
     """
     frame = Frame(torch.from_numpy(planes), info.black, info.white)
     return choose_noise(info, [frame], [])
@@ -159,32 +170,34 @@ def _measure(frames: Sequence[Frame], shifts: Sequence[Tensor]) -> NoiseModel:
 
 
 def _blocks(frame: Frame, shifts: Tensor | None = None) -> np.ndarray:
-    """Blocks of a frame as it lies over the reference."""
+    """Cut blocks of a frame, aligned to the reference if there are shifts."""
     height, width = frame.size
 
     def cells(rows: slice) -> np.ndarray:
         if shifts is None:
             return frame.linear(frame.samples[:, rows]).cpu().numpy()
-        return warp.aligned_part([frame], [shifts], rows, slice(0, width))[0].cpu().numpy()
+        return warp_frames([frame], [shifts], rows, slice(0, width))[0].cpu().numpy()
 
     return estimation.cut_blocks(height, width, cells)
 
 
 def _with_read_noise(profile: NoiseModel, measured: NoiseModel | None) -> NoiseModel:
-    """Replace read noise of 0, which some phones state: shadows would pass for noiseless."""
+    """Replace read noise of 0, which some phones state: it would make shadows noiseless."""
     typical = 10 ** typical_log_read(np.log10(np.maximum(profile.shot, 1e-12)))
     likely = typical if measured is None else measured.read
-    read = tuple(o or float(other) for o, other in zip(profile.read, likely, strict=True))
-    return NoiseModel(profile.shot, read)
+    red, first_green, second_green, blue = (
+        o or float(other) for o, other in zip(profile.read, likely, strict=True)
+    )
+    return NoiseModel(profile.shot, (red, first_green, second_green, blue))
 
 
 def _disagreement(stated: NoiseModel, measured: NoiseModel | None) -> str:
-    """Say by how much two models differ, in the shadows or at middle grey; "" if little."""
+    """Return a warning if two models differ, in shadows or at middle grey; else ""."""
     if measured is None:
         return ""
     for signal, where in ((0.18, "middle grey"), (0.005, "deep shadow")):
         ratio = estimation.sigma_ratio(measured, stated, signal)
-        if not 1 / _DISAGREEMENT <= ratio <= _DISAGREEMENT:
-            shown = f"{ratio:.2g} times the sigma that is stated"
+        if not 1 / _MAX_DISAGREEMENT <= ratio <= _MAX_DISAGREEMENT:
+            shown = f"{ratio:.2g} times the stated sigma"
             return f"the frames show {shown} in {where}; see --noise"
     return ""

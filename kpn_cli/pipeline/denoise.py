@@ -24,7 +24,13 @@ from ..merge import merge
 from ..merge.merge import Denoised
 from ..network.kpn import KPN
 from ..network.weights import load_weights
-from ..noise.selection import NoiseReport, checked, choose_noise, first_guess, given_noise
+from ..noise.selection import (
+    NoiseReport,
+    choose_noise,
+    first_guess,
+    given_noise,
+    warn_if_understated,
+)
 from ..raw.info import RawInfo
 from ..system.device import choose_precision, pick_device
 from ..system.distributed import local_device
@@ -141,7 +147,7 @@ def compute(
     given = given_noise(info, options.noise)
     make_folder(options.output)  # before the work, in case it is not possible
     aligned, noise = align_and_measure(loaded, given, engine.device, on_stage, clock.end_stage)
-    aligned = aligned.best(engine.network.config.frames)
+    aligned = aligned.keep_best(engine.network.config.frames)
     denoised = _run_network(engine, aligned, noise.model, options, on_stage)
     return_freed_memory()
     clock.end_stage("denoise")
@@ -153,11 +159,11 @@ def compute(
         dropped=loaded.dropped | not_aligned,
         noise=noise,
         shifts=[median_shift(shifts) for shifts in aligned.shifts],
-        agreement=[round(value, 3) for value in aligned.agreement],
+        agreement=[round(value, 3) for value in aligned.robustness],
         exposure=[round(value, 4) for value in aligned.exposure],
         rejected=[round(value, 3) for value in aligned.rejected],
-        noise_left=denoised.noise_left,
-        fallback_share=round(denoised.fallen_back, 5),
+        noise_left=denoised.residual_noise,
+        fallback_share=round(denoised.fallback_share, 5),
         device=str(engine.device),
         precision=engine.precision.name,
         precision_reason=engine.precision.reason,
@@ -175,7 +181,7 @@ def align_and_measure(
     device: torch.device,
     on_stage: Callable[[Stage], None] = lambda stage: None,
     on_done: Callable[[str], None] = lambda stage: None,
-) -> tuple[alignment.LineUp, NoiseReport]:
+) -> tuple[alignment.AlignedBurst, NoiseReport]:
     """Align a burst and determine its noise.
 
     Args:
@@ -202,7 +208,7 @@ def align_and_measure(
     return_freed_memory()
     on_done("align")
     noise = given or choose_noise(info, aligned.frames, aligned.shifts)
-    noise = checked(noise, aligned.frames, aligned.shifts)
+    noise = warn_if_understated(noise, aligned.frames, aligned.shifts)
     return_freed_memory()
     on_done("measure noise")
     return aligned, noise
@@ -210,7 +216,7 @@ def align_and_measure(
 
 def _align(
     frames: Sequence[Frame], noise: NoiseModel, on_stage: Callable[[Stage], None]
-) -> alignment.LineUp:
+) -> alignment.AlignedBurst:
     count = 0
 
     def step() -> None:
@@ -218,7 +224,7 @@ def _align(
         count += 1
         on_stage(Stage("aligning", count, len(frames) - 1))
 
-    return alignment.line_up(frames, noise, step)
+    return alignment.align_burst(frames, noise, step)
 
 
 def median_shift(shifts: Tensor) -> tuple[int, int]:
@@ -233,7 +239,7 @@ def median_shift(shifts: Tensor) -> tuple[int, int]:
 
 def _run_network(
     engine: Engine,
-    aligned: alignment.LineUp,
+    aligned: alignment.AlignedBurst,
     noise: NoiseModel,
     options: Options,
     on_stage: Callable[[Stage], None],
@@ -265,7 +271,7 @@ def retry_with_smaller_tiles(
     Raises:
         KpnError: if memory runs out with tiles of `merge.SMALLEST_TILE` pixels.
     """
-    tile = first or merge.tile_for(free_memory(engine.device), frames)
+    tile = first or merge.tile_side(free_memory(engine.device), frames)
     while True:
         try:
             return work(tile)
@@ -284,7 +290,7 @@ def retry_with_smaller_tiles(
 
 def _merge(
     engine: Engine,
-    aligned: alignment.LineUp,
+    aligned: alignment.AlignedBurst,
     noise: NoiseModel,
     strength: float,
     tile: int,

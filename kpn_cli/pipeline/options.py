@@ -148,7 +148,7 @@ def _strength(value: object) -> float:
 
 def _noise(value: object) -> NoiseModel | Calibration | None:
     if isinstance(value, (str, os.PathLike)):
-        return calibration.load(Path(value))
+        return calibration.load_calibration(Path(value))
     if value is not None and not isinstance(value, (NoiseModel, Calibration)):
         raise wrong_type("noise", "a NoiseModel or the path of a calibration", value)
     return value

@@ -147,8 +147,8 @@ def write_outputs(
     tree = read_tree(info.path, is_auxiliary_image)
     if "dng" in outputs:
         residual = None
-        if noise is not None and denoised.noise_left is not None:
-            residual = noise.with_strength(denoised.noise_left**0.5)
+        if noise is not None and denoised.residual_noise is not None:
+            residual = noise.with_strength(denoised.residual_noise**0.5)
         dng_writer.write_denoised_dng(
             outputs["dng"],
             info,

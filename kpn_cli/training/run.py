@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from ..errors import KpnError
-from ..network.kpn import KPN, KPNConfig, grown
+from ..network.kpn import KPN, KPNConfig, extended
 from ..network.restore import restore
 from ..network.weights import (
-    ABSENT,
+    MISSING_FIELDS,
     config_from_header,
-    fill,
+    load_state,
     load_tensors,
     load_weights,
     save_tensors,
@@ -122,7 +122,7 @@ class TrainingRun:
         else:
             network, _ = load_weights(init)
             self.init = {"name": init.name, "sha256": sha256(init.read_bytes()).hexdigest()}
-            network = grown(network, config.network)
+            network = extended(network, config.network)
             if network.config != config.network:
                 raise KpnError(
                     f"{init}: is {network.config}, but this run is {config.network}; "
@@ -237,8 +237,8 @@ class TrainingRun:
         for name, value in state.items():
             part, _, rest = name.partition(".")
             parts.setdefault(part, {})[rest] = value
-        fill(self.checkpoint, self.network, parts["network"])
-        fill(self.checkpoint, self.average, parts["average"])
+        load_state(self.checkpoint, self.network, parts["network"])
+        load_state(self.checkpoint, self.average, parts["average"])
         optimiser: dict[int, dict[str, Tensor]] = {}
         for name, value in parts["optimiser"].items():
             index, _, key = name.partition(".")
@@ -278,7 +278,7 @@ class TrainingRun:
             # A checkpoint from before a setting existed lacks it.
             defaults = json.loads(json.dumps(asdict(SynthConfig()))) | _ABSENT_FROM_DATA
             before["data"] = defaults | before["data"]
-            before["network"] = ABSENT | before["network"]
+            before["network"] = MISSING_FIELDS | before["network"]
             for settings in (before, now):
                 settings["loss"].pop("decay")  # annealing follows the length
             other = [name for name in TrainConfig.FIXED if before[name] != now[name]]

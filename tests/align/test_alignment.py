@@ -1,4 +1,4 @@
-"""Which frames are used, and how bright they are."""
+"""The whole burst is aligned: which frames are used, and at which exposure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from pictures import planes, scene
 
-from kpn_cli.align.alignment import LineUp, line_up
+from kpn_cli.align.alignment import AlignedBurst, align_burst
 from kpn_cli.burst.frame import Frame
 from kpn_cli.evaluation.metrics import psnr
 from kpn_cli.image.noise_model import NoiseModel
@@ -31,13 +31,13 @@ def burst(noise, *pictures):
 def test_frames_of_the_scene_are_used_and_others_dropped(gain):
     noise, scene = noise_of_gain(gain), planes(3, SIZE, SIZE)
     strange, black = planes(9, SIZE, SIZE)[:, ::-1], np.zeros_like(scene)
-    found = line_up(burst(noise, scene, scene, strange, black, scene), noise)
+    found = align_burst(burst(noise, scene, scene, strange, black, scene), noise)
     assert found.used == [0, 1, 4]
     assert set(found.dropped) == {2, 3}
     assert "something else" in found.dropped[2]
     assert "times as bright" in found.dropped[3]
-    assert found.agreement[0] == 1
-    assert min(found.agreement) > 0.8
+    assert found.robustness[0] == 1
+    assert min(found.robustness) > 0.8
     assert len(found.frames) == len(found.shifts) == len(found.exposure) == 3
 
 
@@ -45,7 +45,7 @@ def test_frames_of_the_scene_are_used_and_others_dropped(gain):
 def test_frames_of_equal_brightness_are_left_exactly_as_they_are(gain):
     noise, scene = noise_of_gain(gain), planes(3, SIZE, SIZE)
     frames = burst(noise, *[scene] * 6)
-    found = line_up(frames, noise)
+    found = align_burst(frames, noise)
     assert found.exposure == [1.0] * 6
     assert all(after is before for after, before in zip(found.frames, frames, strict=True))
 
@@ -54,7 +54,7 @@ def test_frames_of_equal_brightness_are_left_exactly_as_they_are(gain):
 @pytest.mark.parametrize("exposure", [0.6, 0.95, 1.04, 1.5])
 def test_flicker_is_measured_and_taken_away(gain, exposure):
     noise, scene = noise_of_gain(gain), planes(3, SIZE, SIZE)
-    found = line_up(burst(noise, scene, np.float32(exposure) * scene), noise)
+    found = align_burst(burst(noise, scene, np.float32(exposure) * scene), noise)
     assert found.exposure[1] == pytest.approx(exposure, rel=0.01)
     matched = found.frames[1].linear(found.frames[1].samples)
     assert float(matched.mean()) == pytest.approx(float(scene.mean()), rel=0.01)
@@ -65,7 +65,7 @@ def test_an_object_that_moves_is_no_flicker():
     noise, scene = noise_of_gain(0), planes(3, SIZE, SIZE)
     moved = scene.copy()
     moved[:, 20:80, 20:90] = 0.9
-    found = line_up(burst(noise, scene, moved), noise)
+    found = align_burst(burst(noise, scene, moved), noise)
     assert found.used == [0, 1]
     assert found.exposure == [1.0, 1.0]
 
@@ -79,54 +79,54 @@ def blurred(picture, down, across):
 @pytest.mark.parametrize("shake", [(1, 31), (31, 1), (15, 15)])
 def test_a_heavily_blurred_frame_is_dropped(gain, shake):
     noise, scene = noise_of_gain(gain), planes(3, SIZE, SIZE)
-    found = line_up(burst(noise, scene, scene, blurred(scene, *shake), scene), noise)
+    found = align_burst(burst(noise, scene, scene, blurred(scene, *shake), scene), noise)
     assert found.used == [0, 1, 3]
     assert found.dropped[2] == "heavily blurred"
 
 
 @pytest.mark.parametrize("gain", GAINS)
-def test_a_little_blur_is_no_reason(gain):
-    """What is left of such a frame still helps where there is no texture."""
+def test_a_slightly_blurred_frame_is_kept(gain):
+    """Such a frame still helps where there is no texture."""
     noise, scene = noise_of_gain(gain), planes(3, SIZE, SIZE)
-    assert line_up(burst(noise, scene, blurred(scene, 3, 3), scene), noise).used == [0, 1, 2]
+    assert align_burst(burst(noise, scene, blurred(scene, 3, 3), scene), noise).used == [0, 1, 2]
 
 
 def test_a_reference_with_an_object_of_its_own_makes_no_other_frame_blurred():
     noise, scene = noise_of_gain(0), planes(3, SIZE, SIZE)
     with_bars = scene.copy()
     with_bars[:, 20:60, 20:60:8] = 1
-    assert line_up(burst(noise, with_bars, scene, scene), noise).used == [0, 1, 2]
+    assert align_burst(burst(noise, with_bars, scene, scene), noise).used == [0, 1, 2]
 
 
-def test_of_more_frames_than_are_merged_at_once_the_best_are_kept():
-    def lined_up(*agreement):
-        count = len(agreement) + 1
-        return LineUp(
+def test_the_best_frames_are_kept_if_the_network_takes_fewer():
+    def aligned_with(*robustness):
+        count = len(robustness) + 1
+        return AlignedBurst(
             used=list(range(10, 10 + count)),
             frames=[f"f{n}" for n in range(count)],
             shifts=[f"s{n}" for n in range(count)],
-            agreement=[1.0, *agreement],
+            robustness=[1.0, *robustness],
             exposure=[1.0] * count,
             rejected=[0.0] * count,
             dropped={3: "other"},
         )
 
-    found = lined_up(0.5, 0.91, 0.2, 0.93, 0.92, 0.9)
-    best = found.best(3)
+    found = aligned_with(0.5, 0.91, 0.2, 0.93, 0.92, 0.9)
+    best = found.keep_best(3)
     assert best.used == [10, 14, 15, 12, 16]
     assert best.frames == ["f0", "f4", "f5", "f2", "f6"]
     assert best.shifts == ["s0", "s4", "s5", "s2", "s6"]
-    assert best.agreement == [1.0, 0.93, 0.92, 0.91, 0.9]
+    assert best.robustness == [1.0, 0.93, 0.92, 0.91, 0.9]
     assert best.dropped == {3: "other"} | dict.fromkeys(
         (11, 13), "2 others agree better with the reference"
     )
-    assert lined_up(0.5, 0.1).best(3) == lined_up(0.5, 0.1)
-    assert found.best(1) == found
-    assert found.best(8) == found
+    assert aligned_with(0.5, 0.1).keep_best(3) == aligned_with(0.5, 0.1)
+    assert found.keep_best(1) == found
+    assert found.keep_best(8) == found
 
 
 @pytest.mark.parametrize("gain", [0, 1, 4])
-def test_more_frames_from_the_hand_are_never_worse(gain):
+def test_more_handheld_frames_are_never_worse(gain):
     """Eight of them, exactly aligned by chance or not, against sixteen."""
     network, _ = load_weights()
     noise, rng = noise_of_gain(gain), np.random.default_rng(0)
@@ -144,26 +144,26 @@ def test_more_frames_from_the_hand_are_never_worse(gain):
 
 
 @pytest.mark.parametrize("gain", [0, 1])  # noisier frames hide what differs
-def test_the_share_of_tiles_that_show_something_else_is_told(gain):
+def test_the_share_of_tiles_that_show_something_else_is_reported(gain):
     noise, scene = noise_of_gain(gain), planes(3, SIZE, SIZE)
     partly = scene.copy()
     partly[:, :80, :80] = planes(9, 80, 80)[::-1]  # other colours: nowhere to be found
-    found = line_up(burst(noise, scene, scene, partly), noise)
+    found = align_burst(burst(noise, scene, scene, partly), noise)
     assert found.rejected[0] == 0
     assert found.rejected[1] < 0.01
     assert found.rejected[2] == pytest.approx(0.25, abs=0.06)
 
 
-def test_flat_frames_are_of_the_same_scene():
-    """Nothing but noise to be compared: no reason to drop any."""
+def test_frames_that_show_nothing_but_noise_are_kept():
+    """There is nothing to compare but noise, so there is no reason to drop a frame."""
     noise = NoiseModel.uniform(1e-3, 1e-5)
     flat = np.full((4, SIZE, SIZE), 0.2, np.float32)
-    assert line_up(burst(noise, *[flat] * 4), noise).used == [0, 1, 2, 3]
-    assert line_up(burst(noise, *[0 * flat] * 3), noise).used == [0, 1, 2]
+    assert align_burst(burst(noise, *[flat] * 4), noise).used == [0, 1, 2, 3]
+    assert align_burst(burst(noise, *[0 * flat] * 3), noise).used == [0, 1, 2]
 
 
 @pytest.mark.parametrize("size", [1, 7, 20])
-def test_tiny_pictures_line_up(size):
+def test_tiny_pictures_are_aligned(size):
     noise, scene = noise_of_gain(1), planes(3, size, size)
-    found = line_up(burst(noise, scene, scene), noise)
+    found = align_burst(burst(noise, scene, scene), noise)
     assert found.used == [0, 1]

@@ -1,4 +1,4 @@
-"""Alignment: known shifts are found, and what cannot be known does no harm."""
+"""Known shifts are found; where there is nothing to align by, shifts stay small."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shifted_scenes import MARGIN, align, cut, scene_of
 
-from kpn_cli.align.block_matching import REACH, _Tiles, stabilise
+from kpn_cli.align.block_matching import MAX_SHIFT, _TileGrid, stabilise
 from kpn_cli.align.warp import TILE
 from kpn_cli.image.noise_model import NoiseModel
 from kpn_cli.synthesis.protocol import noise_of_gain
@@ -47,8 +47,8 @@ def test_a_shift_of_up_to_sixty_cells_is_found_in_every_tile(dy, dx, seed):
     assert found.all()
 
 
-@pytest.mark.parametrize("shift", [(0, 0), (REACH, 0), (0, -REACH), (1, -1), (-37, 22)])
-def test_almost_without_noise_too(shift):
+@pytest.mark.parametrize("shift", [(0, 0), (MAX_SHIFT, 0), (0, -MAX_SHIFT), (1, -1), (-37, 22)])
+def test_a_shift_is_found_almost_without_noise_too(shift):
     shifts = aligned(200, 200, shift, NoiseModel.uniform(1e-5, 1e-8))
     assert right(shifts, shift, 200, 200).all()
 
@@ -80,8 +80,7 @@ def test_tiles_have_shifts_of_their_own():
     assert (shifts[1:-1, 7:-1] == torch.tensor(right_half)).all(-1).float().mean() > 0.95
 
 
-def test_brightness_of_the_noise_model_s_unit_does_not_matter():
-    """A gain on picture and noise model alike leaves every decision as it was."""
+def test_a_gain_on_picture_and_noise_model_changes_no_shift():
     noise, big = noise_of_gain(2), scene_of(2, 100, 100)
     clean = [cut(big, 100, 100, shift) for shift in ((0, 0), (5, -4))]
     noisy = [
@@ -92,7 +91,7 @@ def test_brightness_of_the_noise_model_s_unit_does_not_matter():
     assert torch.equal(plain, scaled)
 
 
-# --- what cannot be known ---------------------------------------------------
+# --- nothing to align by ----------------------------------------------------
 
 
 def test_flat_tiles_stay_near_the_shift_of_the_rest_of_the_picture():
@@ -109,7 +108,7 @@ def test_flat_tiles_stay_near_the_shift_of_the_rest_of_the_picture():
 def test_no_shift_is_longer_than_the_search():
     noise, flat = noise_of_gain(2), np.full((4, 200, 200), 0.3, np.float32)
     shifts = align(photographed(flat, noise, 0), photographed(flat, noise, 1))
-    assert int(shifts.abs().max()) <= REACH + 15
+    assert int(shifts.abs().max()) <= MAX_SHIFT + 15
 
 
 def test_two_equal_flat_frames_are_not_moved():
@@ -188,10 +187,10 @@ def test_stabilised_grey_rises_with_the_signal_and_is_finite_below_black():
     st.integers(0, 1),
     st.data(),
 )
-def test_costs_are_the_same_in_the_whole_picture_and_one_by_one(height, width, shift, margin, data):
+def test_dense_and_sparse_costs_are_equal(height, width, shift, margin, data):
     generator = torch.Generator().manual_seed(height)
     reference, frame = torch.randn(2, height, width, generator=generator)
-    tiles = _Tiles(reference)
+    tiles = _TileGrid(reference)
     count = tiles.rows * tiles.columns
     shifts = torch.tensor(shift).repeat(count, 1)
     apart = data.draw(st.lists(st.integers(0, count - 1), max_size=count, unique=True))
@@ -199,5 +198,5 @@ def test_costs_are_the_same_in_the_whole_picture_and_one_by_one(height, width, s
     chosen = torch.tensor(
         data.draw(st.lists(st.integers(0, count - 1), min_size=1, max_size=count, unique=True))
     )
-    expected = tiles._costs_one_by_one(frame, shifts, chosen, margin)
+    expected = tiles._sparse_costs(frame, shifts, chosen, margin)
     torch.testing.assert_close(tiles._costs(frame, shifts, chosen, margin), expected)

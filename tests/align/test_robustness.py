@@ -1,4 +1,4 @@
-"""Noise map, relative variance and robust weights are what they say."""
+"""The noise map, the relative variance and the robustness weights equal their formulas."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from noisy_bursts import NOISE, bracket, coefficients, noisy
 from pictures import planes
 
-from kpn_cli.align.robustness import relative_variance, robust_weights, sigma_map
+from kpn_cli.align.robustness import relative_variance, robustness_weights, sigma_map
 from kpn_cli.image.filters import box
 from kpn_cli.image.noise_model import NoiseModel
 
@@ -31,15 +31,15 @@ def test_the_noise_map_never_falls_below_quantisation():
 
 def test_weights_are_one_for_no_difference_and_never_leave_the_unit_interval():
     differences = torch.randn(2, 7, 4, 9, 9) * torch.logspace(-3, 3, 7)[:, None, None, None]
-    weights = robust_weights(differences)
+    weights = robustness_weights(differences)
     assert weights.shape == (2, 7, 9, 9)
     assert (weights >= 0).all()
     assert (weights <= 1).all()
-    assert (robust_weights(0.5 * torch.ones(1, 1, 4, 5, 5)) == 1).all()
-    assert (robust_weights(1e6 * torch.ones(1, 1, 4, 5, 5)) == 0).all()
+    assert (robustness_weights(0.5 * torch.ones(1, 1, 4, 5, 5)) == 1).all()
+    assert (robustness_weights(1e6 * torch.ones(1, 1, 4, 5, 5)) == 0).all()
 
 
-def test_the_relative_variance_is_the_formula_s():
+def test_the_relative_variance_equals_the_formula():
     burst, shot, read, _ = bracket([1, 4, 0.25])
     x = box(burst[:, 0], 3)
     own_shot, own_read = NOISE.shot[0], NOISE.read[0]

@@ -35,7 +35,7 @@ def whole_picture(paths: list[Path], how: Options) -> tuple[torch.Tensor, KPN]:
         loaded, given_noise(loaded.infos[0], how.noise), torch.device("cpu")
     )
     network, _ = load_weights(how.weights)
-    burst = warp.aligned_part(
+    burst = warp.warp_frames(
         found.frames, found.shifts, *(slice(0, side) for side in found.frames[0].size)
     )
     with torch.inference_mode():

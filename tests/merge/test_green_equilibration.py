@@ -1,4 +1,4 @@
-"""Greens that noise has set apart are brought together; those of the picture stay apart."""
+"""A difference of the greens that is noise is removed; one that is the picture's stays."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from pictures import planes
 
 from kpn_cli.image.filters import box
-from kpn_cli.merge.green_equilibration import balanced
+from kpn_cli.merge.green_equilibration import equilibrate_greens
 
 SHOT, READ = torch.full((1, 4), 1e-3), torch.full((1, 4), 1e-5)
 LEVEL, SIDE = 0.02, 60
@@ -16,7 +16,7 @@ NOT_MERGED, MERGED = torch.ones(1, SIDE, SIDE), torch.zeros(1, SIDE, SIDE)
 
 
 def flat(apart=0.0):
-    """A flat picture whose greens are so many sigmas apart."""
+    """A flat picture whose greens are `apart` sigmas apart."""
     clean = torch.full((1, 4, SIDE, SIDE), LEVEL)
     clean[:, 1] += apart * SIGMA / 2
     clean[:, 2] -= apart * SIGMA / 2
@@ -35,41 +35,41 @@ def apart(clean):
     return float((clean[:, 1] - clean[:, 2])[..., 4:-4, 4:-4].mean()) / SIGMA
 
 
-def test_a_small_difference_is_taken_away_and_the_mean_kept():
+def test_a_small_difference_is_removed_and_the_mean_kept():
     before = flat(0.01)
-    after = balanced(before, flat(), MERGED, SHOT, READ)
+    after = equilibrate_greens(before, flat(), MERGED, SHOT, READ)
     assert abs(apart(after)) < 0.05 * apart(before)
     torch.testing.assert_close(after.sum(1), before.sum(1))
     torch.testing.assert_close(after[:, [0, 3]], before[:, [0, 3]], rtol=0, atol=0)
 
 
-def test_a_difference_beyond_the_noise_is_the_pictures():
+def test_a_difference_larger_than_the_noise_stays():
     before = flat(3.0)
-    assert apart(balanced(before, flat(), MERGED, SHOT, READ)) > 0.95 * apart(before)
+    assert apart(equilibrate_greens(before, flat(), MERGED, SHOT, READ)) > 0.95 * apart(before)
 
 
-def test_what_was_not_merged_is_not_changed():
+def test_samples_that_were_not_merged_are_not_changed():
     before = flat(0.01)
-    after = balanced(before, flat(), NOT_MERGED, SHOT, READ)
+    after = equilibrate_greens(before, flat(), NOT_MERGED, SHOT, READ)
     torch.testing.assert_close(after, before, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("direction", [(1, 0), (0, 1), (1, 1), (1, -1)])
-def test_a_gradient_sets_no_greens_apart(direction):
-    """Sampled half a cell apart, greens differ on a slope; the picture does not."""
+def test_a_gradient_is_not_changed(direction):
+    """The greens are sampled half a cell apart and so differ on a slope."""
     clean = slope(*direction)
-    after = balanced(clean, clean, MERGED, SHOT, READ)
+    after = equilibrate_greens(clean, clean, MERGED, SHOT, READ)
     torch.testing.assert_close(after[..., 3:-3, 3:-3], clean[..., 3:-3, 3:-3], rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize("left", [0.05, 0.1])
-def test_of_noise_that_kernels_leave_less_is_left(left):
-    """Kernels leave smooth noise, of so many sigmas; the picture is a slope."""
+def test_smooth_residual_noise_is_reduced(left):
+    """Kernels leave smooth noise, here `left` sigmas of it; the picture is a slope."""
     generator = torch.Generator().manual_seed(1)
     truth = slope(1, -1)
     smooth = box(torch.randn(1, 4, SIDE, SIDE, generator=generator), 5)
     clean = truth + left * (1e-3 * truth + 1e-5).sqrt() * smooth / smooth.std()
-    after = balanced(clean, truth, MERGED, SHOT, READ)
+    after = equilibrate_greens(clean, truth, MERGED, SHOT, READ)
     errors = [(x - truth)[:, 1:3] for x in (clean, after)]
     assert errors[1].square().mean() < errors[0].square().mean()
     # What demosaicing shows: the greens' difference over some cells.
@@ -77,9 +77,9 @@ def test_of_noise_that_kernels_leave_less_is_left(left):
     assert grids[1] < 0.7 * grids[0]
 
 
-def test_texture_stays():
-    """As far as it can be told from noise: what moves is a small share of its sigma."""
+def test_texture_hardly_changes():
+    """The changes are a small share of the noise's sigma."""
     truth = torch.from_numpy(planes(3, 80, 80))[None]
-    after = balanced(truth, truth, torch.zeros(1, 80, 80), SHOT, READ)
+    after = equilibrate_greens(truth, truth, torch.zeros(1, 80, 80), SHOT, READ)
     sigma = (1e-3 * truth + 1e-5).sqrt()
     assert float(((after - truth) / sigma).square().mean().sqrt()) < 0.05

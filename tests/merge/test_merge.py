@@ -23,12 +23,12 @@ def test_tiled_equals_whole_within_rounding(tiny_network):
     whole = merge.denoise_frames(tiny_network, frames, shifts, NOISE, tile=1024)
     tiled = merge.denoise_frames(tiny_network, frames, shifts, NOISE, tile=128)
     np.testing.assert_allclose(tiled.planes, whole.planes, atol=2e-5)
-    assert tiled.noise_left == whole.noise_left
+    assert tiled.residual_noise == whole.residual_noise
 
 
 @pytest.mark.parametrize("gain", [0, 8])
 def test_tiles_show_no_seams_with_the_network_that_ships(gain):
-    """Its view is wider than a tile's halo; what that changes is lost in the noise left."""
+    """It sees further than a tile's halo; the cut changes less than the residual noise."""
     network, _ = load_weights()
     noise = noise_of_gain(gain)
     scene = planes(4, 240, 250)
@@ -44,11 +44,11 @@ def test_tiles_show_no_seams_with_the_network_that_ships(gain):
 
 
 def test_every_tile_is_reported(tiny_network):
-    frames, seen = burst_of(1), []
+    frames, reports = burst_of(1), []
     merge.denoise_frames(
-        tiny_network, frames, shifts_of(frames), NOISE, tile=64, on_tile=lambda: seen.append(1)
+        tiny_network, frames, shifts_of(frames), NOISE, tile=64, on_tile=lambda: reports.append(1)
     )
-    assert len(seen) == merge.tile_count(tiny_network, 96, 120, 64) > 1
+    assert len(reports) == merge.tile_count(tiny_network, 96, 120, 64) > 1
 
 
 def test_whole_cell_shifts_are_undone_before_the_network(tiny_network):
@@ -56,7 +56,7 @@ def test_whole_cell_shifts_are_undone_before_the_network(tiny_network):
     shifts = shifts_of(frames)
     # Frame n shows what the reference shows, 3n cells further up and left.
     assert [tuple(shift[1, 1].tolist()) for shift in shifts] == [(0, 0), (-3, -3), (-6, -6)]
-    part = warp.aligned_part(frames, shifts, slice(20, 60), slice(20, 60))
+    part = warp.warp_frames(frames, shifts, slice(20, 60), slice(20, 60))
     noise = (part[1:] - part[:1]).std() / 2**0.5
     assert noise < 1.2 * NOISE.variance(frames[0].samples.numpy()).mean() ** 0.5
 
@@ -83,7 +83,7 @@ def test_integer_samples_with_levels_equal_linear_ones(tiny_network):
     ("gain", "level", "count"),
     [
         *itertools.product([0, 1, 4], [0.02, 0.18], [1, 5, 8]),
-        # Where the network by itself, told more, leaves most.
+        # Where the network alone leaves most under the assumed noise.
         *[(1, 0.005, 1), (1, 0.005, 3), (4, 0.06, 1), (8, 0.18, 1)],
     ],
 )
@@ -98,7 +98,7 @@ def test_more_strength_never_leaves_more_noise(gain, level, count):
     for strength in (0.25, 0.5, 1, 1.25, 1.5, 2, 3, 4):
         done = merge.denoise_frames(network, frames, shifts_of(frames), noise, strength=strength)
         left.append(np.std((done.planes - level)[inner]) / sigma)
-    # A ten-thousandth of sigma is less than this patch can tell.
+    # This patch is too small to measure a ten-thousandth of sigma.
     assert max(np.diff(left)) < 3e-4, left
     assert left[-1] < 0.8 * left[2]
 
@@ -117,15 +117,15 @@ def test_more_frames_than_the_network_takes_leave_less_noise():
         done, found = merge.denoise_burst(network, frames[:count], noise)
         assert len(found.used) == count
         errors.append(np.mean((done.planes - scene) ** 2))
-        left.append(done.noise_left)
+        left.append(done.residual_noise)
     assert errors == sorted(errors, reverse=True)
     assert left == sorted(left, reverse=True)
 
 
-def test_tiles_fit_into_the_memory_that_is_free():
-    sides = [merge.tile_for(free << 20, 8) for free in (64000, 4000, 300, 100, 1)]
+def test_tiles_fit_into_the_free_memory():
+    sides = [merge.tile_side(free << 20, 8) for free in (64000, 4000, 300, 100, 1)]
     assert sides[:2] == [merge.DEFAULT_TILE] * 2
     assert sides == sorted(sides, reverse=True)
     assert sides[2] < merge.DEFAULT_TILE
     assert sides[-1] == merge.SMALLEST_TILE
-    assert merge.tile_for(300 << 20, 1) >= sides[2] > merge.tile_for(300 << 20, 300)
+    assert merge.tile_side(300 << 20, 1) >= sides[2] > merge.tile_side(300 << 20, 300)

@@ -1,4 +1,4 @@
-"""The residual noise that is measured is the one that is there."""
+"""The residual noise that is measured equals the one that is there."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def _pixels_network(config: KPNConfig) -> KPN:
 
 @pytest.mark.parametrize("what", ["all", "clipped", "hot", "pixels"])
 @pytest.mark.parametrize(("gain", "count", "strength"), [(1, 1, 1), (4, 8, 1), (1, 8, 2)])
-def test_the_noise_left_is_what_two_bursts_of_a_scene_differ_by(
+def test_the_residual_noise_is_what_two_bursts_of_a_scene_differ_by(
     tiny_config, what, gain, count, strength
 ):
-    """Of the kernels that ship, taken for fixed, it would be up to 12 % less."""
+    """With the kernels held fixed, up to 12 % less would be measured."""
     network = _pixels_network(tiny_config) if what == "pixels" else load_weights()[0]
     noise, rng = noise_of_gain(gain), np.random.default_rng(gain)
     scene = planes(5, 192, 192) * (2 if what == "clipped" else 1)
@@ -46,46 +46,50 @@ def test_the_noise_left_is_what_two_bursts_of_a_scene_differ_by(
         still = [torch.zeros_like(shift) for shift in shifts_of(frames)]
         done.append(merge.denoise_frames(network, frames, still, noise, strength=strength))
     differ = ((done[0].planes - done[1].planes) / sigma)[:, 8:-8, 8:-8]
-    # A decision of the guard that noise tips is no noise.
+    # Where noise tips a decision of the guard, the change is no noise.
     squares = np.minimum(differ[unclipped[:, 8:-8, 8:-8]] ** 2, 36)
     left = np.sqrt(squares.mean() / 2)
-    # A nudge tips more of the decisions on hot samples than its share.
-    assert np.sqrt(done[0].noise_left) == pytest.approx(left, rel=0.12 if what == "hot" else 0.08)
+    # The added noise tips more decisions on hot samples than its share.
+    assert np.sqrt(done[0].residual_noise) == pytest.approx(
+        left, rel=0.12 if what == "hot" else 0.08
+    )
 
 
-def test_where_all_is_clipped_noise_counts_as_left(tiny_network):
+def test_where_all_is_clipped_all_noise_is_residual(tiny_network):
     frames = [Frame(torch.ones(4, 40, 50)) for _ in range(2)]
     done = merge.denoise_frames(tiny_network, frames, shifts_of(frames), NOISE)
-    assert done.noise_left == 1
+    assert done.residual_noise == 1
 
 
-def test_the_noise_left_is_told_where_it_is_asked_for(tiny_network):
+def test_the_residual_noise_is_measured_only_on_request(tiny_network):
     frames = burst_of(1)
-    done = merge.denoise_frames(tiny_network, frames, shifts_of(frames), NOISE, tell_noise=False)
-    assert done.noise_left is None
+    done = merge.denoise_frames(
+        tiny_network, frames, shifts_of(frames), NOISE, measure_residual=False
+    )
+    assert done.residual_noise is None
 
 
 @given(st.integers(1, 12_000))
-def test_where_noise_is_tried_out_lies_in_the_picture_and_nowhere_twice(length):
-    stretches = residual_noise._stretches(length)
-    cells = np.concatenate([np.arange(length)[place] for place in stretches])
-    assert len(cells) == sum(place.stop - place.start for place in stretches)
+def test_probes_lie_in_the_picture_and_never_overlap(length):
+    spans = residual_noise._probe_spans(length)
+    cells = np.concatenate([np.arange(length)[span] for span in spans])
+    assert len(cells) == sum(span.stop - span.start for span in spans)
     assert len(set(cells)) == len(cells)
-    for place in stretches:
-        inner = residual_noise._inner(place, length)
-        kept = np.arange(length)[place][inner]
+    for span in spans:
+        inner = residual_noise._inner(span, length)
+        kept = np.arange(length)[span][inner]
         assert len(kept) > 0
-        assert kept[0] == 0 or kept[0] - place.start == min(16, place.start)
-        assert kept[-1] == length - 1 or place.stop - 1 - kept[-1] == min(16, length - place.stop)
+        assert kept[0] == 0 or kept[0] - span.start == min(16, span.start)
+        assert kept[-1] == length - 1 or span.stop - 1 - kept[-1] == min(16, length - span.stop)
 
 
 @pytest.mark.parametrize("alike", [0.0, 0.1, 0.25])
-def test_the_noise_left_is_that_of_kernels_and_mixing(tiny_network, monkeypatch, alike):
+def test_the_residual_noise_is_that_of_kernels_and_detail(tiny_network, monkeypatch, alike):
     """A plain mean of n frames, which an untrained head gives on equal frames, leaves 1 / n."""
-    monkeypatch.setattr(tile, "balanced", lambda clean, *_: clean)  # has tests of its own
+    monkeypatch.setattr(tile, "equilibrate_greens", lambda clean, *_: clean)  # has tests of its own
     if alike:  # the detail is the picture's, too, and the guard would bring it back
         kept_whole = lambda clean, *_: (clean, torch.ones_like(clean[:, :1]))  # noqa: E731
-        monkeypatch.setattr(tile, "guarded", kept_whole)
+        monkeypatch.setattr(tile, "fall_back_to_reference", kept_whole)
     weights = torch.zeros(2, 4, 4)
     weights[0] = alike * (1 - 4 * torch.eye(4))  # 0.25: the detail is the mean of all planes'
     with torch.no_grad():
@@ -97,67 +101,67 @@ def test_the_noise_left_is_that_of_kernels_and_mixing(tiny_network, monkeypatch,
     sigma = torch.from_numpy(NOISE.variance(frame.samples.numpy()) ** 0.5)
     noise = sigma * torch.randn(4, 4, 300, 300, generator=torch.Generator().manual_seed(1))
     everywhere = weights.flatten()[None, :, None, None].expand(4, -1, 300, 300)
-    kept = float((cross_plane.mixed(noise, everywhere) / sigma).var())
+    kept = float((cross_plane.add_detail(noise, everywhere) / sigma).var())
     assert kept == pytest.approx(1, rel=0.01) if alike == 0 else kept < 0.7
     frames = [frame] * 4
     done = merge.denoise_frames(tiny_network, frames, shifts_of(frames), NOISE)
-    assert done.noise_left == pytest.approx(kept / 4, rel=0.03)  # tried out, not computed
+    assert done.residual_noise == pytest.approx(kept / 4, rel=0.03)  # measured, not computed
     if alike == 0:
         np.testing.assert_allclose(done.planes, frame.samples.numpy(), atol=1e-5)
 
 
-def test_the_noise_left_counts_what_the_guard_brings_back(tiny_network, monkeypatch):
+def test_the_residual_noise_includes_what_the_guard_brings_back(tiny_network, monkeypatch):
     """Half of the mean of 4 frames and half of one of them: 1/8 + 1/2, three times 1/8."""
-    monkeypatch.setattr(tile, "balanced", lambda clean, *_: clean)
+    monkeypatch.setattr(tile, "equilibrate_greens", lambda clean, *_: clean)
 
     def half(clean, reference, *_):
         return (clean + reference) / 2, torch.full_like(clean[:, :1], 0.5)
 
-    monkeypatch.setattr(tile, "guarded", half)
+    monkeypatch.setattr(tile, "fall_back_to_reference", half)
     with torch.no_grad():
         for parameter in tiny_network.parameters():
             parameter.zero_()
     level, rng = 0.2, np.random.default_rng(0)
     scene = np.full((4, 4, 200, 200), level, np.float32)
     frames = [Frame(torch.from_numpy(planes)) for planes in NOISE.sample(scene, rng)]
-    # The robust weights are not all alike, but nearly.
+    # The robustness weights are nearly equal, but not quite.
     done = merge.denoise_frames(tiny_network, frames, shifts_of(frames), NOISE)
     variance = (done.planes - level).var() / (frames[0].samples.numpy() - level).var()
     assert variance == pytest.approx((5 / 8) ** 2 + 3 / 8**2, rel=0.05)
-    assert done.noise_left == pytest.approx(variance, rel=0.05)
+    assert done.residual_noise == pytest.approx(variance, rel=0.05)
 
 
-def test_the_noise_left_falls_with_strength():
+def test_the_residual_noise_falls_with_strength():
     network, _ = load_weights()
     noise, rng = noise_of_gain(1), np.random.default_rng(0)
     scene = np.full((4, 4, 64, 64), 0.18, np.float32)
     frames = [Frame(torch.from_numpy(planes)) for planes in noise.sample(scene, rng)]
     left = [
-        merge.denoise_frames(network, frames, shifts_of(frames), noise, strength=s).noise_left
+        merge.denoise_frames(network, frames, shifts_of(frames), noise, strength=s).residual_noise
         for s in (0.5, 1, 2, 4)
     ]
     assert max(np.diff(left)) < 0
 
 
-def test_the_noise_left_beyond_strength_1_follows_what_counts_in_the_picture(monkeypatch):
-    """In texture that is what the network makes of more noise, told so."""
+def test_the_residual_noise_above_strength_1_follows_the_share_of_the_assumed_noise(monkeypatch):
+    """In texture the result under the assumed noise has the larger share."""
     network, _ = load_weights()
     frames = burst_of(4, size=(160, 160))
-    real, shares = strength_module.share_of_told, []
+    real, shares = strength_module.assumed_share, []
 
     def kept(*arguments):
         shares.append(real(*arguments))
         return shares[-1]
 
     def left(share) -> float:
-        monkeypatch.setattr(tile, "share_of_told", share)
+        monkeypatch.setattr(tile, "assumed_share", share)
         return merge.denoise_frames(
             network, frames, shifts_of(frames), NOISE, strength=2
-        ).noise_left
+        ).residual_noise
 
     plain = left(lambda x, *_: torch.zeros_like(x[:, :1]))
-    told = left(lambda x, *_: torch.ones_like(x[:, :1]))
-    assert told < 0.9 * plain
+    assumed = left(lambda x, *_: torch.ones_like(x[:, :1]))
+    assert assumed < 0.9 * plain
     between = left(kept)
     assert 0.5 < shares[0].mean() < 0.95
-    assert told < between < (plain + told) / 2
+    assert assumed < between < (plain + assumed) / 2

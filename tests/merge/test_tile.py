@@ -1,4 +1,4 @@
-"""Frames are shared out in groups that all hold the reference."""
+"""Frames are dealt out to groups that all contain the reference."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from kpn_cli.merge import tile
 
 @pytest.mark.parametrize("count", range(1, 30))
 @pytest.mark.parametrize("most", [1, 2, 8])
-def test_groups_hold_every_frame_once_and_the_reference_always(count, most):
-    groups = tile.groups(count, most)
+def test_every_frame_is_in_one_group_and_the_reference_in_all(count, most):
+    groups = tile.frame_groups(count, most)
     if most == 1:
         assert groups == [[0]]
         return

@@ -1,4 +1,4 @@
-"""Planes take each other's detail, and nothing else."""
+"""The planes take each other's detail, and nothing else."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kpn_cli.network import cross_plane
-from kpn_cli.network.cross_plane import details, mixed, own
+from kpn_cli.network.cross_plane import add_detail, details, self_weight
 
 PLACES = {0: (0, 0), 1: (0, 1), 2: (1, 0), 3: (1, 1)}  # R, G1, G2, B in a 2x2 cell
 
@@ -58,9 +58,9 @@ def slowly(clean, weights, row, column):
 
 
 @pytest.mark.parametrize("scales", [1, 2])
-def test_mixing_is_what_the_formula_says(scales):
+def test_adding_detail_equals_the_formula(scales):
     clean, weights = example(scales)
-    done = mixed(clean, weights)
+    done = add_detail(clean, weights)
     for row, column in [(15, 14), (12, 17), (16, 11)]:
         expected = slowly(clean, weights, row, column)
         torch.testing.assert_close(done[0, :, row, column], expected, atol=1e-5, rtol=1e-5)
@@ -70,12 +70,12 @@ def test_mixing_is_what_the_formula_says(scales):
 def test_constant_planes_stay_constant_whatever_the_weights(scales, height, width):
     _, weights = example(scales, height, width)
     levels = torch.tensor([0.1, 0.7, 0.5, 0.02])[None, :, None, None].expand(1, 4, height, width)
-    torch.testing.assert_close(mixed(levels, weights), levels, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(add_detail(levels, weights), levels, atol=1e-6, rtol=1e-6)
 
 
 def test_without_weights_nothing_changes():
     clean, weights = example(2)
-    assert torch.equal(mixed(clean, 0 * weights), clean)
+    assert torch.equal(add_detail(clean, 0 * weights), clean)
 
 
 @pytest.mark.parametrize("scales", [1, 2, 3])
@@ -90,35 +90,41 @@ def test_details_are_all_but_the_coarsest_mean(scales):
     torch.testing.assert_close(rest[inner], expected, atol=1e-5, rtol=1e-5)
 
 
-def test_weights_that_say_so_make_planes_alike():
+def test_equal_weights_average_the_noise_of_the_planes():
     """Detail that all planes share, and noise in each: the mean of all halves the noise."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(1, 4, 90, 90, generator=generator)
     weights = torch.zeros(1, 16, 90, 90)
     weights[:] = (torch.full((4, 4), 0.25) - torch.eye(4)).flatten()[None, :, None, None]
-    before, after = noise.var(), mixed(noise, weights).var()
+    before, after = noise.var(), add_detail(noise, weights).var()
     # 8/9 of the variance is detail; of it a sixteenth is left of the plane itself, and of the
     # others less, as they are means of 2 or 4 samples.
     assert after < 0.25 * before
 
 
 @pytest.mark.parametrize("scales", [1, 2, 3])
-def test_a_sample_has_the_weight_in_the_result_that_is_said(scales):
+def test_the_self_weight_is_what_a_brighter_sample_adds_to_itself(scales):
     clean, weights = example(scales, 60, 60)
     risen = torch.zeros(4)
     for plane in range(4):
         brighter = clean.clone()
         brighter[0, plane, 30, 30] += 1
-        risen[plane] = (mixed(brighter, weights) - mixed(clean, weights))[0, plane, 30, 30]
-    torch.testing.assert_close(own(weights)[0, 30, 30], risen.mean(), atol=1e-4, rtol=1e-4)
+        risen[plane] = (add_detail(brighter, weights) - add_detail(clean, weights))[
+            0, plane, 30, 30
+        ]
+    torch.testing.assert_close(self_weight(weights)[0, 30, 30], risen.mean(), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("scales", [1, 2, 3])
-def test_nothing_beyond_the_reach_is_looked_at(scales):
+def test_the_result_depends_on_nothing_beyond_the_reach(scales):
     clean, weights = example(scales, 80, 9)
     far = clean.clone()
     far[..., : 40 - cross_plane.reach(scales), :] += 1
-    torch.testing.assert_close(mixed(far, weights)[..., 40:, :], mixed(clean, weights)[..., 40:, :])
+    torch.testing.assert_close(
+        add_detail(far, weights)[..., 40:, :], add_detail(clean, weights)[..., 40:, :]
+    )
     nearer = clean.clone()
     nearer[..., : 41 - cross_plane.reach(scales), :] += 1
-    assert not torch.equal(mixed(nearer, weights)[..., 40, :], mixed(clean, weights)[..., 40, :])
+    assert not torch.equal(
+        add_detail(nearer, weights)[..., 40, :], add_detail(clean, weights)[..., 40, :]
+    )

@@ -1,4 +1,4 @@
-"""What the network is shown of a burst."""
+"""The input channels of a burst, and the weights from which its kernels start."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pictures import planes
 
 from kpn_cli.align.robustness import relative_variance
 from kpn_cli.image.noise_model import NoiseModel
-from kpn_cli.network.features import channels, compand, exclude_clipped, prepare
+from kpn_cli.network.features import channel_count, compand, network_input
 
 FRAMES = 8
 
@@ -21,12 +21,12 @@ def static_burst(count=FRAMES, side=40, model=NOISE):
     return noisy([planes(0, side, side)] * count, model)
 
 
-def parts(shown, frames=FRAMES):
+def parts(channels, frames=FRAMES):
     """The channels by name, in their order."""
     others = frames - 1
-    names = ["mean", "sigma", "reference", "detail", "differences", "agreement"]
+    names = ["mean", "sigma", "reference", "detail", "differences", "robustness"]
     sizes = [4, 4, 4, 4, 4 * others, others]
-    return dict(zip(names, shown.split(sizes, 1), strict=True))
+    return dict(zip(names, channels.split(sizes, 1), strict=True))
 
 
 # --- shapes -----------------------------------------------------------------
@@ -35,85 +35,85 @@ def parts(shown, frames=FRAMES):
 @pytest.mark.parametrize("frames", range(1, 9))
 def test_there_are_as_many_channels_as_announced_for_any_number_of_frames(frames):
     for count in range(1, frames + 1):
-        shown, weights = prepare(static_burst(count, 9), *coefficients(), frames)
-        assert shown.shape == (1, channels(frames), 9, 9)
+        channels, weights = network_input(static_burst(count, 9), *coefficients(), frames)
+        assert channels.shape == (1, channel_count(frames), 9, 9)
         assert weights.shape == (1, count, 9, 9)
-        assert torch.isfinite(shown).all()
+        assert torch.isfinite(channels).all()
 
 
 @pytest.mark.parametrize("count", [1, 3, 7])
-def test_frames_that_are_not_there_show_nothing(count):
-    shown = parts(prepare(static_burst(count), *coefficients(), FRAMES)[0])
-    assert shown["differences"][:, : 4 * (count - 1)].any() or count == 1
-    assert not shown["differences"][:, 4 * (count - 1) :].any()
-    assert (shown["agreement"][:, : count - 1] > 0).all()
-    assert not shown["agreement"][:, count - 1 :].any()
+def test_channels_of_missing_frames_are_zero(count):
+    channels = parts(network_input(static_burst(count), *coefficients(), FRAMES)[0])
+    assert channels["differences"][:, : 4 * (count - 1)].any() or count == 1
+    assert not channels["differences"][:, 4 * (count - 1) :].any()
+    assert (channels["robustness"][:, : count - 1] > 0).all()
+    assert not channels["robustness"][:, count - 1 :].any()
 
 
-def test_each_burst_of_a_batch_is_treated_by_itself():
+def test_bursts_of_a_batch_do_not_affect_each_other():
     one = noisy([planes(1, 20, 20)] * 3, NOISE)
     two = noisy([planes(2, 20, 20)] * 3, NoiseModel.uniform(1e-2, 1e-4))
     shot, read = (
         torch.cat(pair)
         for pair in zip(coefficients(), coefficients(NoiseModel.uniform(1e-2, 1e-4)), strict=True)
     )
-    together, _ = prepare(torch.cat([one, two]), shot, read, FRAMES)
+    together, _ = network_input(torch.cat([one, two]), shot, read, FRAMES)
     for index, burst in enumerate((one, two)):
-        alone, _ = prepare(burst, shot[index : index + 1], read[index : index + 1], FRAMES)
+        alone, _ = network_input(burst, shot[index : index + 1], read[index : index + 1], FRAMES)
         torch.testing.assert_close(together[index : index + 1], alone)
 
 
-# --- agreement --------------------------------------------------------------
+# --- robustness -------------------------------------------------------------
 
 
 def test_static_frames_agree_with_the_reference():
-    _, weights = prepare(static_burst(), *coefficients(), FRAMES)
+    _, weights = network_input(static_burst(), *coefficients(), FRAMES)
     assert (weights[:, 0] == 1).all()
     assert float(weights[:, 1:].mean()) > 0.85
     assert float(weights[:, 1:].quantile(0.01)) > 0.4
 
 
-def test_frames_of_another_place_do_not():
+def test_frames_of_another_scene_do_not_agree():
     frames = [planes(0, 40, 40), planes(0, 40, 40), planes(1, 40, 40)]
-    _, weights = prepare(noisy(frames), *coefficients(), FRAMES)
+    _, weights = network_input(noisy(frames), *coefficients(), FRAMES)
     assert float(weights[:, 1].mean()) > 0.85
     assert float(weights[:, 2].mean()) < 0.05
 
 
-def test_an_object_that_moved_is_rejected_where_it_is_and_only_there():
+def test_a_moved_object_is_rejected_where_it_is_and_only_there():
     moved = planes(0, 40, 40)
     moved[:, 10:20, 10:20] += 0.5
-    _, weights = prepare(noisy([planes(0, 40, 40), moved]), *coefficients(), FRAMES)
+    _, weights = network_input(noisy([planes(0, 40, 40), moved]), *coefficients(), FRAMES)
     assert (weights[0, 1, 10:20, 10:20] < 1e-3).all()
     assert float(weights[0, 1, 22:].mean()) > 0.85
 
 
-def test_the_mean_shown_has_less_noise_than_the_reference():
+def test_the_robust_mean_has_less_noise_than_the_reference():
     clean = np.full((4, 40, 40), 0.2, np.float32)
-    shown = parts(prepare(noisy([clean] * FRAMES), *coefficients(), FRAMES)[0])
-    reference_only = parts(prepare(noisy([clean]), *coefficients(), FRAMES)[0])
-    share = shown["mean"].var() / reference_only["mean"].var()
+    channels = parts(network_input(noisy([clean] * FRAMES), *coefficients(), FRAMES)[0])
+    reference_only = parts(network_input(noisy([clean]), *coefficients(), FRAMES)[0])
+    share = channels["mean"].var() / reference_only["mean"].var()
     assert 1 / 8 < float(share) < 0.16
 
 
-def test_the_mean_shown_of_one_frame_is_that_frame():
+def test_the_robust_mean_of_one_frame_is_that_frame():
     burst = static_burst(1)
-    shown = parts(prepare(burst, *coefficients(), FRAMES)[0])
-    torch.testing.assert_close(shown["mean"], compand(burst[:, 0]))
-    assert not shown["reference"].any()
+    channels = parts(network_input(burst, *coefficients(), FRAMES)[0])
+    torch.testing.assert_close(channels["mean"], compand(burst[:, 0]))
+    assert not channels["reference"].any()
 
 
 # --- invariances ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("gain", [0.25, 4.0])
-def test_what_is_normalised_by_the_noise_does_not_depend_on_exposure(gain):
+def test_channels_normalised_by_the_noise_do_not_depend_on_exposure(gain):
     burst = static_burst()
-    shown, weights = prepare(burst, *coefficients(), FRAMES)
-    bright, same = prepare(gain * burst, *coefficients(NOISE.scaled(gain)), FRAMES)
+    channels, weights = network_input(burst, *coefficients(), FRAMES)
+    bright, same = network_input(gain * burst, *coefficients(NOISE.scaled(gain)), FRAMES)
     torch.testing.assert_close(weights, same, rtol=1e-3, atol=1e-4)
-    before, after = parts(shown), parts(bright)
-    for name in ("reference", "detail", "differences", "agreement"):
+    before, after = parts(channels), parts(bright)
+    for name in ("reference", "detail", "differences", "robustness"):
         torch.testing.assert_close(before[name], after[name], rtol=1e-3, atol=1e-3)
     shift = torch.full_like(before["sigma"], np.log(gain) / 2)
     torch.testing.assert_close(after["sigma"] - before["sigma"], shift, rtol=1e-3, atol=1e-4)
@@ -122,18 +122,18 @@ def test_what_is_normalised_by_the_noise_does_not_depend_on_exposure(gain):
 def test_the_differences_of_a_static_burst_are_of_order_one_at_every_iso():
     for model in (NoiseModel.uniform(1e-5, 1e-8), NOISE, NoiseModel.uniform(3e-2, 7e-3)):
         burst = static_burst(model=model)
-        shown = parts(prepare(burst, *coefficients(model), FRAMES)[0])
+        channels = parts(network_input(burst, *coefficients(model), FRAMES)[0])
         # log1p|x| of a standard normal variable has a root mean square of 0.60.
-        assert float(shown["differences"].square().mean().sqrt()) == pytest.approx(0.6, abs=0.06)
+        assert float(channels["differences"].square().mean().sqrt()) == pytest.approx(0.6, abs=0.06)
 
 
 @given(st.permutations(range(1, 5)))
 def test_the_order_of_the_other_frames_only_reorders_their_channels(order):
     burst = noisy([planes(0, 12, 12), *(planes(seed, 12, 12) for seed in range(4))])
-    shown, weights = prepare(burst, *coefficients(), 5)
-    mixed, mixed_weights = prepare(burst[:, [0, *order]], *coefficients(), 5)
+    channels, weights = network_input(burst, *coefficients(), 5)
+    mixed, mixed_weights = network_input(burst[:, [0, *order]], *coefficients(), 5)
     torch.testing.assert_close(mixed_weights, weights[:, [0, *order]])
-    before, after = parts(shown, 5), parts(mixed, 5)
+    before, after = parts(channels, 5), parts(mixed, 5)
     for name in ("mean", "sigma", "reference", "detail"):
         torch.testing.assert_close(after[name], before[name], rtol=1e-3, atol=1e-4)
     pick = [n - 1 for n in order]
@@ -157,119 +157,57 @@ def all_alike(coefficients, count):
 
 
 @pytest.mark.parametrize("count", [1, 2, 8])
-def test_frames_of_equal_noise_are_shown_as_without_noise_of_their_own_to_the_last_bit(count):
+def test_equal_coefficients_of_every_frame_give_the_same_bits_as_common_ones(count):
     burst, (shot, read) = static_burst(count), coefficients()
-    plain = prepare(burst, shot, read, FRAMES)
-    each = prepare(burst, all_alike(shot, count), all_alike(read, count), FRAMES)
+    plain = network_input(burst, shot, read, FRAMES)
+    each = network_input(burst, all_alike(shot, count), all_alike(read, count), FRAMES)
     for one, other in zip(plain, each, strict=True):
         assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("gain", [1 / 16, 0.25, 1.03, 4, 8])
 def test_differences_of_a_frame_of_another_exposure_have_unit_variance(gain):
-    shown = parts(prepare(*bracket([1, gain])[:3], 2)[0], 2)
+    channels = parts(network_input(*bracket([1, gain])[:3], 2)[0], 2)
     # Undo the compression.
-    differences = torch.expm1(shown["differences"].abs())
+    differences = torch.expm1(channels["differences"].abs())
     assert differences.square().mean().item() == pytest.approx(1, abs=0.05)
-    assert shown["agreement"].mean() > 0.8
+    assert channels["robustness"].mean() > 0.8
 
 
 @pytest.mark.parametrize("gain", [0.25, 4])
 def test_a_frame_s_weight_is_its_robustness_over_its_relative_variance(gain):
     burst, shot, read, _ = bracket([1, gain])
-    shown, weights = prepare(burst, shot, read, 2)
+    channels, weights = network_input(burst, shot, read, 2)
     ratio = relative_variance(burst[:, 0], shot, read)[:, 0].mean(1)
-    torch.testing.assert_close(weights[:, 1], parts(shown, 2)["agreement"][:, 0] / ratio)
+    torch.testing.assert_close(weights[:, 1], parts(channels, 2)["robustness"][:, 0] / ratio)
 
 
 def test_the_robust_mean_of_a_bracket_is_quieter_than_that_of_as_many_equal_frames():
     def error(gains):
         burst, shot, read, _ = bracket(gains, level=0.02)
-        _, weights = prepare(burst, shot, read, 3)
+        _, weights = network_input(burst, shot, read, 3)
         mean = (weights[:, :, None] * burst).sum(1) / weights.sum(1)[:, None]
         return (mean - 0.02).square().mean().item()
 
     assert error([1, 8, 8]) < 0.3 * error([1, 1, 1])
 
 
-def test_the_network_is_shown_the_logarithm_of_each_frame_s_relative_sigma():
+def test_noise_ratios_are_the_logarithm_of_each_frame_s_relative_sigma():
     gains = [1, 16, 1 / 16]
     burst, shot, read, _ = bracket(gains, level=0.0)  # where read noise rules: sigma over g
-    shown, _ = prepare(burst, shot, read, FRAMES, noise_ratios=True)
-    assert shown.shape[1] == channels(FRAMES, True) == channels(FRAMES) + FRAMES - 1
-    ratios = shown[:, -(FRAMES - 1) :]
+    channels, _ = network_input(burst, shot, read, FRAMES, noise_ratios=True)
+    assert channels.shape[1] == channel_count(FRAMES, True) == channel_count(FRAMES) + FRAMES - 1
+    ratios = channels[:, -(FRAMES - 1) :]
     for place, gain in enumerate(gains[1:]):
         assert ratios[:, place].mean().item() == pytest.approx(-np.log(gain), abs=0.35)
     assert not ratios[:, 2:].any()
 
 
-def test_the_network_is_shown_no_ratios_where_all_frames_are_exposed_alike():
+def test_noise_ratios_are_zero_if_all_frames_are_exposed_alike():
     burst, (shot, read) = static_burst(3), coefficients()
-    plain = prepare(burst, shot, read, FRAMES, noise_ratios=True)[0]
-    each = prepare(burst, all_alike(shot, 3), all_alike(read, 3), FRAMES, noise_ratios=True)[0]
+    plain = network_input(burst, shot, read, FRAMES, noise_ratios=True)[0]
+    each = network_input(burst, all_alike(shot, 3), all_alike(read, 3), FRAMES, noise_ratios=True)[
+        0
+    ]
     assert torch.equal(plain, each)
     assert not plain[:, -(FRAMES - 1) :].any()
-
-
-# --- clipping ---------------------------------------------------------------
-
-
-def ramp_bracket(gain=4.0, side=96):
-    """A scene that brightens from left to right, and a frame that clips on the way."""
-    quiet = NoiseModel.uniform(1e-5, 1e-8)
-    scene = np.broadcast_to(np.linspace(0, 0.9, side, dtype=np.float32), (4, side, side))
-    scene = scene * np.float32([0.5, 1, 1, 0.7])[:, None, None]
-    rng = np.random.default_rng(0)
-    frames = [np.minimum(quiet.sample(scene * g, rng), 1) / np.float32(g) for g in (1, gain)]
-    models = [quiet.scaled(1 / g) for g in (1, gain)]
-    shot, read = (torch.tensor([[getattr(m, name) for m in models]]) for name in ("shot", "read"))
-    return torch.from_numpy(np.stack(frames))[None], shot, read, torch.tensor([[1, 1 / gain]])
-
-
-def test_the_weight_of_a_cell_falls_smoothly_to_zero_before_its_brightest_plane_clips():
-    burst, shot, read, clip = ramp_bracket()
-    _, weight = exclude_clipped(burst, shot, read, clip)
-    along = weight[0, 1].mean(0)
-    brightest = burst[0, 0].amax(0).mean(0)
-    assert (along[brightest < 0.7 * 0.25] == 1).all()
-    assert (along[brightest > 0.98 * 0.25] == 0).all()
-    assert along.diff().max() < 0.01
-    # The steepest of a smooth step over a fifth of the way to the clipping point.
-    assert along.diff().min() > -1.5 * (0.9 * 4 / 95) / 0.2 - 0.02
-    assert (weight[0, 0] == 1).all()
-
-
-def test_where_a_frame_is_left_out_the_burst_holds_the_reference():
-    burst, shot, read, clip = ramp_bracket()
-    found, weight = exclude_clipped(burst, shot, read, clip)
-    out = weight[:, 1, None] == 0
-    assert out.any()
-    assert torch.equal(found[:, 1][out.expand(-1, 4, -1, -1)],
-                       burst[:, 0][out.expand(-1, 4, -1, -1)])  # fmt: skip
-    assert torch.equal(found[:, 0], burst[:, 0])
-
-
-def test_a_cell_one_plane_of_which_is_clipped_is_left_out_whole():
-    burst, shot, read, clip = ramp_bracket()
-    burst[0, 1, 3, 40, 5] = 0.25  # a hot blue sample in the dark, clipped
-    _, weight = exclude_clipped(burst, shot, read, clip)
-    assert weight[0, 1, 40, 5] == 0
-    assert weight[0, 1, 40, 6] == 1
-
-
-def test_frames_that_never_clip_are_left_as_they_are_to_the_last_bit():
-    burst, shot, read, _ = ramp_bracket()
-    found, weight = exclude_clipped(burst, shot, read, torch.full((1, 2), torch.inf))
-    assert torch.equal(found, burst)
-    assert (weight == 1).all()
-
-
-def test_noise_moves_the_fade_away_from_the_clipping_point():
-    """Else what is bright by chance would be clipped, and the rest of it count: too dark."""
-    gains, level = [1.0, 4.0], 0.21
-    model = NoiseModel.uniform(1e-2, 1e-4)
-    burst, shot, read, clip = bracket(gains, level, model)
-    assert (burst[:, 1] >= 0.25).float().mean() > 0.02
-    found, weight = exclude_clipped(burst, shot, read, clip)
-    assert weight[:, 1].mean() < 0.05
-    assert found.mean((0, 2, 3, 4))[1].item() == pytest.approx(level, rel=0.02)

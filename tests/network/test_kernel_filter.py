@@ -41,14 +41,14 @@ def test_the_gradients_equal_those_of_the_loop(dilation):
     torch.testing.assert_close(*gradients)
 
 
-def test_the_gradient_passes_torch_s_own_check():
+def test_the_gradient_passes_gradcheck():
     burst, kernels = example(batch=1, count=2, channels=2, side=3, height=3, width=4)
     assert torch.autograd.gradcheck(
         lambda weights: filter_frames(burst, weights), kernels.requires_grad_()
     )
 
 
-def test_kernels_may_lie_in_memory_as_they_like():
+def test_the_memory_layout_of_the_kernels_does_not_matter():
     burst, kernels = example()
     scattered = kernels.permute(0, 3, 4, 1, 2).contiguous().permute(0, 3, 4, 1, 2)
     assert not scattered.is_contiguous()
@@ -77,7 +77,7 @@ def test_the_planes_share_the_kernels():
     assert torch.equal(filter_frames(burst, kernels), torch.cat(alone, 2))
 
 
-def test_filtering_leaves_its_arguments_alone():
+def test_filtering_does_not_change_its_arguments():
     burst, kernels = example()
     before = burst.clone(), kernels.clone()
     filter_frames(burst, kernels)

@@ -1,4 +1,4 @@
-"""The network: what holds for every weight it may ever learn."""
+"""Properties of the network that hold for all weights."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pictures import planes
 
 from kpn_cli.errors import KpnError
 from kpn_cli.image.noise_model import NoiseModel
-from kpn_cli.network import features, kpn
-from kpn_cli.network.kpn import KPN, KPNConfig, grown
-from kpn_cli.network.restore import merge, restore
+from kpn_cli.network import features
+from kpn_cli.network.kpn import KPN, KPNConfig, extended
+from kpn_cli.network.restore import apply_kernels, restore
 
 NOISE = NoiseModel.uniform(1e-3, 1e-5)
 SHOT, READ = torch.tensor([NOISE.shot]), torch.tensor([NOISE.read])
@@ -27,7 +27,7 @@ def burst_of(count, height=12, width=14, seed=0):
 
 
 def sums(kernels):
-    """Sums of the frames' kernels, and of the wide one."""
+    """Sums of the frames' kernels, and of the dilated one."""
     return kernels[:, :-1].sum((1, 2)), kernels[:, -1].sum(1)
 
 
@@ -46,13 +46,13 @@ def test_kernels_sum_to_the_number_of_frames_at_every_cell(tiny_network, count, 
         kernels = tiny_network(burst_of(count), SHOT, READ).kernels
     assert kernels.dtype == torch.float32
     assert kernels.shape == (1, count + 1, 25, 12, 14)
-    assert float(kernels.std()) > 0.05  # they are not the trivial ones
+    assert float(kernels.std()) > 0.05  # not the trivial kernels
     assert_sums(kernels, count)
 
 
 @settings(max_examples=25)
 @given(height=st.integers(1, 21), width=st.integers(1, 21), count=st.integers(1, 3))
-def test_any_size_will_do(height, width, count):
+def test_any_size_is_accepted(height, width, count):
     torch.manual_seed(0)
     network = KPN(KPNConfig(frames=3, kernel=3, widths=(4, 4, 4), head=4)).eval()
     with torch.no_grad():
@@ -67,7 +67,7 @@ def test_a_constant_picture_stays_constant(tiny_network, count, dtype):
     levels = torch.tensor([0.1, 0.5, 0.4, 0.2])
     burst = levels[:, None, None].expand(1, count, 4, 11, 13).contiguous()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype != torch.float32):
-        clean = merge(burst, *tiny_network(burst, SHOT, READ)).clean
+        clean = apply_kernels(burst, *tiny_network(burst, SHOT, READ)).clean
     torch.testing.assert_close(clean, burst[:, 0], rtol=1e-5, atol=1e-6)
 
 
@@ -79,13 +79,13 @@ def test_a_new_network_averages_the_frames_that_agree(tiny_config):
     burst = burst_of(8)
     burst[:, 5] += 1  # one frame of something else
     with torch.no_grad():
-        clean = merge(burst, *KPN(tiny_config)(burst, SHOT, READ)).clean
-    _, weights = features.prepare(burst, SHOT, READ, 8)
+        clean = apply_kernels(burst, *KPN(tiny_config)(burst, SHOT, READ)).clean
+    _, weights = features.network_input(burst, SHOT, READ, 8)
     expected = (weights[:, :, None] * burst).sum(1) / weights.sum(1, keepdim=True)
     torch.testing.assert_close(clean, expected, atol=0.01, rtol=0)
 
 
-def test_the_correction_can_turn_the_mean_off(tiny_config):
+def test_the_correction_can_select_a_single_frame(tiny_config):
     """The head's bias reaches any kernels whose sum is right, here the reference alone."""
     torch.manual_seed(0)
     network = KPN(tiny_config)
@@ -106,10 +106,10 @@ def test_the_same_input_gives_the_same_kernels_to_the_bit(tiny_network):
     with torch.no_grad():
         one, two = (tiny_network(burst, SHOT, READ) for _ in range(2))
     assert torch.equal(one.kernels, two.kernels)
-    assert torch.equal(one.mixing, two.mixing)
+    assert torch.equal(one.detail_weights, two.detail_weights)
 
 
-def test_a_call_leaves_the_burst_alone(tiny_network):
+def test_a_call_does_not_change_the_burst(tiny_network):
     burst = burst_of(4)
     before = burst.clone()
     with torch.no_grad():
@@ -117,7 +117,7 @@ def test_a_call_leaves_the_burst_alone(tiny_network):
     assert torch.equal(burst, before)
 
 
-def test_bursts_of_a_batch_do_not_see_each_other(tiny_network):
+def test_bursts_of_a_batch_do_not_affect_each_other(tiny_network):
     bursts = torch.cat([burst_of(3, seed=1), burst_of(3, seed=2)])
     with torch.no_grad():
         together = tiny_network(bursts, SHOT.expand(2, 4), READ.expand(2, 4))
@@ -127,7 +127,7 @@ def test_bursts_of_a_batch_do_not_see_each_other(tiny_network):
 
 
 def test_kernels_move_with_the_picture_by_whole_strides(tiny_network):
-    """Away from the border: what tiling relies on."""
+    """Away from the border; tiling relies on it."""
     burst, margin = burst_of(3, 56, 60), 16
     assert tiny_network.config.stride == 2
     with torch.no_grad():
@@ -138,7 +138,7 @@ def test_kernels_move_with_the_picture_by_whole_strides(tiny_network):
         torch.testing.assert_close(large[..., 4:, 6:][inner], small[inner], rtol=1e-4, atol=1e-5)
 
 
-def test_the_order_of_memory_does_not_matter(tiny_network):
+def test_the_memory_layout_of_the_burst_does_not_matter(tiny_network):
     burst = burst_of(3)
     turned = burst.transpose(-1, -2).contiguous().transpose(-1, -2)
     with torch.no_grad():
@@ -152,14 +152,14 @@ def test_the_order_of_memory_does_not_matter(tiny_network):
 
 def test_gradients_reach_every_parameter(tiny_network):
     burst = burst_of(8)
-    merge(burst, *tiny_network(burst, SHOT, READ)).clean.square().mean().backward()
+    apply_kernels(burst, *tiny_network(burst, SHOT, READ)).clean.square().mean().backward()
     for name, parameter in tiny_network.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
         assert parameter.grad.any(), name
 
 
-def test_adding_the_base_in_place_does_not_disturb_the_gradient(tiny_network):
+def test_adding_the_starting_weights_in_place_does_not_change_the_gradient(tiny_network):
     """The kernels are linear in the head's bias, so its gradient is known exactly."""
     burst = burst_of(2)
     towards = torch.randn(1, 3, 25, 12, 14)
@@ -167,7 +167,7 @@ def test_adding_the_base_in_place_does_not_disturb_the_gradient(tiny_network):
     total = towards.sum((0, 3, 4))
     expected = torch.zeros(9 * 25)
     expected[: 2 * 25] = (total[:2] - total[:2].mean()).flatten()  # of taps that are there
-    expected[8 * 25 :] = total[2] - total[2].mean()  # of the wide kernel
+    expected[8 * 25 :] = total[2] - total[2].mean()  # of the dilated kernel
     torch.testing.assert_close(tiny_network.head_bias.grad, expected, rtol=1e-4, atol=1e-3)
 
 
@@ -176,7 +176,7 @@ def test_the_gradient_of_the_merged_picture_agrees_with_finite_differences(tiny_
     towards = torch.randn(1, 4, 12, 14)
 
     def value():
-        return (merge(burst, *tiny_network(burst, SHOT, READ)).clean * towards).sum()
+        return (apply_kernels(burst, *tiny_network(burst, SHOT, READ)).clean * towards).sum()
 
     value().backward()
     weight = tiny_network.head_weight
@@ -225,7 +225,7 @@ def test_each_level_doubles_the_stride(widths, stride):
 
 
 @pytest.mark.parametrize("output", ["kernels", "pixels"])
-def test_a_blind_network_sees_no_noise_whatever_it_writes(output):
+def test_a_blind_network_ignores_the_noise(output):
     torch.manual_seed(0)
     network = KPN(KPNConfig(frames=2, widths=(8, 8), head=8, output=output, blind=True)).eval()
     with torch.no_grad():
@@ -255,37 +255,38 @@ def test_a_blind_network_starts_from_the_plain_mean_however_frames_differ(output
 
 
 @pytest.mark.parametrize("rows", [1, 3, 100])
-def test_what_the_network_is_shown_is_the_same_in_bands(monkeypatch, tiny_network, rows):
-    """So `features.REACH` is as far as `prepare` looks."""
+def test_the_input_computed_in_bands_is_the_same(tiny_network, rows):
+    """So `features.REACH` is as far as `network_input` looks."""
     burst, noise = torch.rand(2, 3, 4, 21, 13), torch.full((2, 4), 1e-2)
     frames = tiny_network.config.frames
     noises = torch.rand(2, 3, 4) * noise[:, None]
     unclipped = torch.rand(2, 3, 21, 13)
-    shown, weights = features.prepare(
+    channels, weights = features.network_input(
         burst, noises, noises, frames, noise_ratios=True, unclipped=unclipped
     )
-    monkeypatch.setattr(kpn, "_CELLS", rows * 13)
-    banded, in_bands = tiny_network._shown(burst, noises, noises, unclipped)
-    torch.testing.assert_close(banded[..., :21, :13], shown, rtol=1e-5, atol=1e-5)
+    banded, in_bands = tiny_network._padded_input(
+        burst, noises, noises, unclipped, cells_at_once=rows * 13
+    )
+    torch.testing.assert_close(banded[..., :21, :13], channels, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(in_bands, weights, rtol=1e-6, atol=1e-6)
 
 
 # --- frames of different exposure -------------------------------------------
 
 
-def mixed_noise(gains, shot=1e-3, read=1e-5):
+def noise_of_bracket(gains, shot=1e-3, read=1e-5):
     g = torch.tensor(gains)[None, :, None].expand(-1, -1, 4)
     return shot / g, read / g**2
 
 
-def test_a_network_without_the_input_has_51_channels_and_one_with_it_58():
+def test_noise_ratios_add_seven_channels_to_51():
     old = KPNConfig(widths=(8,), head=8, noise_ratios=False)
     assert KPN(old).stem.in_channels == 51
     assert KPN(dataclasses.replace(old, noise_ratios=True)).stem.in_channels == 58
 
 
 @pytest.mark.parametrize("ratios", [False, True])
-def test_frames_of_equal_noise_give_the_same_bytes_as_without_noise_of_their_own(ratios):
+def test_equal_coefficients_of_every_frame_give_the_same_bits_as_common_ones(ratios):
     torch.manual_seed(0)
     network = KPN(KPNConfig(widths=(8, 8), head=8, noise_ratios=ratios)).eval()
     network.head_weight.data.mul_(100)
@@ -293,14 +294,17 @@ def test_frames_of_equal_noise_give_the_same_bytes_as_without_noise_of_their_own
     noise = torch.full((1, 4), 1e-3)
     each = noise[:, None].expand(-1, 4, -1).contiguous()
     with torch.inference_mode():
-        plain, own = restore(network, burst, noise, noise), restore(network, burst, each, each)
-    assert torch.equal(plain.clean, own.clean)
+        common, each_own = (
+            restore(network, burst, noise, noise),
+            restore(network, burst, each, each),
+        )
+    assert torch.equal(common.clean, each_own.clean)
 
 
-def test_clipped_samples_of_other_frames_count_under_no_tap(tiny_network):
+def test_no_tap_uses_clipped_samples_of_other_frames(tiny_network):
     torch.manual_seed(1)
     gains = [1.0, 4.0, 0.5]
-    shot, read = mixed_noise(gains)
+    shot, read = noise_of_bracket(gains)
     clip = 1 / torch.tensor([gains])
     burst = torch.rand(1, 3, 4, 24, 24) * 0.1
     clipped = torch.zeros(1, 4, 24, 24, dtype=torch.bool)
@@ -321,18 +325,18 @@ def test_clipped_samples_of_other_frames_count_under_no_tap(tiny_network):
 
 def test_kernels_of_a_bracket_sum_to_the_number_of_its_frames(tiny_network):
     burst = torch.rand(1, 3, 4, 16, 16)
-    written = tiny_network(burst, *mixed_noise([1.0, 16.0, 1 / 16]))
-    frames = written.kernels[:, :3].sum((1, 2))
+    predicted = tiny_network(burst, *noise_of_bracket([1.0, 16.0, 1 / 16]))
+    frames = predicted.kernels[:, :3].sum((1, 2))
     torch.testing.assert_close(frames, torch.full_like(frames, 3), rtol=1e-4, atol=1e-4)
 
 
-def test_a_network_grown_by_the_input_makes_the_same_of_a_burst(tiny_config):
+def test_a_network_extended_by_noise_ratios_gives_the_same_result(tiny_config):
     torch.manual_seed(0)
     old = KPN(dataclasses.replace(tiny_config, noise_ratios=False)).eval()
     old.head_weight.data.mul_(100)
-    new = grown(old, tiny_config).eval()
+    new = extended(old, tiny_config).eval()
     assert new.config.noise_ratios
-    burst, (shot, read) = torch.rand(1, 3, 4, 16, 16), mixed_noise([1.0, 4.0, 0.25])
+    burst, (shot, read) = torch.rand(1, 3, 4, 16, 16), noise_of_bracket([1.0, 4.0, 0.25])
     with torch.inference_mode():
         one, other = (restore(network, burst, shot, read).clean for network in (old, new))
     torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)

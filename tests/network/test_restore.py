@@ -1,4 +1,4 @@
-"""Kernels x frames -> clean planes, against loops too simple to be wrong."""
+"""Kernels x frames -> clean planes, compared with simple loops."""
 
 from __future__ import annotations
 
@@ -9,35 +9,34 @@ import torch
 from kernel_examples import by_loop, example
 
 from kpn_cli.network import cross_plane
-from kpn_cli.network import restore as restore_module
 from kpn_cli.network.kpn import KPN, KPNConfig
-from kpn_cli.network.restore import WIDE, merge, restore, restore_in_bands
+from kpn_cli.network.restore import DILATION, apply_kernels, restore, restore_in_bands
 
 
-def test_a_kernel_more_than_frames_filters_the_merged_picture_widely():
+def test_one_kernel_more_than_frames_filters_the_merged_picture_dilated():
     burst, kernels = example(count=4, side=3)
-    frames, kernels = burst[:, :3], kernels
+    frames = burst[:, :3]
     mean = by_loop(frames, kernels[:, :3]).mean(1, keepdim=True)
-    expected = by_loop(mean, kernels[:, 3:], WIDE)[:, 0]
-    torch.testing.assert_close(merge(frames, kernels).clean, expected)
+    expected = by_loop(mean, kernels[:, 3:], DILATION)[:, 0]
+    torch.testing.assert_close(apply_kernels(frames, kernels).clean, expected)
 
 
 def test_merging_is_the_mean_of_the_filtered_frames():
     burst, kernels = example()
-    torch.testing.assert_close(merge(burst, kernels).clean, by_loop(burst, kernels).mean(1))
+    torch.testing.assert_close(apply_kernels(burst, kernels).clean, by_loop(burst, kernels).mean(1))
 
 
 def test_centre_taps_of_one_merge_to_the_plain_mean():
     burst, kernels = example(side=5, dtype=torch.float32)
     kernels.zero_()
     kernels[:, :, 12] = 1
-    torch.testing.assert_close(merge(burst, kernels).clean, burst.mean(1))
+    torch.testing.assert_close(apply_kernels(burst, kernels).clean, burst.mean(1))
 
 
 # --- in bands ---------------------------------------------------------------
 
 
-def _without_mixing(network):
+def _without_detail(network):
     bare = KPN(replace(network.config, scales=0))
     bare.load_state_dict({k: v for k, v in network.state_dict().items() if "mix" not in k})
     return bare
@@ -46,7 +45,7 @@ def _without_mixing(network):
 @pytest.mark.parametrize(("wide", "scales"), [(True, 2), (False, 1), (True, 0), (False, 0)])
 @pytest.mark.parametrize("rows_at_once", [1, 3, 100])
 @pytest.mark.parametrize("count", [1, 3])
-def test_kernels_made_band_by_band_give_the_same(monkeypatch, wide, scales, rows_at_once, count):
+def test_kernels_computed_in_bands_give_the_same_result(wide, scales, rows_at_once, count):
     torch.manual_seed(0)
     network = KPN(KPNConfig(frames=3, widths=(8, 8), head=8, wide=wide, scales=scales))
     with torch.no_grad():
@@ -55,21 +54,23 @@ def test_kernels_made_band_by_band_give_the_same(monkeypatch, wide, scales, rows
             network.mix_weight.normal_(0, 0.1)
     burst = torch.rand(2, count, 4, 11, 13)
     noise = torch.full((2, 4), 1e-2)
-    monkeypatch.setattr(restore_module, "_BAND", rows_at_once * 13 * 25 * count)
+    band_values = rows_at_once * 13 * 25 * count
     with torch.no_grad():
         whole = restore(network, burst, noise, noise)
-        x, weights = network.seen(burst, noise, noise)
-        clean, own = restore_in_bands(network, burst, x, weights)
+        x, weights = network.encoded(burst, noise, noise)
+        clean, kept = restore_in_bands(network, burst, x, weights, band_values=band_values)
         torch.testing.assert_close(clean, whole.clean)
-        # The weight of the reference's own sample, tried out: one sample is made brighter.
+        # The weight of the reference's own sample, measured: one sample is made brighter.
         place = (0, 0, slice(None), 5, 6)
         brighter = burst.clone()
         brighter[place] += 1
-        risen = merge(brighter, *network(burst, noise, noise)).clean - whole.clean
-        _, unmixed = restore_in_bands(_without_mixing(network), burst, x, weights)
+        risen = apply_kernels(brighter, *network(burst, noise, noise)).clean - whole.clean
+        _, without = restore_in_bands(_without_detail(network), burst, x, weights)
     assert whole.kernels.std((-2, -1)).max() > 0.01
-    if scales:  # mixing brings back a little of what the kernels gave the neighbours
-        torch.testing.assert_close(own, unmixed * cross_plane.own(network.mixing(x)))
-        assert (own - unmixed).abs().min() > 1e-6
+    if scales:  # the detail brings back a little of what the kernels gave the neighbours
+        torch.testing.assert_close(
+            kept, without * cross_plane.self_weight(network.detail_weights(x))
+        )
+        assert (kept - without).abs().min() > 1e-6
     else:
-        torch.testing.assert_close(risen[0, :, 5, 6], own[0, 5, 6].expand(4), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(risen[0, :, 5, 6], kept[0, 5, 6].expand(4), atol=1e-5, rtol=1e-4)

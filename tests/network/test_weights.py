@@ -13,7 +13,13 @@ from safetensors.torch import load_file, save_file
 from kpn_cli.errors import KpnError
 from kpn_cli.network import weights
 from kpn_cli.network.kpn import KPN, KPNConfig
-from kpn_cli.network.weights import ABSENT, load_tensors, load_weights, save_tensors, save_weights
+from kpn_cli.network.weights import (
+    MISSING_FIELDS,
+    load_tensors,
+    load_weights,
+    save_tensors,
+    save_weights,
+)
 
 RECIPE = {"photos": 3, "train": {"rate": 1e-3}, "name": "Öl"}
 
@@ -70,7 +76,7 @@ def test_a_network_that_was_read_is_ready_for_use(path):
     assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
-def test_the_layout_in_memory_leaves_no_trace_in_the_file(path, tmp_path, tiny_network):
+def test_the_memory_layout_does_not_change_the_file(path, tmp_path, tiny_network):
     turned = tiny_network.to(memory_format=torch.channels_last)
     save_weights(tmp_path / "other.safetensors", turned, RECIPE)
     before, after = load_file(path), load_file(tmp_path / "other.safetensors")
@@ -119,7 +125,7 @@ def test_a_truncated_file_is_refused_wherever_it_was_cut(path, share):
     refused(cut, "damaged or not weights|cannot be read")
 
 
-def test_a_file_that_is_not_there_is_refused(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     refused(tmp_path / "none.safetensors", "cannot be read .*No such file")
 
 
@@ -138,9 +144,9 @@ def test_another_program_s_safetensors_are_refused(tmp_path, metadata):
     refused(tmp_path / "foreign.safetensors", "not weights of kpn")
 
 
-def test_a_file_far_too_large_is_refused_unread(path, monkeypatch):
-    monkeypatch.setattr(weights, "_LARGEST", 100)
-    refused(path, "too large")
+def test_a_file_far_too_large_is_refused_unread(path):
+    with pytest.raises(KpnError, match="too large"):
+        load_tensors(path, max_bytes=100)
 
 
 def test_a_misspelt_key_of_the_shape_is_refused_and_named(path):
@@ -148,7 +154,7 @@ def test_a_misspelt_key_of_the_shape_is_refused_and_named(path):
     refused(path, "kernal.*update kpn")
 
 
-def test_a_shape_that_is_missing_is_refused(path):
+def test_a_missing_shape_is_refused(path):
     rewrite(path, config=None)
     refused(path, "another version")
 
@@ -237,14 +243,14 @@ def test_writing_replaces_what_was_there(path, tiny_config):
     assert torch.equal(network.head_weight, other.head_weight)
 
 
-def test_a_folder_that_is_not_there_is_an_error_for_the_user(tmp_path, tiny_network):
+def test_a_missing_folder_is_an_error_for_the_user(tmp_path, tiny_network):
     with pytest.raises(KpnError, match="gone"):
         save_weights(tmp_path / "gone" / "kpn.safetensors", tiny_network, {})
 
 
 def test_the_defaults_of_the_shape_are_those_of_the_class(path):
     """A file written before a key existed reads as the default, but for what was new then."""
-    before = KPNConfig(widths=(8, 8), head=8, **ABSENT)
+    before = KPNConfig(widths=(8, 8), head=8, **MISSING_FIELDS)
     save_weights(path, KPN(before), {})
     rewrite(path, config='{"widths": [8, 8], "head": 8}')
     assert load_weights(path)[0].config == before

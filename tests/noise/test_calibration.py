@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from kpn_cli.errors import KpnError
 from kpn_cli.image.noise_model import NoiseModel
 from kpn_cli.noise import calibration
-from kpn_cli.noise.calibration import Calibration, Level
+from kpn_cli.noise.calibration import Calibration, IsoNoise
 from kpn_cli.raw.info import RawInfo
 from kpn_cli.raw.reader import read_info
 
 LEVELS = (
-    Level(100.0, NoiseModel((4e-6, 5e-6, 5e-6, 6e-6), (5e-9, 6e-9, 7e-9, 9e-9)), 5),
-    Level(800.0, NoiseModel((3e-5, 4e-5, 4e-5, 5e-5), (4e-8, 5e-8, 5e-8, 8e-8)), 4, "a note"),
-    Level(6400.0, NoiseModel((2e-4, 3e-4, 3e-4, 4e-4), (9e-7, 1e-6, 1e-6, 2e-6)), 5),
+    IsoNoise(100.0, NoiseModel((4e-6, 5e-6, 5e-6, 6e-6), (5e-9, 6e-9, 7e-9, 9e-9)), 5),
+    IsoNoise(800.0, NoiseModel((3e-5, 4e-5, 4e-5, 5e-5), (4e-8, 5e-8, 5e-8, 8e-8)), 4, "a note"),
+    IsoNoise(6400.0, NoiseModel((2e-4, 3e-4, 3e-4, 4e-4), (9e-7, 1e-6, 1e-6, 2e-6)), 5),
 )
 CAMERA = Calibration("Maker", "Flat 1", LEVELS)
 DOCUMENT = calibration.to_json(CAMERA)
@@ -39,12 +39,12 @@ def info(tmp_path_factory) -> RawInfo:
 @pytest.mark.parametrize("level", LEVELS, ids=lambda level: f"{level.iso:g}")
 def test_at_a_calibrated_iso_the_noise_is_the_measured_one(level, info):
     at = replace(info, iso=level.iso)
-    assert CAMERA.at(at) == level.noise
+    assert CAMERA.noise_of(at) == level.noise
     assert CAMERA.warning(at) == ""
 
 
 def coefficients(iso: float, info: RawInfo) -> np.ndarray:
-    found = CAMERA.at(replace(info, iso=iso))
+    found = CAMERA.noise_of(replace(info, iso=iso))
     return np.array([found.shot, found.read])
 
 
@@ -76,28 +76,28 @@ def test_beyond_the_isos_noise_follows_the_amplification_with_a_warning(iso, nea
 
 def test_a_single_iso_serves_for_all(info):
     one = replace(CAMERA, levels=LEVELS[:1])
-    assert one.at(replace(info, iso=200.0)) == LEVELS[0].noise.scaled(2)
+    assert one.noise_of(replace(info, iso=200.0)) == LEVELS[0].noise.scaled(2)
     assert "ISO 100" in one.warning(replace(info, iso=200.0))
 
 
 def test_another_camera_is_refused(info):
     with pytest.raises(KpnError, match=r"a\.dng: taken with Maker Flat 2, but .* Maker Flat 1"):
-        CAMERA.at(replace(info, model="Flat 2"))
-    assert CAMERA.at(replace(info, make="MAKER ")) == CAMERA.at(info)
+        CAMERA.noise_of(replace(info, model="Flat 2"))
+    assert CAMERA.noise_of(replace(info, make="MAKER ")) == CAMERA.noise_of(info)
 
 
 def test_a_file_without_iso_is_refused(info):
-    with pytest.raises(KpnError, match=r"a\.dng: says no ISO.*--noise S,O"):
-        CAMERA.at(replace(info, iso=None))
+    with pytest.raises(KpnError, match=r"a\.dng: states no ISO.*--noise S,O"):
+        CAMERA.noise_of(replace(info, iso=None))
 
 
 # --- the file ---------------------------------------------------------------
 
 
-def test_what_is_written_is_read(tmp_path):
+def test_a_calibration_is_read_as_it_was_written(tmp_path):
     path = tmp_path / "camera.json"
-    calibration.save(path, CAMERA)
-    assert calibration.load(path) == replace(CAMERA, path=path)
+    calibration.save_calibration(path, CAMERA)
+    assert calibration.load_calibration(path) == replace(CAMERA, path=path)
     document = json.loads(path.read_text("utf-8"))
     assert document["kpn"] == "noise-1"
     assert document["levels"][0] == {
@@ -123,31 +123,31 @@ def level(**changes: object) -> str:
         ("", "Expecting value"),
         ("{", "Expecting"),
         ("[" * 100_000, "recursion"),
-        ("[]", "no noise in it"),
-        ("{}", "no noise in it"),
+        ("[]", "holds no noise"),
+        ("{}", "holds no noise"),
         (changed(kpn="noise-2"), "noise-2"),
         (changed(kpn=["noise-1"]), "noise-1"),
-        (changed(make=1), "no text"),
+        (changed(make=1), "not text"),
         (changed(levels=[]), "no ISO"),
         (changed(levels=None), "NoneType"),
         (changed(levels=[3]), "damaged"),
         (changed(levels=DOCUMENT["levels"][:1] * 2), "twice"),
         (level(iso=0), "not above 0"),
         (level(iso=float("nan")), "not above 0"),
-        (level(iso=True), "no number"),
+        (level(iso=True), "not a number"),
         (level(iso=10**400), "too large"),
         (level(shot=[1e-6] * 3), "four numbers"),
         (level(read=[0] * 4), "not above 0"),
-        (level(read=["1"] * 4), "no number"),
+        (level(read=["1"] * 4), "not a number"),
         (level(shot=[1e9] * 4), "four numbers"),
         ('{"kpn": "noise-1", "make": "a"}', "'model' is missing"),
     ],
 )
-def test_what_is_no_calibration_is_refused_with_the_reason(text, word, tmp_path):
+def test_a_file_that_is_no_calibration_is_refused_with_the_reason(text, word, tmp_path):
     path = tmp_path / "camera.json"
     path.write_text(text)
     with pytest.raises(KpnError, match=word) as caught:
-        calibration.load(path)
+        calibration.load_calibration(path)
     assert "camera.json" in str(caught.value)
     assert "kpn calibrate" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -156,7 +156,7 @@ def test_what_is_no_calibration_is_refused_with_the_reason(text, word, tmp_path)
 @pytest.mark.parametrize("name", ["missing.json", "."])
 def test_a_file_that_cannot_be_read_is_an_error_for_the_user(name, tmp_path):
     with pytest.raises(KpnError, match="cannot be read"):
-        calibration.load(tmp_path / name)
+        calibration.load_calibration(tmp_path / name)
 
 
 ANY_JSON = st.recursive(
@@ -169,7 +169,7 @@ ANY_JSON = st.recursive(
 def _load(path: Path, data: bytes) -> None:
     path.write_bytes(data)
     try:
-        found = calibration.load(path)
+        found = calibration.load_calibration(path)
     except KpnError as error:
         assert "\n" not in str(error)
     else:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from kpn_cli.align.block_matching import Aligner, stabilise
-from kpn_cli.align.warp import shifted
+from kpn_cli.align.warp import warp_planes
 from kpn_cli.errors import KpnError
 from kpn_cli.image.noise_model import NoiseModel
 from kpn_cli.noise.estimation import (
@@ -89,7 +89,7 @@ def test_noise_grows_with_iso_also_beyond_the_table():
 
 
 @pytest.mark.parametrize("iso", [0, -100, float("nan"), float("inf")])
-def test_an_iso_that_is_none_is_refused(iso):
+def test_an_impossible_iso_is_refused(iso):
     with pytest.raises(KpnError, match="--noise S,O"):
         from_iso(iso)
 
@@ -97,7 +97,7 @@ def test_an_iso_that_is_none_is_refused(iso):
 # --- sigma_ratio ----------------------------------------------------------------------
 
 
-def test_sigma_ratio_is_that_of_the_strength():
+def test_the_sigma_ratio_equals_the_strength():
     noise = NoiseModel((1e-3, 2e-3, 3e-3, 4e-3), (1e-5, 0, 2e-5, 3e-5))
     assert sigma_ratio(noise.with_strength(1.7), noise) == pytest.approx(1.7)
     assert sigma_ratio(noise, noise.with_strength(2), 0.01) == pytest.approx(0.5)
@@ -130,7 +130,7 @@ def test_the_best_fit_is_found_where_the_picture_is_dark():
         assert sigma_ratio(measure_burst(reference, others), noise) == pytest.approx(1, abs=0.1)
 
 
-def test_planes_of_different_noise_are_told_apart():
+def test_each_plane_gets_its_own_noise():
     noise = NoiseModel((2e-3, 1e-3, 1e-3, 3e-3), (1e-5,) * 4)
     reference, *others = flat_burst(ramps(), noise, 8)
     fit = measure_burst(reference, others)
@@ -150,7 +150,7 @@ def test_a_burst_of_one_is_measured_as_a_frame():
     assert measure_burst(reference, []) == measure_frame(reference)
 
 
-def test_texture_that_does_not_fill_the_picture_is_passed_over():
+def test_texture_that_does_not_fill_the_picture_is_ignored():
     noise = protocol.noise_of_gain(0)
     scene = ramps()
     rng = np.random.default_rng(1)
@@ -161,7 +161,7 @@ def test_texture_that_does_not_fill_the_picture_is_passed_over():
     assert measure_frame(frames[0]) == close_to(noise)
 
 
-def test_a_moving_object_and_flicker_do_not_count_as_noise():
+def test_a_moving_object_and_flicker_do_not_pass_for_noise():
     noise = protocol.noise_of_gain(1)
     rng = np.random.default_rng(3)
     frames = []
@@ -173,7 +173,7 @@ def test_a_moving_object_and_flicker_do_not_count_as_noise():
     assert measure_burst(frames[0], frames[1:]) == close_to(noise)
 
 
-def test_hot_pixels_do_not_count_as_noise():
+def test_hot_pixels_do_not_pass_for_noise():
     noise = protocol.noise_of_gain(0)
     (frame,) = flat_burst(ramps(), noise, 1)
     hot = np.random.default_rng(4).random(frame.shape) < 2e-4
@@ -206,7 +206,7 @@ def test_ten_bits_are_enough():
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 0.002), (0.01, 0.011), (0.3, 0.31)])
-def test_a_narrow_range_of_signals_still_tells_grey(low, high):
+def test_a_narrow_range_of_signals_still_gives_the_noise_of_grey(low, high):
     # Cameras' O scatter by 0.4 decades about the line that then divides S from O,
     # a factor of 2.5 in variance; gain 1 lies 0.03 decades off it.
     noise = protocol.noise_of_gain(1)
@@ -259,7 +259,7 @@ def aligned_burst(path: Path, white: float, noise: NoiseModel) -> list[np.ndarra
     guess = noise.with_strength(1.3)
     aligner = Aligner(stabilise(reference, guess))
     everything = (slice(0, reference.shape[1]), slice(0, reference.shape[2]))
-    moved = [shifted(f, aligner.align(stabilise(f, guess)), *everything) for f in others]
+    moved = [warp_planes(f, aligner.align(stabilise(f, guess)), *everything) for f in others]
     return [planes.numpy() for planes in (reference, *moved)]
 
 

@@ -22,7 +22,7 @@ def camera(tmp_path_factory):
 
 @pytest.mark.parametrize("iso", ISOS)
 def test_the_noise_of_every_iso_and_plane_is_found(iso, camera):
-    """Some 150 patches a pair and plane tell the variance to 1 %."""
+    """About 150 patches a pair and plane give the variance to 1 %."""
     (level,) = (level for level in camera.levels if level.iso == iso)
     true = recorded(truth(iso))
     np.testing.assert_allclose(level.noise.shot, true.shot, rtol=0.05)
@@ -68,7 +68,7 @@ def test_samples_clipped_at_black_are_left_out(tmp_path, monkeypatch):
     np.testing.assert_allclose(level.noise.read, recorded(truth(6400)).read, rtol=0.15)
 
 
-def test_hot_pixels_and_fixed_pattern_do_not_count(tmp_path):
+def test_hot_pixels_and_fixed_pattern_do_not_pass_for_noise(tmp_path):
     rng = np.random.default_rng(3)
     pattern = 1 + np.float32(0.02) * rng.standard_normal((4, 160, 240), np.float32)
     paths = []
@@ -82,7 +82,7 @@ def test_hot_pixels_and_fixed_pattern_do_not_count(tmp_path):
     np.testing.assert_allclose(level.noise.read, recorded(truth(400)).read, rtol=0.15)
 
 
-def test_read_noise_that_the_flats_hide_is_assumed_and_told(tmp_path):
+def test_read_noise_that_the_flats_hide_is_assumed_with_a_note(tmp_path):
     (level,) = calibrate(pairs(tmp_path, (100,), (0.2, 0.7))).levels
     assert "assumed" in level.note
     np.testing.assert_allclose(level.noise.shot, truth(100).shot, rtol=0.1)
@@ -124,7 +124,7 @@ def test_two_cameras_are_refused(tmp_path):
 
 def test_a_file_without_iso_is_refused(tmp_path):
     noisy = truth(100).sample(flat(0.3), np.random.default_rng(1))
-    with pytest.raises(KpnError, match=r"a\.dng: says no ISO"):
+    with pytest.raises(KpnError, match=r"a\.dng: states no ISO"):
         calibrate([write(tmp_path / "a.dng", noisy, None)])
 
 
@@ -136,7 +136,7 @@ def test_the_same_picture_twice_is_no_pair(tmp_path):
 
 
 def test_flats_of_one_brightness_are_refused(tmp_path):
-    with pytest.raises(KpnError, match=r"ISO 100: .*too alike; noise is assumed to be S\*x \+ O"):
+    with pytest.raises(KpnError, match=r"ISO 100: .*too alike; the noise is S\*x \+ O"):
         calibrate(pairs(tmp_path, (100,), (0.3,)))
 
 
@@ -165,11 +165,11 @@ def test_a_scene_that_moves_is_no_flat(tmp_path):
         calibrate(paths)
 
 
-def test_progress_is_told(tmp_path):
-    told = []
+def test_progress_is_reported(tmp_path):
+    reports = []
     paths = pairs(tmp_path, (100,), (0.01, 0.3))
-    calibrate(paths, lambda done, total: told.append((done, total)))
-    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    calibrate(paths, lambda done, total: reports.append((done, total)))
+    assert reports == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_levels_are_of_the_planes_not_of_the_mosaic(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Stated too little noise: seen where frames are flat, and told from texture and motion."""
+"""Understated noise is found in flat areas, and distinguished from texture and motion."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kpn_cli.image.noise_model import NoiseModel
 from kpn_cli.merge import merge, tile
 from kpn_cli.network.weights import load_weights
 from kpn_cli.noise import profile_check
-from kpn_cli.noise.profile_check import understatement
+from kpn_cli.noise.profile_check import observed_sigma_ratio
 
 _NOISE = NoiseModel.uniform(2e-3, 2e-5)
 
@@ -25,10 +25,10 @@ def _frames(scenes: list[np.ndarray], seed: int = 0) -> list[Frame]:
     return [Frame(torch.from_numpy(_NOISE.sample(scene, rng))) for scene in scenes]
 
 
-def _shown(frames: list[Frame], told: float) -> float:
-    """Where frames are not aligned: each lies where it is."""
+def _ratio(frames: list[Frame], stated: float) -> float:
+    """The ratio that frames show which did not move."""
     still = alignment.align_frames(frames[:1], _NOISE) * len(frames)
-    return understatement(frames, still, _NOISE.with_strength(told))
+    return observed_sigma_ratio(frames, still, _NOISE.with_strength(stated))
 
 
 def _flat(level: float = 0.2, side: int = 600) -> np.ndarray:
@@ -45,13 +45,13 @@ def _sigma(level: float) -> float:
     return float(np.sqrt(2e-3 * level + 2e-5))
 
 
-# --- the parts --------------------------------------------------------------
+# --- helpers ----------------------------------------------------------------
 
 
-def test_the_variance_of_blocks_is_numpys():
+def test_the_variance_of_blocks_equals_numpy_s():
     planes = np.random.default_rng(0).standard_normal((3, 17, 25))
-    found = profile_check._variance(torch.from_numpy(planes)).numpy()
-    side = profile_check._BLOCK
+    found = profile_check._block_variance(torch.from_numpy(planes)).numpy()
+    side = profile_check._BLOCK_SIDE
     for plane, row, column in itertools.product(range(3), range(2), range(3)):
         rows, columns = (slice(side * n, side * (n + 1)) for n in (row, column))
         expected = planes[plane, rows, columns].var(ddof=1)
@@ -63,91 +63,91 @@ def test_the_variance_of_blocks_is_numpys():
 
 
 @pytest.mark.parametrize("count", [4, 8])
-@pytest.mark.parametrize("told", [0.55, 0.7, 0.9])
+@pytest.mark.parametrize("stated", [0.55, 0.7, 0.9])
 @pytest.mark.parametrize("level", [0.01, 0.2, 0.8])
-def test_what_is_stated_too_little_is_found(level, told, count):
-    shown = _shown(_frames([_flat(level)] * count), told)
-    assert shown == pytest.approx(1 / told, rel=0.03)
+def test_understated_noise_is_found(level, stated, count):
+    shown = _ratio(_frames([_flat(level)] * count), stated)
+    assert shown == pytest.approx(1 / stated, rel=0.03)
 
 
 @pytest.mark.parametrize("count", [4, 5])
-@pytest.mark.parametrize("told", [1, 1.3, 2, 4])
-def test_what_is_stated_right_or_too_much_is_left(told, count):
-    assert _shown(_frames([_flat()] * count), told) <= 1.02
+@pytest.mark.parametrize("stated", [1, 1.3, 2, 4])
+def test_a_model_that_states_enough_is_accepted(stated, count):
+    assert _ratio(_frames([_flat()] * count), stated) <= 1.02
 
 
-def test_never_more_than_twice():
-    assert _shown(_frames([_flat()] * 4), 0.1) == 2
+def test_the_ratio_is_never_above_2():
+    assert _ratio(_frames([_flat()] * 4), 0.1) == 2
 
 
-@pytest.mark.parametrize("told", [0.7, 1])
+@pytest.mark.parametrize("stated", [0.7, 1])
 @pytest.mark.parametrize(
     "gains", [(1, 2, 2, 2), (1, 1.4, 1.4, 1.4), (1, 0.7, 0.7, 0.7), (1, 0.5, 2.5, 0.5)]
 )
-def test_frames_brought_to_the_references_brightness_have_other_noise(gains, told):
+def test_frames_brought_to_the_reference_s_exposure_have_other_noise(gains, stated):
     rng = np.random.default_rng(0)
     frames = [
         Frame(torch.from_numpy(_NOISE.sample(_flat(0.2 / gain), rng)), gain=gain) for gain in gains
     ]
-    assert _shown(frames, told) == pytest.approx(1 / told, rel=0.03)
+    assert _ratio(frames, stated) == pytest.approx(1 / stated, rel=0.03)
 
 
 @pytest.mark.parametrize("count", [4, 5])
-def test_a_camera_that_clips_at_black_shows_its_noise_elsewhere(count):
+def test_noise_is_found_beside_areas_clipped_at_black(count):
     """A third of the picture is black."""
     scene = _flat()
     scene[:, :200] = 0
     frames = [Frame(frame.samples.clamp_min(0)) for frame in _frames([scene] * count)]
-    assert _shown(frames, 0.6) == pytest.approx(1 / 0.6, rel=0.03)
+    assert _ratio(frames, 0.6) == pytest.approx(1 / 0.6, rel=0.03)
 
 
-def test_so_do_frames_that_are_clipped_at_white():
+def test_noise_is_found_beside_areas_clipped_at_white():
     scene = _flat()
     scene[:, 200:] = 1.5
     frames = [
         Frame(frame.samples.clamp_max(1) / gain, gain=gain)
         for frame, gain in zip(_frames([scene] * 4), (1, 0.8, 0.8, 0.8), strict=True)
     ]
-    assert _shown(frames, 0.6) > 1.3
+    assert _ratio(frames, 0.6) > 1.3
 
 
-# --- and what is none -------------------------------------------------------
+# --- other differences ------------------------------------------------------
 
 
 @pytest.mark.parametrize("sigmas", [0.5, 1, 2, 10])
-def test_texture_a_third_of_a_cell_off_is_no_noise(sigmas):
+def test_texture_misaligned_by_a_third_of_a_cell_does_not_pass_for_noise(sigmas):
     scene = _texture(sigmas * _sigma(0.3))
     scenes = [scene] + [scene + (np.roll(scene, 1, 2) - scene) * part for part in (1 / 3, 0.3, 0.4)]
-    assert _shown(_frames(scenes), 1) <= 1.02
+    assert _ratio(_frames(scenes), 1) <= 1.02
 
 
-def test_nor_are_flat_areas_that_flicker():
+def test_flicker_of_flat_areas_does_not_pass_for_noise():
     scenes = [_flat(), *[_flat(0.2 * light) for light in (1.1, 0.9, 1.05)]]
-    assert _shown(_frames(scenes), 1) <= 1.03
+    assert _ratio(_frames(scenes), 1) <= 1.03
 
 
-def test_the_frame_that_lies_best_counts():
-    """All but one show something else; by that one, the noise is twice the variance stated."""
+def test_the_best_aligned_frame_decides():
+    """All but one show something else; that one shows twice the stated variance."""
     other = [_texture(0.1, seed) for seed in range(3)]
     scenes = [_flat(), *other, _flat()]
-    assert _shown(_frames(scenes), 0.5**0.5) == pytest.approx(2**0.5, rel=0.03)
+    assert _ratio(_frames(scenes), 0.5**0.5) == pytest.approx(2**0.5, rel=0.03)
 
 
 @pytest.mark.parametrize(
     ("scenes", "why"),
     [
-        ([_flat()] * 3, "it might be grain, half a cell off"),
+        ([_flat()] * 3, "it might be grain, misaligned by half a cell"),
         ([_flat(0.999)] * 4, "clipped"),
         ([_flat(side=4)] * 4, "too small"),
         ([_flat(side=40)] * 4, "too few blocks"),
     ],
 )
-def test_where_nothing_is_shown_nothing_is_changed(scenes, why):
-    assert _shown(_frames(scenes), 0.6) == 1, why
+def test_without_enough_flat_blocks_the_ratio_is_1(scenes, why):
+    assert _ratio(_frames(scenes), 0.6) == 1, why
 
 
-def test_stating_too_little_noise_does_not_bring_the_reference_back(monkeypatch):
-    """At 0.8 of the true sigma a fifth of this picture would come back."""
+def test_understating_the_noise_causes_no_fallback(monkeypatch):
+    """Without the check a fifth of this picture would be the reference, at 0.8 of the sigma."""
     network, _ = load_weights()
     scene = planes(3, 160, 160)
     scene[:, :, 80:] = 0.2
@@ -157,11 +157,11 @@ def test_stating_too_little_noise_does_not_bring_the_reference_back(monkeypatch)
 
     def denoised() -> tuple[float, float]:
         done = merge.denoise_frames(network, frames, shifts, stated)
-        return done.fallen_back, float(np.square(done.planes - scene).mean())
+        return done.fallback_share, float(np.square(done.planes - scene).mean())
 
     back, error = denoised()
     assert back < 0.01
-    monkeypatch.setattr(tile, "understatement", lambda *_: 1.0)
+    monkeypatch.setattr(tile, "observed_sigma_ratio", lambda *_: 1.0)
     back_before, error_before = denoised()
     assert back_before > 0.05
     assert error < 0.8 * error_before

@@ -22,7 +22,7 @@ from kpn_cli.raw.info import RawInfo
 from kpn_cli.raw.reader import read_info
 
 
-def test_a_typical_camera_is_believed_by_its_iso(bare_info):
+def test_the_iso_table_is_used_if_the_frames_agree(bare_info):
     noise = estimation.from_iso(3200)
     frames = [_again(noise, seed) for seed in (1, 2)]
     shifts = [_still(frames[0])] * 2
@@ -42,23 +42,23 @@ def test_a_profile_that_the_frames_contradict_is_used_with_a_warning(bare_info):
 
 
 @pytest.mark.parametrize("source", ["given", "profile", "iso"])
-def test_a_model_that_states_too_little_is_used_with_a_warning(source):
-    """Short of twice the sigma, where two estimates would contradict each other."""
+def test_a_model_that_understates_the_noise_is_used_with_a_warning(source):
+    """Below twice the sigma, from where on two estimates contradict each other."""
     true, rng = NoiseModel.uniform(1e-3, 1e-5), np.random.default_rng(0)
     scene = planes(1, 300, 300)
     scene[:, :, 150:] = 0.2
     frames = [Frame(torch.from_numpy(true.sample(scene, rng))) for _ in range(4)]
     shifts = [_still(frames[0])] * 4
-    for told, words in ((1, ""), (1.5, ""), (0.7, "1.4 times"), (0.3, "2 times, or more")):
-        report = NoiseReport(source, true.with_strength(told))
-        found = selection.checked(report, frames, shifts)
+    for factor, words in ((1, ""), (1.5, ""), (0.7, "1.4 times"), (0.3, "2 times, or more")):
+        report = NoiseReport(source, true.with_strength(factor))
+        found = selection.warn_if_understated(report, frames, shifts)
         assert found.model == report.model
         assert words in found.warning if words else found.warning == ""
     measured = NoiseReport("measured", true.with_strength(0.7))
-    assert selection.checked(measured, frames, shifts) == measured
+    assert selection.warn_if_understated(measured, frames, shifts) == measured
 
 
-def test_a_profile_without_read_noise_gets_what_the_frames_show(bare_info):
+def test_a_profile_without_read_noise_gets_that_of_the_frames(bare_info):
     true = NoiseModel.uniform(1e-3, 1e-4)
     frames = [_again(true, seed) for seed in (1, 2)]
     shifts = [_still(frames[0])] * 2
