@@ -1,10 +1,10 @@
-"""Time of `kpn denoise` against what the machine could do: `python benchmarks/limit.py [MP]`.
+"""Time of `kpn denoise` against the limit of the machine: `python benchmarks/limit.py [MP]`.
 
-The limit is the sum of what can't be avoided: LibRaw's decoding of the frames, the network's
-floating-point operations at the best rate that a convolution reaches here, LibRaw's development
-of the result, and writing as many bytes to the disk. Everything is measured in one run, the
-limit's parts before and after the rest, and the better counts; compare the ratios, not the
-seconds. Then the start-up times.
+The limit is the sum of the unavoidable: decoding the frames with LibRaw, the network's
+floating-point operations at the highest rate that a convolution reaches on this machine,
+developing the result with LibRaw, and writing as many bytes to the disk. One run measures
+everything; it measures the parts of the limit before and after the rest and takes the better
+value. Compare the ratios, not the seconds. Finally, it measures start-up times.
 """
 
 from __future__ import annotations
@@ -31,12 +31,14 @@ from kpn_cli.raw.reader import read_raw
 from kpn_cli.system.device import autocast
 
 FRAMES = 8
-_CELLS = 512  # side of a part on which the network is measured
+#: Side of the tile on which the network is measured, in cells.
+_CELLS = 512
+#: Channels and side of the convolutions whose rate is measured.
 _CHANNELS, _SIDE = (32, 64, 96, 128, 192, 256), 224
 
 
 def synchronise() -> None:
-    """Wait for a GPU: it is told what to do, and goes on with it."""
+    """Wait for a GPU to finish: calls to it return before it has."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     elif torch.backends.mps.is_available():
@@ -44,13 +46,13 @@ def synchronise() -> None:
 
 
 def example(engine: Engine, side: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """A burst, and its noise."""
+    """Return a random burst and its noise coefficients."""
     burst, noise = torch.rand(1, FRAMES, 4, side, side), torch.full((1, 4), 1e-3)
     return burst.to(engine.device), noise.to(engine.device)
 
 
 def best(work: Callable[[], object], times: int = 3) -> float:
-    """Return the least seconds of some tries."""
+    """Return the shortest time of several calls, in seconds."""
     seconds = []
     for _ in range(times):
         synchronise()
@@ -62,7 +64,7 @@ def best(work: Callable[[], object], times: int = 3) -> float:
 
 
 def convolution_rate(engine: Engine) -> float:
-    """Best rate of 3x3 convolutions of the network's widths, in operations a second."""
+    """Return the highest rate of 3x3 convolutions, in floating-point operations per second."""
     rates = []
     for channels in _CHANNELS:
         layer = torch.nn.Conv2d(channels, channels, 3, padding=1)
@@ -77,7 +79,7 @@ def convolution_rate(engine: Engine) -> float:
 
 
 def operations(engine: Engine) -> float:
-    """Floating-point operations of the network for one cell, heads included."""
+    """Return the network's floating-point operations per cell, heads included."""
     burst, noise = example(engine, 64)
     counter = FlopCounterMode(display=False)
     with torch.inference_mode(), counter:
@@ -86,7 +88,7 @@ def operations(engine: Engine) -> float:
 
 
 def disk(count: int, folder: Path) -> float:
-    """Seconds to write so many bytes, and have them on the disk."""
+    """Return the time in seconds to write and sync `count` bytes."""
     content = os.urandom(1 << 20)
 
     def work() -> None:
@@ -99,7 +101,7 @@ def disk(count: int, folder: Path) -> float:
 
 
 def shares_of_network(engine: Engine) -> dict[str, float]:
-    """Of the time that a part of the picture takes the network, how much goes where."""
+    """Return the share of each step in the network's time on a tile."""
     burst, noise = example(engine, _CELLS)
     network, kernel_time = engine.network, 0.0
     make = network.kernels
@@ -129,7 +131,7 @@ def shares_of_network(engine: Engine) -> dict[str, float]:
 
 
 def limits(engine: Engine, files: list[Path], written: int, folder: Path) -> dict[str, float]:
-    """Seconds of each part of the limit."""
+    """Return each part of the limit, in seconds."""
     info, planes = loading.read_packed(files[0])
     linear = Frame(torch.from_numpy(planes), info.black, info.white).planes()
     cells = info.height * info.width / 4
@@ -142,7 +144,7 @@ def limits(engine: Engine, files: list[Path], written: int, folder: Path) -> dic
 
 
 def start_up(folder: Path) -> dict[str, float]:
-    """Seconds of short commands, each in a process of its own."""
+    """Return the times of short commands in seconds, each in a new process."""
     kpn = Path(sys.executable).with_name("kpn")
     tiny = make_burst(folder / "tiny", 0.05, 4)
     commands = {

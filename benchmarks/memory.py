@@ -1,9 +1,9 @@
 """Memory of `kpn denoise` by size: `python benchmarks/memory.py [megapixels ...]`, on Linux.
 
-Denoises a burst of 8 of each size in all formats and prints the peak of the memory that the
-process and its decoder have together, what of it are the frames (16 bit each), and the rest,
-whose growth is to stay below 20 % from 12 to 48 megapixels. Then the memory that the network
-takes for a cell of a tile, of which `merge/merge.py` has the upper bound.
+Denoises a burst of 8 frames of each size in all formats and prints the peak memory of the process
+and its decoder together, the share of the frames (16 bits per sample), and the rest, which should
+grow by less than 20 % from 12 to 48 megapixels. Then prints the memory that the network takes per
+cell of a tile; `merge/merge.py` has its upper bound.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ print((most - before) / (tile // 2 + 2 * 32) ** 2)
 
 
 def peak(command: list[object]) -> int:
-    """Run a command; return the most that it and its children have had at once, in bytes."""
+    """Run a command; return the peak memory of it and its children together, in bytes."""
     run = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     most = 0
     while run.poll() is None:
@@ -67,19 +67,20 @@ def main(sizes: list[float]) -> None:
     for megapixels in sizes:
         with tempfile.TemporaryDirectory() as folder:
             files = make_burst(Path(folder), megapixels, FRAMES)
-            own = sum(path.stat().st_size for path in files)  # not compressed
+            frames = sum(path.stat().st_size for path in files)  # uncompressed
             formats = "dng,linear,srgb,jpeg"
             most = peak([kpn, "denoise", *files, "-o", folder, "--format", formats])
         print(
             f"{megapixels:g} megapixels x {FRAMES}: peak {most / 2**20:.0f} MiB, frames "
-            f"{own / 2**20:.0f}, rest {(most - own) / 2**20:.0f}",
+            f"{frames / 2**20:.0f}, rest {(most - frames) / 2**20:.0f}",
             flush=True,
         )
     for tile, count, strength in ((768, 1, 1), (768, 1, 2), (768, 8, 1), (768, 8, 2), (384, 8, 1)):
         command = [sys.executable, "-c", TILE, *map(str, (tile, count, strength))]
         cell = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         print(
-            f"tile {tile}, {count} frames, strength {strength}: {cell:.0f} bytes a cell", flush=True
+            f"tile {tile}, {count} frames, strength {strength}: {cell:.0f} bytes per cell",
+            flush=True,
         )
 
 

@@ -1,9 +1,9 @@
-"""The paper's table with our own figures: train every ablation alike, compare, write Markdown.
+"""The paper's table, measured with this code: train every ablation alike, write Markdown.
 
     python benchmarks/paper_table.py TRAIN_PHOTOS VAL_PHOTOS -o RUNS [--patches 150000]
 
-Resumable: started again, runs go on, and figures younger than their weights are kept. With
-150,000 patches each it takes some nine hours on two CPU cores.
+The same command resumes: runs continue, and results newer than their weights are kept. With
+150,000 patches per network it takes about nine hours on two CPU cores.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -35,12 +36,12 @@ BASELINES = {
 GAINS = "0,1,2,4,8,16"
 SETS = {"gains": "Hand-held bursts", "static": "Static bursts"}
 
-#: Figures of every method: {(set, gain): {"psnr": ..., "ssim": ...}}.
+#: Results by method: {(set, gain): {"psnr": ..., "ssim": ...}}.
 Rows = dict[str, dict[tuple[str, str], dict[str, float]]]
 
 
 def kpn(*arguments: object, run: bool = True) -> str:
-    """Run a command of kpn, unless told not to; return its line."""
+    """Return the command line of a kpn command, and run it unless `run` is false."""
     words = [str(argument) for argument in arguments]
     if run:
         subprocess.run([sys.executable, "-m", "kpn_cli", *words], check=True, stdout=sys.stderr)
@@ -66,7 +67,7 @@ def main(
         network = ("--no-mix", "--variant", variant)
         schedule = ("--patches", patches, "--lr", lr, "--seed", seed)
         lines.append(kpn("train", photos, "--val", val, "-o", run, *network, *schedule))
-        # The classical ones don't depend on the network: once is enough.
+        # The baselines do not depend on the network: once is enough.
         names = list(BASELINES) if variant == "kpn" else ["reference"]
         weights, figures = run / "best.safetensors", run / "eval.json"
         options = ("--gains", GAINS, "--baselines", ",".join(names), "--seed", seed)
@@ -80,7 +81,7 @@ def main(
 
 
 def _fresh(figures: Path, weights: Path, baselines: list[str], val: Path, seed: int) -> bool:
-    """Whether there are the figures of these weights that would be measured now."""
+    """Whether a file holds the results of these weights under the present settings."""
     if not figures.exists() or figures.stat().st_mtime < weights.stat().st_mtime:
         return False
     found = json.loads(figures.read_text())
@@ -97,8 +98,8 @@ def _fresh(figures: Path, weights: Path, baselines: list[str], val: Path, seed: 
     )
 
 
-def _collect(rows: Rows, variant: str, found: dict) -> None:
-    """Add what `kpn eval` has found for a variant, and the baselines beside it."""
+def _collect(rows: Rows, variant: str, found: dict[str, Any]) -> None:
+    """Add the results of `kpn eval` for a variant and its baselines."""
     for part in SETS:
         for gain, methods in found[part].items():
             for name, figures in methods.items():

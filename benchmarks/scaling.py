@@ -1,8 +1,8 @@
 """Cost by size and by frames: `python benchmarks/scaling.py [MP,MP,...] [FRAMES,...] [ROUNDS]`.
 
-Denoises bursts of 8 frames of each size, and bursts of each length of 12 megapixels, to a DNG,
-each twice in turns, or as often as said; prints the best seconds a megapixel, and those over what
-the burst of 8 x 12 megapixels takes. Compare the ratios.
+Denoises bursts of 8 frames of each size, and bursts of each number of frames at 12 megapixels, to a
+DNG, in two rounds or as many as given. Prints the best time per megapixel, in seconds and relative
+to the burst of 8 x 12 megapixels. Compare the ratios.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ COMMON = (12, 8)
 
 
 def cost(engine: Engine, megapixels: float, frames: int) -> float:
-    """Seconds a megapixel of the picture."""
+    """Return the time per megapixel of the picture, in seconds."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = make_burst(folder / "burst", megapixels, frames)
@@ -40,7 +40,7 @@ def main(sizes: list[float], counts: list[int], rounds: int) -> None:
             found[pair] = min(found.get(pair, float("inf")), cost(engine, *pair))
     for (megapixels, frames), seconds in found.items():
         ratio = seconds / found[COMMON]
-        print(f"{megapixels:g} megapixels x {frames}: {seconds:.2f} s a megapixel, {ratio:.2f}")
+        print(f"{megapixels:g} megapixels x {frames}: {seconds:.2f} s per megapixel, {ratio:.2f}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Where a training step's time goes: python benchmarks/training.py PHOTOS [STEPS]."""
+"""Time of the parts of a training step: `python benchmarks/training.py PHOTOS [STEPS]`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import torch
 
 from kpn_cli.network.restore import restore
 from kpn_cli.synthesis import patches
-from kpn_cli.synthesis.photos import load_scenes
+from kpn_cli.synthesis.photos import Scene, load_scenes
 from kpn_cli.system.device import autocast
 from kpn_cli.system.memory import keep_freed_memory
 from kpn_cli.training.config import TrainConfig
 from kpn_cli.training.losses import annealed_loss
-from kpn_cli.training.run import Run
+from kpn_cli.training.run import TrainingRun
 
 seconds: Counter[str] = Counter()
 
@@ -34,7 +34,7 @@ def timed(name: str) -> Iterator[None]:
 
 
 def main(photos: str, steps: int = 40) -> None:
-    """Print patches a second and the share of each part, over full batches of 8 frames."""
+    """Print patches per second and the share of each part, for batches of 8 frames."""
     keep_freed_memory()
     config = TrainConfig(device="cpu")
     scenes = load_scenes([Path(photos)], at_least=config.data.photo_pixels)
@@ -42,13 +42,13 @@ def main(photos: str, steps: int = 40) -> None:
         tempfile.TemporaryDirectory() as folder,
         ThreadPoolExecutor(torch.get_num_threads()) as pool,
     ):
-        run = Run(Path(folder), config)
+        run = TrainingRun(Path(folder), config)
         step = number = 0
         while number < steps:
             step += 1
-            if patches.draw_count((0, step), config.data) < config.data.frames:
+            if patches.draw_frame_count((0, step), config.data) < config.data.frames:
                 continue
-            if number == 5:  # warm
+            if number == 5:  # warmed up
                 seconds.clear()
             one_step(run, scenes, step, pool)
             number += 1
@@ -58,8 +58,8 @@ def main(photos: str, steps: int = 40) -> None:
         print(f"{name:10} {value / total:6.1%}")
 
 
-def one_step(run: Run, scenes: list, step: int, pool: ThreadPoolExecutor) -> None:
-    """What `Run.train_step` does, in its parts."""
+def one_step(run: TrainingRun, scenes: list[Scene], step: int, pool: ThreadPoolExecutor) -> None:
+    """Take a step as `TrainingRun.train_step` does, and time its parts."""
     config = run.config
     with timed("data"):
         batch = patches.draw_batch(scenes, (0, step), range(config.batch), config.data, pool.map)
@@ -67,7 +67,7 @@ def one_step(run: Run, scenes: list, step: int, pool: ThreadPoolExecutor) -> Non
         done = restore(run.network, batch.burst, batch.shot, batch.read)
     with timed("loss"):
         loss = annealed_loss(
-            done.clean, done.per_frame, batch.truth, batch.white, config.loss, step
+            done.clean, done.per_frame, batch.target, batch.white, config.loss, step
         )
     with timed("backward"):
         run.optimiser.zero_grad(set_to_none=True)

@@ -1,8 +1,8 @@
 """Time of `kpn denoise` as a whole: `python benchmarks/whole.py [megapixels] [frames]`.
 
-Makes a burst of an enlarged bundled picture, denoises it in a process of its own, and
-prints seconds and seconds a megapixel. They depend on the machine; compare ratios within
-one run. `memory.py` beside this measures memory.
+Makes a burst from an enlarged bundled picture, denoises it in a new process, and prints the time in
+seconds and per megapixel. It depends on the machine: compare ratios within one run. `memory.py`
+measures memory.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ import cv2
 import numpy as np
 from skimage import data
 
-from kpn_cli.synthesis.demo import write_burst
+from kpn_cli.synthesis.demo import write_demo_burst
 from kpn_cli.synthesis.photos import scene_from_srgb
 
 
 def make_burst(folder: Path, megapixels: float, frames: int) -> list[Path]:
-    """Write a burst of a picture of that size, and return its files."""
+    """Write a burst of a size in megapixels; return its files."""
     height = round((megapixels * 1e6 / 1.5) ** 0.5) * 2 + 64
     size = (int(1.5 * height), height)
     photo = cv2.resize(data.coffee(), size, interpolation=cv2.INTER_CUBIC)
-    # Enlarged so far, the picture is smooth; texture gives the aligner what photos give it.
+    # The enlarged picture is smooth; added texture lets the aligner work as on photos.
     grain = np.random.default_rng(0).normal(0, 6, photo.shape[:2]).astype(np.float32)
     grain = cv2.GaussianBlur(grain, (0, 0), 1.5)[..., None] * 4
     photo = np.clip(photo + grain, 0, 255).astype(np.uint8)
-    return write_burst(scene_from_srgb("coffee", photo), folder, frames=frames)[0]
+    return write_demo_burst(scene_from_srgb("coffee", photo), folder, frames=frames)[0]
 
 
 def main(megapixels: float, frames: int) -> None:
@@ -43,7 +43,7 @@ def main(megapixels: float, frames: int) -> None:
     seconds = burst["seconds"]
     print(
         f"{megapixels:g} megapixels x {frames}: {seconds:.1f} s on {burst['device']}, "
-        f"{seconds / megapixels:.2f} s a megapixel; "
+        f"{seconds / megapixels:.2f} s per megapixel; "
         + ", ".join(f"{stage} {time:.1f} s" for stage, time in burst["timings"].items())
     )
 

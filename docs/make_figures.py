@@ -100,17 +100,17 @@ def _eight_bits(rgb: np.ndarray) -> np.ndarray:
 
 def still_life(folder: Path, gain: int) -> Burst:
     """Return a hand-held burst of a cup of coffee."""
-    shifts = protocol.draw_shifts(np.random.default_rng(3), FRAMES)
-    return Burst(folder, protocol.whole_scene(bundled_scene(), shifts, 1.0), gain)
+    shifts = protocol.draw_camera_shifts(np.random.default_rng(3), FRAMES)
+    return Burst(folder, protocol.photograph(bundled_scene(), shifts, 1.0), gain)
 
 
 def moving(folder: Path, gain: int) -> Burst:
     """Return the same burst with a ball that rolls over the table; it has a cat on it."""
-    shifts = protocol.draw_shifts(np.random.default_rng(3), FRAMES)
-    clean = protocol.whole_scene(bundled_scene(), shifts, 1.0)
+    shifts = protocol.draw_camera_shifts(np.random.default_rng(3), FRAMES)
+    clean = protocol.photograph(bundled_scene(), shifts, 1.0)
     photo = cv2.resize(data.chelsea(), None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
     still = np.zeros((1, 2))
-    ball = protocol.whole_scene(scene_from_srgb("cat", photo), still, 1.0)[0]
+    ball = protocol.photograph(scene_from_srgb("cat", photo), still, 1.0)[0]
     radius, rows, columns = 34, *clean.shape[-2:]
     ball = ball[:, 30 : 30 + 2 * radius, 60 : 60 + 2 * radius]
     y, x = np.mgrid[-radius:radius, -radius:radius] + 0.5
@@ -196,7 +196,7 @@ def inside(folder: Path, engine: Engine) -> dict[str, Image.Image]:
     places = [(540, 440), (150, 430)]
     options = Options(folder / "none", reference="first")
     found = inspect.inspect(burst.files, options, places)
-    still, rolling = found.looks
+    still, rolling = found.views
     return {
         "kernels_still": kernel_figures.kernels(found, still),
         "kernels_moving": kernel_figures.kernels(found, rolling),

@@ -67,4 +67,4 @@ def burst(tmp_path_factory) -> tuple[list[Path], Path]:
     """A hand-held burst of a part of a real picture at gain 2, and its truth."""
     whole = demo.bundled_scene()
     part = Scene("part", np.ascontiguousarray(whole.channels[:, 300:620, 400:780]))
-    return demo.write_burst(part, tmp_path_factory.mktemp("burst"), frames=5)
+    return demo.write_demo_burst(part, tmp_path_factory.mktemp("burst"), frames=5)

@@ -2,7 +2,7 @@
 
 The choice is by blocks of 16x16 sensor pixels: their brightness and detail in the result, and the
 difference from the reference. Blocks are computed band by band, without a copy of the picture.
-`inspection/places.py` chooses by what the network did instead: its weights, and detail over noise.
+`inspection/points.py` chooses by what the network did instead: its weights, and detail over noise.
 """
 
 from __future__ import annotations

@@ -187,11 +187,11 @@ def show_inspection(inspection: Inspection) -> None:
     note(f"noise       {noise_text(inspection.noise)}")
     if inspection.noise.warning:
         note(f"warning     {inspection.noise.warning}")
-    for place, look in inspection.looks.items():
+    for place, look in inspection.views.items():
         why = f" ({place.why})" if place.why else ""
         weights = " ".join(f"{weight:.0%}" for weight in look.weights)
         note(f"at {place.x},{place.y}{why}: frame weights {weights}, the reference first")
-        for scaled in inspection.scaled[place]:
+        for scaled in inspection.scaled_views[place]:
             note(
                 f"  noise sigma x {scaled.scale:g}: kernel radius {scaled.radius:.1f} px, "
                 f"{scaled.noise_left**0.5:.1%} of sigma remains"

@@ -45,7 +45,7 @@ def demo(output: Path, gain: str, device: str, weights: Path | None) -> None:
         from ..synthesis import demo as demonstration
 
     scene = demonstration.bundled_scene()
-    frames, truth = demonstration.write_burst(scene, output / "burst", gain=int(gain))
+    frames, truth = demonstration.write_demo_burst(scene, output / "burst", gain=int(gain))
     console.note(f"burst       {console.count(len(frames), 'frame')} in {output / 'burst'}")
     options = Options(
         output / "denoised", reference="first", device=device, weights=weights, overwrite=True

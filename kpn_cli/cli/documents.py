@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from ..batch.overlap import Summary
     from ..batch.plan import Plan
     from ..inspection.inspect import Inspection
-    from ..inspection.kernels import Look
-    from ..inspection.places import Place
+    from ..inspection.kernels import KernelView
+    from ..inspection.points import Point
     from ..noise.selection import NoiseReport
     from ..pipeline.result import Failure, Result
     from ..raw.info import RawInfo
@@ -118,35 +118,35 @@ def inspection_json(inspection: Inspection, files: dict[str, Path]) -> dict[str,
         "noise": noise_json(inspection.noise),
         "strength": inspection.strength,
         "upright_shifts": inspection.median_shifts,
-        "agreement": [round(value, 3) for value in inspection.agreement],
+        "agreement": [round(value, 3) for value in inspection.robustness],
         "exposure": [round(value, 4) for value in inspection.exposure],
         "mean_weights": maps.weights.mean((1, 2)).tolist(),
         "noise_left": maps.noise_left,
-        "fallen_back": maps.fallen_back,
-        "places": [_place_json(inspection, place) for place in inspection.looks],
+        "fallen_back": maps.fallback_share,
+        "places": [_place_json(inspection, place) for place in inspection.views],
         "device": inspection.device,
         "outputs": {name: str(path) for name, path in files.items()},
     }
 
 
-def _place_json(inspection: Inspection, place: Place) -> dict[str, Any]:
+def _place_json(inspection: Inspection, place: Point) -> dict[str, Any]:
     return {
         "x": place.x,
         "y": place.y,
         "why": place.why,
-        **_kernels_json(inspection.looks[place]),
+        **_kernels_json(inspection.views[place]),
         "noise_scales": [
-            {"scale": look.scale, **_kernels_json(look)} for look in inspection.scaled[place]
+            {"scale": look.scale, **_kernels_json(look)} for look in inspection.scaled_views[place]
         ],
     }
 
 
-def _kernels_json(look: Look) -> dict[str, Any]:
+def _kernels_json(look: KernelView) -> dict[str, Any]:
     return {
         "weights": look.weights.tolist(),
         "kernels": look.kernels.tolist(),
-        "wide": None if look.wide is None else look.wide.tolist(),
-        "kernels_share": look.share,
+        "wide": None if look.dilated is None else look.dilated.tolist(),
+        "kernels_share": look.kernel_share,
         "radius": look.radius,
         "noise_left": look.noise_left,
     }

@@ -107,8 +107,8 @@ def evaluate(
         return
     loaded = load_photos(photos, _PHOTO_PIXELS)
     sets = {}
-    with console.bar("evaluating", len(benchmark.SETS) * len(levels) * len(loaded)) as move:
-        for name in benchmark.SETS:
+    with console.bar("evaluating", len(benchmark.MOTIONS) * len(levels) * len(loaded)) as move:
+        for name in benchmark.MOTIONS:
             sets[name] = benchmark.evaluate(
                 network,
                 loaded,
@@ -138,9 +138,9 @@ def evaluate(
         f"{console.count(frames, 'frame')}, noise sigma {noise_scale:g} times the true one, "
         f"seed {seed}"
     )
-    text = f"{conditions}\n\n{benchmark.markdown(sets)}"
+    text = f"{conditions}\n\n{benchmark.markdown_tables(sets)}"
     if output:
-        benchmark.save(output, document, text)
+        benchmark.write_results(output, document, text)
     click.echo(json.dumps(document, indent=2) if as_json else text)
 
 
@@ -164,13 +164,15 @@ def _try_scenes(
     from ..evaluation import benchmark, stress_scenes
 
     loaded = load_photos(photos, stress_scenes.PHOTO_PIXELS)
-    total = len(stress_scenes.SCENES) * len(stress_scenes.LEVELS) * len(loaded)
+    total = len(stress_scenes.SCENES) * len(stress_scenes.NOISE_LEVELS) * len(loaded)
     with console.bar("evaluating", total) as move:
-        table = stress_scenes.run(network, loaded, seed=seed, dtype=dtype, on_burst=move)
-    text = stress_scenes.markdown(table)
+        table = stress_scenes.evaluate_scenes(
+            network, loaded, seed=seed, dtype=dtype, on_burst=move
+        )
+    text = stress_scenes.markdown_table(table)
     document = {"photos": [scene.name for scene in loaded], "seed": seed, "scenes": table}
     if output:
-        benchmark.save(output, document, text, "scenes")
+        benchmark.write_results(output, document, text, "scenes")
     click.echo(json.dumps(document, indent=2) if as_json else text)
 
 

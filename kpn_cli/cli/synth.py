@@ -81,7 +81,7 @@ def synth(
         usable = readable_photos(
             photos, at_least=config.photo_pixels, on_photo=move, on_skip=console.note
         )
-    with console.bar("writing", config.parts) as move:
+    with console.bar("writing", config.part_count) as move:
         dataset.write_dataset(usable, output, config, workers=workers, on_part=lambda path: move())
     console.note(f"{output} holds {console.count(config.count, 'burst')}")
     console.print_path(output)

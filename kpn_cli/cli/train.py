@@ -19,7 +19,7 @@ from .photos import load_photos
 
 if TYPE_CHECKING:
     from ..image.noise_model import NoiseModel
-    from ..synthesis.patches import Source
+    from ..synthesis.patches import BatchSource
     from ..synthesis.photos import Scene
     from ..training.config import TrainConfig
     from ..training.run import Progress
@@ -231,37 +231,37 @@ def _with_architecture(
     """
     from ..network.kpn import KPNConfig
     from ..training.config import with_network
-    from ..training.run import is_begun, shape_of
+    from ..training.run import has_checkpoint, network_config_of
 
     if init is not None:
-        shape = shape_of(output, init)
+        shape = network_config_of(output, init)
         scales = max(shape.scales, KPNConfig.scales) if mix else 0
-        ratios = shape.noise_ratios or not is_begun(output)
+        ratios = shape.noise_ratios or not has_checkpoint(output)
         shape = replace(shape, wide=True, scales=scales, noise_ratios=ratios)
         return with_network(config, shape)
     return config if mix else with_network(config, replace(config.network, scales=0))
 
 
-def _load_source(paths: tuple[Path, ...], at_least: int) -> Source:
+def _load_source(paths: tuple[Path, ...], at_least: int) -> BatchSource:
     """Return the source of training bursts: shards if there are any, else photos."""
-    from ..synthesis.patches import Photos
-    from ..synthesis.shards import Shards, find_shards
+    from ..synthesis.patches import PhotoSource
+    from ..synthesis.shards import ShardSource, find_shards
 
     shards = find_shards(paths)
-    return Shards(shards) if shards else Photos(load_photos(paths, at_least))
+    return ShardSource(shards) if shards else PhotoSource(load_photos(paths, at_least))
 
 
 def _with_noise(
-    config: TrainConfig, source: Source, noise: NoiseModel | Path | None
+    config: TrainConfig, source: BatchSource, noise: NoiseModel | Path | None
 ) -> TrainConfig:
     """Return the config for the noise levels of --noise; unchanged without."""
     from ..image.noise_model import NoiseModel
     from ..noise import calibration
-    from ..synthesis.patches import Photos
+    from ..synthesis.patches import PhotoSource
 
     if noise is None:
         return config
-    if not isinstance(source, Photos):
+    if not isinstance(source, PhotoSource):
         raise click.UsageError("the bursts of shards contain noise already; leave --noise out")
     if isinstance(noise, NoiseModel):
         models = [noise]
@@ -284,7 +284,7 @@ def _load_validation_photos(path: Path | None, at_least: int) -> list[Scene]:
 
 
 def _run(
-    source: Source,
+    source: BatchSource,
     scenes: list[Scene],
     output: Path,
     config: TrainConfig,
@@ -314,7 +314,7 @@ def _run(
             config,
             init=init,
             minutes=minutes,
-            board=tensorboard,
+            tensorboard=tensorboard,
             should_stop=interrupted,
             on_start=begin,
             on_step=lambda patches: move(completed=patches),

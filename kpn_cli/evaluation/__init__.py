@@ -1,3 +1,1 @@
-"""How good a network is: PSNR and SSIM on synthetic bursts, against baselines, and on scenes
-that go wrong in the field.
-"""
+"""Quality of a network: PSNR and SSIM on synthetic bursts against baselines, and stress scenes."""

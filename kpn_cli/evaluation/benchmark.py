@@ -1,4 +1,4 @@
-"""Figures against baselines on synthetic bursts with known truth: `kpn eval`."""
+"""PSNR and SSIM against baselines on the protocol's bursts, for `kpn eval`."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from ..system.files import atomic, make_folder
 from . import baselines as baseline_methods
 from . import metrics
 
-#: How frames move: as the protocol says, or not at all.
-SETS = ("shifted", "static")
+#: Sets of bursts: with the protocol's shifts, or on a tripod.
+MOTIONS = ("shifted", "static")
 
 
 @dataclass(frozen=True)
-class TestBurst:
-    """A synthetic burst with its truth.
+class ProtocolBurst:
+    """A burst of the evaluation protocol with its ground truth.
 
     Attributes:
-        burst: `(frames, 4, rows, columns)` float32, noisy, the reference first.
-        truth: `(4, rows, columns)`, the reference without noise.
+        burst: `(frames, 4, rows, columns)` float32, linear, noisy, the reference first.
+        truth: `(4, rows, columns)` float32, the reference without noise.
         white: white level of the scene.
-        noise: the true model.
+        noise: the true noise model.
     """
 
     burst: np.ndarray
@@ -46,18 +46,25 @@ class TestBurst:
 
 def draw_burst(
     scene: Scene, number: int, gain: int, frames: int, seed: int, static: bool = False
-) -> TestBurst:
-    """Return the protocol's burst of a scene; `number` is the scene's place in the list.
+) -> ProtocolBurst:
+    """Return the protocol's burst of a scene.
 
-    The geometry depends on the seed and the scene alone, so that gains differ in
-    nothing but noise.
+    Shifts and white level do not depend on the gain: gains differ in noise alone.
+
+    Args:
+        scene: the photo.
+        number: index of the scene in the list of photos.
+        gain: of `protocol.GAINS` or `protocol.BEYOND_GAINS`.
+        frames: number of frames.
+        seed: of shifts and noise.
+        static: whether the burst is on a tripod, without shifts.
     """
     white = protocol.WHITE_LEVELS[number % len(protocol.WHITE_LEVELS)]
-    shifts = protocol.draw_shifts(np.random.default_rng((seed, number)), frames)
-    clean = protocol.whole_scene(scene, 0 * shifts if static else shifts, white)
+    shifts = protocol.draw_camera_shifts(np.random.default_rng((seed, number)), frames)
+    clean = protocol.photograph(scene, 0 * shifts if static else shifts, white)
     noise = protocol.noise_of_gain(gain)
     noisy = noise.sample(clean, np.random.default_rng((seed, number, gain)))
-    return TestBurst(noisy, clean[0], white, noise)
+    return ProtocolBurst(noisy, clean[0], white, noise)
 
 
 def evaluate(
@@ -78,21 +85,21 @@ def evaluate(
     Args:
         network: on its device.
         scenes: photos, at least 128 photo pixels each way.
-        gains: of `protocol.GAINS` or `protocol.BEYOND`.
-        frames: per burst; a network that takes fewer merges them in groups, one that takes
-            a single frame gets the reference.
+        gains: of `protocol.GAINS` or `protocol.BEYOND_GAINS`.
+        frames: per burst; a network for fewer frames merges them in groups, a network for a
+            single frame gets the reference.
         baselines: of `choices.BASELINES`.
-        static: a tripod instead of the protocol's shifts.
+        static: whether bursts are on a tripod instead of with the protocol's shifts.
         seed: of shifts and noise.
         dtype: of the convolutions.
-        noise_scale: the sigma the network is told, over the true one.
+        noise_scale: the sigma that the network assumes, over the true one.
         on_burst: called after each of `len(scenes) * len(gains)` bursts.
 
     Returns:
         `{gain: {method: {"psnr": ..., "ssim": ...}}}`, gains as text, "kpn" first.
 
     Raises:
-        KpnError: for a gain or baseline that there is not.
+        KpnError: for an unknown gain or baseline.
     """
     _check(gains, baselines)
     table = {}
@@ -100,7 +107,7 @@ def evaluate(
         figures: dict[str, list[tuple[float, float]]] = {}
         for number, scene in enumerate(scenes):
             test = draw_burst(scene, number, gain, frames, seed, static)
-            for name, planes in _methods(network, test, baselines, dtype, noise_scale):
+            for name, planes in _outputs(network, test, baselines, dtype, noise_scale):
                 pair = (
                     metrics.psnr(planes, test.truth, test.white),
                     metrics.ssim(planes, test.truth, test.white),
@@ -115,7 +122,7 @@ def evaluate(
 
 
 def _check(gains: Sequence[int], baselines: Sequence[str]) -> None:
-    known = protocol.GAINS | protocol.BEYOND
+    known = protocol.GAINS | protocol.BEYOND_GAINS
     for gain in gains:
         if gain not in known:
             raise KpnError(f"--gains {gain}: choose among {', '.join(map(str, known))}")
@@ -124,20 +131,26 @@ def _check(gains: Sequence[int], baselines: Sequence[str]) -> None:
             raise KpnError(f"--baselines {name}: choose among {', '.join(BASELINES)}")
 
 
-def _methods(
+def _outputs(
     network: KPN,
-    test: TestBurst,
+    test: ProtocolBurst,
     baselines: Sequence[str],
     dtype: torch.dtype,
     noise_scale: float,
 ) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield name and output `(4, rows, columns)` of the network and of each baseline."""
     device = next(network.parameters()).device
     frames = [Frame(torch.from_numpy(planes).to(device)) for planes in test.burst]
-    few = frames if network.config.frames > 1 else frames[:1]
-    found = alignment.align_burst(few, test.noise).keep_best(network.config.frames)
-    told = test.noise.with_strength(noise_scale)
+    inputs = frames if network.config.frames > 1 else frames[:1]
+    aligned_burst = alignment.align_burst(inputs, test.noise).keep_best(network.config.frames)
+    assumed = test.noise.with_strength(noise_scale)
     done = merge.denoise_frames(
-        network, found.frames, found.shifts, told, dtype=dtype, measure_residual=False
+        network,
+        aligned_burst.frames,
+        aligned_burst.shifts,
+        assumed,
+        dtype=dtype,
+        measure_residual=False,
     )
     yield "kpn", done.planes
     if "reference" in baselines:
@@ -155,8 +168,12 @@ def _methods(
         yield "wavelets", baseline_methods.wavelets(test.burst[0], test.noise)
 
 
-def markdown(sets: dict[str, dict[str, dict[str, dict[str, float]]]]) -> str:
-    """Return tables of PSNR and SSIM, a row per method and a column per gain."""
+def markdown_tables(sets: dict[str, dict[str, dict[str, dict[str, float]]]]) -> str:
+    """Return a Markdown table of PSNR and SSIM for each set: a row per method, a column per gain.
+
+    Args:
+        sets: set -> what `evaluate` returned.
+    """
     blocks = []
     for name, table in sets.items():
         gains = list(table)
@@ -173,10 +190,14 @@ def markdown(sets: dict[str, dict[str, dict[str, dict[str, float]]]]) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def save(folder: Path, document: dict[str, object], text: str, name: str = "eval") -> None:
-    """Write NAME.json and NAME.md into a folder."""
+def write_results(folder: Path, document: dict[str, object], text: str, name: str = "eval") -> None:
+    """Write `NAME.json` with a document and `NAME.md` with a text into a folder.
+
+    Raises:
+        KpnError: if the disk refuses a file.
+    """
     make_folder(folder)
-    whole = json.dumps(document, indent=2) + "\n"
-    for path, content in ((folder / f"{name}.json", whole), (folder / f"{name}.md", text)):
+    as_json = json.dumps(document, indent=2) + "\n"
+    for path, content in ((folder / f"{name}.json", as_json), (folder / f"{name}.md", text)):
         with atomic(path) as temporary:
             temporary.write_text(content, encoding="utf-8")

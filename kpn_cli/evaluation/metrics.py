@@ -1,4 +1,4 @@
-"""PSNR and SSIM of linear planes, on gamma-corrected and clipped values."""
+"""PSNR and SSIM of linear planes, after white level, gamma curve and clipping."""
 
 from __future__ import annotations
 
@@ -8,26 +8,44 @@ from skimage.metrics import structural_similarity
 from ..image.srgb import srgb_encode
 
 #: Cells cropped from the border before measuring (8 mosaic pixels).
-_CROP = 4
+_BORDER = 4
 
 
-def displayed(planes: np.ndarray, white: float) -> np.ndarray:
-    """What is compared: divided by the white level, gamma-corrected, clipped, border cropped."""
-    inner = planes[..., _CROP:-_CROP, _CROP:-_CROP].astype(np.float32)
-    return np.clip(srgb_encode(inner / np.float32(white)), 0, 1)
+def to_display(planes: np.ndarray, white: float) -> np.ndarray:
+    """Convert linear planes to the values that the metrics compare.
+
+    Args:
+        planes: `(..., height, width)`, linear.
+        white: white level of the scene, by which they are divided.
+
+    Returns:
+        `(..., height - 8, width - 8)` float32 in [0, 1], gamma-corrected (sRGB) and clipped.
+    """
+    inner = planes[..., _BORDER:-_BORDER, _BORDER:-_BORDER].astype(np.float32)
+    encoded: np.ndarray = np.clip(srgb_encode(inner / np.float32(white)), 0, 1)
+    return encoded
 
 
 def psnr(output: np.ndarray, truth: np.ndarray, white: float) -> float:
-    """Peak signal-to-noise ratio in dB of linear planes `(4, height, width)`."""
-    error = displayed(output, white) - displayed(truth, white)
-    with np.errstate(divide="ignore"):  # no error at all is infinitely many dB
+    """Return the peak signal-to-noise ratio in dB.
+
+    Args:
+        output, truth: `(4, height, width)`, linear.
+        white: white level of the scene.
+    """
+    error = to_display(output, white) - to_display(truth, white)
+    with np.errstate(divide="ignore"):  # inf dB for equal pictures
         return float(-10 * np.log10(np.mean(np.square(error, dtype=np.float64))))
 
 
 def ssim(output: np.ndarray, truth: np.ndarray, white: float) -> float:
-    """Structural similarity, the mean over the four planes, of linear planes."""
-    return float(
-        structural_similarity(
-            displayed(output, white), displayed(truth, white), data_range=1.0, channel_axis=0
-        )
+    """Return the structural similarity, the mean over the planes, at most 1.
+
+    Args:
+        output, truth: `(4, height, width)`, linear.
+        white: white level of the scene.
+    """
+    similarity = structural_similarity(  # type: ignore[no-untyped-call]  # no types in scikit-image
+        to_display(output, white), to_display(truth, white), data_range=1.0, channel_axis=0
     )
+    return float(similarity)

@@ -1,12 +1,13 @@
-"""Scenes that go wrong in the field, with known truth: is the result ever worse than one frame?
+"""Stress scenes: synthetic bursts of what goes wrong in the field, with ground truth.
 
-Each is a burst of a photo's middle, noiseless frames made from it, noise added as in the
-protocol. A frame may be of something else, too bright, black or misaligned on purpose.
+They check that the result is never worse than the reference frame. Each burst shows the middle of
+a photo, with the protocol's noise. Some frames are black, too bright, misaligned or of another
+scene.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,54 +22,64 @@ from ..synthesis.motion import draw_object
 from ..synthesis.photos import PIXELS_PER_CELL, Scene
 from . import metrics
 
-#: Noise levels: a camera at ISO 100 (median of 433 models), and the protocol's.
-LEVELS = {"ISO 100": (3.2e-6, 2.8e-9)} | {f"gain {g}": pair for g, pair in protocol.GAINS.items()}
-_CELLS = 160  # side of the frames
-#: Smallest side of a photo.
+#: Noise level -> (S, O): a camera at ISO 100 (median of 433 models), and the protocol's gains.
+NOISE_LEVELS = {"ISO 100": (3.2e-6, 2.8e-9)} | {
+    f"gain {g}": pair for g, pair in protocol.GAINS.items()
+}
+#: Side of the frames, in cells.
+_CELLS = 160
+#: Smallest side of a photo, in photo pixels.
 PHOTO_PIXELS = PIXELS_PER_CELL * (_CELLS + 2)
-_BLOCK = 32  # side of the blocks that are looked at one by one, in cells: 64 sensor pixels
-_CROP = 4  # cells at the border that are not measured, as in the protocol
+#: Side of the blocks that are compared one by one, in cells.
+_BLOCK = 32
+#: Border that `metrics.to_display` crops, in cells.
+_BORDER = 4
 _FRAMES = 8
+#: Error that is added to both mean squared errors: 90 dB, where no difference is visible.
+_NEGLIGIBLE_ERROR = 1e-9
 
 
-def _planes(
+def _frames(
     scene: Scene, shifts: np.ndarray, angles: np.ndarray | None = None, shear: float = 0
 ) -> np.ndarray:
-    """Frames of a photo's middle, `(count, 4, cells, cells)` float32 in [0, 1].
+    """Return noiseless frames of a photo's middle, `(count, 4, cells, cells)` float32 in [0, 1].
 
     Args:
-        scene: of `PHOTO_PIXELS` or more each way; what large shifts see beyond it is mirrored.
+        scene: of `PHOTO_PIXELS` or more each way; mirrored beyond its border.
         shifts: `(count, 2)`, (x, y) in mosaic pixels.
-        angles: in radians; None for 0.
-        shear: how far a frame's last row lags behind its first, in mosaic pixels, times
-            the frame's number: a rolling shutter.
+        angles: `(count,)`, rotation in radians; None for 0.
+        shear: rolling shutter: shift of a frame's last row against its first, in mosaic pixels,
+            per frame number.
     """
     middle = np.array([scene.width, scene.height]) // 2
     half = np.array([_CELLS, _CELLS]) / 2
     frames = []
     for n, shift in enumerate(shifts):
         angle = 0.0 if angles is None else angles[n]
-        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        matrix = PIXELS_PER_CELL * turn
+        rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        matrix = PIXELS_PER_CELL * rotation
         matrix[0, 1] += PIXELS_PER_CELL * shear * n / (2 * _CELLS)
         offset = middle + shift * PIXELS_PER_CELL / 2 - np.round(matrix @ half)
         frames.append(scene.planes(np.column_stack([matrix, offset]), _CELLS, _CELLS))
-    return np.stack(frames).astype(np.float32) / 65535
+    planes: np.ndarray = np.stack(frames).astype(np.float32) / 65535
+    return planes
 
 
-def _within(rng: np.random.Generator, reach: int, count: int = _FRAMES) -> np.ndarray:
-    """Shifts of up to `reach` mosaic pixels, in half pixels; the reference's is zero."""
+def _shifts(rng: np.random.Generator, reach: int, count: int = _FRAMES) -> np.ndarray:
+    """Return shifts `(count, 2)` of up to `reach` mosaic pixels; the reference's is zero."""
     shifts = rng.integers(-2 * reach, 2 * reach + 1, (count, 2)) / 2
     shifts[0] = 0
     return shifts
 
 
 def _moving(scene: Scene, other: Scene, rng: np.random.Generator) -> np.ndarray:
-    shifts = _within(rng, 2)
-    camera = shifts[:, ::-1] / 2
-    way, mask = draw_object(rng, (_CELLS, _CELLS), np.arange(_FRAMES), camera)
-    steps = way[:, ::-1] * 2
-    return _planes(scene, shifts) + mask * (_planes(other, shifts - steps) - _planes(scene, shifts))
+    shifts = _shifts(rng, 2)
+    camera_shifts = shifts[:, ::-1] / 2
+    path, mask = draw_object(rng, (_CELLS, _CELLS), np.arange(_FRAMES), camera_shifts)
+    steps = path[:, ::-1] * 2
+    background = _frames(scene, shifts)
+    moving: np.ndarray = background + mask * (_frames(other, shifts - steps) - background)
+    return moving
 
 
 def _with_last(frames: np.ndarray, last: np.ndarray) -> np.ndarray:
@@ -78,51 +89,54 @@ def _with_last(frames: np.ndarray, last: np.ndarray) -> np.ndarray:
 
 
 def _misaligned(scene: Scene, other: Scene, rng: np.random.Generator) -> np.ndarray:
-    shifts = _within(rng, 2)
-    shifts[::2] += 200  # further than the aligner looks
+    shifts = _shifts(rng, 2)
+    shifts[::2] += 200  # beyond the aligner's search range
     shifts[0] = 0
-    return _planes(scene, shifts)
+    return _frames(scene, shifts)
 
 
-#: Name -> noiseless frames of a scene, with a second photo at hand.
+#: Name -> function of a photo, another photo and a random generator that returns noiseless frames
+#: `(8, 4, cells, cells)` of the first photo.
 SCENES: dict[str, Callable[[Scene, Scene, np.random.Generator], np.ndarray]] = {
-    "static": lambda s, o, rng: _planes(s, np.zeros((_FRAMES, 2))),
-    "within 2": lambda s, o, rng: _planes(s, _within(rng, 2)),
-    "within 16": lambda s, o, rng: _planes(s, _within(rng, 16)),
-    "within 64": lambda s, o, rng: _planes(s, _within(rng, 64)),
-    "turned": lambda s, o, rng: _planes(
-        s, _within(rng, 2), np.radians(rng.uniform(-0.5, 0.5, _FRAMES)) * (np.arange(_FRAMES) > 0)
+    "static": lambda s, o, rng: _frames(s, np.zeros((_FRAMES, 2))),
+    "within 2": lambda s, o, rng: _frames(s, _shifts(rng, 2)),
+    "within 16": lambda s, o, rng: _frames(s, _shifts(rng, 16)),
+    "within 64": lambda s, o, rng: _frames(s, _shifts(rng, 64)),
+    "turned": lambda s, o, rng: _frames(
+        s,
+        _shifts(rng, 2),
+        np.radians(rng.uniform(-0.5, 0.5, _FRAMES)) * (np.arange(_FRAMES) > 0),
     ),
-    "rolling shutter": lambda s, o, rng: _planes(s, _within(rng, 2), shear=0.5),
+    "rolling shutter": lambda s, o, rng: _frames(s, _shifts(rng, 2), shear=0.5),
     "object moves": _moving,
     "one of another scene": lambda s, o, rng: _with_last(
-        _planes(s, _within(rng, 2)), _planes(o, np.zeros((1, 2)))[0]
+        _frames(s, _shifts(rng, 2)), _frames(o, np.zeros((1, 2)))[0]
     ),
-    "one black": lambda s, o, rng: _with_last(_planes(s, _within(rng, 2)), np.float32(0)),
+    "one black": lambda s, o, rng: _with_last(_frames(s, _shifts(rng, 2)), np.float32(0)),
     "one brighter": lambda s, o, rng: _with_last(
-        _planes(s, _within(rng, 2)), 1.5 * _planes(s, _within(rng, 2, 2))[1]
+        _frames(s, _shifts(rng, 2)), 1.5 * _frames(s, _shifts(rng, 2, 2))[1]
     ),
     "flicker": lambda s, o, rng: (
-        _planes(s, _within(rng, 2))
+        _frames(s, _shifts(rng, 2))
         * np.concatenate([[1], rng.uniform(0.95, 1.05, _FRAMES - 1)]).astype(np.float32)[
             :, None, None, None
         ]
     ),
     "half misaligned": _misaligned,
-    "highlights": lambda s, o, rng: _planes(s, _within(rng, 2)),
+    "highlights": lambda s, o, rng: _frames(s, _shifts(rng, 2)),
 }
-#: Scenes that are exposed too long, and how much longer than the sensor takes.
-_CLIPPED, _OVER = {"highlights"}, 2.5
+#: Overexposed scenes, and their white level, beyond clipping.
+_CLIPPED, _CLIPPED_WHITE = {"highlights"}, 2.5
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How the result compares with the reference frame, in dB of PSNR over it.
+class PsnrGain:
+    """PSNR of the result over that of the reference frame, in dB.
 
     Attributes:
         gain: of the whole picture.
-        worst_block: of the block of 64x64 sensor pixels where it is least.
-        used: frames that were not dropped, the reference included.
+        worst_block: of the worst block of 64x64 sensor pixels.
+        used: number of frames that were merged, the reference included.
     """
 
     gain: float
@@ -130,7 +144,7 @@ class Outcome:
     used: int
 
 
-def try_scene(
+def evaluate_scene(
     network: KPN,
     name: str,
     level: str,
@@ -139,24 +153,24 @@ def try_scene(
     *,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
-) -> Outcome:
-    """Denoise a burst of `SCENES` at a level of `LEVELS`; compare with the reference frame.
+) -> PsnrGain:
+    """Denoise a burst of a stress scene and compare the result with the reference frame.
 
     Args:
         network: on its device.
-        name: of the scene.
-        level: of noise.
-        scenes: photos; the next one lends what the scene needs of another.
-        number: of the photo.
+        name: of `SCENES`.
+        level: of `NOISE_LEVELS`.
+        scenes: photos; the one after `number` is the second photo.
+        number: index of the photo.
         seed: of motion and noise.
         dtype: of the convolutions.
     """
     rng = np.random.default_rng((seed, number, list(SCENES).index(name)))
     clean = SCENES[name](scenes[number], scenes[(number + 1) % len(scenes)], rng)
     white = protocol.WHITE_LEVELS[number % len(protocol.WHITE_LEVELS)]
-    exposure = _OVER if name in _CLIPPED else white
-    clean = protocol.expose(clean * 65535, exposure)
-    noise = NoiseModel.uniform(*LEVELS[level])
+    exposure = _CLIPPED_WHITE if name in _CLIPPED else white
+    clean = protocol.to_raw_signal(clean * 65535, exposure)
+    noise = NoiseModel.uniform(*NOISE_LEVELS[level])
     noisy = noise.sample(clean, np.random.default_rng((seed, number, *_noise_seed(level))))
     if name in _CLIPPED:
         clean, noisy, white = np.minimum(clean, 1), np.minimum(noisy, 1), 1.0
@@ -167,78 +181,79 @@ def try_scene(
 
 
 def _noise_seed(level: str) -> tuple[int, int]:
-    return 1, list(LEVELS).index(level)
+    return 1, list(NOISE_LEVELS).index(level)
 
 
 def _compare(
     output: np.ndarray, reference: np.ndarray, truth: np.ndarray, white: float, used: int
-) -> Outcome:
+) -> PsnrGain:
     errors = [
-        np.square(metrics.displayed(planes, white) - metrics.displayed(truth, white))
+        np.square(metrics.to_display(planes, white) - metrics.to_display(truth, white))
         for planes in (reference, output)
     ]
-    side = (_CELLS - 2 * _CROP) // _BLOCK * _BLOCK
+    side = (_CELLS - 2 * _BORDER) // _BLOCK * _BLOCK
     blocks = [
         error[:, :side, :side].reshape(4, -1, _BLOCK, side // _BLOCK, _BLOCK).mean((0, 2, 4))
         for error in errors
     ]
-    least = 1e-9  # of an error: 90 dB, where nobody sees a difference
-    whole = 10 * np.log10((errors[0].mean() + least) / (errors[1].mean() + least))
-    by_block = 10 * np.log10((blocks[0] + least) / (blocks[1] + least))
-    return Outcome(float(whole), float(by_block.min()), used)
+    by_block = _gain(blocks[0], blocks[1])
+    return PsnrGain(float(_gain(errors[0].mean(), errors[1].mean())), float(by_block.min()), used)
 
 
-def run(
+def _gain(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Return the gain in dB from one mean squared error to another."""
+    ratio = (before + _NEGLIGIBLE_ERROR) / (after + _NEGLIGIBLE_ERROR)
+    return np.asarray(10 * np.log10(ratio))
+
+
+def evaluate_scenes(
     network: KPN,
     scenes: Sequence[Scene],
     *,
     names: Sequence[str] = tuple(SCENES),
-    levels: Sequence[str] = tuple(LEVELS),
+    levels: Sequence[str] = tuple(NOISE_LEVELS),
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
     on_burst: Callable[[], None] = lambda: None,
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Return the least figures over photos by scene and level.
+    """Evaluate stress scenes on all photos.
+
+    Args:
+        network: on its device.
+        scenes: photos.
+        names: of `SCENES`.
+        levels: of `NOISE_LEVELS`.
+        seed: of motion and noise.
+        dtype: of the convolutions.
+        on_burst: called after each burst.
 
     Returns:
-        `{scene: {level: {"mean", "least", "block", "used"}}}`: gain over the reference in
-        dB, mean and least over photos; that of the worst block of all; fewest frames used.
+        `{scene: {level: {"mean", "least", "block", "used"}}}`: mean and smallest gain over the
+        photos in dB, gain of the worst block of all, smallest number of merged frames.
     """
     table: dict[str, dict[str, dict[str, float]]] = {}
     for name in names:
         for level in levels:
-            outcomes = list(
-                _outcomes(network, name, level, scenes, seed=seed, dtype=dtype, on_burst=on_burst)
-            )
+            gains = []
+            for number in range(len(scenes)):
+                gains.append(
+                    evaluate_scene(network, name, level, scenes, number, seed=seed, dtype=dtype)
+                )
+                on_burst()
             table.setdefault(name, {})[level] = {
-                "mean": float(np.mean([o.gain for o in outcomes])),
-                "least": min(o.gain for o in outcomes),
-                "block": min(o.worst_block for o in outcomes),
-                "used": min(o.used for o in outcomes),
+                "mean": float(np.mean([g.gain for g in gains])),
+                "least": min(g.gain for g in gains),
+                "block": min(g.worst_block for g in gains),
+                "used": min(g.used for g in gains),
             }
     return table
 
 
-def _outcomes(
-    network: KPN,
-    name: str,
-    level: str,
-    scenes: Sequence[Scene],
-    *,
-    seed: int,
-    dtype: torch.dtype,
-    on_burst: Callable[[], None],
-) -> Iterator[Outcome]:
-    for number in range(len(scenes)):
-        yield try_scene(network, name, level, scenes, number, seed=seed, dtype=dtype)
-        on_burst()
-
-
-def markdown(table: dict[str, dict[str, dict[str, float]]]) -> str:
-    """Return the table: mean gain, least gain, worst block, a row per scene."""
+def markdown_table(table: dict[str, dict[str, dict[str, float]]]) -> str:
+    """Return a Markdown table: mean gain, smallest gain and worst block, a row per scene."""
     levels = list(next(iter(table.values())))
     lines = [
-        "dB over the reference frame: mean / least of the photos / worst block",
+        "PSNR over the reference frame in dB: mean / smallest over the photos / worst block",
         "",
         "| scene | " + " | ".join(levels) + " |",
         "|---" * (len(levels) + 1) + "|",

@@ -1,7 +1,7 @@
-"""What the network does with a burst: its kernels at a place, and maps of all the picture.
+"""`kpn inspect`: run the pipeline of `denoise` on a burst and keep what explains its result.
 
-Frames, reference, noise, network and tiles are those of `denoise.denoise`, so what is shown
-is what denoising does. All arrays are turned upright, kernels too.
+Frames, reference, noise, network and tiles are those of `denoise.denoise`. All arrays are turned
+upright, kernels included.
 """
 
 from __future__ import annotations
@@ -26,50 +26,52 @@ from ..pipeline.options import Options
 from ..pipeline.result import Stage
 from ..raw.info import RawInfo
 from ..system.memory import memory_as_error
-from . import places
-from .kernels import Look, look_at
-from .places import Place
-from .weight_maps import Maps, draw_maps
+from . import points
+from .kernels import KernelView, view_kernels
+from .points import Point
+from .weight_maps import LONGEST_SIDE, PictureMaps, compute_maps
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """What is to be seen of a burst.
+    """What the figures of a burst are drawn from.
 
     Attributes:
-        infos: of the frames that are used, the reference first.
-        dropped: files that are not used -> why.
-        noise: model and source.
-        told: the model that the network was told: `noise` times the strength.
+        infos: of the merged frames, the reference first.
+        dropped: file of each frame that was not merged -> reason.
+        noise: the reference's noise model and where it comes from.
+        assumed_noise: the model that the network assumes: sigma of `noise` times the strength.
         strength: factor of sigma between the two.
-        shifts: of each frame, `(tile rows, tile columns, 2)`, (row, column) in sensor pixels.
-        agreement: of each frame with the reference, 0 to 1.
-        exposure: brightness of each over the reference's, before it was matched.
-        maps: of all the picture.
-        looks: at each place, in order: as denoising does it.
-        scaled: at each place, the same for each of the noise scales asked for.
+        shifts: for each frame `(tile rows, tile columns, 2)` int64, (row, column) in sensor
+            pixels.
+        robustness: mean robust weight of each frame, its agreement with the reference, 0 to 1.
+        exposure: brightness of each frame over the reference's, before it was matched.
+        maps: of the whole picture.
+        views: the kernels at each point, under the noise that denoising assumes.
+        scaled_views: the same under each of the noise scales that were asked for.
         device: where the network ran.
     """
 
     infos: list[RawInfo]
     dropped: dict[Path, str]
     noise: NoiseReport
-    told: NoiseModel
+    assumed_noise: NoiseModel
     strength: float
     shifts: list[np.ndarray]
-    agreement: list[float]
+    robustness: list[float]
     exposure: list[float]
-    maps: Maps
-    looks: dict[Place, Look]
-    scaled: dict[Place, list[Look]]
+    maps: PictureMaps
+    views: dict[Point, KernelView]
+    scaled_views: dict[Point, list[KernelView]]
     device: str
 
     @property
     def median_shifts(self) -> list[tuple[int, int]]:
         """Median shift of each frame, (row, column) in sensor pixels."""
-        # The lower of two, as pipeline.median_shift has it: tiles are shifted by whole cells.
-        fields = (np.sort(field.reshape(-1, 2), 0) for field in self.shifts)
-        return [tuple(values[(len(values) - 1) // 2].tolist()) for values in fields]
+        # The lower of two middle values, as in `pipeline.median_shift`: shifts are whole cells.
+        shifts = (np.sort(field.reshape(-1, 2), 0) for field in self.shifts)
+        medians = (values[(len(values) - 1) // 2] for values in shifts)
+        return [(int(row), int(column)) for row, column in medians]
 
     @property
     def info(self) -> RawInfo:
@@ -83,31 +85,33 @@ def inspect(
     at: Sequence[tuple[int, int]] = (),
     scales: Sequence[float] = (),
     *,
+    longest_map_side: int = LONGEST_SIDE,
     read: Reader = loading.read_packed,
     on_stage: Callable[[Stage], None] = lambda stage: None,
 ) -> Inspection:
-    """Line up a burst, run the network on all of it, look closely at some places.
+    """Align a burst, run the network over the whole picture, keep the kernels at some points.
 
     Args:
         paths: raw files of one burst, in any order, and folders of such files.
         options: as for `denoise.denoise`; nothing is written.
-        at: places, (x, y) in pixels of the upright picture from its top left; none to have
-            telling ones picked (`places.telling`).
-        scales: factors of the noise sigma to look at the same places with.
+        at: points, (x, y) in pixels of the upright picture from its top left; empty to pick
+            them (`points.points_of_interest`).
+        scales: factors of the noise sigma under which the same points are shown.
+        longest_map_side: of the maps, in samples, at most.
         read: reads a file.
-        on_stage: told about progress.
+        on_stage: called as each stage begins or makes progress.
 
     Raises:
-        KpnError: if there are no kernels to be shown, a place is outside of the picture, or
-            the burst can't be denoised.
+        KpnError: if the network predicts no kernels, a point is outside the picture, or the
+            burst cannot be denoised.
     """
     if options.strength == 0:
         raise KpnError("--strength 0 keeps the reference and uses no kernels; give more")
     engine = Engine(options)
     if engine.network.config.output != "kernels":
         raise KpnError(
-            f"{options.weights}: a network that writes pixels has no kernels to show; choose one "
-            "that writes kernels"
+            f"{options.weights}: this network predicts pixels and has no kernels to show; choose "
+            "one that predicts kernels"
         )
     with memory_as_error():
         loaded = loading.load_burst(
@@ -118,34 +122,44 @@ def inspect(
             on_stage=on_stage,
         )
         if not isinstance(loaded, Loaded):
-            raise KpnError(f"{options.output}: is there already; choose another folder with -o")
-        chosen = [places.given(loaded.infos[0], x, y) for x, y in at]
+            raise KpnError(f"{options.output}: already exists; choose another folder with -o")
+        chosen = [points.point_at_pixel(loaded.infos[0], x, y) for x, y in at]
         known = given_noise(loaded.infos[0], options.noise)
-        found, noise = denoise.align_and_measure(loaded, known, engine.device, on_stage)
-        found = found.keep_best(engine.network.config.frames)
-        return _inspected(
-            loaded, options, engine, found, noise, chosen=chosen, scales=scales, on_stage=on_stage
+        aligned, noise = denoise.align_and_measure(loaded, known, engine.device, on_stage)
+        aligned = aligned.keep_best(engine.network.config.frames)
+        return _inspect_aligned(
+            loaded,
+            options,
+            engine,
+            aligned,
+            noise,
+            chosen=chosen,
+            scales=scales,
+            longest_map_side=longest_map_side,
+            on_stage=on_stage,
         )
 
 
-def _inspected(
+def _inspect_aligned(
     loaded: Loaded,
     options: Options,
     engine: Engine,
-    found: AlignedBurst,
+    aligned: AlignedBurst,
     noise: NoiseReport,
     *,
-    chosen: list[Place],
+    chosen: list[Point],
     scales: Sequence[float],
+    longest_map_side: int,
     on_stage: Callable[[Stage], None],
 ) -> Inspection:
     turn = loaded.infos[0].orientation
+    size = aligned.frames[0].size
 
     def merger(scale: float = 1.0) -> TileMerger:
         return TileMerger(
             engine.network,
-            found.frames,
-            found.shifts,
+            aligned.frames,
+            aligned.shifts,
             noise.model.with_strength(scale),
             strength=options.strength,
             dtype=engine.dtype,
@@ -154,32 +168,40 @@ def _inspected(
     def on_tile(done: int, total: int) -> None:
         on_stage(Stage("running the network", done, total))
 
-    def work(tile: int) -> Maps:
-        return draw_maps(engine.network, merger(), found.frames[0].size, turn, tile, on_tile)
+    def work(tile: int) -> PictureMaps:
+        return compute_maps(
+            engine.network,
+            merger(),
+            size,
+            turn,
+            tile=tile,
+            longest_side=longest_map_side,
+            on_tile=on_tile,
+        )
 
-    maps = denoise.retry_with_smaller_tiles(work, engine, len(found.frames), options.tile)
-    chosen = chosen or places.telling(loaded.infos[0], maps)
-    at = list(dict.fromkeys(chosen))
-    looks, scaled = {}, {}
-    for number, place in enumerate(at):
-        on_stage(Stage("looking", number, len(at)))
-        cell, size = place.cell, found.frames[0].size
-        looks[place] = look_at(engine.network, merger(), size, cell, turn)
-        scaled[place] = [
-            look_at(engine.network, merger(scale), size, cell, turn, scale) for scale in scales
+    maps = denoise.retry_with_smaller_tiles(work, engine, len(aligned.frames), options.tile)
+    chosen = chosen or points.points_of_interest(loaded.infos[0], maps)
+    chosen = list(dict.fromkeys(chosen))
+    views, scaled_views = {}, {}
+    for number, point in enumerate(chosen):
+        on_stage(Stage("inspecting points", number, len(chosen)))
+        views[point] = view_kernels(engine.network, merger(), size, point.cell, turn)
+        scaled_views[point] = [
+            view_kernels(engine.network, merger(scale), size, point.cell, turn, scale)
+            for scale in scales
         ]
-    strangers = {loaded.files[n]: why for n, why in found.dropped.items()}
+    dropped = {loaded.files[n]: why for n, why in aligned.dropped.items()}
     return Inspection(
-        infos=[loaded.infos[n] for n in found.used],
-        dropped=loaded.dropped | strangers,
+        infos=[loaded.infos[n] for n in aligned.used],
+        dropped=loaded.dropped | dropped,
         noise=noise,
-        told=noise.model.with_strength(options.strength),
+        assumed_noise=noise.model.with_strength(options.strength),
         strength=options.strength,
-        shifts=[upright_vectors(2 * shift.cpu().numpy(), turn) for shift in found.shifts],
-        agreement=found.robustness,
-        exposure=found.exposure,
+        shifts=[upright_vectors(2 * shift.cpu().numpy(), turn) for shift in aligned.shifts],
+        robustness=aligned.robustness,
+        exposure=aligned.exposure,
         maps=maps,
-        looks=looks,
-        scaled=scaled,
+        views=views,
+        scaled_views=scaled_views,
         device=str(engine.device),
     )

@@ -1,4 +1,4 @@
-"""What the network does at one place of a burst: its kernels, and what comes of them."""
+"""The kernels at one pixel of a burst, and what filtering with them yields around it."""
 
 from __future__ import annotations
 
@@ -14,39 +14,41 @@ from ..merge.residual_noise import residual_share
 from ..merge.tile import TileMerger
 from ..network.kpn import KPN
 from ..network.restore import DILATION
-from .weight_maps import check_finite, frame_shares, turned
+from .weight_maps import check_finite, frame_shares, to_upright
 
-#: Side of the crop that is shown around a place, in cells.
+#: Side of the crop that is shown around a point, in cells.
 CROP = 64
-#: Cells beyond the crop that the network sees: from the place itself it then sees as far as
-#: it looks (43 cells, to a multiple of 8, and the 4 of `features`), as in the whole picture.
+#: Margin around the crop, in cells. The network's receptive field is 43 cells, rounded up to a
+#: multiple of 8, plus 4 for `features`: with this margin its output at the point is the same as
+#: in a run over the whole picture.
 _CONTEXT = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
-    """The kernels at a place, and its surroundings, under one estimate of the noise.
+class KernelView:
+    """The kernels at a point and the picture around it, for one assumed noise. All upright.
 
     Attributes:
-        scale: factor of the sigma that the network was told.
-        kernels: `(frames, K, K)`, each frame's taps as shares of the result, so that all of
-            them sum to 1: a network's kernels over the number of frames. The reference's is
-            the sum over the groups that frames are merged in.
-        wide: `(K, K)`, taps `restore.DILATION` cells apart, which sum to 1, the mean over the
-            groups; None where there is none.
-        share: of what the kernels made in the result here; the rest is the reference's.
-        radius: root mean square distance of the taps from their cell over the crop, weighted
-            with their absolute values, in sensor pixels.
-        noise_left: share of the noise's variance that is left around the place.
-        frames: `(frames, 4, rows, columns)`, linear: the aligned frames around the place.
-        clean: `(4, rows, columns)`, the result there.
-        middle: row and column of the place in these.
+        scale: the assumed sigma over that of denoising.
+        kernels: `(frames, K, K)`, each tap's weight in the result: the network's kernels over
+            the number of frames, which sum to 1. The reference is in every group of frames;
+            its kernel is the sum over the groups.
+        dilated: `(K, K)`, the dilated kernel, mean over the groups; taps `restore.DILATION` cells
+            apart, which sum to 1. None for a network without one.
+        kernel_share: weight of the kernels' output in the result at the point, 0 to 1; the rest
+            is the reference's, after the check against it (`guard.fall_back_to_reference`).
+        radius: root mean square distance of the taps from the centre, weighted with their
+            absolute values, mean over the crop, in sensor pixels.
+        noise_left: variance of the residual noise in the crop over that of the reference.
+        frames: `(frames, 4, rows, columns)`, linear: crop of the aligned frames, reference first.
+        clean: `(4, rows, columns)`, linear: the same crop of the result.
+        middle: row and column of the point in the crop.
     """
 
     scale: float
     kernels: np.ndarray
-    wide: np.ndarray | None
-    share: float
+    dilated: np.ndarray | None
+    kernel_share: float
     radius: float
     noise_left: float
     frames: np.ndarray
@@ -56,85 +58,97 @@ class Look:
     @property
     def weights(self) -> np.ndarray:
         """Total weight of each frame, `(frames,)`; they sum to 1."""
-        return self.kernels.sum((1, 2))
+        return np.asarray(self.kernels.sum((1, 2)))
 
 
-def look_at(
+def view_kernels(
     network: KPN,
     merger: TileMerger,
     size: tuple[int, int],
     cell: tuple[int, int],
     turn: int,
     scale: float = 1.0,
-) -> Look:
+) -> KernelView:
     """Run the network around a cell.
 
     Args:
-        network: a KPN that writes kernels.
-        merger: of the burst, told the noise times `scale`.
+        network: a KPN that predicts kernels.
+        merger: of the burst, which assumes the noise sigma times `scale`.
         size: rows and columns of the picture in cells.
-        cell: row and column.
-        turn: Exif's orientation.
-        scale: for `Look.scale`.
+        cell: row and column on the sensor.
+        turn: Exif orientation, 1 to 8.
+        scale: see `KernelView.scale`.
 
     Raises:
-        KpnError: if the result isn't finite.
+        KpnError: if the result has values that are not finite.
     """
-    crop = [around(at, CROP, length) for at, length in zip(cell, size, strict=True)]
-    grid = network.config.stride
-    seen = [
-        slice(max(part.start - _CONTEXT, 0) // grid * grid, min(part.stop + _CONTEXT, length))
-        for part, length in zip(crop, size, strict=True)
+    crop_rows, crop_columns = crop = [
+        window_around(at, CROP, length) for at, length in zip(cell, size, strict=True)
     ]
-    part = merger.merge(*seen, keep_encoded=True)
-    check_finite(part.clean)
-    inside = tuple(
-        slice(shown.start - whole.start, shown.stop - whole.start)
-        for shown, whole in zip(crop, seen, strict=True)
+    grid = network.config.stride
+    tile = [
+        slice(max(window.start - _CONTEXT, 0) // grid * grid, min(window.stop + _CONTEXT, length))
+        for window, length in zip(crop, size, strict=True)
+    ]
+    merged = merger.merge(*tile, keep_encoded=True)
+    check_finite(merged.clean)
+    rows, columns = (
+        slice(window.start - whole.start, window.stop - whole.start)
+        for window, whole in zip(crop, tile, strict=True)
     )
-    kernels = [some[0] for some in merger.kernels(part, *inside)]
-    shares, wide = frame_shares(kernels, merger.groups), _wide(kernels, merger.groups)
-    square = _square_radius(shares.abs().sum(0))
-    if wide is not None:
-        square = square + DILATION**2 * _square_radius(wide)
-    y, x = (at - shown.start for at, shown in zip(cell, crop, strict=True))
-    square_kernel = (network.config.kernel,) * 2
-    middle = upright_position(y, x, shares.shape[-2:], turn)
-    return Look(
+    kernels = [of_group[0] for of_group in merger.kernels(merged, rows, columns)]
+    shares = frame_shares(kernels, merger.groups)
+    dilated = _mean_dilated(kernels, merger.groups)
+    square_radius = _square_radius(shares.abs().sum(0))
+    if dilated is not None:
+        square_radius = square_radius + DILATION**2 * _square_radius(dilated)
+    y, x = cell[0] - crop_rows.start, cell[1] - crop_columns.start
+    height, width = shares.shape[-2:]
+    upright_x, upright_y = upright_position(y, x, (height, width), turn)
+
+    def upright_kernels(taps: Tensor) -> np.ndarray:
+        side = network.config.kernel
+        return to_upright(taps.reshape(*taps.shape[:-1], side, side), turn)
+
+    return KernelView(
         scale=scale,
-        kernels=turned(shares[..., y, x].unflatten(1, square_kernel), turn),
-        wide=None if wide is None else turned(wide[..., y, x].unflatten(0, square_kernel), turn),
-        share=float(part.share[(0, 0, *inside)][y, x]),
-        radius=2 * float(square.sqrt().mean()),
+        kernels=upright_kernels(shares[..., y, x]),
+        dilated=None if dilated is None else upright_kernels(dilated[..., y, x]),
+        kernel_share=float(merged.share[0, 0, rows, columns][y, x]),
+        radius=2 * float(square_radius.sqrt().mean()),
         noise_left=residual_share(
-            [merger.probe_noise(part, *inside, torch.Generator().manual_seed(0))]
+            [merger.probe_noise(merged, rows, columns, torch.Generator().manual_seed(0))]
         ),
-        frames=turned(part.burst[(0, slice(None), slice(None), *inside)], turn),
-        clean=turned(part.clean[(0, slice(None), *inside)], turn),
-        middle=middle[::-1],
+        frames=to_upright(merged.burst[0, :, :, rows, columns], turn),
+        clean=to_upright(merged.clean[0, :, rows, columns], turn),
+        middle=(upright_y, upright_x),
     )
 
 
-def around(at: int, side: int, length: int) -> slice:
-    """Return a stretch around a place, moved inwards where it would leave the picture."""
-    start = min(max(at - side // 2, 0), max(length - side, 0))
+def window_around(centre: int, side: int, length: int) -> slice:
+    """Return a window of `side` around an index, moved inwards to stay within [0, length)."""
+    start = min(max(centre - side // 2, 0), max(length - side, 0))
     return slice(start, min(start + side, length))
 
 
-def _wide(kernels: Sequence[Tensor], groups: Sequence[list[int]]) -> Tensor | None:
-    """Mean of the groups' wide kernels, `(K*K, rows, columns)`."""
-    found = [
-        some[len(members)]
-        for some, members in zip(kernels, groups, strict=True)
-        if len(some) > len(members)
+def _mean_dilated(kernels: Sequence[Tensor], groups: Sequence[list[int]]) -> Tensor | None:
+    """Return the mean of the groups' dilated kernels, `(K*K, rows, columns)`, if they have any.
+
+    A group's dilated kernel follows those of its frames.
+    """
+    dilated = [
+        of_group[len(members)]
+        for of_group, members in zip(kernels, groups, strict=True)
+        if len(of_group) > len(members)
     ]
-    return torch.stack(found).mean(0) if found else None
+    return torch.stack(dilated).mean(0) if dilated else None
 
 
 def _square_radius(kernels: Tensor) -> Tensor:
-    """Mean square distance of taps `(K*K, rows, columns)` from the middle one, in taps."""
+    """Return the mean square distance of taps `(K*K, rows, columns)` from the centre, in taps."""
     side = round(len(kernels) ** 0.5)
     steps = torch.arange(side, device=kernels.device) - side // 2
     squares = (steps[:, None] ** 2 + steps**2).flatten()[:, None, None]
     weights = kernels.abs()
-    return (squares * weights).sum(0) / weights.sum(0).clamp_min(1e-9)
+    mean: Tensor = (squares * weights).sum(0) / weights.sum(0).clamp_min(1e-9)
+    return mean

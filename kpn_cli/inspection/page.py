@@ -1,4 +1,4 @@
-"""The page of `kpn inspect`: its figures as PNG files, and one HTML page that holds them all."""
+"""The page of `kpn inspect`: the figures as PNG files, and one HTML page with all of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -22,8 +23,8 @@ from .inspect import Inspection
 
 PAGE = "index.html"
 _SOFTWARE = "kpn inspect"
-#: Names of figures, of which those of former runs are removed.
-_OURS = re.compile(r"(kernels|noise_scale)_\d+_\d+\.png|(weights|shifts|noise|trust)\.png")
+#: Names of the figures' files; figures of former runs are removed.
+_FIGURE_NAME = re.compile(r"(kernels|noise_scale)_\d+_\d+\.png|(weights|shifts|noise|trust)\.png")
 
 
 @dataclass(frozen=True)
@@ -32,25 +33,25 @@ class _Section:
 
     Attributes:
         name: of its file, without suffix.
-        title: of the section; "" to go on with the one before.
-        words: how to read it, as plain text.
-        alternative: what it shows, for who doesn't see it.
-        draw: draws it.
+        title: of the section; "" to continue the previous one.
+        explanation: how to read the figure, as plain text.
+        alt_text: what the figure shows, for readers who cannot see it.
+        draw: draws the figure.
     """
 
     name: str
     title: str
-    words: str
-    alternative: str
+    explanation: str
+    alt_text: str
     draw: Callable[[], Image.Image]
 
 
 def check_folder(folder: Path) -> None:
-    """Make the folder of a page where it isn't there.
+    """Make the folder of a page unless it exists.
 
     Raises:
-        KpnError: if it can't be made, or holds another program's page or pictures of the
-            figures' names.
+        KpnError: if it cannot be made, or holds a page or a picture of another program under
+            the name of one of ours.
     """
     make_folder(folder)
     page = folder / PAGE
@@ -58,34 +59,34 @@ def check_folder(folder: Path) -> None:
     if os.path.lexists(page) and not is_page_of(page, _SOFTWARE):
         foreign.insert(0, page)
     if foreign:
-        raise KpnError(f"{foreign[0]}: is not of kpn inspect; choose another folder with -o")
+        raise KpnError(f"{foreign[0]}: not made by kpn inspect; choose another folder with -o")
 
 
 def _figures(folder: Path) -> list[Path]:
-    """What has the name of a figure."""
-    return sorted(path for path in folder.iterdir() if _OURS.fullmatch(path.name))
+    """Return the files that have the name of a figure."""
+    return sorted(path for path in folder.iterdir() if _FIGURE_NAME.fullmatch(path.name))
 
 
 def _is_our_figure(path: Path) -> bool:
     try:
         with Image.open(path) as picture:
-            return picture.info.get("Software") == _SOFTWARE
+            return bool(picture.info.get("Software") == _SOFTWARE)
     except (OSError, ValueError, SyntaxError):
         return False
 
 
 def write_page(inspection: Inspection, folder: Path) -> dict[str, Path]:
-    """Write the figures and the page; those of a former run are replaced.
+    """Write the figures and the page; replace those of a former run.
 
     Args:
-        inspection: what is to be seen.
-        folder: where to, after `check_folder`.
+        inspection: what to show.
+        folder: checked with `check_folder`.
 
     Returns:
-        Name -> file, the page first.
+        Name of the page ("page") or figure -> its file, the page first.
 
     Raises:
-        KpnError: if the disk refuses a file, or one would replace a frame.
+        KpnError: if a file cannot be written, or would replace a frame.
     """
     sections = _sections(inspection)
     paths = {"page": folder / PAGE} | {s.name: folder / f"{s.name}.png" for s in sections}
@@ -109,101 +110,102 @@ def _write(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
-# --- what is on it ----------------------------------------------------------
+# --- sections ---------------------------------------------------------------
 
 
 def _sections(inspection: Inspection) -> list[_Section]:
-    found = []
-    for number, place in enumerate(inspection.looks):
-        found.append(
+    sections = []
+    for number, point in enumerate(inspection.views):
+        sections.append(
             _Section(
-                f"kernels_{place.x}_{place.y}",
+                f"kernels_{point.x}_{point.y}",
                 "" if number else "Kernels",
                 _KERNELS if number == 0 else "",
-                f"The frames around pixel {place.x}, {place.y}, and the kernel of each there",
-                lambda place=place: kernel_figures.kernels(inspection, place),
+                f"The frames around pixel {point.x}, {point.y}, and the kernel of each there",
+                partial(kernel_figures.kernels, inspection, point),
             )
         )
     if len(inspection.infos) > 1:
-        found += [
+        sections += [
             _Section(
                 "weights",
                 "Weights",
                 _WEIGHTS,
                 "A map of the weight of each frame in the result",
-                lambda: map_figures.weights(inspection),
+                partial(map_figures.weights, inspection),
             ),
             _Section(
                 "shifts",
                 "Alignment",
                 _SHIFTS,
-                "The path of the frames over the reference, and a map of each frame's tiles",
-                lambda: map_figures.shifts(inspection),
+                "The median shifts of the frames, and a map of each frame's tiles",
+                partial(map_figures.shifts, inspection),
             ),
         ]
-    found += [
+    sections += [
         _Section(
             "trust",
             "Trust",
             _TRUST,
             "Maps of the share of the reference frame in the result",
-            lambda: map_figures.trust(inspection),
+            partial(map_figures.trust, inspection),
         ),
         _Section(
             "noise",
             "Noise",
             _NOISE,
             "The reference frame, and a map of its noise",
-            lambda: map_figures.noise(inspection),
+            partial(map_figures.noise, inspection),
         ),
     ]
-    for number, (place, looks) in enumerate(inspection.scaled.items()):
-        if looks:
-            found.append(
+    for number, (point, views) in enumerate(inspection.scaled_views.items()):
+        if views:
+            sections.append(
                 _Section(
-                    f"noise_scale_{place.x}_{place.y}",
+                    f"noise_scale_{point.x}_{point.y}",
                     "" if number else "Scaled noise estimates",
                     _SCALES if number == 0 else "",
-                    f"The result around pixel {place.x}, {place.y} under each noise estimate",
-                    lambda place=place: kernel_figures.noise_scales(inspection, place),
+                    f"The result around pixel {point.x}, {point.y} under each noise estimate",
+                    partial(kernel_figures.noise_scales, inspection, point),
                 )
             )
-    return found
+    return sections
 
 
 _KERNELS = (
-    "For every cell (2 x 2 pixels of the sensor: a red, two green, a blue one) the network writes "
-    "a kernel for each frame: how much each sample around the cell counts in the result. Red taps "
-    "add, blue ones subtract; all taps of all frames sum to 100 %. On a plain surface kernels are "
-    "wide, and frames count alike. Along an edge they follow it. Where a frame is shifted by a "
-    "part of a cell, its kernel lies off the middle. A frame that shows something else there gets "
-    "next to nothing. The wide kernel filters the merged picture once more."
+    "For every cell (2 x 2 sensor pixels: one red, two green, one blue) the network predicts a "
+    "kernel for each frame: the weight of each sample around the cell in the result. Red taps "
+    "add, blue taps subtract; the taps of all frames sum to 100 %. On a plain surface the kernels "
+    "are broad and the frames have similar weights. Along an edge the kernels follow the edge. "
+    "The kernel of a frame that is shifted by a fraction of a cell is off-centre. A frame that "
+    "shows something else at this point gets almost no weight. The dilated kernel filters the "
+    "merged picture once more."
 )
 _WEIGHTS = (
-    "What each frame's kernel sums to. Green-blue is an equal share, as in a plain mean; dark "
-    "means that the network does not trust the frame there; yellow, that it takes nothing else. "
-    "Where something moves, and at borders that other frames don't reach, the reference is yellow "
-    "and the others are dark. Of more than eight frames the reference is in every group that is "
-    "merged, so it counts more everywhere."
+    "The sum of each frame's kernel. Green-blue is an equal share, as in a plain mean; dark means "
+    "that the network rejects the frame there, yellow that it uses this frame alone. Where "
+    "something moves, and at borders that the other frames do not cover, the reference is yellow "
+    "and the others are dark. A burst of more than eight frames is merged in groups; the "
+    "reference is in every group, so its weight is higher everywhere."
 )
 _SHIFTS = (
-    "Frames are moved over the reference tile by tile, in whole cells, before the network sees "
-    "them. Tiles that lie otherwise than the rest show turns of the camera, near things, things "
-    "that move, or places with nothing to align by."
+    "Frames are aligned to the reference tile by tile, in whole cells, before they reach the "
+    "network. Tiles that deviate from the rest show camera rotation, near objects, moving "
+    "objects, or areas without detail to align by."
 )
 _TRUST = (
-    "The result is checked against the reference: where they differ by more than noise can, the "
-    "reference counts (middle). With the weight that its kernel has, this is all that the result "
-    "has of the reference (right)."
+    "The result is checked against the reference: where the two differ by more than noise can "
+    "explain, the result falls back to the reference (middle). Together with the weight of its "
+    "kernel, this is the reference's total share in the result (right)."
 )
 _NOISE = (
-    "How noisy the network takes the reference for. If this is too low, noise is left; if it is "
-    "too high, detail goes with it."
+    "The noise that the network assumes in the reference. If it is too low, noise stays in the "
+    "result; if it is too high, detail is lost."
 )
 _SCALES = (
-    "The same place, with the network told less or more noise than there is (its sigma, as with "
-    "--strength). With more, kernels become wider and less noise is left, until they can't become "
-    "wider; frames that differ are trusted longer."
+    "The same point, with the network assuming a smaller or larger noise sigma than the true one, "
+    "as with --strength. With a larger sigma the kernels get broader and leave less noise, until "
+    "they reach their full size; frames that differ from the reference keep their weight longer."
 )
 
 _STYLE = """
@@ -235,7 +237,7 @@ def _page(inspection: Inspection, sections: list[_Section], pictures: dict[str, 
     info = inspection.info
     titled = [section for section in sections if section.title]
     links = "\n".join(f'<a href="#{s.name}">{text(s.title)}</a>' for s in titled)
-    parts = "\n".join(_part(section, pictures[section.name]) for section in sections)
+    body = "\n".join(_section_html(section, pictures[section.name]) for section in sections)
     camera = text(" ".join(filter(None, (info.make, info.model, _exposure(inspection)))))
     return f"""{page_start(_SOFTWARE, f"{info.path.name}: kpn inspect")}<style>{_STYLE}</style>
 </head>
@@ -247,21 +249,21 @@ def _page(inspection: Inspection, sections: list[_Section], pictures: dict[str, 
 <h2>Frames</h2>
 <div class="wide">{_table(inspection)}</div>
 {_dropped(inspection)}
-{parts}
+{body}
 <p class="faint">kpn {__version__}</p>
 </body>
 </html>
 """
 
 
-def _part(section: _Section, picture: bytes) -> str:
-    """A section; the picture rides in the page, which so can be sent around alone."""
+def _section_html(section: _Section, picture: bytes) -> str:
+    """Return a section with its picture embedded: the page can be sent around as one file."""
     head = f'<h2 id="{section.name}">{text(section.title)}</h2>' if section.title else ""
-    words = f"<p>{text(section.words)}</p>" if section.words else ""
+    explanation = f"<p>{text(section.explanation)}</p>" if section.explanation else ""
     size = Image.open(io.BytesIO(picture)).size
     return (
-        f'{head}{words}<figure class="wide"><img width="{size[0]}" height="{size[1]}" '
-        f'alt="{text(section.alternative)}" src="{data_uri(picture, "png")}"></figure>'
+        f'{head}{explanation}<figure class="wide"><img width="{size[0]}" height="{size[1]}" '
+        f'alt="{text(section.alt_text)}" src="{data_uri(picture, "png")}"></figure>'
     )
 
 
@@ -283,11 +285,11 @@ def _seconds(time: float) -> str:
 def _summary(inspection: Inspection) -> str:
     maps, noise = inspection.maps, inspection.noise
     frames = count(len(inspection.infos), "frame")
-    told = "" if inspection.strength == 1 else f", its sigma times {inspection.strength:g}"
+    strength = "" if inspection.strength == 1 else f", its sigma times {inspection.strength:g}"
     return text(
         f"{frames} merged; {100 * maps.noise_left**0.5:.1f} % of the "
-        f"reference's noise (sigma) is left, {100 * maps.fallen_back:.2g} % of the picture is put "
-        f"back from the reference. The noise model is {noise.origin}{told}. "
+        f"reference's noise (sigma) is left; {100 * maps.fallback_share:.2g} % of the picture "
+        f"falls back to the reference. The noise model is {noise.origin}{strength}. "
         f"{noise.warning}"
     )
 
@@ -300,7 +302,7 @@ def _table(inspection: Inspection) -> str:
         cells = (
             text(info.path.name) + (", the reference" if number == 0 else ""),
             f"{x:+.0f}, {y:+.0f}" if number else "",
-            f"{inspection.agreement[number]:.2f}",
+            f"{inspection.robustness[number]:.2f}",
             f"{inspection.exposure[number]:.3f}",
             f"{100 * means[number]:.1f} %",
         )
@@ -314,4 +316,4 @@ def _table(inspection: Inspection) -> str:
 
 def _dropped(inspection: Inspection) -> str:
     lines = [f"<li>{text(path.name)}: {text(why)}</li>" for path, why in inspection.dropped.items()]
-    return f"<p>Left out:</p><ul>{''.join(lines)}</ul>" if lines else ""
+    return f"<p>Not merged:</p><ul>{''.join(lines)}</ul>" if lines else ""

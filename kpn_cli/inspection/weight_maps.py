@@ -1,4 +1,4 @@
-"""Maps of what the network does with all of a burst: whom it trusts where, and how noisy it is."""
+"""Maps over the whole picture: each frame's weight, the fallback to the reference, the noise."""
 
 from __future__ import annotations
 
@@ -17,116 +17,115 @@ from ..merge import merge, residual_noise
 from ..merge.tile import MergedTile, TileMerger
 from ..network.kpn import KPN
 
-#: Long side of maps, in samples, at most.
-_LONG = 720
-#: Rows of cells whose kernels are made together: those of a whole tile would fill the memory.
-_ROWS = 64
+#: Longest side of the maps, in samples.
+LONGEST_SIDE = 720
+#: Rows of cells whose kernels are in memory at a time: the kernels of a whole tile would fill it.
+_BAND_ROWS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Maps:
-    """Maps of all the picture, upright, each sample the mean of `cells` x `cells` cells.
+class PictureMaps:
+    """Maps of the whole picture, upright; each sample is the mean of `cells` x `cells` cells.
 
     Attributes:
-        cells: see above.
+        cells: side of a sample, in cells.
         weights: `(frames, rows, columns)`, total weight of each frame; they sum to 1.
-        share: `(rows, columns)` of what the kernels made in the result; the rest is the
-            reference's, where the result contradicted it (`guard.fall_back_to_reference`).
-        sigma: `(rows, columns)`, noise of the reference as the network is told it, linear, the
-            root mean square of the four planes.
+        kernel_share: `(rows, columns)`, weight of the kernels' output in the result, 0 to 1; the
+            rest is the reference's, where the output contradicts it
+            (`guard.fall_back_to_reference`).
+        sigma: `(rows, columns)`, standard deviation of the noise that the network assumes in the
+            reference, linear, root mean square over the four planes.
         clean, reference: `(4, rows, columns)`, the result and the reference, linear.
-        noise_left: share of the noise's variance that is left in the picture.
+        noise_left: variance of the residual noise in the result over that of the reference.
     """
 
     cells: int
     weights: np.ndarray
-    share: np.ndarray
+    kernel_share: np.ndarray
     sigma: np.ndarray
     clean: np.ndarray
     reference: np.ndarray
     noise_left: float
 
     @property
-    def fallen_back(self) -> float:
-        """Share of the picture that is the reference's."""
-        return 1 - float(self.share.mean())
+    def fallback_share(self) -> float:
+        """Share of the picture that falls back to the reference, 0 to 1."""
+        return 1 - float(self.kernel_share.mean())
 
 
-def draw_maps(
+def compute_maps(
     network: KPN,
     merger: TileMerger,
     size: tuple[int, int],
     turn: int,
+    *,
     tile: int,
+    longest_side: int = LONGEST_SIDE,
     on_tile: Callable[[int, int], None],
-) -> Maps:
-    """Run the network on all tiles; keep no more of each than the maps need.
+) -> PictureMaps:
+    """Run the network tile by tile and average what the maps need.
 
     Args:
-        network: a KPN that writes kernels.
+        network: a KPN that predicts kernels.
         merger: of the burst.
         size: rows and columns of the picture in cells.
-        turn: Exif's orientation.
+        turn: Exif orientation, 1 to 8.
         tile: side of a tile in sensor pixels.
-        on_tile: told how many tiles are done, and of how many.
+        longest_side: of the maps, in samples, at most.
+        on_tile: called before each tile with the number of tiles done and in all.
 
     Raises:
-        KpnError: if the result isn't finite.
+        KpnError: if the result has values that are not finite.
     """
-    factor = -(-max(size) // _LONG)
-    small = tuple(-(-side // factor) for side in size)
+    factor = -(-max(size) // longest_side)
+    map_size = tuple(-(-side // factor) for side in size)
     total = merge.tile_count(network, *size, tile)
-    sums: np.ndarray | None = None
+    # Weights, share of the kernels, noise variance, four planes of result and of reference.
+    sums = np.zeros((_frame_count(merger.groups) + 10, *map_size))
     for number, (rows, columns) in enumerate(merge.tile_spans(network, *size, tile)):
         on_tile(number, total)
-        part = merger.merge(rows.slice, columns.slice, keep_encoded=True)
-        check_finite(part.clean)
-        layers = _layers(merger, part)
-        if sums is None:
-            sums = np.zeros((len(layers), *small))
+        merged = merger.merge(rows.slice, columns.slice, keep_encoded=True)
+        check_finite(merged.clean)
         (top, above), (first, beside) = (_pooling(span, factor) for span in (rows, columns))
-        pooled = above @ layers @ beside.T
+        pooled = above @ _layers(merger, merged) @ beside.T
         sums[:, top : top + len(above), first : first + len(beside)] += pooled
     counts = [np.bincount(np.arange(side) // factor) for side in size]
     means = torch.from_numpy((sums / (counts[0][:, None] * counts[1])).astype(np.float32))
-    means = turned(means, turn)
-    frames = len(means) - 10
-    return Maps(
+    layers = to_upright(means, turn)
+    weights, (share, variance), planes = np.split(layers, [len(layers) - 10, len(layers) - 8])
+    return PictureMaps(
         cells=factor,
-        weights=means[:frames],
-        share=means[frames],
-        sigma=np.sqrt(means[frames + 1]),
-        clean=means[frames + 2 : frames + 6],
-        reference=means[frames + 6 :],
+        weights=weights,
+        kernel_share=share,
+        sigma=np.sqrt(variance),
+        clean=planes[:4],
+        reference=planes[4:],
         noise_left=residual_noise.measure_residual_noise(merger, size),
     )
 
 
-def _layers(merger: TileMerger, part: MergedTile) -> np.ndarray:
-    """Return weights, share, noise variance, clean and reference, `(frames + 10, ...)`."""
-    weights = torch.cat([_weights(merger, part, band) for band in _bands(part)], 1)
-    reference = part.burst[:, 0]
+def _layers(merger: TileMerger, merged: MergedTile) -> np.ndarray:
+    """Return weights, kernel share, noise variance, result, reference: `(frames + 10, ...)`."""
+    height = merged.clean.shape[-2]
+    bands = [slice(top, min(top + _BAND_ROWS, height)) for top in range(0, height, _BAND_ROWS)]
+    weights = torch.cat([_weights(merger, merged, band) for band in bands], 1)
+    reference = merged.burst[:, 0]
     variance = sigma_map(reference, *merger.assumed_noise).square().mean(1)
-    layers = (weights, part.share[0], variance, part.clean[0], reference[0])
+    layers = (weights, merged.share[0], variance, merged.clean[0], reference[0])
     return torch.cat(layers).cpu().numpy()
 
 
-def _bands(part: MergedTile) -> list[slice]:
-    height = part.clean.shape[-2]
-    return [slice(top, min(top + _ROWS, height)) for top in range(0, height, _ROWS)]
-
-
-def _weights(merger: TileMerger, part: MergedTile, rows: slice) -> Tensor:
-    """Total weight of each frame in some rows of a part, `(frames, rows, columns)`."""
-    kernels = merger.kernels(part, rows)
-    return frame_shares([some[0].sum(1) for some in kernels], merger.groups)
+def _weights(merger: TileMerger, merged: MergedTile, rows: slice) -> Tensor:
+    """Return the total weight of each frame in rows of a tile, `(frames, rows, columns)`."""
+    kernels = merger.kernels(merged, rows)
+    return frame_shares([of_group[0].sum(1) for of_group in kernels], merger.groups)
 
 
 def _pooling(span: Span, factor: int) -> tuple[int, np.ndarray]:
-    """Return the first sample of a map that a span touches, and the sums into it as a matrix.
+    """Return how to sum a span's cells into map samples: the first sample and a matrix.
 
     Returns:
-        The sample, and `(samples, cells)`.
+        Index of the first sample that the span touches, and `(samples, cells)` float32.
     """
     samples = np.arange(span.start, span.stop) // factor
     matrix = np.zeros((samples[-1] - samples[0] + 1, len(samples)), np.float32)
@@ -134,31 +133,34 @@ def _pooling(span: Span, factor: int) -> tuple[int, np.ndarray]:
     return int(samples[0]), matrix
 
 
+def _frame_count(groups: Sequence[list[int]]) -> int:
+    return 1 + max(number for members in groups for number in members)
+
+
 def frame_shares(kernels: Sequence[Tensor], groups: Sequence[list[int]]) -> Tensor:
-    """Return kernels, or their sums, of all groups as shares of the result: `(frames, ...)`.
+    """Return each frame's kernel, or the sum of it, as weights in the result: `(frames, ...)`.
 
     Args:
-        kernels: of each group, `(members or members + 1, ...)`.
-        groups: the frames' numbers.
+        kernels: for each group `(members, ...)`, or `(members + 1, ...)` with a dilated kernel.
+        groups: numbers of the frames in each group.
     """
-    count = 1 + max(number for members in groups for number in members)
-    shares = kernels[0].new_zeros(count, *kernels[0].shape[1:])
-    for some, members in zip(kernels, groups, strict=True):
-        shares[members] += some[: len(members)] / (len(members) * len(groups))
+    shares = kernels[0].new_zeros(_frame_count(groups), *kernels[0].shape[1:])
+    for of_group, members in zip(kernels, groups, strict=True):
+        shares[members] += of_group[: len(members)] / (len(members) * len(groups))
     return shares
 
 
 def check_finite(clean: Tensor) -> None:
-    """Refuse a result with values that are not numbers.
+    """Refuse a result with values that are not finite.
 
     Raises:
         KpnError: if there are any.
     """
     if not torch.isfinite(clean).all():
-        raise KpnError("the result holds values that are not numbers; check --noise and --weights")
+        raise KpnError("the result has values that are not finite; check --noise and --weights")
 
 
-def turned(layers: Tensor, turn: int) -> np.ndarray:
-    """Turn `(..., rows, columns)` upright."""
-    last = np.moveaxis(layers.cpu().numpy(), (-2, -1), (0, 1))
-    return np.ascontiguousarray(np.moveaxis(upright(last, turn), (0, 1), (-2, -1)))
+def to_upright(layers: Tensor, turn: int) -> np.ndarray:
+    """Turn `(..., rows, columns)` upright, as Exif orientation `turn` says."""
+    rows_first = np.moveaxis(layers.cpu().numpy(), (-2, -1), (0, 1))
+    return np.ascontiguousarray(np.moveaxis(upright(rows_first, turn), (0, 1), (-2, -1)))

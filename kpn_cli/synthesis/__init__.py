@@ -1,3 +1,3 @@
-"""Ordinary photos -> noisy bursts with their ground truth: motion, sensor noise, training
-patches, data sets, the evaluation protocol and the demo.
+"""Ordinary photos -> noisy bursts with ground truth: motion, sensor noise, training patches,
+data sets, the evaluation protocol and the demo.
 """

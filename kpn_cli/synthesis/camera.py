@@ -1,4 +1,4 @@
-"""A pretended camera: linear planes -> DNG files with levels, noise profile and times."""
+"""A simulated camera: linear planes -> DNG files with levels, NoiseProfile and Exif times."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from . import protocol
 
 @dataclass(frozen=True)
 class Camera:
-    """A pretended camera.
+    """A simulated camera.
 
     Attributes:
         phase: CFA phase, one of `bayer.PHASES`.
-        bits: of its samples, 10 to 16.
-        neutral: camera RGB of a neutral surface.
+        bits: per sample, 10 to 16.
+        neutral: camera RGB of a neutral surface, green = 1.
     """
 
     phase: str = "GRBG"
@@ -32,36 +32,42 @@ class Camera:
     @property
     def white(self) -> int:
         """White level in DN."""
-        return 2**self.bits - 1
+        return (1 << self.bits) - 1
 
     @property
     def black(self) -> int:
         """Black level in DN: four sigmas of the read noise at the protocol's gain 8.
 
-        Clipped at zero, noisy shadows would be brighter than the truth.
+        With less, clipping at 0 DN would brighten noisy shadows.
         """
-        return 2 ** (self.bits - 2)
+        return 1 << (self.bits - 2)
 
     @property
-    def rounding(self) -> float:
-        """Variance that rounding to whole DN adds, of linear planes."""
+    def rounding_variance(self) -> float:
+        """Variance that rounding to whole DN adds to linear planes."""
         return 1 / (12 * (self.white - self.black) ** 2)
 
     def record(self, planes: np.ndarray) -> np.ndarray:
-        """Return the mosaic of linear planes, `(height, width)` uint16: rounded and clipped."""
+        """Return the mosaic, `(height, width)` uint16, of linear planes `(4, rows, columns)`."""
         _, rows, columns = planes.shape
         numbers = np.rint(planes * (self.white - self.black) + self.black)
         numbers = numbers.clip(0, self.white).astype(np.uint16)
         return bayer.unpack(numbers, self.phase, 2 * rows, 2 * columns)
 
     def tags(self, noise: NoiseModel | None, captured: datetime, model: str) -> DngTags:
-        """Return what its files say."""
-        # As of a phone's camera with S = 1.8e-4 at ISO 100, in steps that cameras have.
+        """Return the tags of this camera's DNG files.
+
+        Args:
+            noise: for the NoiseProfile; None for noiseless planes without one.
+            captured: time of exposure.
+            model: the camera's name.
+        """
+        # ISO of a phone camera with S = 1.8e-4 at ISO 100, in steps of 50.
         shot = noise.shot[1] if noise else 0.0
         iso = min(max(50 * round(shot / 0.9e-4), 50), 409_600)
         return DngTags(
             phase=self.phase,
-            black=(self.black,) * 4,
+            black=(self.black, self.black, self.black, self.black),
             white=self.white,
             make="kpn",
             model=model,
@@ -85,26 +91,27 @@ def write_frames(
     """Write a burst as DNG files `IMG_0000.dng` ..., with NoiseProfile and Exif times.
 
     Args:
-        folder: where to; it is there.
+        folder: an existing folder.
         burst: `(frames, 4, rows, columns)`, linear, noisy.
-        noise: what the files say of it; what rounding adds is added.
-        camera: that takes it.
-        start: time of the first frame; the others follow at 20 frames a second.
+        noise: for the NoiseProfile; the variance of rounding is added to it.
+        camera: that records the burst.
+        start: time of the first frame; the others follow at 20 frames per second.
         model: the camera's name.
 
     Returns:
         The files' paths.
     """
-    said = NoiseModel(noise.shot, tuple(read + camera.rounding for read in noise.read))
+    r, g1, g2, b = (read + camera.rounding_variance for read in noise.read)
+    profile = NoiseModel(noise.shot, (r, g1, g2, b))
     paths = []
     for number, planes in enumerate(burst):
         path = folder / f"IMG_{number:04d}.dng"
         captured = start + timedelta(milliseconds=50 * number)
-        write_cfa_dng(path, camera.record(planes), camera.tags(said, captured, model))
+        write_cfa_dng(path, camera.record(planes), camera.tags(profile, captured, model))
         paths.append(path)
     return paths
 
 
 def write_truth(path: Path, clean: np.ndarray, camera: Camera, start: datetime, model: str) -> None:
-    """Write noiseless planes `(4, rows, columns)` as a DNG of the same camera."""
+    """Write noiseless linear planes `(4, rows, columns)` as a DNG of the same camera."""
     write_cfa_dng(path, camera.record(clean), replace(camera.tags(None, start, model), iso=50))

@@ -1,4 +1,4 @@
-"""What training bursts are like: the chances and ranges that motion and sensor draw from."""
+"""Parameters of synthetic bursts: chances and ranges that `motion` and `sensor` draw from."""
 
 from __future__ import annotations
 
@@ -10,41 +10,42 @@ from .photos import PIXELS_PER_CELL
 
 @dataclass(frozen=True)
 class SynthConfig:
-    """What training bursts are like. Shifts are in cells, chances from 0 to 1.
+    """Parameters of synthetic bursts. Shifts are in cells; chances are from 0 to 1.
 
-    The frames are those the network meets behind the aligner: residuals within
-    half a cell, now and then a cell more, a failure or an object of its own mind.
+    The frames are like those that the aligner hands to the network: residual shifts within half
+    a cell, sometimes one cell more, a failed alignment or a moving object.
 
     Attributes:
         cells: side of a patch.
-        frames: the most frames of a burst.
-        full: chance that a batch has all frames; else 1 to frames - 1 of them.
+        frames: number of frames of a full burst.
+        full: chance that the bursts of a batch are full; otherwise they have 1 to frames - 1.
         static: chance of a tripod: all frames exactly aligned.
-        partly: chance that each frame is exactly aligned, unturned too, with chance 1/2.
-        rough: chance that residuals are within 1.5 cells instead of 0.5.
-        turning: chance of rotation, up to half a degree about a far point.
-        off_by_one, failed: chance, for each frame, of a shift of one cell more, or
-            of up to `failure` cells.
-        torn: chance, for each frame, that a part of it is such a failure: alignment
-            goes wrong tile by tile.
-        softer: chance of a photo enlarged by up to 1/0.6, soft as pixels of real raws are.
-        moving: chance of an object that moves by itself.
+        partly: chance that each frame is exactly aligned, without rotation, with chance 1/2.
+        rough: chance that residual shifts are within 1.5 cells instead of 0.5.
+        turning: chance of camera rotation, up to half a degree.
+        off_by_one: chance, for each frame, of an alignment error of one cell.
+        failed: chance, for each frame, of an alignment error of up to `failure` cells.
+        failure: largest shift of a frame whose alignment failed.
+        torn: chance, for each frame, that one side of it is misaligned: alignment fails tile by
+            tile.
+        softer: chance of a photo enlarged by up to 1/0.6, as soft as the pixels of real raws.
+        moving: chance of a moving object.
         parallax: chance of a near layer that shifts against the far one; not on a tripod.
-        mixed: chance of a camera whose primaries are not the photo's.
-        shot_range: log10 of the range of S: from cameras at base ISO to a little above
-            the protocol's gain 8.
-        noise_levels: pairs (S, O) of one camera, to train for it alone: S is drawn between the
-            lowest and the highest, O lies on the line through them; () for all cameras.
-        noisy, noisy_from: chance that S is drawn from the upper part of the range only,
-            above this log10: there the network has most to learn.
-        clipped, quantised: chance that frames are clipped at white, or quantised
-            to 10-14 bits.
-        row_noise: chance of an offset of each row.
-        defects: chance of a few hot and dead samples, those that the repair has missed.
+        mixed: chance of a camera with other primaries than the photo's.
+        shot_range: log10 of the range of S, from base ISO to a little above the protocol's
+            gain 8.
+        noise_levels: pairs (S, O) of one camera, to train for this camera alone: S is drawn
+            between the lowest and the highest, O interpolated in log-log; () for all cameras.
+        noisy, noisy_from: chance that log10 S is drawn above `noisy_from` only, where the
+            network has most to learn.
+        clipped: chance that frames are clipped at white.
+        quantised: chance that frames are quantised to 10-14 bits.
+        row_noise: chance of a random offset for each row.
+        defects: chance of a few hot and dead samples, as a repair of defects leaves them.
         bracket: chance that frames differ in exposure, by factors of up to 16 either way.
-        uneven: chance that they differ by a few per cent.
-        misjudged: chance that the network is told another sigma than the true one, up to
-            `MISJUDGED` times off either way; see `strength_target`.
+        uneven: chance that frames differ in exposure by a few per cent.
+        misjudged: chance that the network assumes another sigma than the true one, up to
+            four times off either way; see `strength_target`.
     """
 
     cells: int = 64
@@ -80,5 +81,5 @@ class SynthConfig:
 
     @property
     def photo_pixels(self) -> int:
-        """Smallest side of a photo that patches can be cut from."""
+        """Smallest side of a photo to cut patches from, in photo pixels."""
         return PIXELS_PER_CELL * (self.cells + 4)

@@ -1,4 +1,4 @@
-"""Data sets of synthetic bursts: `kpn synth`. Burst n is a pure function of (seed, n)."""
+"""Data sets of synthetic bursts, for `kpn synth`. Burst n is a pure function of (seed, n)."""
 
 from __future__ import annotations
 
@@ -28,26 +28,39 @@ from .camera import Camera, write_frames
 from .config import SynthConfig
 from .handheld import draw_handheld
 from .patches import draw_patch
-from .photos import DATASET_MARK, PhotosOnDisk, Scene
-from .sensor import Patch, add_faults, draw_colours, draw_noise, stated, undo_white_balance
+from .photos import DATASET_MARK, Scene, ScenesOnDisk
+from .sensor import (
+    Patch,
+    add_faults,
+    draw_colours,
+    draw_noise,
+    draw_noise_profile,
+    undo_white_balance,
+)
 
-_REST = "-of-"
-_SHARD = 128  # bursts of a tar file
-_PHOTOS_A_SHARD = 16  # that they are made of: reading a photo takes as long as ten bursts
+_BURSTS_PER_SHARD = 128
+#: Marks the name of a shard with fewer bursts, before their number.
+_PARTIAL = "-of-"
+#: Photos that the bursts of a shard are made from: reading one takes as long as ten bursts.
+_PHOTOS_PER_SHARD = 16
+#: Time of the first burst.
 _START = datetime(2026, 1, 1, 12, 0, 0)
 
 
 @dataclass(frozen=True)
 class DatasetConfig:
-    """A data set.
+    """Settings of a data set.
 
     Attributes:
         count: number of bursts.
-        frames: of each.
-        format: "dng", folders of whole photos as a camera writes them, or "shards",
-            tar files of training patches.
+        frames: of each burst.
+        format: "dng", a folder of DNG files of whole photos for each burst, or "shards", tar
+            files of training patches.
         gain: of `choices.DATASET_GAINS`.
-        seed: fixes every byte, together with the photos.
+        seed: with the photos, determines every byte.
+
+    Raises:
+        KpnError: for an unknown format or gain, or counts below 1.
     """
 
     count: int = 100
@@ -66,31 +79,31 @@ class DatasetConfig:
 
     @property
     def photo_pixels(self) -> int:
-        """Smallest side of a photo that can be used."""
+        """Smallest usable side of a photo, in photo pixels."""
         return SynthConfig().photo_pixels
 
     @property
-    def parts(self) -> int:
-        """Number of folders or tar files."""
-        return self.count if self.format == "dng" else -(-self.count // _SHARD)
+    def part_count(self) -> int:
+        """Number of parts: folders or tar files."""
+        return self.count if self.format == "dng" else -(-self.count // _BURSTS_PER_SHARD)
 
-    def part(self, folder: Path, number: int) -> Path:
-        """Where a part of the data set lies."""
+    def part_path(self, folder: Path, number: int) -> Path:
+        """Return the path of a part."""
         if self.format == "dng":
             return folder / f"burst_{number:05d}"
-        # A last shard that is not full has its own name: a longer set replaces it.
-        size = min(self.count - number * _SHARD, _SHARD)
-        rest = "" if size == _SHARD else f"{_REST}{size}"
-        return folder / f"shard-{number:05d}{rest}.tar"
+        # A partial last shard has a name of its own: a longer data set replaces it.
+        size = min(self.count - number * _BURSTS_PER_SHARD, _BURSTS_PER_SHARD)
+        partial = "" if size == _BURSTS_PER_SHARD else f"{_PARTIAL}{size}"
+        return folder / f"shard-{number:05d}{partial}.tar"
 
     @property
     def noise(self) -> NoiseModel | None:
-        """The noise of all bursts; None where each has its own."""
+        """Noise model of all bursts; None for a random one each."""
         return None if self.gain == RANDOM_GAIN else protocol.noise_of_gain(int(self.gain))
 
     @property
-    def data(self) -> SynthConfig:
-        """What the bursts are like; with a gain of the protocol, all frames have its noise."""
+    def synth_config(self) -> SynthConfig:
+        """Parameters of the bursts; at a gain of the protocol, all frames have its noise."""
         if self.gain == RANDOM_GAIN:
             return SynthConfig(frames=self.frames)
         return SynthConfig(frames=self.frames, misjudged=0, bracket=0, uneven=0)
@@ -104,21 +117,21 @@ def write_dataset(
     workers: int = 1,
     on_part: Callable[[Path], None] = lambda path: None,
 ) -> list[Path]:
-    """Write a data set; parts that are there already are kept.
+    """Write a data set, or complete one; existing parts are kept.
 
     Args:
-        photos: readable photos of `config.photo_pixels` and more each way.
-        folder: where to. A set begun there with other settings is refused; only a
-            larger count is another part of the same set.
-        config: what to write.
-        workers: processes that work on it. The bytes don't depend on it.
-        on_part: called with each part, written or found.
+        photos: readable photos of `config.photo_pixels` or more each way.
+        folder: of the data set; made unless it exists. It may hold a part of the same data set,
+            also one with a smaller count.
+        config: settings.
+        workers: number of processes; it does not change the bytes.
+        on_part: called with the path of each part that exists or has been written.
 
     Returns:
-        The parts' paths.
+        Paths of the parts.
 
     Raises:
-        KpnError: if the folder holds another data set, or cannot be written.
+        KpnError: if the folder holds a data set with other settings, or cannot be written.
     """
     make_folder(folder)
     with lock_folder(folder):
@@ -132,25 +145,25 @@ def _complete(
     workers: int,
     on_part: Callable[[Path], None],
 ) -> list[Path]:
-    """Write what is missing."""
-    _claim(folder, photos, config)
+    """Write the missing parts."""
+    _record_settings(folder, photos, config)
     remove_temporaries(folder)
-    parts = [config.part(folder, number) for number in range(config.parts)]
+    parts = [config.part_path(folder, number) for number in range(config.part_count)]
     missing = []
     for number, path in enumerate(parts):
         if path.exists():
             on_part(path)
         else:
             missing.append(number)
-    for path in _written(photos, folder, config, missing, workers):
+    for path in _write_parts(photos, folder, config, missing, workers):
         on_part(path)
-    for shorter in set(folder.glob(f"shard-*{_REST}*.tar")) - set(parts):
-        shorter.unlink()  # the same bursts are in a longer one now
+    for shorter in set(folder.glob(f"shard-*{_PARTIAL}*.tar")) - set(parts):
+        shorter.unlink()  # a longer shard has the same bursts now
     return parts
 
 
-def _claim(folder: Path, photos: Sequence[Path], config: DatasetConfig) -> None:
-    """Write down what the folder holds; refuse it if it holds something else."""
+def _record_settings(folder: Path, photos: Sequence[Path], config: DatasetConfig) -> None:
+    """Write the settings into the folder; refuse a folder with other settings."""
     settings = asdict(config)
     settings["photos"] = [[path.name, path.stat().st_size] for path in photos]
     path = folder / DATASET_MARK
@@ -165,7 +178,7 @@ def _claim(folder: Path, photos: Sequence[Path], config: DatasetConfig) -> None:
     if other:
         raise KpnError(
             f"{folder}: holds a data set with other {', '.join(other)}; "
-            "give the same to go on with it, or another folder"
+            "give the same to complete it, or choose another folder"
         )
     if largest > config.count:
         raise KpnError(
@@ -176,37 +189,41 @@ def _claim(folder: Path, photos: Sequence[Path], config: DatasetConfig) -> None:
         temporary.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
 
 
-def _written(
+def _write_parts(
     photos: Sequence[Path], folder: Path, config: DatasetConfig, numbers: list[int], workers: int
 ) -> Iterator[Path]:
-    """Write parts, in this process or in others; yield each when it is there."""
+    """Write parts, in this process or in workers; yield the path of each when it is complete."""
     if workers < 2 or len(numbers) < 2:
-        scenes = PhotosOnDisk(photos, _PHOTOS_A_SHARD)
+        scenes = ScenesOnDisk(photos, _PHOTOS_PER_SHARD)
         for number in numbers:
             yield _write_part(scenes, folder, config, number)
         return
-    # Spawned, not forked: torch and OpenCV have threads that do not survive a fork.
+    # Spawned, not forked: the threads of torch and OpenCV do not survive a fork.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _start_worker, (list(photos),)) as pool:
         try:
-            futures = [pool.submit(_work, folder, config, number) for number in numbers]
+            futures = [
+                pool.submit(_write_part_in_worker, folder, config, number) for number in numbers
+            ]
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool:
-            raise KpnError("a worker was killed, perhaps for want of memory; the same command "
-                           "goes on, with fewer --workers") from None  # fmt: skip
+            raise KpnError(
+                "a worker was killed, perhaps for lack of memory; run the same command again, "
+                "with fewer --workers"
+            ) from None
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-_scenes: PhotosOnDisk  # of a worker process
+_scenes: ScenesOnDisk  # in a worker process only
 
 
 def _start_worker(photos: list[Path]) -> None:
     global _scenes
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
-    _scenes = PhotosOnDisk(photos, _PHOTOS_A_SHARD)
+    _scenes = ScenesOnDisk(photos, _PHOTOS_PER_SHARD)
 
 
 def _end_with_parent() -> None:
@@ -217,58 +234,59 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _work(folder: Path, config: DatasetConfig, number: int) -> Path:
+def _write_part_in_worker(folder: Path, config: DatasetConfig, number: int) -> Path:
     return _write_part(_scenes, folder, config, number)
 
 
 def _write_part(scenes: Sequence[Scene], folder: Path, config: DatasetConfig, number: int) -> Path:
-    path = config.part(folder, number)
+    path = config.part_path(folder, number)
     if config.format == "dng":
         with atomic_folder(path) as temporary:
             _write_burst(scenes, temporary, config, number)
     else:
-        chosen = np.random.default_rng((config.seed, number, 1)).permutation(len(scenes))
-        some = [scenes[int(n)] for n in chosen[:_PHOTOS_A_SHARD]]
-        first = number * _SHARD
-        numbers = range(first, min(first + _SHARD, config.count))
-        shards.write_shard(path, ((n, _draw(some, config, n)) for n in numbers))
+        order = np.random.default_rng((config.seed, number, 1)).permutation(len(scenes))
+        chosen = [scenes[int(n)] for n in order[:_PHOTOS_PER_SHARD]]
+        first = number * _BURSTS_PER_SHARD
+        numbers = range(first, min(first + _BURSTS_PER_SHARD, config.count))
+        shards.write_shard(path, ((n, _draw(chosen, config, n)) for n in numbers))
     return path
 
 
 def _draw(scenes: Sequence[Scene], config: DatasetConfig, number: int) -> Patch:
     rng = np.random.default_rng((config.seed, number))
-    return draw_patch(scenes, rng, config.frames, config.data, config.noise)
+    return draw_patch(scenes, rng, config.frames, config.synth_config, config.noise)
 
 
 def _write_burst(scenes: Sequence[Scene], folder: Path, config: DatasetConfig, number: int) -> None:
-    """Write frames, truth and what is known about them into an empty folder."""
+    """Write frames, ground truth and its description into an empty folder."""
     rng = np.random.default_rng((config.seed, number))
-    colours = draw_colours(rng, config.data)
+    colours = draw_colours(rng, config.synth_config)
     planes = draw_handheld(scenes, number % len(scenes), rng, config.frames, colours)
     red, blue = rng.uniform(1.2, 2.4, 2)
     white_level = 10 ** rng.uniform(-1, 0)
     clean = undo_white_balance(planes, red, blue) * np.float32(white_level)
-    noise = config.noise or draw_noise(rng, config.data)
+    noise = config.noise or draw_noise(rng, config.synth_config)
     burst = noise.sample(clean, rng)
-    add_faults(rng, burst, noise, config.data, aligned=False)
+    add_faults(rng, burst, noise, config.synth_config, aligned=False)
     camera = Camera(
         phase=bayer.PHASES[rng.integers(len(bayer.PHASES))],
         bits=int(rng.integers(10, 15)),
         neutral=(1 / red, 1.0, 1 / blue),
     )
     start = _START + timedelta(minutes=number)
-    write_frames(folder, burst, stated(rng, noise, config.data), camera, start, "synth")
+    profile = draw_noise_profile(rng, noise, config.synth_config)
+    write_frames(folder, burst, profile, camera, start, "synth")
     height, width = 2 * clean.shape[2], 2 * clean.shape[3]
     mosaic, black, white = encode_planes(clean[0], camera.phase, height, width)
-    about = {
+    description = {
         "photo": scenes[number % len(scenes)].name,
         "cfa": camera.phase,
         "black": black,
         "white": white,
         "white_level": white_level,
         "shot": noise.shot[0],
-        "read": noise.read[0] + camera.rounding,
+        "read": noise.read[0] + camera.rounding_variance,
     }
     tifffile.imwrite(folder / "truth.tif", mosaic, metadata=None, software=False)
-    text = json.dumps(about, indent=1) + "\n"
+    text = json.dumps(description, indent=1) + "\n"
     (folder / "truth.json").write_text(text, encoding="utf-8")

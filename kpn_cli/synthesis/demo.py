@@ -1,4 +1,4 @@
-"""A burst made from a bundled picture, for `kpn demo` and for trying things out."""
+"""A burst made from a bundled picture, for `kpn demo`, tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -19,33 +19,34 @@ from .photos import Scene, scene_from_srgb
 def bundled_scene() -> Scene:
     """Return scikit-image's picture of a cup of coffee (Rachel Michetti, CC0).
 
-    Enlarged threefold, for a mosaic of half of that: as soft as pixels of a camera are.
+    Enlarged threefold, for a mosaic at half of that: as soft as the pixels of a camera.
     """
     from skimage import data
 
-    photo = cv2.resize(data.coffee(), None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
+    picture = data.coffee()  # type: ignore[no-untyped-call]  # scikit-image has no types
+    photo = cv2.resize(picture, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
     return scene_from_srgb("coffee", photo)
 
 
-def write_burst(
+def write_demo_burst(
     scene: Scene, folder: Path, *, gain: int = 2, frames: int = 8, seed: int = 0
 ) -> tuple[list[Path], Path]:
-    """Write a hand-held burst of a scene as DNG files with a NoiseProfile, and its truth.
+    """Write a hand-held burst of a scene as DNG files with NoiseProfile, and its ground truth.
 
     Args:
-        scene: what is photographed, at half its resolution.
-        folder: gets `IMG_0000.dng` ...; made when it isn't there. The truth lies
-            beside it, as `FOLDER_truth.dng`, for it is no frame of the burst.
-        gain: noise level of `protocol.GAINS`.
-        frames: of the burst; the truth shows the first without noise.
+        scene: the photo to take, at half its resolution.
+        folder: for `IMG_0000.dng` ...; made unless it exists. The truth goes beside it, as
+            `FOLDER_truth.dng`, since it is no frame of the burst.
+        gain: noise level, of `protocol.GAINS`.
+        frames: number of frames; the truth is the first without noise.
         seed: of shifts and noise.
 
     Returns:
-        The frames' paths, and the truth's.
+        Paths of the frames, and of the truth.
     """
     rng = np.random.default_rng((seed, gain))
     noise = protocol.noise_of_gain(gain)
-    clean = protocol.whole_scene(scene, protocol.draw_shifts(rng, frames), white=1.0)
+    clean = protocol.photograph(scene, protocol.draw_camera_shifts(rng, frames), white=1.0)
     make_folder(folder)
     camera, start = Camera(), datetime(2026, 1, 1, 12, 0, 0)
     paths = write_frames(folder, noise.sample(clean, rng), noise, camera, start, "demo")
@@ -55,7 +56,13 @@ def write_burst(
 
 
 def write_comparison(path: Path, pictures: Sequence[np.ndarray], zoom: int = 2) -> None:
-    """Write pictures side by side as a PNG: the same size, `(rows, columns, 3)` linear uint16."""
+    """Write pictures side by side as an sRGB PNG.
+
+    Args:
+        path: of the PNG.
+        pictures: `(rows, columns, 3)` linear uint16 each, of one size.
+        zoom: screen pixels per pixel.
+    """
     gap = np.full((pictures[0].shape[0], 8, 3), 65535, np.uint16)
     row = np.concatenate([part for rgb in pictures for part in (rgb, gap)][:-1], axis=1)
     srgb = (to_srgb(row) // 257).astype(np.uint8)

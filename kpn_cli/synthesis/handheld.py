@@ -1,4 +1,4 @@
-"""Whole bursts as a hand takes them, before any alignment."""
+"""Bursts of whole photos with hand shake, camera rotation and moving objects, not aligned."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from . import protocol
 from .motion import draw_object
 from .photos import PIXELS_PER_CELL, Scene
 
-_TRIPOD = 0.15  # chance
-_TURNING, _DEGREES = 0.3, 0.2  # chance, and the most
-_MOVING = 0.25  # chance
+_TRIPOD_CHANCE = 0.15
+_TURNING_CHANCE, _LARGEST_TURN = 0.3, 0.2  # the turn in degrees
+_MOVING_CHANCE = 0.25
 
 
 def draw_handheld(
@@ -22,38 +22,37 @@ def draw_handheld(
     count: int,
     colours: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return the noiseless frames of a whole photo.
+    """Return the noiseless frames of a whole photo, less a margin.
 
-    A tripod now and then; else the protocol's shifts (`protocol.draw_shifts`) and small
-    turns, or an object that moves by itself.
+    On a tripod, or with the protocol's shifts (`protocol.draw_camera_shifts`), and sometimes
+    with small rotations or a moving object.
 
     Args:
-        scenes: photos; `scenes[number]` is the one taken, another lends the object.
-        number: which.
-        rng: where all chances come from.
+        scenes: photos.
+        number: index of the photo to take; the object shows a random other one.
+        rng: source of all randomness.
         count: number of frames, the reference first.
-        colours: `(3, 3)`, from the photos' to the camera's colours; None for equal ones.
+        colours: `(3, 3)`, matrix from the photos' to the camera's colours; None for identity.
 
     Returns:
-        `(count, 4, rows, columns)` float32 in [0, 1], linear with the photo's white
-        balance, of all the photo but a margin.
+        `(count, 4, rows, columns)` float32 in [0, 1], linear with the photo's white balance.
     """
 
-    def photograph(which: int, shifts: np.ndarray) -> np.ndarray:
-        scene = scenes[which].fitted(scenes[number].height, scenes[number].width)
-        scene = scene if colours is None else scene.mixed(colours)
-        return protocol.whole_planes(scene, shifts, angles).astype(np.float32) / 65535
+    def photograph(index: int, shifts: np.ndarray) -> np.ndarray:
+        scene = scenes[index].resized(scenes[number].height, scenes[number].width)
+        scene = scene if colours is None else scene.with_primaries(colours)
+        return protocol.photograph_planes(scene, shifts, angles).astype(np.float32) / 65535
 
-    shifts = protocol.draw_shifts(rng, count) * (rng.random() >= _TRIPOD)
+    shifts = protocol.draw_camera_shifts(rng, count) * (rng.random() >= _TRIPOD_CHANCE)
     angles = np.zeros(count)
-    moving = rng.random() < _MOVING
-    if shifts.any() and not moving and rng.random() < _TURNING:
-        angles[1:] = np.radians(rng.uniform(-_DEGREES, _DEGREES, count - 1))
+    moving = rng.random() < _MOVING_CHANCE
+    if shifts.any() and not moving and rng.random() < _TURNING_CHANCE:
+        angles[1:] = np.radians(rng.uniform(-_LARGEST_TURN, _LARGEST_TURN, count - 1))
     frames = photograph(number, shifts)
     if moving:
-        size = protocol.whole_size(scenes[number])
-        camera = shifts[:, ::-1] / PIXELS_PER_CELL
-        way, mask = draw_object(rng, size, np.arange(count), camera)
-        steps = np.round(way[:, ::-1] * PIXELS_PER_CELL).astype(int)
+        size = protocol.frame_size(scenes[number])
+        camera_shifts = shifts[:, ::-1] / PIXELS_PER_CELL
+        path, mask = draw_object(rng, size, np.arange(count), camera_shifts)
+        steps = np.round(path[:, ::-1] * PIXELS_PER_CELL).astype(int)
         frames += mask * (photograph(int(rng.integers(len(scenes))), shifts - steps) - frames)
     return frames

@@ -1,4 +1,4 @@
-"""Ordinary photos as linear scenes, the raw material of training and evaluation."""
+"""Ordinary photos as linear scenes, from which bursts are synthesised."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import overload
 
 import cv2
 import numpy as np
@@ -13,24 +14,24 @@ import numpy as np
 from ..errors import KpnError, read_error
 from ..image.srgb import srgb_decode
 
+#: File name suffixes of photos.
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"})
 
-
-#: A cell of the mosaic is so many photo pixels wide: area averaging hides JPEG's blocks.
+#: Photo pixels per cell of the mosaic: averaging over them hides JPEG's blocks.
 PIXELS_PER_CELL = 4
-#: Marks a folder that `kpn synth` made; what lies in it is no photo.
+#: File that marks a data set of `kpn synth`, whose pictures are no photos.
 DATASET_MARK = "dataset.json"
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A photo in linear light, ready to be photographed again by a smaller sensor.
+    """A photo in linear light, to be sampled by a mosaic of lower resolution.
 
     Attributes:
         name: the photo's file name.
-        channels: `(3, height, width)` uint16 or float32, R, G, B, linear, 65535 =
-            white. Each sample is the mean of the 2x2 photo pixels from it to the lower right,
-            so that a mosaic pixel of any sub-pixel shift is a single sample.
+        channels: `(3, height, width)` uint16 or float32, R, G, B, linear, 65535 = white. Each
+            sample is the mean of 2x2 photo pixels, itself and those right and below, so that a
+            mosaic pixel is a single sample at any shift by photo pixels.
     """
 
     name: str
@@ -38,20 +39,20 @@ class Scene:
 
     @property
     def height(self) -> int:
-        """In photo pixels."""
-        return self.channels.shape[1]
+        """Height in photo pixels."""
+        return int(self.channels.shape[1])
 
     @property
     def width(self) -> int:
-        """In photo pixels."""
-        return self.channels.shape[2]
+        """Width in photo pixels."""
+        return int(self.channels.shape[2])
 
-    def part(self, rows: slice, columns: slice) -> Scene:
-        """Cut a part out, in photo pixels; shares memory."""
+    def crop(self, rows: slice, columns: slice) -> Scene:
+        """Return a crop, in photo pixels; it shares memory."""
         return Scene(self.name, self.channels[:, rows, columns])
 
-    def fitted(self, height: int, width: int) -> Scene:
-        """The same in another size, enlarged or reduced."""
+    def resized(self, height: int, width: int) -> Scene:
+        """Return the scene in another size, in photo pixels."""
         if (height, width) == (self.height, self.width):
             return self
         resized = [
@@ -59,40 +60,44 @@ class Scene:
         ]
         return Scene(self.name, np.stack(resized))
 
-    def mixed(self, matrix: np.ndarray) -> Scene:
-        """The same in other primaries: `matrix`, `(3, 3)`, is applied to each sample's R, G, B."""
+    def with_primaries(self, matrix: np.ndarray) -> Scene:
+        """Return the scene in other primaries.
+
+        Args:
+            matrix: `(3, 3)`, applied to R, G, B of each sample.
+        """
         flat = self.channels.reshape(3, -1).astype(np.float32)
         channels = matrix.astype(np.float32) @ flat
         return Scene(self.name, channels.reshape(3, self.height, self.width))
 
     def planes(self, cell_to_photo: np.ndarray, rows: int, columns: int) -> np.ndarray:
-        """Sample the planes R, G1, G2, B of a mosaic laid over the photo.
+        """Sample the planes R, G1, G2, B of a mosaic.
 
         Args:
-            cell_to_photo: `(2, 3)` affine map from cell (column, row, 1) to photo
-                pixel (x, y). A cell is 4x4 photo pixels, for a mosaic of half the
-                photo's resolution: `[[4, 0, x], [0, 4, y]]` is an unturned crop.
+            cell_to_photo: `(2, 3)` affine map from cell (column, row, 1) to photo pixel (x, y).
+                A cell is 4x4 photo pixels, as the mosaic has half the photo's resolution:
+                `[[4, 0, x], [0, 4, y]]` is a crop without rotation.
             rows, columns: size of the planes in cells.
 
         Returns:
-            `(4, rows, columns)` of the channels' type; bilinear between photo pixels, mirrored
-            beyond the photo's border.
+            `(4, rows, columns)` of the channels' type; interpolated bilinearly, mirrored beyond
+            the photo's border.
         """
         out = np.empty((4, rows, columns), self.channels.dtype)
-        whole = _is_whole(cell_to_photo)
+        on_pixels = _hits_photo_pixels(cell_to_photo)
         (xx, xy, x), (yx, yy, y) = cell_to_photo.tolist()
         for plane, (channel, row, column) in enumerate(
             ((0, 0, 0), (1, 0, 0.5), (1, 0.5, 0), (2, 0.5, 0.5))
         ):
-            here = (xx, xy, x + xx * column + xy * row), (yx, yy, y + yx * column + yy * row)
+            matrix = (xx, xy, x + xx * column + xy * row), (yx, yy, y + yx * column + yy * row)
             picture = self.channels[channel]
-            every = _whole_steps(picture, here, rows, columns) if whole else None
-            if every is not None:
-                out[plane] = every
+            samples = _strided_view(picture, matrix, rows, columns) if on_pixels else None
+            if samples is not None:
+                out[plane] = samples
                 continue
             cv2.warpAffine(
                 picture,
-                np.array(here),
+                np.array(matrix),
                 (columns, rows),
                 dst=out[plane],
                 flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
@@ -101,34 +106,37 @@ class Scene:
         return out
 
 
-def _is_whole(matrix: np.ndarray) -> bool:
-    """Whether a map leads every plane's samples to photo pixels, unturned."""
+def _hits_photo_pixels(matrix: np.ndarray) -> bool:
+    """Whether a map takes each plane's samples to whole photo pixels along rows and columns."""
     (xx, xy, x), (yx, yy, y) = matrix.tolist()
-    straight = (xy == yx == 0) != (xx == yy == 0)
-    return straight and not (x % 1 or y % 1 or (xx + xy) % 2 or (yx + yy) % 2)
+    along_axes = (xy == yx == 0) != (xx == yy == 0)
+    return along_axes and not (x % 1 or y % 1 or (xx + xy) % 2 or (yx + yy) % 2)
 
 
-def _whole_steps(
+def _strided_view(
     picture: np.ndarray,
     matrix: tuple[tuple[float, float, float], ...],
     rows: int,
     columns: int,
 ) -> np.ndarray | None:
-    """The samples of a whole map as a view, a fifth of the time; None beyond the border."""
+    """Return samples on whole photo pixels as a view, in a fifth of the time of a warp.
+
+    None if some lie beyond the border.
+    """
     (xx, xy, x), (yx, yy, y) = matrix
     swapped = xx == 0
     down, right = (yx, xy) if swapped else (yy, xx)
     high, wide = (columns, rows) if swapped else (rows, columns)
-    vertical = _steps(y, down, high, picture.shape[0])
-    horizontal = _steps(x, right, wide, picture.shape[1])
+    vertical = _strided_slice(y, down, high, picture.shape[0])
+    horizontal = _strided_slice(x, right, wide, picture.shape[1])
     if vertical is None or horizontal is None:
         return None
     view = picture[vertical, horizontal]
     return view.T if swapped else view
 
 
-def _steps(start: float, step: float, number: int, length: int) -> slice | None:
-    """The slice of `number` samples from `start`, unless it leaves [0, length)."""
+def _strided_slice(start: float, step: float, number: int, length: int) -> slice | None:
+    """Return the slice of `number` samples from `start`; None if it leaves [0, length)."""
     last = start + step * (number - 1)
     if not 0 <= min(start, last) <= max(start, last) < length:
         return None
@@ -137,14 +145,14 @@ def _steps(start: float, step: float, number: int, length: int) -> slice | None:
 
 
 @cache
-def _linear_of_byte() -> np.ndarray:
+def _linear_from_byte() -> np.ndarray:
     return np.round(65535 * srgb_decode(np.arange(256) / 255)).astype(np.uint16)
 
 
 def scene_from_srgb(name: str, photo: np.ndarray) -> Scene:
-    """Make a scene from an sRGB photo, `(height, width, 3)` uint8 in the order R, G, B."""
+    """Make a scene from an sRGB photo, `(height, width, 3)` uint8, R, G, B."""
     linear = cv2.boxFilter(
-        _linear_of_byte()[photo], -1, (2, 2), anchor=(0, 0), borderType=cv2.BORDER_REFLECT_101
+        _linear_from_byte()[photo], -1, (2, 2), anchor=(0, 0), borderType=cv2.BORDER_REFLECT_101
     )
     return Scene(name, np.ascontiguousarray(linear.transpose(2, 0, 1)))
 
@@ -164,7 +172,7 @@ def load_scene(path: Path) -> Scene:
     except cv2.error:
         photo = None
     if photo is None:
-        raise KpnError(f"{path}: not a photo that can be decoded; remove it or convert it to JPEG")
+        raise KpnError(f"{path}: not a readable photo; remove it or convert it to JPEG")
     return scene_from_srgb(path.name, photo)
 
 
@@ -190,14 +198,14 @@ def find_photos(paths: Sequence[Path]) -> list[Path]:
 
 
 def _photos_below(folder: Path) -> list[Path]:
-    if any((place / DATASET_MARK).exists() for place in (folder, *folder.absolute().parents)):
+    if any((path / DATASET_MARK).exists() for path in (folder, *folder.absolute().parents)):
         raise KpnError(
             f"{folder}: a data set of kpn synth, whose bursts are no photos; "
-            "training takes photos, or sets made with --format shards"
+            "give photos, or train on data sets made with --format shards"
         )
-    made = {mark.parent for mark in folder.rglob(DATASET_MARK)}
+    datasets = {mark.parent for mark in folder.rglob(DATASET_MARK)}
     below = (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    return sorted(p for p in below if made.isdisjoint(p.parents))
+    return sorted(p for p in below if datasets.isdisjoint(p.parents))
 
 
 def _usable(
@@ -206,8 +214,8 @@ def _usable(
     on_photo: Callable[[], None],
     on_skip: Callable[[str], None],
 ) -> Iterator[tuple[Path, Scene]]:
-    """Read the photos one by one; name and skip those that cannot be used."""
-    none = True
+    """Read photos one by one; report and skip those that cannot be used."""
+    any_usable = False
     for path in find_photos(paths):
         try:
             scene = load_scene(path)
@@ -218,10 +226,10 @@ def _usable(
                 size = f"{scene.width}x{scene.height}"
                 on_skip(f"{path}: {size} is too small; at least {at_least}x{at_least} is needed")
             else:
-                none = False
+                any_usable = True
                 yield path, scene
         on_photo()
-    if none:
+    if not any_usable:
         raise KpnError(f"no usable photo in {', '.join(map(str, paths))}")
 
 
@@ -232,13 +240,16 @@ def load_scenes(
     on_photo: Callable[[], None] = lambda: None,
     on_skip: Callable[[str], None] = lambda message: None,
 ) -> list[Scene]:
-    """Read all photos among files and below folders.
+    """Read all photos among files and below folders; skip unusable ones.
 
-    Photos that cannot be decoded, or are smaller than `at_least` photo pixels
-    either way, are skipped and named through `on_skip`.
+    Args:
+        paths: files and folders.
+        at_least: smallest height and width, in photo pixels.
+        on_photo: called after each photo.
+        on_skip: called with a message for each photo that cannot be decoded or is too small.
 
     Raises:
-        KpnError: if nothing is left.
+        KpnError: if no photo is usable.
     """
     return [scene for _, scene in _usable(paths, at_least, on_photo, on_skip)]
 
@@ -250,18 +261,17 @@ def readable_photos(
     on_photo: Callable[[], None] = lambda: None,
     on_skip: Callable[[str], None] = lambda message: None,
 ) -> list[Path]:
-    """Return the photos that `load_scenes` would read, without keeping them in memory.
+    """Return the paths of the photos that `load_scenes` reads; arguments and errors as there.
 
-    Raises:
-        KpnError: if there is none.
+    It keeps only one photo in memory at a time.
     """
     return [path for path, _ in _usable(paths, at_least, on_photo, on_skip)]
 
 
-class PhotosOnDisk(Sequence[Scene]):
-    """Scenes that are read when they are asked for; the last few stay in memory.
+class ScenesOnDisk(Sequence[Scene]):
+    """Scenes that are read on access; the last few stay in memory.
 
-    For many photos of which each process takes few at a time.
+    For more photos than fit in memory.
     """
 
     def __init__(self, paths: Sequence[Path], keep: int = 8) -> None:
@@ -271,5 +281,13 @@ class PhotosOnDisk(Sequence[Scene]):
     def __len__(self) -> int:
         return len(self._paths)
 
-    def __getitem__(self, index: int) -> Scene:
+    @overload
+    def __getitem__(self, index: int) -> Scene: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Scene]: ...
+
+    def __getitem__(self, index: int | slice) -> Scene | list[Scene]:
+        if isinstance(index, slice):
+            return [self._load(path) for path in self._paths[index]]
         return self._load(self._paths[index])

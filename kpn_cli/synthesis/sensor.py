@@ -1,4 +1,4 @@
-"""Noiseless frames -> what a sensor records: white balance undone, exposure, noise, faults."""
+"""Noiseless frames -> training burst: undone white balance, exposure, noise, sensor faults."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .config import SynthConfig
 from .exposures import Exposures, draw_exposures
 from .strength_target import strength_target
 
-#: The sigma that the network is told over the true one, or its inverse, at most.
-_MISJUDGED = 4.0
-#: log10 of the range of their share of all samples, and the share of the dead among them.
-_DEFECTS, _DEAD = (-5.5, -3.5), 0.4
-#: The same of the noise profiles of synthetic files.
-_MISSTATED = 1.5
+#: Largest ratio of the assumed sigma to the true one, and of the true one to the assumed.
+_LARGEST_STRENGTH = 4.0
+#: The same for the sigma in the NoiseProfile of synthetic files.
+_LARGEST_PROFILE_ERROR = 1.5
+#: log10 of the range of the share of defective samples; share of dead ones among them.
+_DEFECT_RANGE, _DEAD_SHARE = (-5.5, -3.5), 0.4
 
 
 @dataclass(frozen=True)
@@ -27,24 +27,24 @@ class Patch:
     Attributes:
         burst: `(count, 4, cells, cells)` float32, noisy linear planes in the reference's
             exposure, the reference first.
-        truth: `(4, cells, cells)` float32, what the network should make of it: the reference
-            without noise, or what another strength than 1 makes of that.
-        noise: what the network is told of the reference's noise.
+        target: `(4, cells, cells)` float32, the output to be learned: the reference without
+            noise; at another strength than 1, see `strength_target`.
+        noise: the reference's noise as the network assumes it.
         white: white level of the scene, 0 to 1.
-        frame_noise: the same for each frame, in the reference's exposure, the reference first;
-            empty where frames are exposed alike.
-        clip: the signal at which each frame clips, in the reference's exposure; empty likewise.
+        frame_noise: the assumed noise of each frame, scaled to the reference's exposure, the
+            reference first; empty where all frames are exposed alike.
+        clip: signal at which each frame clips, scaled likewise; empty likewise.
     """
 
     burst: np.ndarray
-    truth: np.ndarray
+    target: np.ndarray
     noise: NoiseModel
     white: float
     frame_noise: tuple[NoiseModel, ...] = ()
     clip: tuple[float, ...] = ()
 
     def first(self, count: int) -> Patch:
-        """The same with the first `count` frames."""
+        """Return the patch with its first `count` frames only."""
         return replace(
             self,
             burst=self.burst[:count],
@@ -54,12 +54,11 @@ class Patch:
 
 
 def draw_colours(rng: np.random.Generator, config: SynthConfig) -> np.ndarray | None:
-    """Return a camera's colours: `(3, 3)`, linear sRGB -> white-balanced camera RGB, or None.
+    """Return a random matrix `(3, 3)` from linear sRGB to white-balanced camera RGB, or None.
 
-    The filters of real cameras overlap more than sRGB's primaries do; seen the
-    other way round, each of their values is a mean of sRGB's, mostly of its own
-    colour and some of its neighbours' in the spectrum. Rows add up to one, so
-    that white stays white.
+    Colour filters of real cameras overlap more than sRGB's primaries: each camera value is a
+    mean of sRGB's values, mostly of the same colour and less of its neighbours in the spectrum.
+    Rows sum to 1, so that white stays white.
     """
     if rng.random() >= config.mixed:
         return None
@@ -76,18 +75,20 @@ def draw_colours(rng: np.random.Generator, config: SynthConfig) -> np.ndarray | 
 
 
 def undo_white_balance(planes: np.ndarray, red: float, blue: float) -> np.ndarray:
-    """Divide red and blue by their white-balance gains, keeping highlights.
+    """Divide red and blue by their white-balance gains, except in highlights.
 
-    A plain division would turn blown-out white into coloured grey, which no
-    sensor records; the gain therefore fades to 1 as the cell nears white
-    (Brooks et al., "Unprocessing Images for Learned Raw Denoising", CVPR 2019,
-    section 3.4).
+    A plain division would turn clipped white into coloured grey, which no sensor records;
+    therefore the gain fades to 1 as the cell approaches white (Brooks et al., "Unprocessing
+    Images for Learned Raw Denoising", CVPR 2019, section 3.4).
 
     Args:
         planes: `(..., 4, height, width)` in [0, 1].
-        red, blue: at least 1.
+        red, blue: gains, at least 1.
+
+    Returns:
+        A new array of the same shape.
     """
-    out = planes * np.float32([1 / red, 1, 1, 1 / blue])[:, None, None]
+    out: np.ndarray = planes * np.array([1 / red, 1, 1, 1 / blue], np.float32)[:, None, None]
     grey = planes.mean(-3)
     bright = grey > 0.9
     if bright.any():
@@ -99,26 +100,29 @@ def undo_white_balance(planes: np.ndarray, red: float, blue: float) -> np.ndarra
 
 
 def draw_noise(rng: np.random.Generator, config: SynthConfig) -> NoiseModel:
-    """Return the noise at a random ISO of a random camera, whose O follows S with scatter.
+    """Return the noise at a random ISO of a random camera.
 
-    Or of the one camera that the config names.
+    O follows S as in `noise_model.typical_log_read`, with scatter; with `config.noise_levels`, both
+    are those of that camera.
     """
     if config.noise_levels:
         shots, reads = np.log10(np.maximum(sorted(config.noise_levels), 1e-12)).T
         log_shot = rng.uniform(shots[0], shots[-1])
-        return NoiseModel.uniform(10**log_shot, 10 ** np.interp(log_shot, shots, reads))
+        read = float(10 ** np.interp(log_shot, shots, reads))
+        return NoiseModel.uniform(10**log_shot, read)
     low, high = config.shot_range
     if rng.random() < config.noisy:
         low = min(max(config.noisy_from, low), high)
     log_shot = rng.uniform(low, high)
-    return NoiseModel.uniform(10**log_shot, 10 ** (typical_log_read(log_shot) + rng.normal(0, 0.4)))
+    log_read = float(typical_log_read(np.array(log_shot))) + rng.normal(0, 0.4)
+    return NoiseModel.uniform(10**log_shot, 10**log_read)
 
 
 def _with_noise(rng: np.random.Generator, clean: np.ndarray, noise: NoiseModel) -> np.ndarray:
-    """`noise.sample`, by torch's generator, which takes 40 % of numpy's time; signals >= 0."""
+    """Return `noise.sample` of signals >= 0 by torch's generator, in 40 % of numpy's time."""
     generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
     burst = torch.empty(clean.shape).normal_(generator=generator).numpy()
-    shot, read = (np.float32(value)[:, None, None] for value in (noise.shot, noise.read))
+    shot, read = (np.array(value, np.float32)[:, None, None] for value in (noise.shot, noise.read))
     sigma = clean * shot
     sigma += read
     burst *= np.sqrt(sigma, out=sigma)
@@ -127,7 +131,7 @@ def _with_noise(rng: np.random.Generator, clean: np.ndarray, noise: NoiseModel) 
 
 
 def _add_row_noise(rng: np.random.Generator, burst: np.ndarray, noise: NoiseModel) -> None:
-    """Offset each row of each frame: a fraction of the read noise, alike along the row."""
+    """Add a random offset, a fraction of the read noise, to each sensor row of each frame."""
     count, _, rows, _ = burst.shape
     sigma = rng.uniform(0.1, 0.5) * max(noise.read) ** 0.5
     offsets = (sigma * rng.standard_normal((count, rows, 2))).astype(np.float32)
@@ -136,19 +140,19 @@ def _add_row_noise(rng: np.random.Generator, burst: np.ndarray, noise: NoiseMode
 
 
 def _add_defects(rng: np.random.Generator, burst: np.ndarray, aligned: bool) -> None:
-    """Let some samples of the sensor be hot or dead; the aligner moves them, frame by frame."""
+    """Make some sensor samples hot or dead; alignment moves them frame by frame."""
     count, _, rows, columns = burst.shape
-    number = rng.poisson(10 ** rng.uniform(*_DEFECTS) * 4 * rows * columns)
+    number = rng.poisson(10 ** rng.uniform(*_DEFECT_RANGE) * 4 * rows * columns)
     plane, row, column = (rng.integers(0, n, number) for n in (4, rows, columns))
-    dead = rng.random(number) < _DEAD
+    dead = rng.random(number) < _DEAD_SHARE
     glow = np.where(dead, 0, 10 ** rng.uniform(-1.7, 0, number)).astype(np.float32)
     response = np.where(dead, rng.uniform(0, 0.3, number), 1).astype(np.float32)
-    ways = rng.integers(-8, 9, (count, 2)) * (aligned and rng.random() < 0.5)
-    for frame, (down, right) in enumerate(ways):
+    shifts = rng.integers(-8, 9, (count, 2)) * (aligned and rng.random() < 0.5)
+    for frame, (down, right) in enumerate(shifts):
         y, x = row + down, column + right
         inside = (y >= 0) & (y < rows) & (x >= 0) & (x < columns)
-        places = frame, plane[inside], y[inside], x[inside]
-        burst[places] = burst[places] * response[inside] + glow[inside]
+        defects = frame, plane[inside], y[inside], x[inside]
+        burst[defects] = burst[defects] * response[inside] + glow[inside]
 
 
 def add_faults(
@@ -158,14 +162,14 @@ def add_faults(
     config: SynthConfig,
     aligned: bool = True,
 ) -> None:
-    """Add, now and then, row noise and defects to `(count, 4, rows, columns)`, in place.
+    """Add row noise and defects, at the config's chances, in place.
 
     Args:
-        rng: where all chances come from.
-        burst: linear planes.
+        rng: source of all randomness.
+        burst: `(count, 4, rows, columns)`, linear planes.
         noise: of the burst; row noise is a fraction of its read noise.
-        config: the chances.
-        aligned: whether frames have been aligned, so that what stays on the sensor moves.
+        config: of the bursts.
+        aligned: whether the frames are aligned; then defects, fixed on the sensor, move.
     """
     if rng.random() < config.row_noise:
         _add_row_noise(rng, burst, noise)
@@ -173,45 +177,47 @@ def add_faults(
         _add_defects(rng, burst, aligned)
 
 
-def stated(rng: np.random.Generator, noise: NoiseModel, config: SynthConfig) -> NoiseModel:
-    """Return what a file says of its noise: the truth, or now and then something like it."""
+def draw_noise_profile(
+    rng: np.random.Generator, noise: NoiseModel, config: SynthConfig
+) -> NoiseModel:
+    """Return the noise model for a file's NoiseProfile: the true one, or sometimes a wrong one."""
     if rng.random() < config.misjudged:
-        return noise.with_strength(_MISSTATED ** rng.uniform(-1, 1))
+        return noise.with_strength(_LARGEST_PROFILE_ERROR ** rng.uniform(-1, 1))
     return noise
 
 
 def _draw_strength(rng: np.random.Generator, config: SynthConfig) -> float:
-    """Return the sigma that the network is told, over the true one."""
-    return _MISJUDGED ** rng.uniform(-1, 1) if rng.random() < config.misjudged else 1.0
+    """Return the ratio of the assumed sigma to the true one."""
+    return _LARGEST_STRENGTH ** rng.uniform(-1, 1) if rng.random() < config.misjudged else 1.0
 
 
-def expose(
+def capture(
     planes: np.ndarray,
     rng: np.random.Generator,
     config: SynthConfig,
     noise: NoiseModel | None = None,
 ) -> Patch:
-    """Photograph a noiseless patch.
+    """Simulate the capture of noiseless frames by a sensor.
 
-    In this order: white balance undone, white level of the scene log-uniform in
-    [0.1, 1], exposure of each frame, shot and read noise, faults of the sensor, clipping,
-    quantisation; and frames of another exposure are brought to the reference's.
+    In this order: undo the white balance; draw the scene's white level, log-uniform in [0.1, 1];
+    expose each frame; add shot and read noise and sensor faults; clip; quantise; scale frames of
+    another exposure to the reference's.
 
     Args:
-        planes: `(count, 4, height, width)` in [0, 1], the reference first; left as they are.
-        rng: where all chances come from.
-        config: what bursts are like.
-        noise: to add; None for a random one.
+        planes: `(count, 4, height, width)` in [0, 1], the reference first; left unchanged.
+        rng: source of all randomness.
+        config: of the bursts.
+        noise: the true noise of the reference; None for a random one.
     """
     white = 10 ** rng.uniform(-1, 0)
     clean = undo_white_balance(planes, *rng.uniform(1.2, 2.4, 2))
     clean *= np.float32(white)
     noise = noise or draw_noise(rng, config)
     exposures = draw_exposures(rng, len(planes), config)
-    burst = _exposed(rng, clean, noise, exposures)
-    own_noise = burst[0] - clean[0]
+    burst = _record(rng, clean, noise, exposures)
+    reference_noise = burst[0] - clean[0]
     add_faults(rng, burst, noise, config)
-    # A long exposure clips where the reference does not.
+    # In a bracket, long exposures clip where the reference does not.
     if rng.random() < config.clipped or exposures:
         np.minimum(burst, 1, out=burst)
     if rng.random() < config.quantised:
@@ -220,25 +226,25 @@ def expose(
         np.rint(burst, out=burst)
         burst /= levels
     strength = _draw_strength(rng, config)
-    truth = strength_target(clean[0], own_noise, noise, strength, len(planes))
+    target = strength_target(clean[0], reference_noise, noise, strength, len(planes))
     assumed = noise.with_strength(strength)
     if not exposures:
-        return Patch(burst, truth, assumed, white)
+        return Patch(burst, target, assumed, white)
     burst /= exposures.gains[:, None, None, None]
     clip = tuple((1 / exposures.gains).tolist())
-    return Patch(burst, truth, assumed, white, exposures.noise(assumed), clip)
+    return Patch(burst, target, assumed, white, exposures.matched_noise(assumed), clip)
 
 
-def _exposed(
+def _record(
     rng: np.random.Generator, clean: np.ndarray, noise: NoiseModel, exposures: Exposures | None
 ) -> np.ndarray:
-    """What the sensor records of noiseless frames, each in its own exposure."""
+    """Return what the sensor records of noiseless frames, each at its exposure."""
     if not exposures:
         return _with_noise(rng, clean, noise)
     recorded = clean * exposures.gains[:, None, None, None]
     return np.concatenate(
         [
             _with_noise(rng, frame[None], model)
-            for frame, model in zip(recorded, exposures.own_noise(noise), strict=True)
+            for frame, model in zip(recorded, exposures.recorded_noise(noise), strict=True)
         ]
     )

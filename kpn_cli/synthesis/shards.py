@@ -1,8 +1,8 @@
-"""Training bursts in tar files, in the convention of WebDataset.
+"""Training bursts in tar files (shards), in the convention of WebDataset.
 
-A burst is three files of one name: `burst.npy`, `truth.npy` and `json`. Written with
-the `webdataset` library, which reads them too; training reads them with an index of
-its own, because a resumed run has to find burst n again, not the next in a stream.
+A burst (a sample) is three files of one name: `burst.npy`, `truth.npy` (the target) and `json`.
+The `webdataset` library writes the shards and can read them; training reads them through an
+index of its own, because a resumed run has to find burst n again, not the next in a stream.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,31 +22,33 @@ from ..errors import KpnError
 from ..image.noise_model import NoiseModel
 from ..system.files import atomic
 from .config import SynthConfig
-from .patches import Batch, Map, collate, draw_count, patch_rng
+from .patches import MapFunction, TrainingBatch, collate, draw_frame_count, patch_rng
 from .sensor import Patch
 
-_PARTS = ("burst.npy", "truth.npy", "json")
-_LARGEST = 1 << 28  # bytes of a part; a burst of 64x64 cells has 2^18
+#: Suffixes of a sample's files.
+_SUFFIXES = ("burst.npy", "truth.npy", "json")
+#: Largest file of a sample, in bytes; `burst.npy` of 8 frames of 64x64 cells has 2^18.
+_LARGEST_FILE = 1 << 28
 
 
 # --- writing ----------------------------------------------------------------
 
 
-def encode(patch: Patch) -> dict[str, object]:
-    """Return a burst as the parts of a sample.
+def encode_sample(patch: Patch) -> dict[str, object]:
+    """Return a burst as the files of a sample: suffix -> content.
 
-    `x = (number - black) / (white - black)` gives the linear planes back, within half
-    a step; all of them fit, negative ones and those above 1 too.
+    Planes are stored as uint16; `x = (number - black) / (white - black)` restores the linear
+    values to within half a step, including values below 0 and above 1.
     """
-    low = min(float(patch.burst.min()), float(patch.truth.min()), 0.0)
-    high = max(float(patch.burst.max()), float(patch.truth.max()), 1.0)
+    low = min(float(patch.burst.min()), float(patch.target.min()), 0.0)
+    high = max(float(patch.burst.max()), float(patch.target.max()), 1.0)
     scale = 65535 / (high - low)
     black = -low * scale
 
     def numbers(planes: np.ndarray) -> np.ndarray:
         return np.rint(planes.astype(np.float64) * scale + black).astype(np.uint16)
 
-    about = {
+    description: dict[str, object] = {
         "black": black,
         "white": black + scale,
         "shot": patch.noise.shot,
@@ -53,19 +56,23 @@ def encode(patch: Patch) -> dict[str, object]:
         "white_level": patch.white,
     }
     if patch.frame_noise:
-        about["frames"] = {
+        description["frames"] = {
             "shot": [model.shot for model in patch.frame_noise],
             "read": [model.read for model in patch.frame_noise],
             "clip": patch.clip,
         }
-    return {"burst.npy": numbers(patch.burst), "truth.npy": numbers(patch.truth), "json": about}
+    return {
+        "burst.npy": numbers(patch.burst),
+        "truth.npy": numbers(patch.target),
+        "json": description,
+    }
 
 
 def write_shard(path: Path, patches: Iterable[tuple[int, Patch]]) -> None:
-    """Write numbered bursts as a tar file, whole or not at all; same bursts, same bytes.
+    """Write numbered bursts as a tar file, atomically; the same bursts give the same bytes.
 
     Raises:
-        KpnError: if the library is missing or the file cannot be written.
+        KpnError: if `webdataset` is not installed or the file cannot be written.
     """
     try:
         from webdataset import TarWriter
@@ -79,15 +86,15 @@ def write_shard(path: Path, patches: Iterable[tuple[int, Patch]]) -> None:
         TarWriter(stream, user="kpn", group="kpn", mode=0o644, mtime=0) as tar,
     ):
         for number, patch in patches:
-            tar.write({"__key__": f"{number:09d}", **encode(patch)})
+            tar.write({"__key__": f"{number:09d}", **encode_sample(patch)})
 
 
 # --- reading ----------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where a part of a sample lies."""
+class _ByteRange:
+    """Where a file of a sample is stored in a tar file."""
 
     path: Path
     offset: int
@@ -95,7 +102,7 @@ class _Place:
 
 
 def find_shards(paths: Sequence[Path]) -> list[Path]:
-    """Return the tar files among `paths` and directly inside folders; none if there are none.
+    """Return the tar files among `paths` and directly inside folders; an empty list if none.
 
     Raises:
         KpnError: if some of the paths are shards and others are not.
@@ -103,34 +110,41 @@ def find_shards(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     others: list[Path] = []
     for path in paths:
-        # Hidden files are half-written ones.
+        # Hidden files are incomplete.
         inside = [p for p in path.glob("*.tar") if not p.name.startswith(".")]
         inside = inside if path.is_dir() else [path] * (path.suffix == ".tar")
         found += sorted(inside)
         others += [] if inside else [path]
     if found and others:
-        raise KpnError(f"{others[0]}: no shards; give shards or photos, not both")
+        raise KpnError(f"{others[0]}: no shards here; give shards or photos, not both")
     return found
 
 
-class Shards:
-    """Bursts from tar files; a `patches.Source`."""
+class ShardSource:
+    """Training bursts from tar files; a `patches.BatchSource`.
+
+    Attributes:
+        digest: hash of the index.
+    """
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        """Index the files.
+        """Index tar files.
 
         Raises:
-            KpnError: if one cannot be read, or holds no bursts.
+            KpnError: if one cannot be read, or all of them together hold no burst.
         """
-        self._samples: list[dict[str, _Place]] = []
+        self._samples: list[dict[str, _ByteRange]] = []
         for path in paths:
             self._samples += _index(path)
         if not self._samples:
             raise KpnError(f"{', '.join(map(str, paths))}: no bursts; make some with kpn synth")
 
-        parts = [(place.path.name, place.offset, place.size) for s in self._samples
-                 for place in s.values()]  # fmt: skip
-        self.digest = sha256(json.dumps(parts).encode()).hexdigest()
+        index = [
+            (stored.path.name, stored.offset, stored.size)
+            for sample in self._samples
+            for stored in sample.values()
+        ]
+        self.digest = sha256(json.dumps(index).encode()).hexdigest()
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -141,42 +155,47 @@ class Shards:
         Raises:
             KpnError: if it is damaged.
         """
-        parts = self._samples[index]
-        where = parts["json"].path
+        sample = self._samples[index]
         try:
-            about = json.loads(_read(parts["json"]))
-            levels = about["black"], about["white"] - about["black"]
-            burst, truth = (_planes(_read(parts[name]), *levels) for name in _PARTS[:2])
-            noise = NoiseModel(tuple(about["shot"]), tuple(about["read"]))
-            white = float(about["white_level"])
-            if burst.ndim != 4 or burst.shape[1:] != truth.shape or len(truth) != 4:
-                raise ValueError(f"shapes {burst.shape} and {truth.shape}")
+            description = json.loads(_read(sample["json"]))
+            black, scale = description["black"], description["white"] - description["black"]
+            burst, target = (_planes(_read(sample[name]), black, scale) for name in _SUFFIXES[:2])
+            noise = _noise_model(description["shot"], description["read"])
+            white = float(description["white_level"])
+            if burst.ndim != 4 or burst.shape[1:] != target.shape or len(target) != 4:
+                raise ValueError(f"shapes {burst.shape} and {target.shape}")
             if not 0 < white <= 1:
                 raise ValueError(f"white level {white}")
-            frame_noise, clip = _frames(about.get("frames"), len(burst))
+            frame_noise, clip = _frame_noise(description.get("frames"), len(burst))
         except (OSError, ArithmeticError, ValueError, KeyError, TypeError, MemoryError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise KpnError(f"{where}: damaged burst ({reason}); make the file again") from None
-        return Patch(burst, truth, noise, white, frame_noise, clip)
+            raise KpnError(
+                f"{sample['json'].path}: damaged burst ({reason}); make the file again"
+            ) from None
+        return Patch(burst, target, noise, white, frame_noise, clip)
 
     def draw(
-        self, seed: Sequence[int], members: Iterable[int], config: SynthConfig, each: Map = map
-    ) -> Batch:
-        """Return some members of the batch that `seed` stands for: bursts at random.
+        self,
+        seed: Sequence[int],
+        members: Iterable[int],
+        config: SynthConfig,
+        map_function: MapFunction = map,
+    ) -> TrainingBatch:
+        """Return bursts of the batch that `seed` determines, chosen at random from the shards.
 
-        Of `config`, the number of frames and their chances count; the rest was decided
-        when the bursts were made.
+        `config` determines the number of frames and the size of the patches; all else was
+        decided when the shards were made.
 
         Raises:
             KpnError: if a burst is damaged or has too few frames.
         """
-        count = draw_count(seed, config)
+        count = draw_frame_count(seed, config)
 
         def draw(member: int) -> Patch:
             patch = self[int(patch_rng(seed, member).integers(len(self)))]
-            if patch.truth.shape[1:] != (config.cells, config.cells):
+            if patch.target.shape[1:] != (config.cells, config.cells):
                 raise KpnError(
-                    f"the shards hold patches of {patch.truth.shape[1:]} cells, this run needs "
+                    f"the shards hold patches of {patch.target.shape[1:]} cells, this run needs "
                     f"{config.cells}; make them again with this version of kpn synth"
                 )
             if len(patch.burst) < count:
@@ -186,45 +205,52 @@ class Shards:
                 )
             return patch.first(count)
 
-        return collate(list(each(draw, members)))
+        return collate(list(map_function(draw, members)))
 
 
-def _index(path: Path) -> list[dict[str, _Place]]:
-    samples: dict[str, dict[str, _Place]] = {}
+def _index(path: Path) -> list[dict[str, _ByteRange]]:
+    """Return the complete samples of a tar file: suffix -> where the file is stored."""
+    samples: dict[str, dict[str, _ByteRange]] = {}
     try:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
-                key, _, part = member.name.partition(".")
-                if member.isfile() and part in _PARTS and member.size <= _LARGEST:
-                    place = _Place(path, member.offset_data, member.size)
-                    samples.setdefault(key, {})[part] = place
+                key, _, suffix = member.name.partition(".")
+                if member.isfile() and suffix in _SUFFIXES and member.size <= _LARGEST_FILE:
+                    stored = _ByteRange(path, member.offset_data, member.size)
+                    samples.setdefault(key, {})[suffix] = stored
     except (OSError, tarfile.TarError, EOFError) as error:
         raise KpnError(f"{path}: cannot be read as a shard ({error}); make it again") from None
-    return [parts for parts in samples.values() if len(parts) == len(_PARTS)]
+    return [sample for sample in samples.values() if len(sample) == len(_SUFFIXES)]
 
 
-def _frames(
-    about: dict[str, list] | None, count: int
+def _noise_model(shot: Any, read: Any) -> NoiseModel:
+    # NoiseModel checks number and range of the coefficients.
+    return NoiseModel(tuple(shot), tuple(read))
+
+
+def _frame_noise(
+    description: dict[str, Any] | None, count: int
 ) -> tuple[tuple[NoiseModel, ...], tuple[float, ...]]:
-    """Return noise and clipping point of each frame; none where all are exposed alike."""
-    if about is None:
+    """Return noise model and clipping point of each frame; empty where all are exposed alike."""
+    if description is None:
         return (), ()
     models = tuple(
-        NoiseModel(tuple(shot), tuple(read))
-        for shot, read in zip(about["shot"], about["read"], strict=True)
+        _noise_model(shot, read)
+        for shot, read in zip(description["shot"], description["read"], strict=True)
     )
-    clip = tuple(float(value) for value in about["clip"])
+    clip = tuple(float(value) for value in description["clip"])
     if not len(models) == len(clip) == count or not all(value > 0 for value in clip):
         raise ValueError(f"{len(models)} noise models and clipping points {clip} of {count} frames")
     return models, clip
 
 
-def _read(place: _Place) -> bytes:
-    with open(place.path, "rb") as file:
-        file.seek(place.offset)
-        return file.read(place.size)
+def _read(stored: _ByteRange) -> bytes:
+    with open(stored.path, "rb") as file:
+        file.seek(stored.offset)
+        return file.read(stored.size)
 
 
 def _planes(content: bytes, black: float, scale: float) -> np.ndarray:
-    numbers = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-    return (numbers.astype(np.float32) - np.float32(black)) * np.float32(1 / scale)
+    numbers: np.ndarray = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    planes: np.ndarray = (numbers.astype(np.float32) - np.float32(black)) * np.float32(1 / scale)
+    return planes

@@ -1,3 +1,1 @@
-"""Synthetic bursts -> weights: the loss, the training loop, checkpoints, the log and
-validation.
-"""
+"""Synthetic bursts -> weights: loss, training loop, checkpoints, log, validation."""

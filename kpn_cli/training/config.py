@@ -1,4 +1,4 @@
-"""What a training run is: length, rate, network, data, loss; and the paper's ablations."""
+"""Settings of a training run: length, learning rate, network, data, loss; the ablations."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from ..network.kpn import KPNConfig
 from ..synthesis.config import SynthConfig
 from .losses import LossConfig
 
-_WARM_UP = 200  # steps over which the rate rises
-_LAST_RATE = 0.01  # of the first, where the cosine ends
-_ANNEALED_SHARE = 0.05  # of the run, by whose end the per-frame terms are gone
-_ANNEALED_TO = 1e-3
+#: Steps over which the learning rate rises.
+_WARM_UP = 200
+#: Learning rate at the end of the cosine, over the highest.
+_LAST_RATE = 0.01
+#: Share of the run after which annealing has ended, and the weight that it ends at.
+_ANNEALED_SHARE, _ANNEALED_TO = 0.05, 1e-3
+#: Replaced by a loss whose annealing follows the length of the run.
+_BY_LENGTH = LossConfig()
 
 
 def loss_for(
@@ -25,13 +29,13 @@ def loss_for(
     decay: float | None = None,
     balanced: bool = True,
 ) -> LossConfig:
-    """Return the loss for a run of some length.
+    """Return the loss for a run of a certain length.
 
     Args:
-        patches, batch: length of the run and of a step.
+        patches, batch: patches of the run, and of a step.
         anneal: weight of the per-frame terms at the start; None for the default.
-        decay: its factor per step; None for one that ends it after a twentieth of
-            the run: at the paper's pace a short run learns to denoise single frames.
+        decay: factor of that weight per step; None to end the annealing after a twentieth of
+            the run. At the paper's pace, a short run would learn to denoise single frames.
         balanced: see `LossConfig`.
     """
     anneal = LossConfig.anneal if anneal is None else anneal
@@ -43,20 +47,31 @@ def loss_for(
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A training run.
+    """Settings of a training run.
+
+    A resumed run must have the same values of `FIXED`. Length, rate, schedule, intervals, device,
+    precision and workers may change; rate and annealing follow the new length.
 
     Attributes:
-        patches: length of the run. Length, rate, schedule, intervals, device, precision
-            and workers may change when a run is resumed; rate and annealing follow the
-            new length.
-        batch: patches per step, of all processes together.
-        rate: Adam's, after a short warm-up.
-        schedule: of the rate: it falls along a cosine, or stays.
-        cooldown: patches at the end of a constant rate over which it falls to nothing, linearly.
-        average: decay per step of the moving average of the weights that is shipped.
+        patches: length of the run.
+        batch: patches per step, over all processes.
+        rate: learning rate of Adam at its highest, after the warm-up.
+        schedule: of the learning rate, of `choices.SCHEDULES`: falling along a cosine, or
+            constant.
+        cooldown: patches at the end of a constant schedule over which the rate falls linearly
+            to zero.
+        average: decay per step of the exponential moving average of the weights, which is what
+            ships.
         seed: of the data and the initial weights.
+        precision, device: of `choices.PRECISIONS` and `choices.DEVICES`.
         workers: threads that draw data; None for as many as suit the device.
-        validate_every, save_every: in patches.
+        validate_every, save_every: intervals in patches.
+        network: of the weights.
+        data: of the training bursts.
+        loss: by default one whose annealing follows the length of the run (`loss_for`).
+
+    Raises:
+        KpnError: for values out of range.
     """
 
     patches: int = 500_000
@@ -73,7 +88,7 @@ class TrainConfig:
     save_every: int = 5_000
     network: KPNConfig = field(default_factory=KPNConfig)
     data: SynthConfig = field(default_factory=SynthConfig)
-    loss: LossConfig | None = None
+    loss: LossConfig = _BY_LENGTH
 
     def __post_init__(self) -> None:
         for name in ("patches", "batch", "validate_every", "save_every"):
@@ -84,8 +99,8 @@ class TrainConfig:
         if self.schedule not in SCHEDULES:
             raise KpnError(f"training: schedule {self.schedule}; choose {' or '.join(SCHEDULES)}")
         if self.cooldown < 0 or (self.cooldown and self.schedule != "constant"):
-            raise KpnError("training: a cooldown needs --schedule constant")
-        if self.loss is None:
+            raise KpnError("training: --cooldown needs --schedule constant")
+        if self.loss is _BY_LENGTH:
             object.__setattr__(self, "loss", loss_for(self.patches, self.batch))
 
     @property
@@ -94,29 +109,38 @@ class TrainConfig:
         return math.ceil(self.patches / self.batch)
 
     def rate_at(self, step: int) -> float:
-        """Learning rate of a step."""
-        rise = min(1.0, (step + 1) / _WARM_UP)
+        """Return the learning rate of a step."""
+        warm_up = min(1.0, (step + 1) / _WARM_UP)
         if self.schedule == "constant":
-            left = (self.steps - step) * self.batch
-            return self.rate * rise * min(1.0, left / self.cooldown if self.cooldown else 1.0)
-        fall = (1 + math.cos(math.pi * min(step / self.steps, 1))) / 2
-        return self.rate * rise * (_LAST_RATE + (1 - _LAST_RATE) * fall)
+            remaining = (self.steps - step) * self.batch
+            cooldown = min(1.0, remaining / self.cooldown) if self.cooldown else 1.0
+            return self.rate * warm_up * cooldown
+        cosine = (1 + math.cos(math.pi * min(step / self.steps, 1))) / 2
+        return self.rate * warm_up * (_LAST_RATE + (1 - _LAST_RATE) * cosine)
 
-    #: What must be the same for a run to be resumed.
-    FIXED: ClassVar = ("batch", "seed", "average", "network", "data", "loss")
+    #: Fields that must be the same for a run to be resumed.
+    FIXED: ClassVar[tuple[str, ...]] = ("batch", "seed", "average", "network", "data", "loss")
 
 
 def with_network(config: TrainConfig, network: KPNConfig) -> TrainConfig:
-    """Return the run with another network, and the frames it takes in its data."""
+    """Return the settings with another network, and its number of frames in the data."""
     return replace(config, network=network, data=replace(config.data, frames=network.frames))
 
 
 def with_variant(config: TrainConfig, variant: str) -> TrainConfig:
-    """Return the run of one of `choices.VARIANTS`, the same in everything else."""
+    """Return the settings of an ablation, the same in everything else.
+
+    Args:
+        config: of the full network.
+        variant: of `choices.VARIANTS`.
+
+    Raises:
+        KpnError: for another variant.
+    """
     if variant not in VARIANTS:
         raise KpnError(f"training: variant {variant}; choose among {', '.join(VARIANTS)}")
     without_annealing = replace(config, loss=replace(config.loss, anneal=0.0))
-    if variant == "direct":  # its pixels belong to no single frame
+    if variant == "direct":  # without kernels there are no per-frame outputs to anneal
         return with_network(without_annealing, replace(config.network, output="pixels"))
     if variant == "single":
         return with_network(config, replace(config.network, frames=1))

@@ -1,8 +1,7 @@
-"""Training: bursts -> the annealed loss -> weights; resumable to the bit.
+"""The training loop: batches -> annealed loss -> weights; a resumed run gives the same bits.
 
-Patch j of batch t is a pure function of (seed, t, j), so that nothing but the step and
-the tensors has to be kept to go on where a run was cut, and any number of processes
-sees the same data.
+Patch j of batch t is a pure function of (seed, t, j). So the step and the tensors are all that a
+checkpoint needs, and any number of processes sees the same data.
 """
 
 from __future__ import annotations
@@ -20,73 +19,78 @@ import torch
 from torch import Tensor
 
 from ..errors import KpnError
-from ..synthesis.patches import Batch, Source
+from ..synthesis.patches import BatchSource, MapFunction, TrainingBatch
 from ..synthesis.photos import Scene
 from ..system.device import pick_device
-from ..system.distributed import ProcessGroup, local_device, process_group
+from ..system.distributed import local_device, process_group
 from ..system.files import lock_folder, make_folder
 from ..system.memory import keep_freed_memory
 from .config import TrainConfig
-from .run import Progress, Run
-from .tensorboard import Board
-from .validation import validate, validation_bursts
+from .run import MAX_GRADIENT_NORM, Progress, TrainingRun
+from .tensorboard import TensorBoardLog
+from .validation import ValidationSets, validate, validation_bursts
 
 
 def train(
-    source: Source,
+    source: BatchSource,
     val_scenes: Sequence[Scene],
     folder: Path,
     config: TrainConfig,
     *,
     init: Path | None = None,
     minutes: float | None = None,
-    board: bool = False,
+    tensorboard: bool = False,
+    max_gradient_norm: float = MAX_GRADIENT_NORM,
     should_stop: Callable[[], bool] = lambda: False,
     on_start: Callable[[int], None] = lambda patches: None,
     on_step: Callable[[int], None] = lambda patches: None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Path:
-    """Train until `config.patches` are seen, or `minutes` have passed; resume what is in `folder`.
+    """Train a network for `config.patches`, or resume the run in `folder`.
 
-    Under `torchrun` every process draws and works on its share of each batch; the
-    first alone validates, writes and reports.
+    Under `torchrun` each process draws its share of each batch; only the first process
+    validates, writes files and reports.
 
     Args:
-        source: of the bursts.
-        val_scenes: photos to validate on; may be none.
-        folder: of the run; all processes have to see it.
-        config: what to train.
+        source: of the training batches.
+        val_scenes: photos to validate on; may be empty.
+        folder: of the run; all processes must see it.
+        config: settings.
         init: weights to begin with.
-        minutes: when to stop, wherever the run is then.
-        board: whether to write TensorBoard's files.
-        should_stop: asked after each step; the run is then saved and over for now.
-        on_start: called with the number of patches seen in earlier calls.
-        on_step: called with the number of patches seen.
+        minutes: time limit, after which the run is saved and stops.
+        tensorboard: whether to write a TensorBoard log.
+        max_gradient_norm: norm that gradients are clipped to.
+        should_stop: called after each step; if true, the run is saved and stops.
+        on_start: called with the number of patches trained on in earlier calls.
+        on_step: called with the number of patches trained on, after each step.
         on_progress: called with each report.
 
     Returns:
-        The path of the best weights (the last ones, without validation photos).
+        Path of the best weights, or of the last ones without validation photos.
 
     Raises:
-        KpnError: if the folder holds another run or a damaged checkpoint, or the
-            loss is no longer a number.
+        KpnError: if the folder holds another run or a damaged checkpoint, or the loss is not
+            finite.
     """
     keep_freed_memory()
     device = local_device(pick_device(config.device))
     make_folder(folder)
     first = int(os.environ.get("RANK", "0")) == 0
     with process_group(device) as processes, lock_folder(folder) if first else nullcontext():
-        run = Run(folder, config, init, processes, source.digest)
-        with closing(Board(folder)) if board and processes.is_first else nullcontext() as pictures:
+        run = TrainingRun(
+            folder, config, init, processes, source.digest, max_gradient_norm=max_gradient_norm
+        )
+        log = TensorBoardLog(folder) if tensorboard and processes.is_first else None
+        with closing(log) if log else nullcontext():
             sets = validation_bursts(val_scenes if processes.is_first else [], config.data)
             on_start(run.patches)
             deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
 
-            def over() -> bool:
+            def stop() -> bool:
                 on_step(run.patches)
                 return should_stop() or time.monotonic() >= deadline
 
-            for progress in _steps(run, source, sets if val_scenes else None, over):
+            for progress in _steps(run, source, sets if val_scenes else None, stop):
                 if not processes.is_first:
                     continue
                 run.log(
@@ -94,8 +98,8 @@ def train(
                     | {"rate": config.rate_at(run.step)}
                     | {"precision": run.precision.name, "precision_reason": run.precision.reason}
                 )
-                if pictures:
-                    pictures.show(run, progress, sets)
+                if log:
+                    log.add_report(run, progress, sets)
                 run.save()
                 on_progress(progress)
         processes.barrier()
@@ -104,30 +108,33 @@ def train(
 
 
 def _steps(
-    run: Run,
-    source: Source,
-    sets: dict[str, dict[int, list[Batch]]] | None,
+    run: TrainingRun,
+    source: BatchSource,
+    sets: ValidationSets | None,
     stop: Callable[[], bool],
 ) -> Iterator[Progress]:
-    """Train; yield a report each time one is due. The first process has the validation sets."""
+    """Train, and yield a report whenever one is due.
+
+    `sets` is None without validation; it is empty in all processes but the first.
+    """
     config, processes = run.config, run.processes
     losses: list[Tensor] = []
     if run.init and not run.step and sets and processes.is_first:
-        # The best so far are those it begins with.
+        # The initial weights are the best so far.
         run.save_best(validate(run.average, sets, run.device, run.dtype))
     processes.barrier()
     since = time.monotonic()
     for batch in _batches(run, source):
         losses.append(run.train_step(batch))
         over = processes.broadcast(stop()) or run.step >= config.steps
-        validating = sets is not None and (over or _crossed(run, config.validate_every))
-        if over or validating or _crossed(run, config.save_every):
+        validating = sets is not None and (over or _is_due(run, config.validate_every))
+        if over or validating or _is_due(run, config.save_every):
             loss = float(processes.mean(torch.stack(losses).mean()))
             if not math.isfinite(loss):
                 raise KpnError(f"{run.folder}: the loss is {loss}; resume with a smaller --lr")
             speed = len(losses) * config.batch / (time.monotonic() - since)
             table = None
-            if validating and processes.is_first:
+            if validating and sets is not None and processes.is_first:
                 table = validate(run.average, sets, run.device, run.dtype)
                 run.save_best(table)
             processes.barrier()
@@ -137,36 +144,37 @@ def _steps(
             break
 
 
-def _crossed(run: Run, interval: int) -> bool:
+def _is_due(run: TrainingRun, interval: int) -> bool:
+    """Whether the last step reached a multiple of `interval` patches."""
     return run.patches // interval > (run.patches - run.config.batch) // interval
 
 
-def _batches(run: Run, source: Source) -> Iterator[Batch]:
-    """Share of this process in every batch that is left."""
+def _batches(run: TrainingRun, source: BatchSource) -> Iterator[TrainingBatch]:
+    """Yield this process's share of each remaining batch."""
     config = run.config
     members = run.processes.share(config.batch)
-    aside = run.device.type != "cpu"
-    workers = _workers(run.processes, aside) if config.workers is None else config.workers
+    on_accelerator = run.device.type != "cpu"
+    workers = _workers(on_accelerator) if config.workers is None else config.workers
 
-    def draw(step: int) -> Batch:
-        return source.draw((config.seed, step), members, config.data, each)
+    def draw(step: int, map_function: MapFunction) -> TrainingBatch:
+        return source.draw((config.seed, step), members, config.data, map_function)
 
-    if workers < 2 and not aside:
-        each = map
-        yield from map(draw, range(run.step, config.steps))
+    steps = range(run.step, config.steps)
+    if workers < 2 and not on_accelerator:
+        yield from (draw(step, map) for step in steps)
         return
     with ThreadPoolExecutor(max(workers, 1)) as pool, ThreadPoolExecutor(1) as ahead:
-        each = pool.map
-        coming = None
-        for step in range(run.step, config.steps):
-            batch = draw(step) if coming is None else coming.result()
-            # While another device computes, the processor draws what comes next; on the
-            # processor itself the two would only fight for it.
-            coming = ahead.submit(draw, step + 1) if aside and step + 1 < config.steps else None
+        next_batch = None
+        for step in steps:
+            batch = draw(step, pool.map) if next_batch is None else next_batch.result()
+            # While an accelerator computes, the CPU draws the next batch; on the CPU itself the
+            # two would compete for cores.
+            read_ahead = on_accelerator and step + 1 < config.steps
+            next_batch = ahead.submit(draw, step + 1, pool.map) if read_ahead else None
             yield batch
 
 
-def _workers(processes: ProcessGroup, aside: bool) -> int:
-    if aside:
+def _workers(on_accelerator: bool) -> int:
+    if on_accelerator:
         return max((os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1, 1)
     return torch.get_num_threads()

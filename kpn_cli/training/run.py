@@ -1,4 +1,4 @@
-"""The state of a training run, and the folder that keeps it."""
+"""The state of a training run and the folder that stores it: checkpoint, weights, log."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,50 +28,61 @@ from ..network.weights import (
     save_weights,
 )
 from ..synthesis.config import SynthConfig
-from ..synthesis.patches import Batch
+from ..synthesis.patches import TrainingBatch
 from ..system.device import autocast, choose_precision, pick_device
 from ..system.distributed import ProcessGroup, local_device
 from ..system.files import atomic, make_folder, remove_temporaries, write_error
 from .config import TrainConfig
 from .losses import annealed_loss
-from .validation import Table
+from .validation import PsnrTable
 
-#: What settings are called on the command line, where that is something else.
+#: Setting -> its option on the command line, where the names differ.
 _OPTIONS = {
     "scales": "--mix, --no-mix",
     "frames": "--variant",
     "output": "--variant",
     "blind": "--variant",
 }
-#: Chances of what bursts of older runs never had.
-_NOT_THEN = {"defects": 0, "bracket": 0, "uneven": 0}
+#: Chances in `SynthConfig` that did not exist when older runs began: their value for such runs.
+_ABSENT_FROM_DATA = {"defects": 0, "bracket": 0, "uneven": 0}
 _CHECKPOINT = "checkpoint.safetensors"
-_CLIP = 1.0  # norm of the gradient: one odd patch must not undo a thousand
+#: Gradients are clipped to this norm: one odd patch must not undo a thousand steps.
+MAX_GRADIENT_NORM = 1.0
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a run reports.
+    """A report of a training run; its fields are a line of `log.jsonl`.
 
     Attributes:
-        patches: seen so far.
+        patches: number of patches trained on so far.
         loss: mean since the last report.
-        speed: patches a second since the last report.
-        table: PSNR in dB by set and gain, after a validation.
+        speed: patches per second since the last report.
+        table: PSNR in dB by set and gain, if a validation was due.
     """
 
     patches: int
     loss: float
     speed: float
-    table: Table | None = None
+    table: PsnrTable | None = None
 
 
-class Run:
-    """The state of a training run and the folder that keeps it.
+class TrainingRun:
+    """The state of a training run and its folder.
 
-    The folder holds `checkpoint.safetensors` (everything needed to go on),
-    `last.safetensors` and `best.safetensors` (averaged weights, ready for use)
-    and `log.jsonl`.
+    The folder holds `checkpoint.safetensors` (everything needed to resume), `last.safetensors` and
+    `best.safetensors` (averaged weights, ready for use) and `log.jsonl`.
+
+    Attributes:
+        folder: of the run.
+        config: settings.
+        network, optimiser: in training.
+        average: exponential moving average of the network's weights, which is what ships.
+        step: number of optimiser steps taken.
+        best: highest mean PSNR of a validation so far, in dB.
+        init: name and SHA-256 of the weights that the run began with.
+        processes: that train together.
+        device, precision, dtype: of the computation.
     """
 
     def __init__(
@@ -79,10 +91,28 @@ class Run:
         config: TrainConfig,
         init: Path | None = None,
         processes: ProcessGroup | None = None,
-        data: str = "",
+        data_digest: str = "",
+        *,
+        max_gradient_norm: float = MAX_GRADIENT_NORM,
     ) -> None:
+        """Begin a run, or resume the one in the folder.
+
+        Args:
+            folder: of the run; made unless it exists.
+            config: settings.
+            init: weights to begin with; not read when a run is resumed.
+            processes: that train together; by default this one alone.
+            data_digest: of the training data (`BatchSource.digest`); a run is resumed on the
+                same data only.
+            max_gradient_norm: norm that gradients are clipped to.
+
+        Raises:
+            KpnError: if the folder holds another run or a damaged one, the weights do not fit,
+                or the processes see different runs.
+        """
         self.folder, self.config, self.processes = folder, config, processes or ProcessGroup()
-        self.data, self.init = data, None
+        self._data_digest, self._max_gradient_norm = data_digest, max_gradient_norm
+        self.init: dict[str, str] | None = None
         self.device = local_device(pick_device(config.device))
         self.precision = choose_precision(config.precision, self.device)
         self.dtype = self.precision.dtype
@@ -99,7 +129,10 @@ class Run:
                     "leave --variant and --no-mix out, or --init"
                 )
         network = network.requires_grad_(True).train()
-        self.network = network.to(self.device, memory_format=torch.channels_last)
+        # torch's stubs lack `memory_format`.
+        self.network: KPN = network.to(  # type: ignore[call-overload]
+            self.device, memory_format=torch.channels_last
+        )
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=config.rate, fused=True)
         self.step = 0
@@ -111,55 +144,57 @@ class Run:
         if self.checkpoint.exists():
             self._resume()
         self.processes.check_same(
-            [self.step, data],
-            f"{folder}: processes see different runs or data; give folders that all of them see",
+            [self.step, data_digest],
+            f"{folder}: processes see different runs or data; give folders that all of them share",
         )
         if self.processes.is_first:
             self._cut_log()
-        self.wrapped = self.processes.wrap(self.network, self.device)
+        self._parallel_network = self.processes.wrap(self.network, self.device)
 
     @property
     def checkpoint(self) -> Path:
-        """The file from which the run goes on."""
+        """The file from which the run is resumed."""
         return self.folder / _CHECKPOINT
 
     @property
     def patches(self) -> int:
-        """Patches seen."""
+        """Number of patches trained on."""
         return self.step * self.config.batch
 
     def recipe(self) -> dict[str, object]:
-        """How these weights were made; goes into their header."""
+        """Return how the weights were made, for the header of their file."""
         return {
             "train": asdict(self.config),
             "init": self.init,
-            "data": self.data,
+            "data": self._data_digest,
             "patches": self.patches,
             "best": self.best,
         }
 
-    def train_step(self, batch: Batch) -> Tensor:
-        """Take one step; return the loss, a scalar still on the device."""
+    def train_step(self, batch: TrainingBatch) -> Tensor:
+        """Take one optimiser step; return the loss, a scalar tensor on the device."""
         config, step = self.config, self.step
         for group in self.optimiser.param_groups:
             group["lr"] = config.rate_at(step)
-        here = batch.to(self.device)
+        inputs = batch.to(self.device)
         with autocast(self.device, self.dtype):
-            clean, per_frame, _ = restore(self.wrapped, here.burst, here.shot, here.read, here.clip)
-        loss = annealed_loss(clean, per_frame, here.truth, here.white, config.loss, step)
+            clean, per_frame, _ = restore(
+                self._parallel_network, inputs.burst, inputs.shot, inputs.read, inputs.clip
+            )
+        loss = annealed_loss(clean, per_frame, inputs.target, inputs.white, config.loss, step)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's stubs leave it untyped
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self._max_gradient_norm)
         self.optimiser.step()
         self.step += 1
         self.update_average()
-        # A gradient that is no number spoils the weights, though the loss was fine: it shows.
+        # A NaN in the gradient spoils the weights though the loss is finite: let the loss show it.
         return loss.detach() + 0 * norm.detach()
 
     @torch.no_grad()
     def update_average(self) -> None:
-        """Let the averaged weights, which are the ones that ship, follow by a step."""
-        # Short at first, so that the random initial weights are soon forgotten.
+        """Update the moving average of the weights."""
+        # Short at first, to forget the random initial weights soon.
         decay = min(self.config.average, (1 + self.step) / (10 + self.step))
         for mean, value in zip(self.average.parameters(), self.network.parameters(), strict=True):
             mean.lerp_(value, 1 - decay)
@@ -167,8 +202,8 @@ class Run:
     def save(self) -> None:
         """Write `last.safetensors` and the checkpoint.
 
-        The checkpoint comes last of all that a report writes: a run that is killed in
-        between goes on from the one before, and writes the same once more.
+        The checkpoint is the last file that a report writes: a run that is killed before resumes
+        from the previous checkpoint and writes the same files again.
         """
         save_weights(self.folder / "last.safetensors", self.average, self.recipe())
         state = {f"network.{k}": v for k, v in self.network.state_dict().items()}
@@ -178,10 +213,10 @@ class Run:
         header = {"config": asdict(self.config.network), "recipe": self.recipe()}
         save_tensors(self.checkpoint, state, header)
 
-    def save_best(self, table: Table) -> bool:
-        """Write `best.safetensors` if the mean of the table's figures is the highest so far."""
+    def save_best(self, table: PsnrTable) -> bool:
+        """Write `best.safetensors` if the mean PSNR is the highest so far; return whether it is."""
         score = float(np.mean([figure for row in table.values() for figure in row.values()]))
-        if not score > (-math.inf if self.best is None else self.best):  # nor a NaN
+        if not score > (-math.inf if self.best is None else self.best):  # false for NaN too
             return False
         self.best = score
         recipe = self.recipe() | {"validation": table}
@@ -194,10 +229,10 @@ class Run:
         except KpnError as error:
             reason = str(error).rpartition(";")[0]
             raise KpnError(
-                f"{reason}; in another folder, --init {self.folder / 'last.safetensors'} "
-                "goes on from its weights"
+                f"{reason}; to continue from its weights, choose another folder and "
+                f"--init {self.folder / 'last.safetensors'}"
             ) from None
-        self._check_same_run(header)
+        recipe = self._checked_recipe(header)
         parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimiser": {}}
         for name, value in state.items():
             part, _, rest = name.partition(".")
@@ -211,54 +246,64 @@ class Run:
         self._check_moments(optimiser)
         self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": optimiser})
         for weight, moments in self.optimiser.state.items():
-            # The fused Adam walks through memory whatever the strides: the moments,
-            # contiguous in the file, have to lie as their weights do (channels_last).
+            # The fused Adam ignores strides: the moments, contiguous in the file, need the memory
+            # layout of their weights (channels_last).
             for key, value in moments.items():
                 if value.shape == weight.shape:
                     moments[key] = torch.empty_like(weight).copy_(value)
-        recipe = header["recipe"]
         self.step = recipe["patches"] // self.config.batch
         self.best, self.init = recipe["best"], recipe.get("init")
 
     def _check_moments(self, optimiser: dict[int, dict[str, Tensor]]) -> None:
         for index, weight in enumerate(self.network.parameters()):
             shapes = {key: tuple(value.shape) for key, value in optimiser.get(index, {}).items()}
-            whole = tuple(weight.shape)
-            if shapes != {"step": (), "exp_avg": whole, "exp_avg_sq": whole}:
+            shape = tuple(weight.shape)
+            if shapes != {"step": (), "exp_avg": shape, "exp_avg_sq": shape}:
                 raise KpnError(f"{self.checkpoint}: damaged (optimiser); choose another folder")
 
-    def _check_same_run(self, header: dict[str, object]) -> None:
+    def _checked_recipe(self, header: dict[str, Any]) -> dict[str, Any]:
+        """Return the recipe in a checkpoint's header, if it is of this run.
+
+        Raises:
+            KpnError: if it is damaged, or of a run with other settings or data.
+        """
         config_from_header(self.checkpoint, header)
         recipe = header.get("recipe")
         if not isinstance(recipe, dict) or not {"train", "patches", "best"} <= set(recipe):
-            raise KpnError(f"{self.checkpoint}: not of a training run; choose another folder")
+            raise KpnError(f"{self.checkpoint}: not a training checkpoint; choose another folder")
         if not (isinstance(recipe["patches"], int) and isinstance(recipe["best"], float | None)):
             raise KpnError(f"{self.checkpoint}: damaged (patches, best); choose another folder")
         before, now = recipe["train"], json.loads(json.dumps(asdict(self.config)))
         try:
-            # Settings that there were not then had what is their default now, or nothing.
-            defaults = json.loads(json.dumps(asdict(SynthConfig()))) | _NOT_THEN
+            # A checkpoint from before a setting existed lacks it.
+            defaults = json.loads(json.dumps(asdict(SynthConfig()))) | _ABSENT_FROM_DATA
             before["data"] = defaults | before["data"]
             before["network"] = MISSING_FIELDS | before["network"]
             for settings in (before, now):
-                settings["loss"].pop("decay")  # the annealing's pace follows the length
+                settings["loss"].pop("decay")  # annealing follows the length
             other = [name for name in TrainConfig.FIXED if before[name] != now[name]]
         except (TypeError, KeyError, AttributeError):
             raise KpnError(f"{self.checkpoint}: damaged; choose another folder") from None
-        if self.data and recipe.get("data", self.data) != self.data:
+        digest = self._data_digest
+        if digest and recipe.get("data", digest) != digest:
             raise KpnError(
                 f"{self.folder}: holds a run on other photos; give the same ones to resume it, "
-                "or another folder (and --init) to go on with others"
+                "or another folder (and --init) to train on others"
             )
         if other:
-            said = [line for name in other for line in _differences(name, before[name], now[name])]
+            differences = [s for name in other for s in _differences(name, before[name], now[name])]
             raise KpnError(
-                f"{self.folder}: holds a run with {', '.join(said)}; "
+                f"{self.folder}: holds a run with {', '.join(differences)}; "
                 "give the same options to resume it, or another folder for a new run"
             )
+        return recipe
 
-    def log(self, line: dict[str, object]) -> None:
-        """Add a line to `log.jsonl`."""
+    def log(self, line: dict[str, Any]) -> None:
+        """Append a line to `log.jsonl`.
+
+        Raises:
+            KpnError: if the disk refuses it.
+        """
         try:
             with open(self._log, "a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
@@ -273,32 +318,33 @@ class Run:
         """Drop the lines that a killed run wrote after its last checkpoint.
 
         Raises:
-            KpnError: if there is a run's log, but its checkpoint has gone.
+            KpnError: if there is a log of a run without its checkpoint.
         """
         if not self._log.exists():
             return
         lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
         kept = [line for line in lines if _patches_of(line) <= self.patches]
-        if self.step == 0 and len(lines) > 1:  # one line alone: killed before the first
+        # A single line may come from a run that was killed before its first checkpoint.
+        if self.step == 0 and len(lines) > 1:
             raise KpnError(
                 f"{self.folder}: holds a run's log and weights, but not its checkpoint; "
-                "choose another folder, and --init to go on from its weights"
+                "choose another folder, and --init to continue from its weights"
             )
         if kept != lines:
             with atomic(self._log) as temporary:
                 temporary.write_text("".join(kept), encoding="utf-8")
 
 
-def is_begun(folder: Path) -> bool:
-    """Whether a folder holds a run that can be resumed."""
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a folder holds the checkpoint of a run, which can be resumed."""
     return (folder / _CHECKPOINT).exists()
 
 
-def shape_of(folder: Path, init: Path) -> KPNConfig:
-    """Return the network's shape of the run in a folder, or of the weights that it begins with.
+def network_config_of(folder: Path, init: Path) -> KPNConfig:
+    """Return the network's settings of the run in a folder, or else of the weights in `init`.
 
     Raises:
-        KpnError: if the checkpoint, or the weights where there is none, cannot be read.
+        KpnError: if the checkpoint, or without one the weights, cannot be read.
     """
     checkpoint = folder / _CHECKPOINT
     path = checkpoint if checkpoint.exists() else init
@@ -306,7 +352,7 @@ def shape_of(folder: Path, init: Path) -> KPNConfig:
 
 
 def _differences(name: str, before: object, now: object) -> list[str]:
-    """Say what differs, setting by setting."""
+    """Return a phrase for each setting that differs."""
     if isinstance(before, dict) and isinstance(now, dict):
         keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
         return [s for key in keys for s in _differences(key, before.get(key), now.get(key))]
@@ -315,7 +361,7 @@ def _differences(name: str, before: object, now: object) -> list[str]:
 
 
 def _patches_of(line: str) -> float:
-    """Patches seen when a line of the log was written; infinite where it was cut short."""
+    """Return the patches in a line of the log; infinity if the line is incomplete."""
     with suppress(ValueError, KeyError, TypeError):
         return float(json.loads(line)["patches"])
     return math.inf

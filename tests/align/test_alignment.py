@@ -14,7 +14,7 @@ from kpn_cli.evaluation.metrics import psnr
 from kpn_cli.image.noise_model import NoiseModel
 from kpn_cli.merge.merge import denoise_burst
 from kpn_cli.network.weights import load_weights
-from kpn_cli.synthesis.protocol import GAINS, expose, noise_of_gain, whole_planes
+from kpn_cli.synthesis.protocol import GAINS, noise_of_gain, photograph_planes, to_raw_signal
 
 SIZE = 160
 
@@ -133,7 +133,7 @@ def test_more_handheld_frames_are_never_worse(gain):
     photo = scene(3, 600, 600)
     shifts = rng.integers(-4, 5, (16, 2))
     shifts[0] = 0
-    clean = expose(whole_planes(photo, shifts), 0.5)[..., :96, :96]
+    clean = to_raw_signal(photograph_planes(photo, shifts), 0.5)[..., :96, :96]
     frames = [Frame(torch.from_numpy(noise.sample(planes, rng))) for planes in clean]
     quality = [
         psnr(denoise_burst(network, frames[:count], noise)[0].planes, clean[0], 0.5)

@@ -78,7 +78,7 @@ def denoised(*arguments: object, code: int = 0) -> dict:
 def write_burst(folder: Path, frames: int, seed: int) -> list[Path]:
     whole = demo.bundled_scene()
     part = Scene("part", np.ascontiguousarray(whole.channels[:, 300:500, 400:640]))
-    return demo.write_burst(part, folder, frames=frames, gain=1, seed=seed)[0]
+    return demo.write_demo_burst(part, folder, frames=frames, gain=1, seed=seed)[0]
 
 
 @pytest.fixture(scope="module")

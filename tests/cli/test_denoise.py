@@ -133,8 +133,8 @@ def test_compression_changes_the_size_of_the_dng_but_no_sample(burst, weights, t
 
 
 def test_a_frame_of_another_scene_is_dropped_from_a_long_burst(weights, tmp_path):
-    frames, _ = demo.write_burst(scene(6, 260, 260), tmp_path / "in", frames=11)
-    stranger, _ = demo.write_burst(scene(7, 260, 260), tmp_path / "other", frames=1)
+    frames, _ = demo.write_demo_burst(scene(6, 260, 260), tmp_path / "in", frames=11)
+    stranger, _ = demo.write_demo_burst(scene(7, 260, 260), tmp_path / "other", frames=1)
     planes = read_planes(read_info(stranger[0]))[:, ::-1]
     info = read_info(frames[4])
     mosaic, black, white = dng_levels.encode_planes(planes, info.phase, info.height, info.width)

@@ -30,14 +30,14 @@ def test_every_denoiser_is_better_than_the_noisy_frame_and_the_network_best():
 
 
 @pytest.mark.parametrize("scale", [0.5, 2.0])
-def test_a_noise_estimate_that_is_off_is_the_network_s_alone_and_does_it_no_good(scale):
+def test_the_noise_scale_affects_the_network_alone_and_lowers_its_psnr(scale):
     true, off = figures(), figures(noise_scale=scale)
     assert off.pop("kpn") < true.pop("kpn") - 0.1
     assert off == true
 
 
 @pytest.mark.parametrize("static", [False, True])
-def test_gains_differ_in_nothing_but_noise(monkeypatch, static):
+def test_gains_differ_in_noise_alone(monkeypatch, static):
     noisy = [draw_burst(_SCENE, 3, gain, 3, 0, static) for gain in (1, 8)]
     assert (noisy[0].burst != noisy[1].burst).mean() > 0.9
     monkeypatch.setattr(NoiseModel, "sample", lambda self, clean, rng: clean)

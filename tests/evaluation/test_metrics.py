@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pictures import planes
 
-from kpn_cli.evaluation.metrics import displayed, psnr, ssim
+from kpn_cli.evaluation.metrics import psnr, ssim, to_display
 from kpn_cli.image.srgb import srgb_encode
 from kpn_cli.synthesis.protocol import GAINS, WHITE_LEVELS, noise_of_gain
 
@@ -39,19 +39,19 @@ def test_identical_pictures_have_no_error_and_full_similarity():
     assert ssim(picture, picture, 1.0) == pytest.approx(1)
 
 
-def test_nobody_looks_at_the_border_of_eight_mosaic_pixels():
+def test_a_border_of_eight_mosaic_pixels_is_ignored():
     truth, output = planes(0, 24, 24), planes(0, 24, 24)
     output[:, :4] = output[:, -4:] = 0
     output[..., :4] = output[..., -4:] = 0
-    assert displayed(truth, 1.0).shape == (4, 16, 16)
-    np.testing.assert_array_equal(displayed(output, 1.0), displayed(truth, 1.0))
+    assert to_display(truth, 1.0).shape == (4, 16, 16)
+    np.testing.assert_array_equal(to_display(output, 1.0), to_display(truth, 1.0))
     output[0, 4, 4] = 0
     assert math.isfinite(psnr(output, truth, 1.0))
 
 
-def test_above_white_and_below_black_differences_are_not_seen():
+def test_differences_above_white_and_below_black_are_ignored():
     for dark, darker in ((-0.5, -0.1), (0.6, 0.9)):
-        np.testing.assert_array_equal(displayed(flat(dark), 0.5), displayed(flat(darker), 0.5))
+        np.testing.assert_array_equal(to_display(flat(dark), 0.5), to_display(flat(darker), 0.5))
 
 
 def test_noise_lowers_both_figures(rng):

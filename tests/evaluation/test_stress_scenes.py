@@ -24,7 +24,7 @@ def made():
 
 
 @pytest.mark.parametrize("name", stress_scenes.SCENES)
-def test_the_reference_of_every_scene_is_the_photo_as_it_is(made, name):
+def test_the_reference_of_every_scene_shows_the_unchanged_photo(made, name):
     """What goes wrong goes wrong in other frames; an object may be in the reference too."""
     frames = stress_scenes.SCENES[name](*made, np.random.default_rng(0))
     assert frames.shape == (8, 4, 160, 160)
@@ -37,32 +37,32 @@ def test_the_reference_of_every_scene_is_the_photo_as_it_is(made, name):
 
 
 @pytest.mark.parametrize("name", stress_scenes.SCENES)
-def test_made_pictures_are_never_worse_than_the_reference(made, name):
+def test_results_on_textures_are_never_worse_than_the_reference(made, name):
     """With the network that ships; of textures, which leave little to be gained."""
     network, _ = load_weights()
     for level in ("ISO 100", "gain 0", "gain 4"):
-        outcome = stress_scenes.try_scene(network, name, level, made, 0)
+        outcome = stress_scenes.evaluate_scene(network, name, level, made, 0)
         assert outcome.gain > -0.05, level
         assert outcome.worst_block > -1, level
 
 
 @pytest.mark.skipif(not VAL.exists(), reason="../shared is not there")
-def test_photos_are_never_worse_than_the_reference():
+def test_results_on_photos_are_never_worse_than_the_reference():
     network, _ = load_weights()
     scenes = photos.load_scenes(sorted(VAL.iterdir())[:2])
     torch.manual_seed(0)
-    table = stress_scenes.run(network, scenes, levels=("ISO 100", "gain 0", "gain 2"))
+    table = stress_scenes.evaluate_scenes(network, scenes, levels=("ISO 100", "gain 0", "gain 2"))
     for name, row in table.items():
         for level, figures in row.items():
             assert figures["least"] > -0.05, (name, level)
             assert figures["block"] > -1, (name, level)
-    assert stress_scenes.markdown(table).count("\n| ") == 1 + len(stress_scenes.SCENES)
+    assert stress_scenes.markdown_table(table).count("\n| ") == 1 + len(stress_scenes.SCENES)
 
 
-def test_frames_that_do_not_belong_are_not_used(made):
+def test_frames_of_another_scene_are_not_merged(made):
     network, _ = load_weights()
     used = {
-        name: stress_scenes.try_scene(network, name, "gain 1", made, 0).used
+        name: stress_scenes.evaluate_scene(network, name, "gain 1", made, 0).used
         for name in ("static", "one of another scene", "one black", "one brighter")
     }
     assert used == {
@@ -71,7 +71,7 @@ def test_frames_that_do_not_belong_are_not_used(made):
 
 
 @pytest.mark.parametrize("option", [("--gains", "1"), ("--frames", "4"), ("--noise-scale", "2")])
-def test_options_that_the_scenes_would_ignore_are_refused(tmp_path, option):
+def test_options_without_effect_on_stress_scenes_are_refused(tmp_path, option):
     run = CliRunner().invoke(main, ["eval", str(tmp_path), "--scenes", *option])
     assert run.exit_code == 2
     assert f"--scenes cannot be combined with {option[0]}" in run.stderr

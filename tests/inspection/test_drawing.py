@@ -7,7 +7,7 @@ import numpy as np
 from kpn_cli.inspection import drawing
 
 
-def test_colour_scales_are_what_they_claim():
+def test_colour_scales_have_the_colours_that_they_document():
     ends = drawing.diverging(np.array([0, 0.5, 1, -3, 7, np.nan]))
     assert ends[0, 2] > ends[0, 0] and ends[2, 0] > ends[2, 2]  # blue, red
     assert np.ptp(ends[1]) <= 3 and ends[1].min() > 240
@@ -20,7 +20,7 @@ def test_colour_scales_are_what_they_claim():
     assert np.abs(right.astype(int) - down).max() > 100
 
 
-def test_names_are_cut_in_the_middle_and_never_too_wide():
+def test_long_names_are_shortened_in_the_middle_to_fit_the_width():
     long = "a_very_long_name_of_a_file_that_ends_in_0412.dng"
     short = drawing.shortened(long, 120)
     assert "..." in short and short.endswith("12.dng")

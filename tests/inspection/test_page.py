@@ -1,4 +1,4 @@
-"""The page and its pictures: complete, escaped, never replacing others."""
+"""The page and its figures: complete, escaped; files of others are never replaced."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def digests(folder: Path) -> dict[str, str]:
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.iterdir())}
 
 
-def test_the_command_writes_pictures_a_page_and_their_numbers(tmp_path, small, lively):
+def test_the_command_writes_figures_a_page_and_json(tmp_path, small, lively):
     before = digests(small[0].parent)
     out = tmp_path / "out"
     same = (small[0].parent, "--weights", lively, "--reference", "first", "--noise-scale", "0.5,2")
@@ -47,13 +47,13 @@ def test_the_command_writes_pictures_a_page_and_their_numbers(tmp_path, small, l
     assert len(re.findall(r'<img [^>]*alt="[^"]{10,}" src="data:image/png;base64,', page)) == 8
     assert not re.search(r'(src|href)="(?!data:|#)', page) and "url(" not in page
     assert "viewport" in page and "prefers-color-scheme: dark" in page
-    place = document["places"][0]
-    assert (place["x"], place["y"]) == (60, 50)
-    assert np.array(place["kernels"]).shape == (3, 5, 5)
-    assert sum(place["weights"]) == pytest.approx(1, abs=1e-5)
-    assert [each["scale"] for each in place["noise_scales"]] == [0.5, 2]
+    point = document["places"][0]
+    assert (point["x"], point["y"]) == (60, 50)
+    assert np.array(point["kernels"]).shape == (3, 5, 5)
+    assert sum(point["weights"]) == pytest.approx(1, abs=1e-5)
+    assert [each["scale"] for each in point["noise_scales"]] == [0.5, 2]
     assert sum(document["mean_weights"]) == pytest.approx(1, abs=1e-5)
-    # Again, elsewhere: the same bytes. In the same folder, of other places: no leftovers.
+    # The same bytes in another folder; no old figures after a run with another point.
     inspected(tmp_path / "again", *same, "--at", "60,50", "--at", "9,9")
     assert digests(tmp_path / "again") == digests(out)
     own = out / "kernels.png"
@@ -64,7 +64,7 @@ def test_the_command_writes_pictures_a_page_and_their_numbers(tmp_path, small, l
     assert digests(small[0].parent) == before
 
 
-def test_paths_are_all_there_is_on_stdout(tmp_path, small, weights):
+def test_stdout_holds_the_paths_and_nothing_else(tmp_path, small, weights):
     result = kpn("inspect", *small, "-o", tmp_path, "--weights", weights, "--at", "9,9")
     assert result.exit_code == 0
     paths = [Path(line) for line in result.stdout.splitlines()]
@@ -73,7 +73,7 @@ def test_paths_are_all_there_is_on_stdout(tmp_path, small, weights):
     assert "at 9,9" in result.stderr
 
 
-def test_one_frame_and_names_that_html_would_take_for_its_own(tmp_path, weights):
+def test_a_single_frame_whose_name_looks_like_html_is_escaped(tmp_path, weights):
     (path,) = write_burst(tmp_path / "burst", still(1, 40, 40), noise_of_gain(0))
     odd = path.rename(path.with_name("<b>&.dng"))
     document = inspected(tmp_path / "out", odd, "--weights", weights, "--at", "20,20")
@@ -82,7 +82,7 @@ def test_one_frame_and_names_that_html_would_take_for_its_own(tmp_path, weights)
     assert "<b>" not in page and "&lt;b&gt;&amp;.dng" in page
 
 
-def test_another_page_is_never_replaced(tmp_path, small, weights):
+def test_a_page_of_another_program_is_never_replaced(tmp_path, small, weights):
     page = tmp_path / "index.html"
     page.write_text("mine")
     result = kpn("inspect", *small, "-o", tmp_path, "--weights", weights)
@@ -91,7 +91,7 @@ def test_another_page_is_never_replaced(tmp_path, small, weights):
     assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
 
 
-def test_pictures_of_others_are_neither_replaced_nor_removed(small, lively, tmp_path):
+def test_pictures_of_other_programs_are_neither_replaced_nor_removed(small, lively, tmp_path):
     for name in ("weights.png", "kernels_1_2.png"):
         folder = tmp_path / name
         folder.mkdir()

@@ -247,8 +247,8 @@ def test_a_frame_too_small_is_refused():
 
 @cache
 def clean_burst(path: Path, white: float) -> np.ndarray:
-    shifts = protocol.draw_shifts(np.random.default_rng(6), 3)
-    return protocol.whole_scene(photos.load_scene(path), shifts, white)
+    shifts = protocol.draw_camera_shifts(np.random.default_rng(6), 3)
+    return protocol.photograph(photos.load_scene(path), shifts, white)
 
 
 def aligned_burst(path: Path, white: float, noise: NoiseModel) -> list[np.ndarray]:

@@ -24,7 +24,7 @@ from kpn_cli.raw.reader import read_info, read_planes
 from kpn_cli.synthesis import protocol
 from kpn_cli.synthesis.dataset import DatasetConfig, write_dataset
 from kpn_cli.synthesis.photos import find_photos
-from kpn_cli.synthesis.shards import Shards, find_shards
+from kpn_cli.synthesis.shards import ShardSource, find_shards
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_another_seed_gives_other_bursts(data, photos, tmp_path):
     assert all(ours[name] != others[name] for name in ours if "IMG" in name or ".tar" in name)
 
 
-def test_an_interrupted_set_is_completed_and_what_is_there_is_kept(data, photos, tmp_path):
+def test_an_interrupted_data_set_is_completed_and_finished_parts_are_kept(data, photos, tmp_path):
     folder, config = data
 
     class Interrupted(Exception):
@@ -112,11 +112,11 @@ def test_a_longer_set_begins_with_the_shorter_one(photos, tmp_path, form):
 
 def test_a_gain_is_the_protocol_s_in_shards_too(photos, tmp_path):
     write_dataset(photos, tmp_path, DatasetConfig(4, 1, "shards", gain="8"))
-    for patch in Shards(find_shards([tmp_path])):
+    for patch in ShardSource(find_shards([tmp_path])):
         assert patch.noise == protocol.noise_of_gain(8)
 
 
-def test_what_a_set_holds_is_no_photo(photos, tmp_path):
+def test_pictures_of_a_data_set_are_not_taken_for_photos(photos, tmp_path):
     write_dataset(photos, tmp_path / "set", DatasetConfig(1, 1))
     (tmp_path / "photo.png").write_bytes(photos[0].read_bytes())
     assert find_photos([tmp_path]) == [tmp_path / "photo.png"]
@@ -125,7 +125,7 @@ def test_what_a_set_holds_is_no_photo(photos, tmp_path):
             find_photos([inside])
 
 
-def test_workers_end_with_the_process_that_started_them(photos, tmp_path):
+def test_workers_end_when_their_parent_process_is_killed(photos, tmp_path):
     """Killed, it cannot tell them."""
     command = [
         Path(sys.executable).with_name("kpn"), "synth", *photos, "-o", tmp_path,
@@ -140,7 +140,7 @@ def test_workers_end_with_the_process_that_started_them(photos, tmp_path):
     assert process.communicate(timeout=60)[0] == b""
 
 
-def test_a_folder_with_another_set_is_refused_and_left_alone(data, photos):
+def test_a_folder_with_another_data_set_is_refused_and_left_unchanged(data, photos):
     folder, config = data
     before = content(folder)
     with pytest.raises(KpnError, match="holds a data set with other seed"):
@@ -150,7 +150,7 @@ def test_a_folder_with_another_set_is_refused_and_left_alone(data, photos):
     assert content(folder) == before
 
 
-def test_frames_look_like_a_camera_s(photos, tmp_path):
+def test_frames_have_the_tags_and_the_noise_of_a_camera(photos, tmp_path):
     config = DatasetConfig(count=6, frames=3, gain="2", seed=3)
     phases = set()
     for part in write_dataset(photos, tmp_path, config):
@@ -215,7 +215,7 @@ def test_a_corrupt_photo_is_named_and_skipped(photos, tmp_path):
     bad.write_bytes(b"\xff\xd8 no photo")
     run = kpn("synth", *photos, bad, "-o", tmp_path / "set", "--count", 1, "--frames", 1)
     assert run.exit_code == 0
-    assert "bad.jpg: not a photo" in run.stderr
+    assert "bad.jpg: not a readable photo" in run.stderr
     assert run.stdout == f"{tmp_path / 'set'}\n"
 
 

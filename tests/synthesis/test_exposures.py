@@ -11,7 +11,7 @@ from kpn_cli.image.noise_model import NoiseModel
 from kpn_cli.synthesis.config import SynthConfig
 from kpn_cli.synthesis.exposures import Exposures, draw_exposures
 from kpn_cli.synthesis.patches import collate
-from kpn_cli.synthesis.sensor import expose
+from kpn_cli.synthesis.sensor import capture
 
 NOISE = NoiseModel.uniform(1e-3, 1e-5)
 PLAIN = SynthConfig(
@@ -43,7 +43,7 @@ def test_uneven_bursts_differ_by_a_few_per_cent():
     assert 0.02 < np.log(gains).std() < 0.06
 
 
-def test_the_share_of_brackets_is_the_config_s():
+def test_brackets_are_as_frequent_as_configured():
     assert sum(one is not None for one in drawn(bracket=0.15)) == pytest.approx(60, abs=25)
     assert not any(drawn())
 
@@ -55,40 +55,40 @@ def test_a_single_frame_has_no_other_exposure():
 
 def test_noise_grows_with_the_iso_and_not_with_the_time():
     exposures = Exposures(np.float32([1, 4, 4]), np.array([1.0, 1.0, 4.0]))
-    own = exposures.own_noise(NOISE)
+    own = exposures.recorded_noise(NOISE)
     assert own[0] == own[1] == NOISE
     assert own[2].shot[0] == pytest.approx(4 * NOISE.shot[0])
-    same_exposure = exposures.noise(NOISE)
+    same_exposure = exposures.matched_noise(NOISE)
     assert same_exposure[1].shot[0] == pytest.approx(NOISE.shot[0] / 4)
     assert same_exposure[1].read[0] == pytest.approx(NOISE.read[0] / 16)
     assert same_exposure[2].shot[0] == pytest.approx(NOISE.shot[0])
 
 
-def test_frames_of_a_bracket_have_the_reference_s_brightness_and_the_noise_they_say():
+def test_frames_of_a_bracket_have_the_reference_s_brightness_and_their_stated_noise():
     planes = np.full((8, 4, 64, 64), 0.05, np.float32)
     for seed in range(6):
         rng = np.random.default_rng(seed)
-        patch = expose(planes, rng, replace(PLAIN, bracket=1), NOISE)
+        patch = capture(planes, rng, replace(PLAIN, bracket=1), NOISE)
         for frame, model, clip in zip(patch.burst, patch.frame_noise, patch.clip, strict=True):
-            if patch.truth.max() > 0.4 * clip:
+            if patch.target.max() > 0.4 * clip:
                 continue
-            error = frame - patch.truth
+            error = frame - patch.target
             assert error.mean() == pytest.approx(0, abs=5 * float(error.std()) / 128)
-            expected = model.variance(patch.truth)
+            expected = model.variance(patch.target)
             assert np.mean(error**2 / expected) == pytest.approx(1, abs=0.06)
 
 
-def test_long_exposures_clip_where_they_say():
+def test_long_exposures_clip_at_their_stated_clipping_point():
     planes = np.linspace(0, 1, 64, dtype=np.float32) * np.ones((8, 4, 64, 1), np.float32)
-    patch = expose(planes, np.random.default_rng(3), replace(PLAIN, bracket=1), NOISE)
+    patch = capture(planes, np.random.default_rng(3), replace(PLAIN, bracket=1), NOISE)
     for frame, clip in zip(patch.burst, patch.clip, strict=True):
         assert frame.max() <= clip * (1 + 1e-6)
 
 
-def test_a_batch_gives_each_frame_its_noise_and_bursts_of_one_exposure_no_clipping_point():
+def test_a_batch_has_the_noise_of_each_frame_and_no_clipping_point_for_bursts_of_one_exposure():
     planes, rng = np.full((3, 4, 8, 8), 0.05, np.float32), np.random.default_rng(0)
-    mixed = expose(planes, rng, replace(PLAIN, bracket=1), NOISE)
-    plain = expose(planes, rng, PLAIN, NOISE)
+    mixed = capture(planes, rng, replace(PLAIN, bracket=1), NOISE)
+    plain = capture(planes, rng, PLAIN, NOISE)
     batch = collate([mixed, plain])
     assert batch.shot.shape == batch.read.shape == (2, 3, 4)
     assert batch.clip.shape == (2, 3)

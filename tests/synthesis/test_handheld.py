@@ -8,10 +8,10 @@ import pytest
 from kpn_cli.synthesis import handheld, protocol
 
 
-def test_tripods_turns_and_objects_are_as_frequent_as_said(scenes, monkeypatch):
+def test_tripods_rotations_and_objects_are_as_frequent_as_documented(scenes, monkeypatch):
     pictures, objects = [], []
 
-    def whole_planes(scene, shifts, angles):
+    def photograph_planes(scene, shifts, angles):
         pictures.append((shifts, np.degrees(angles)))
         return np.zeros((len(shifts), 4, 2, 2), np.float32)
 
@@ -19,7 +19,7 @@ def test_tripods_turns_and_objects_are_as_frequent_as_said(scenes, monkeypatch):
         objects.append(camera)
         return np.zeros((len(when), 2)), np.zeros((len(when), 4, 2, 2), np.float32)
 
-    monkeypatch.setattr(protocol, "whole_planes", whole_planes)
+    monkeypatch.setattr(protocol, "photograph_planes", photograph_planes)
     monkeypatch.setattr(handheld, "draw_object", draw_object)
     still, moving, degrees = [], [], []
     for seed in range(600):

@@ -10,7 +10,7 @@ from pictures import scene
 
 from kpn_cli.synthesis import motion
 from kpn_cli.synthesis.config import SynthConfig
-from kpn_cli.synthesis.motion import draw_angles, draw_object, draw_planes, draw_shifts
+from kpn_cli.synthesis.motion import draw_angles, draw_object, draw_planes, draw_residual_shifts
 from kpn_cli.synthesis.photos import scene_from_srgb
 
 CONFIG = SynthConfig(cells=16)
@@ -31,7 +31,7 @@ def test_on_a_tripod_all_frames_are_equal(scenes, rng):
         assert (planes == planes[:1]).all()
 
 
-def test_in_hand_no_frame_equals_the_reference(scenes, rng):
+def test_in_a_hand_held_burst_hardly_a_frame_equals_the_reference(scenes, rng):
     config = dataclasses.replace(STILL, static=0, failed=0, off_by_one=0)
     equal = [
         (frame == planes[0]).all()
@@ -42,7 +42,7 @@ def test_in_hand_no_frame_equals_the_reference(scenes, rng):
     assert np.mean(equal) < 0.15
 
 
-def test_partly_aligned_bursts_have_both_kinds_of_frames(scenes, rng):
+def test_partly_aligned_bursts_have_exactly_aligned_and_shifted_frames(scenes, rng):
     config = dataclasses.replace(STILL, static=0, partly=1, failed=0, off_by_one=0)
     equal = [
         (frame == planes[0]).all()
@@ -100,7 +100,7 @@ def test_a_near_layer_shifts_against_the_far_one_as_a_whole(scenes):
 def shown(monkeypatch, shifts, way=None):
     """Frames of a photo under known shifts and, if it is given, all covered by an object."""
     count = len(shifts)
-    monkeypatch.setattr(motion, "draw_shifts", lambda *_: np.array(shifts, float))
+    monkeypatch.setattr(motion, "draw_residual_shifts", lambda *_: np.array(shifts, float))
     config = dataclasses.replace(STILL, cells=40, moving=way is not None)
     if way is not None:
         covered = np.ones((count, 4, 40, 40), np.float32)
@@ -113,7 +113,7 @@ def over(frame, down, right):
     return frame[:, 8 + down : 32 + down, 8 + right : 32 + right]
 
 
-def test_a_frame_shows_at_a_cell_what_lies_its_shift_further(monkeypatch):
+def test_a_frame_shows_at_a_cell_what_the_photo_has_at_the_cell_plus_the_shift(monkeypatch):
     shifts = [(0, 0), (3, 0), (0, -2), (-5, 4)]
     frames = shown(monkeypatch, shifts)
     for frame, (down, right) in zip(frames, shifts, strict=True):
@@ -121,7 +121,7 @@ def test_a_frame_shows_at_a_cell_what_lies_its_shift_further(monkeypatch):
     assert not np.array_equal(over(frames[0], 0, 0), over(frames[0], 2, 0))
 
 
-def test_what_an_object_shows_goes_along_with_it(monkeypatch):
+def test_the_texture_of_an_object_moves_with_it(monkeypatch):
     """It goes its way over the scene, and the camera its own."""
     shifts, way = [(0, 0), (0, 0), (2, 1), (-1, 3)], [(0, 0), (3, -4), (0, 0), (4, 2)]
     frames = shown(monkeypatch, shifts, way)
@@ -138,7 +138,7 @@ def drawn(bursts=1500, **changes):
     nothing = {"static": 0, "partly": 0, "rough": 0, "failed": 0, "off_by_one": 0}
     config = dataclasses.replace(SynthConfig(), **nothing | changes)
     seeds = range(bursts)
-    return np.stack([draw_shifts(np.random.default_rng(n), 8, config)[1:] for n in seeds])
+    return np.stack([draw_residual_shifts(np.random.default_rng(n), 8, config)[1:] for n in seeds])
 
 
 def on_grid(shifts):
@@ -146,7 +146,7 @@ def on_grid(shifts):
 
 
 @pytest.mark.parametrize(("rough", "reach"), [(0, 0.5), (1, 1.5)])
-def test_residuals_fill_their_range_both_ways(rough, reach):
+def test_residual_shifts_are_uniform_over_their_range(rough, reach):
     shifts = drawn(rough=rough)
     for axis in (0, 1):
         one = shifts[..., axis]
@@ -163,7 +163,7 @@ def test_most_bursts_shift_by_whole_photo_pixels_and_others_do_not():
     assert on_grid(fractions).mean() < 0.01
 
 
-def test_tripods_and_exactly_aligned_frames_are_as_frequent_as_said():
+def test_tripods_and_exactly_aligned_frames_are_as_frequent_as_configured():
     static = ~drawn(static=0.3).any((1, 2))
     assert static.mean() == pytest.approx(0.3, abs=0.04)
     exact = ~drawn(partly=1).any(2)
@@ -171,7 +171,7 @@ def test_tripods_and_exactly_aligned_frames_are_as_frequent_as_said():
     assert exact.mean() == pytest.approx(0.5 + 0.5 * by_chance, abs=0.03)
 
 
-def test_an_aligner_that_errs_by_one_errs_by_whole_cells():
+def test_off_by_one_errors_are_whole_cells():
     errors = drawn(off_by_one=1) - drawn()  # the same random numbers but for the last
     np.testing.assert_allclose(errors, np.round(errors), atol=1e-12)
     assert {*np.unique(np.round(errors))} == {-1, 0, 1}
@@ -180,7 +180,7 @@ def test_an_aligner_that_errs_by_one_errs_by_whole_cells():
     assert seldom.any(2).mean() == pytest.approx(0.2 * 8 / 9, abs=0.02)
 
 
-def test_alignment_that_failed_may_lie_anywhere_within_its_reach():
+def test_failed_alignments_are_uniform_up_to_the_largest_failure():
     shifts = drawn(failed=1)
     limit = SynthConfig().failure
     assert limit == 12
@@ -189,7 +189,7 @@ def test_alignment_that_failed_may_lie_anywhere_within_its_reach():
     assert (np.abs(drawn(failed=0.1)) > 0.5).any(2).mean() == pytest.approx(0.1, abs=0.02)
 
 
-def test_bursts_turn_as_often_as_said_and_by_up_to_half_a_degree():
+def test_bursts_rotate_as_often_as_configured_and_by_up_to_half_a_degree():
     rng, config = np.random.default_rng(2), SynthConfig()
     shifts = np.ones((8, 2))
     shifts[0] = 0
@@ -202,10 +202,10 @@ def test_bursts_turn_as_often_as_said_and_by_up_to_half_a_degree():
     assert np.abs(angles[turned, 1:]).mean() == pytest.approx(0.25, rel=0.05)
 
 
-def test_a_turn_is_of_the_angle_drawn(monkeypatch):
+def test_a_frame_is_rotated_by_the_angle_drawn(monkeypatch):
     """About the middle: what lay 15 cells beside it goes up or down by the angle's sine."""
     angle = 0.1
-    monkeypatch.setattr(motion, "draw_shifts", lambda *_: np.zeros((2, 2)))
+    monkeypatch.setattr(motion, "draw_residual_shifts", lambda *_: np.zeros((2, 2)))
     monkeypatch.setattr(motion, "draw_angles", lambda *_: np.array([0, angle]))
     config = dataclasses.replace(STILL, cells=41)
     still, turned = draw_planes([scene(3, 400, 400)], np.random.default_rng(0), 2, config)[:, 1]
@@ -220,7 +220,7 @@ def test_a_turn_is_of_the_angle_drawn(monkeypatch):
     assert abs(steps[1] - steps[0]) == pytest.approx(30 * np.sin(angle), abs=1)
 
 
-def test_objects_appear_or_vanish_now_and_then():
+def test_objects_are_sometimes_missing_from_frames():
     covered = np.array(
         [
             draw_object(np.random.default_rng(n), (200, 200), np.zeros(8), np.zeros((8, 2)))[1]
@@ -234,7 +234,7 @@ def test_objects_appear_or_vanish_now_and_then():
 
 
 @pytest.mark.parametrize("size", [(16, 16), (12, 40)])
-def test_an_object_covers_some_of_every_size(size):
+def test_an_object_covers_a_part_of_frames_of_any_size(size):
     covered = []
     for seed in range(20):
         way, mask = draw_object(np.random.default_rng(seed), size, np.arange(3), np.zeros((3, 2)))
@@ -260,7 +260,7 @@ def test_an_object_moves_steadily_over_the_scene_and_the_scene_over_the_frame():
         np.testing.assert_allclose(moved, way - way[0] - camera, atol=0.3)
 
 
-def test_frames_that_are_exactly_aligned_are_not_turned_either(scenes, rng):
+def test_exactly_aligned_frames_are_not_rotated(scenes, rng):
     config = dataclasses.replace(STILL, static=0, partly=1, turning=1, failed=0, off_by_one=0)
     equal = [
         (frame == planes[0]).all()
@@ -270,7 +270,7 @@ def test_frames_that_are_exactly_aligned_are_not_turned_either(scenes, rng):
     assert 0.3 < np.mean(equal) < 0.7
 
 
-def test_a_torn_frame_is_right_on_one_side_of_its_tear(scenes):
+def test_a_torn_frame_is_correct_on_one_side(scenes):
     shaky = dataclasses.replace(STILL, static=0, failed=0, off_by_one=0)
     partly_equal = 0
     for seed in range(10):
@@ -297,7 +297,7 @@ def test_other_colours_are_mixed_before_the_mosaic_is_sampled(scenes):
     np.testing.assert_allclose(mixed, plain, atol=1e-4)
 
 
-def test_mixing_nothing_changes_nothing(scenes):
+def test_the_identity_matrix_changes_no_colours(scenes):
     """The part that is cut out for mixing holds all that the frames see, mirrored borders too."""
     config = dataclasses.replace(CONFIG, torn=1, turning=1, failure=6.0)
     for seed in range(20):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpn_cli.synthesis.config import SynthConfig
-from kpn_cli.synthesis.patches import Photos, draw_batch
+from kpn_cli.synthesis.patches import PhotoSource, draw_batch
 
 CONFIG = SynthConfig(cells=16)
 
@@ -38,7 +38,7 @@ def test_different_seeds_and_steps_give_different_bursts(scenes):
     assert not torch.equal(bursts[1], bursts[2])
 
 
-def test_the_global_generators_of_numpy_and_torch_have_no_say(scenes):
+def test_the_global_random_generators_have_no_influence(scenes):
     np.random.seed(1)
     torch.manual_seed(1)
     one = draw_batch(scenes, (3, 4), range(1), CONFIG)
@@ -48,11 +48,11 @@ def test_the_global_generators_of_numpy_and_torch_have_no_say(scenes):
 
 
 @pytest.mark.parametrize("frames", range(1, 9))
-def test_a_full_batch_has_the_announced_shape(scenes, frames):
+def test_a_full_batch_has_the_documented_shapes(scenes, frames):
     config = dataclasses.replace(CONFIG, frames=frames, full=1, bracket=0, uneven=0)
     batch = draw_batch(scenes, (0, frames), range(3), config)
     assert batch.burst.shape == (3, frames, 4, 16, 16)
-    assert batch.truth.shape == (3, 4, 16, 16)
+    assert batch.target.shape == (3, 4, 16, 16)
     assert batch.shot.shape == batch.read.shape == (3, 4)
     assert batch.clip is None
     assert batch.white.shape == (3,)
@@ -67,20 +67,20 @@ def test_batches_that_are_not_full_have_every_smaller_number_of_frames(scenes):
     assert counts == {1, 2, 3}
 
 
-def test_a_batch_moves_to_a_device_whole(scenes):
+def test_all_tensors_of_a_batch_move_to_a_device(scenes):
     batch = draw_batch(scenes, (0, 0), range(1), CONFIG)
     for a, b in zip(tensors(batch), tensors(batch.to(torch.device("cpu"))), strict=True):
         assert torch.equal(a, b)
 
 
-def test_shares_of_a_batch_are_the_batch_whoever_draws_them(scenes):
+def test_shares_drawn_by_several_processes_make_up_the_batch(scenes):
     whole = draw_batch(scenes, (7, 8), range(4), CONFIG)
-    shares = [Photos(scenes).draw((7, 8), part, CONFIG) for part in (range(2), range(2, 4))]
+    shares = [PhotoSource(scenes).draw((7, 8), part, CONFIG) for part in (range(2), range(2, 4))]
     for a, *b in zip(tensors(whole), *map(tensors, shares), strict=True):
         assert torch.equal(a, torch.cat(b))
 
 
-def test_threads_draw_the_same(scenes):
+def test_threads_draw_the_same_batch(scenes):
     with ThreadPoolExecutor(3) as pool:
         drawn = draw_batch(scenes, (7, 8), range(6), CONFIG, pool.map)
     expected = draw_batch(scenes, (7, 8), range(6), CONFIG)

@@ -78,7 +78,7 @@ def test_beyond_its_border_the_photo_is_mirrored():
     np.testing.assert_array_equal(planes[0, 0], expected)
 
 
-def test_black_stays_black_and_white_white():
+def test_black_and_white_keep_their_values():
     for level, linear in ((0, 0), (255, 65535)):
         flat = scene_from_srgb("flat", np.full((12, 12, 3), level, np.uint8))
         assert (flat.channels == linear).all()
@@ -118,14 +118,14 @@ def test_a_name_beyond_ascii_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff", b"not a photo", bytes(4096)])
-def test_what_is_no_photo_is_refused_by_name(tmp_path, content):
+def test_a_file_that_is_no_photo_is_refused_by_name(tmp_path, content):
     path = tmp_path / "broken.jpg"
     path.write_bytes(content)
-    with pytest.raises(KpnError, match=r"broken\.jpg: not a photo"):
+    with pytest.raises(KpnError, match=r"broken\.jpg: not a readable photo"):
         load_scene(path)
 
 
-def test_a_photo_that_is_not_there_is_refused_by_name(tmp_path):
+def test_a_missing_photo_is_refused_by_name(tmp_path):
     with pytest.raises(KpnError, match=r"none\.jpg: cannot be read"):
         load_scene(tmp_path / "none.jpg")
 
@@ -189,7 +189,7 @@ def test_nothing_usable_is_an_error(tmp_path):
     st.integers(-3, 60),
     st.integers(-3, 60),
 )
-def test_samples_on_photo_pixels_are_those_of_the_general_way(along, across, swapped, x, y):
+def test_samples_on_photo_pixels_equal_those_of_a_warp(along, across, swapped, x, y):
     """Stepping through memory gives what OpenCV's warp gives, inside and across the border."""
     one = scene(1, 60, 70)
     linear = [[0, across], [along, 0]] if swapped else [[along, 0], [0, across]]

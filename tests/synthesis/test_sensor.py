@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kpn_cli.image.noise_model import NoiseModel, typical_log_read
 from kpn_cli.synthesis.config import SynthConfig
-from kpn_cli.synthesis.sensor import draw_colours, draw_noise, expose, undo_white_balance
+from kpn_cli.synthesis.sensor import capture, draw_colours, draw_noise, undo_white_balance
 
 CONFIG = SynthConfig(cells=16)
 #: Nothing left to chance but the place in the photo.
@@ -43,7 +43,7 @@ def test_highlights_stay_white():
     np.testing.assert_allclose(undo_white_balance(white, 2.4, 1.2), white, rtol=1e-6)
 
 
-def test_between_grey_and_white_red_rises_steadily_and_never_above_what_it_was():
+def test_between_grey_and_white_red_rises_monotonically_and_is_never_amplified():
     levels = np.linspace(0, 1, 201, dtype=np.float32)
     planes = np.broadcast_to(levels, (1, 4, 1, 201))
     raw = undo_white_balance(planes, 2.0, 2.0)
@@ -69,9 +69,9 @@ def test_a_camera_s_colours_keep_white_and_stay_within_the_photo_s(seed):
 def test_the_noise_of_a_burst_has_the_variance_it_is_labelled_with(rng, level):
     config = dataclasses.replace(STILL, shot_range=(-3.0, -1.5))
     for _ in range(4):
-        patch = expose(flat_planes(level, side=100), rng, config)
-        noise = (patch.burst - patch.truth).astype(np.float64)
-        expected = patch.noise.variance(patch.truth[:, :1, :1])[:, 0, 0]
+        patch = capture(flat_planes(level, side=100), rng, config)
+        noise = (patch.burst - patch.target).astype(np.float64)
+        expected = patch.noise.variance(patch.target[:, :1, :1])[:, 0, 0]
         # 10,000 samples: a variance is known to within 1.4 %; eight of them at four sigma.
         for frame in noise:
             np.testing.assert_allclose(frame.var((1, 2)), expected, rtol=0.06)
@@ -80,13 +80,13 @@ def test_the_noise_of_a_burst_has_the_variance_it_is_labelled_with(rng, level):
 
 @settings(max_examples=20)
 @given(st.integers(0, 2**32))
-def test_the_fast_noise_is_that_of_the_noise_model(seed):
+def test_the_fast_noise_has_the_variance_of_the_noise_model(seed):
     """Same variance at every signal as `NoiseModel.sample`, over a ramp of signals."""
     ramp = np.broadcast_to(np.linspace(0, 1, 100, dtype=np.float32), (1, 4, 100, 100))
     rng = np.random.default_rng(seed)
-    patch = expose(ramp, rng, dataclasses.replace(STILL, shot_range=(-4.0, -1.5)))
-    oracle = patch.noise.sample(patch.truth, rng) - patch.truth
-    ours = patch.burst[0] - patch.truth
+    patch = capture(ramp, rng, dataclasses.replace(STILL, shot_range=(-4.0, -1.5)))
+    oracle = patch.noise.sample(patch.target, rng) - patch.target
+    ours = patch.burst[0] - patch.target
     # Ten ranges of signal of 4000 samples each: their ratio is known to 3.2 %.
     ratio = np.square(ours).mean((0, 1)) / np.square(oracle).mean((0, 1))
     ranges = np.log(ratio).reshape(10, 10).mean(1)
@@ -122,18 +122,18 @@ def test_the_noise_of_one_camera_lies_on_its_line():
     assert np.mean(shots < -4) == pytest.approx(0.5, abs=0.1)
 
 
-def test_a_single_noise_level_is_the_one_of_all_bursts(rng):
+def test_a_single_noise_level_applies_to_all_bursts(rng):
     config = dataclasses.replace(STILL, noise_levels=((1e-3, 0.0),))
     model = draw_noise(rng, config)
     assert model.shot == pytest.approx([1e-3] * 4)
     assert max(model.read) < 1e-11
 
 
-def test_a_misjudged_noise_is_told_up_to_four_times_off():
-    told, true = (
+def test_a_misjudged_sigma_is_up_to_four_times_off():
+    assumed, true = (
         np.array(
             [
-                expose(
+                capture(
                     flat_planes(0.3, 1, 4), np.random.default_rng(seed),
                     dataclasses.replace(STILL, misjudged=chance),
                 ).noise.shot[0] ** 0.5
@@ -142,7 +142,7 @@ def test_a_misjudged_noise_is_told_up_to_four_times_off():
         )
         for chance in (1, 0)
     )  # fmt: skip
-    factors = told / true
+    factors = assumed / true
     assert 1 / 4 <= factors.min() < 0.27
     assert 3.7 < factors.max() <= 4
     assert abs(np.log(factors).mean()) < 0.15
@@ -153,8 +153,8 @@ def test_row_noise_is_alike_along_a_row_of_the_sensor_and_differs_between_frames
     ratios = []
     for seed in range(8):
         rng = np.random.default_rng(seed)
-        patch = expose(flat_planes(0.0, 4, 64), rng, config)
-        noise = patch.burst - patch.truth
+        patch = capture(flat_planes(0.0, 4, 64), rng, config)
+        noise = patch.burst - patch.target
         sensor_rows = np.stack([noise[:, :2].mean((1, 3)), noise[:, 2:].mean((1, 3))])
         extra = sensor_rows.var() - noise.var() / 128
         ratios.append(extra / patch.noise.read[0])
@@ -163,44 +163,44 @@ def test_row_noise_is_alike_along_a_row_of_the_sensor_and_differs_between_frames
     assert 0.005 < min(ratios) < max(ratios) < 0.4
 
 
-def test_defects_glow_in_every_frame_and_not_in_the_truth():
+def test_defects_are_in_every_frame_and_not_in_the_target():
     config = dataclasses.replace(STILL, defects=1, **NOISELESS)
     number = 0
     for seed in range(20):
-        patch = expose(flat_planes(0.1, 3, 64), np.random.default_rng(seed), config)
-        glowing = patch.burst > patch.truth.max() + 0.01
+        patch = capture(flat_planes(0.1, 3, 64), np.random.default_rng(seed), config)
+        glowing = patch.burst > patch.target.max() + 0.01
         counts = glowing.sum((1, 2, 3))
         number += counts[0]
         assert counts.max() <= 60
         if counts[0]:
             assert counts[1:].min() > 0 or counts[0] < 5
-        assert (patch.truth < 0.11).all()
+        assert (patch.target < 0.11).all()
     assert number > 5
 
 
 # --- exposure ---------------------------------------------------------------
 
 
-def test_the_truth_is_the_reference_without_noise(rng):
+def test_the_target_is_the_reference_without_noise(rng):
     planes = rng.random((3, 4, 16, 16), np.float32)
-    patch = expose(planes, rng, dataclasses.replace(STILL, **NOISELESS))
-    np.testing.assert_allclose(patch.burst[0], patch.truth, atol=1e-5)
+    patch = capture(planes, rng, dataclasses.replace(STILL, **NOISELESS))
+    np.testing.assert_allclose(patch.burst[0], patch.target, atol=1e-5)
 
 
-def test_the_truth_is_untouched_by_the_sensor_s_faults_and_no_brighter_than_white():
+def test_the_target_has_no_sensor_faults_and_is_no_brighter_than_white():
     planes = np.random.default_rng(0).random((2, 4, 16, 16), np.float32)
     faults = dict.fromkeys(("clipped", "quantised", "row_noise", "defects", "bracket"), 1)
     plain, faulty = (
-        expose(planes, np.random.default_rng(1), dataclasses.replace(STILL, **f))
+        capture(planes, np.random.default_rng(1), dataclasses.replace(STILL, **f))
         for f in ({}, faults)
     )
-    assert np.array_equal(plain.truth, faulty.truth)
-    assert plain.truth.max() <= plain.white
+    assert np.array_equal(plain.target, faulty.target)
+    assert plain.target.max() <= plain.white
     assert not np.array_equal(plain.burst, faulty.burst)
 
 
 def test_white_levels_span_a_tenth_to_one(rng):
-    white = [expose(flat_planes(0.5, 1, 2), rng, STILL).white for _ in range(500)]
+    white = [capture(flat_planes(0.5, 1, 2), rng, STILL).white for _ in range(500)]
     assert 0.1 <= min(white) < 0.12
     assert 0.85 < max(white) <= 1
 
@@ -209,7 +209,7 @@ def test_clipped_frames_end_at_white_and_others_do_not():
     noisy = {"shot_range": (-1.5, -1.5)}
     clipped, free = (
         [
-            expose(
+            capture(
                 flat_planes(1.0), np.random.default_rng(seed),
                 dataclasses.replace(STILL, clipped=chance, **noisy),
             ).burst
@@ -223,7 +223,7 @@ def test_clipped_frames_end_at_white_and_others_do_not():
 
 def test_quantised_frames_hold_whole_numbers_of_a_sensor(rng):
     for _ in range(8):
-        burst = expose(flat_planes(0.3), rng, dataclasses.replace(STILL, quantised=1)).burst
+        burst = capture(flat_planes(0.3), rng, dataclasses.replace(STILL, quantised=1)).burst
         off = [
             np.abs(burst * n - np.rint(burst * n)).max() for n in (2**b - 1 for b in range(10, 15))
         ]
@@ -234,7 +234,7 @@ def test_quantisation_is_to_10_to_14_bits_and_to_the_nearest_number():
     found = set()
     for seed in range(60):
         fine, coarse = (
-            expose(
+            capture(
                 flat_planes(0.3), np.random.default_rng(seed),
                 dataclasses.replace(STILL, quantised=chance),
             ).burst
@@ -257,8 +257,8 @@ def test_planes_of_one_row_of_the_sensor_share_its_noise():
     config = dataclasses.replace(STILL, row_noise=1, shot_range=(-4.0, -4.0))
     together = np.zeros((4, 4))
     for seed in range(20):
-        patch = expose(flat_planes(0.0, 4, 64), np.random.default_rng(seed), config)
-        rows = (patch.burst - patch.truth).mean(3).transpose(1, 0, 2).reshape(4, -1)
+        patch = capture(flat_planes(0.0, 4, 64), np.random.default_rng(seed), config)
+        rows = (patch.burst - patch.target).mean(3).transpose(1, 0, 2).reshape(4, -1)
         together += np.cov(rows) / patch.noise.read[0]
     shared = (together[0, 1] + together[2, 3]) / 2
     others = together[:2, 2:]
@@ -266,14 +266,14 @@ def test_planes_of_one_row_of_the_sensor_share_its_noise():
     assert np.abs(others).max() < 0.25 * shared
 
 
-def test_exposing_leaves_the_planes_alone(rng):
+def test_capturing_leaves_its_input_unchanged(rng):
     planes = flat_planes(0.5, side=8)
-    expose(planes, rng, SynthConfig(clipped=1, quantised=1, row_noise=1, defects=1))
+    capture(planes, rng, SynthConfig(clipped=1, quantised=1, row_noise=1, defects=1))
     assert np.array_equal(planes, flat_planes(0.5, side=8))
 
 
 def test_a_signal_of_zero_is_as_noisy_as_the_read_noise_alone(rng):
-    patch = expose(flat_planes(0.0, 2, 100), rng, STILL)
+    patch = capture(flat_planes(0.0, 2, 100), rng, STILL)
     read = NoiseModel(patch.noise.shot, patch.noise.read).read[0]
     assert patch.burst.var() == pytest.approx(read, rel=0.05)
 

@@ -18,7 +18,7 @@ from kpn_cli.synthesis import patches as synthetic_patches
 from kpn_cli.synthesis import shards
 from kpn_cli.synthesis.config import SynthConfig
 from kpn_cli.synthesis.sensor import Patch
-from kpn_cli.synthesis.shards import Shards, encode, write_shard
+from kpn_cli.synthesis.shards import ShardSource, encode_sample, write_shard
 
 CONFIG = SynthConfig(cells=16)
 
@@ -38,10 +38,10 @@ def shard(scenes, tmp_path):
 
 
 def test_a_burst_comes_back_within_half_a_step(scenes, shard):
-    for before, after in zip(patches(scenes), [*Shards([shard])], strict=True):
+    for before, after in zip(patches(scenes), [*ShardSource([shard])], strict=True):
         half = (max(before.burst.max(), 1) - min(before.burst.min(), 0)) / 65535 / 2
         np.testing.assert_allclose(after.burst, before.burst, atol=1.02 * half)
-        np.testing.assert_allclose(after.truth, before.truth, atol=1.02 * half)
+        np.testing.assert_allclose(after.target, before.target, atol=1.02 * half)
         assert after.noise == before.noise
         assert after.white == before.white
 
@@ -50,7 +50,7 @@ def test_a_burst_comes_back_within_half_a_step(scenes, shard):
 def test_values_below_black_and_above_white_survive(low, high):
     burst = np.linspace(low, high, 4 * 4 * 4, dtype=np.float32).reshape(1, 4, 4, 4)
     patch = Patch(burst, burst[0].clip(0, 1), NoiseModel.uniform(1e-3, 1e-5), 1.0)
-    sample = encode(patch)
+    sample = encode_sample(patch)
     about = sample["json"]
     scale = about["white"] - about["black"]
     back = (sample["burst.npy"].astype(np.float64) - about["black"]) / scale
@@ -76,10 +76,10 @@ def test_the_same_bursts_are_the_same_bytes(scenes, shard, tmp_path):
 
 
 def test_batches_are_functions_of_their_seed_and_may_be_shared(shard):
-    source = Shards([shard])
+    source = ShardSource([shard])
     whole = source.draw((1, 2), range(4), CONFIG)
     shares = [source.draw((1, 2), part, CONFIG) for part in (range(1), range(1, 4))]
-    for name in ("burst", "truth", "shot", "read", "white"):
+    for name in ("burst", "target", "shot", "read", "white"):
         parts = [getattr(share, name) for share in shares]
         assert torch.equal(getattr(whole, name), torch.cat(parts))
     other = source.draw((1, 3), range(4), CONFIG)
@@ -88,10 +88,10 @@ def test_batches_are_functions_of_their_seed_and_may_be_shared(shard):
 
 def test_fewer_frames_are_the_first_ones(scenes, shard):
     few = SynthConfig(cells=16, frames=3, full=1)
-    drawn = Shards([shard]).draw((0, 0), range(6), few)
+    drawn = ShardSource([shard]).draw((0, 0), range(6), few)
     assert drawn.burst.shape == (6, 3, 4, 16, 16)
-    references = [np.rint(p.truth * 1000) for p in Shards([shard])]
-    for truth in drawn.truth.numpy():
+    references = [np.rint(p.target * 1000) for p in ShardSource([shard])]
+    for truth in drawn.target.numpy():
         assert any(np.array_equal(np.rint(truth * 1000), r) for r in references)
 
 
@@ -99,7 +99,7 @@ def test_bursts_of_too_few_frames_are_refused(scenes, tmp_path):
     path = tmp_path / "a.tar"
     write_shard(path, enumerate(patches(scenes, 2, frames=2)))
     with pytest.raises(KpnError, match=r"bursts of 2 frames, this run needs 8.*--frames 8"):
-        Shards([path]).draw((0, 0), range(2), SynthConfig(cells=16, full=1))
+        ShardSource([path]).draw((0, 0), range(2), SynthConfig(cells=16, full=1))
 
 
 def test_tar_files_are_found_by_name_and_in_folders(shard):
@@ -109,10 +109,10 @@ def test_tar_files_are_found_by_name_and_in_folders(shard):
 
 
 @pytest.mark.parametrize("keep", [0, 100, 1000, 20_000])
-def test_a_damaged_shard_is_an_error_or_shorter(shard, keep):
+def test_a_truncated_shard_is_refused(shard, keep):
     shard.write_bytes(shard.read_bytes()[:keep])
     with pytest.raises(KpnError, match=r"shard-00000\.tar"):
-        [*Shards([shard])]
+        [*ShardSource([shard])]
 
 
 def test_an_empty_or_foreign_tar_is_refused(tmp_path):
@@ -122,7 +122,7 @@ def test_an_empty_or_foreign_tar_is_refused(tmp_path):
         info.size = 2
         tar.addfile(info, io.BytesIO(b"hi"))
     with pytest.raises(KpnError, match=r"foreign\.tar: no bursts"):
-        Shards([path])
+        ShardSource([path])
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_an_empty_or_foreign_tar_is_refused(tmp_path):
     ],
 )
 def test_damaged_descriptions_are_errors(scenes, tmp_path, changes):
-    sample = encode(patches(scenes, 1)[0])
+    sample = encode_sample(patches(scenes, 1)[0])
     path = tmp_path / "damaged.tar"
     with tarfile.open(path, "w") as tar:
         for part in ("burst.npy", "truth.npy"):
@@ -147,11 +147,11 @@ def test_damaged_descriptions_are_errors(scenes, tmp_path, changes):
             _add(tar, f"0.{part}", buffer.getvalue())
         _add(tar, "0.json", json.dumps(sample["json"] | changes).encode())
     with pytest.raises(KpnError):
-        Shards([path])[0]
+        ShardSource([path])[0]
 
 
 def test_pickled_arrays_are_refused(scenes, tmp_path):
-    sample = encode(patches(scenes, 1)[0])
+    sample = encode_sample(patches(scenes, 1)[0])
     path = tmp_path / "pickled.tar"
     with tarfile.open(path, "w") as tar:
         for part in ("burst.npy", "truth.npy"):
@@ -160,7 +160,7 @@ def test_pickled_arrays_are_refused(scenes, tmp_path):
             _add(tar, f"0.{part}", buffer.getvalue())
         _add(tar, "0.json", json.dumps(sample["json"]).encode())
     with pytest.raises(KpnError, match="damaged burst"):
-        Shards([path])[0]
+        ShardSource([path])[0]
 
 
 def _add(tar, name, content):
@@ -169,7 +169,7 @@ def _add(tar, name, content):
     tar.addfile(info, io.BytesIO(content))
 
 
-def test_half_written_shards_are_no_shards(shard):
+def test_incomplete_shards_are_not_found(shard):
     (shard.parent / ".kpn-0123.tar").write_bytes(shard.read_bytes()[:5000])
     assert shards.find_shards([shard.parent]) == [shard]
 
@@ -181,4 +181,4 @@ def test_shards_and_photos_are_not_mixed(shard):
 
 def test_shards_of_other_patches_are_refused(shard):
     with pytest.raises(KpnError, match="this run needs 32"):
-        Shards([shard]).draw((0, 0), range(1), SynthConfig(cells=32))
+        ShardSource([shard]).draw((0, 0), range(1), SynthConfig(cells=32))

@@ -19,17 +19,20 @@ def truth():
 
 
 @pytest.fixture
-def own_noise(truth):
+def reference_noise(truth):
     return NOISE.sample(truth, np.random.default_rng(0)) - truth
 
 
-def test_strength_one_asks_for_the_truth_bit_for_bit(truth, own_noise):
-    assert np.array_equal(strength_target(truth, own_noise, NOISE, 1, 8), truth)
+def test_the_target_of_strength_one_is_the_truth_bit_for_bit(truth, reference_noise):
+    assert np.array_equal(strength_target(truth, reference_noise, NOISE, 1, 8), truth)
 
 
-def test_less_strength_keeps_more_of_the_reference_s_own_noise(truth, own_noise):
+def test_less_strength_keeps_more_of_the_reference_s_noise(truth, reference_noise):
     kept = [
-        float(np.std(strength_target(truth, own_noise, NOISE, s, 8) - truth) / own_noise.std())
+        float(
+            np.std(strength_target(truth, reference_noise, NOISE, s, 8) - truth)
+            / reference_noise.std()
+        )
         for s in (0.25, 0.5, 0.8, 1)
     ]
     assert np.all(np.diff(kept) < 0)
@@ -37,36 +40,36 @@ def test_less_strength_keeps_more_of_the_reference_s_own_noise(truth, own_noise)
 
 
 @pytest.mark.parametrize("strength", [1.01, 2, 4])
-def test_more_strength_asks_for_nothing_of_the_noise(truth, own_noise, strength):
-    target = strength_target(truth, own_noise, NOISE, strength, 8)
-    assert np.array_equal(target, strength_target(truth, 0 * own_noise, NOISE, strength, 8))
+def test_targets_of_strengths_above_one_have_no_noise(truth, reference_noise, strength):
+    target = strength_target(truth, reference_noise, NOISE, strength, 8)
+    assert np.array_equal(target, strength_target(truth, 0 * reference_noise, NOISE, strength, 8))
 
 
-def test_more_strength_takes_more_detail_and_a_flat_picture_has_none(truth, own_noise):
+def test_more_strength_removes_more_detail_and_keeps_a_flat_picture(truth, reference_noise):
     faint = (truth - truth.mean()) * np.float32(0.1) + np.float32(0.2)
-    left = [strength_target(faint, own_noise, NOISE, s, 8).std() for s in (1, 1.25, 2, 4)]
+    left = [strength_target(faint, reference_noise, NOISE, s, 8).std() for s in (1, 1.25, 2, 4)]
     assert np.all(np.diff(left) < 0)
     flat = np.full_like(truth, 0.3)
-    np.testing.assert_allclose(strength_target(flat, own_noise, NOISE, 4, 8), flat, rtol=1e-5)
+    np.testing.assert_allclose(strength_target(flat, reference_noise, NOISE, 4, 8), flat, rtol=1e-5)
 
 
-def test_detail_far_above_the_noise_stays(own_noise):
+def test_detail_far_above_the_noise_stays(reference_noise):
     edge = np.full((4, 64, 64), 0.1, np.float32)
     edge[:, :, 32:] = 0.9
-    target = strength_target(edge, own_noise, NOISE, 2, 8)
+    target = strength_target(edge, reference_noise, NOISE, 2, 8)
     assert np.abs(target - edge)[:, :, 28:36].max() < 0.02
 
 
-def test_strength_keeps_colours(own_noise):
+def test_strength_keeps_colours(reference_noise):
     """All planes lose the same share of their detail."""
     grey = planes(0, 64, 64)[:1]
     scale = np.float32([0.4, 1, 1, 0.6])[:, None, None]
     model = NoiseModel.uniform(0, 1e-4)
-    target = strength_target(grey * scale, own_noise, model, 3, 8)
+    target = strength_target(grey * scale, reference_noise, model, 3, 8)
     np.testing.assert_allclose(target / scale, np.broadcast_to(target[1], target.shape), rtol=1e-4)
 
 
-def test_the_target_hardly_changes_near_strength_one(truth, own_noise):
+def test_the_target_is_continuous_at_strength_one(truth, reference_noise):
     for strength in (0.97, 1.03):
-        target = strength_target(truth, own_noise, NOISE, strength, 8)
-        assert np.abs(target - truth).std() < 0.01 * own_noise.std()
+        target = strength_target(truth, reference_noise, NOISE, strength, 8)
+        assert np.abs(target - truth).std() < 0.01 * reference_noise.std()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from training_runs import CONFIG
 
-from kpn_cli.synthesis.patches import Photos
+from kpn_cli.synthesis.patches import PhotoSource
 from kpn_cli.training import loop
 
 
@@ -13,5 +13,5 @@ from kpn_cli.training import loop
 def whole(scenes, tmp_path_factory):
     """The folder of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("whole")
-    loop.train(Photos(scenes), scenes, folder, CONFIG)
+    loop.train(PhotoSource(scenes), scenes, folder, CONFIG)
     return folder

@@ -11,7 +11,7 @@ from kpn_cli.training.config import VARIANTS, TrainConfig, with_variant
 from kpn_cli.training.losses import LossConfig
 
 
-def test_a_constant_rate_falls_to_nothing_over_a_cooldown():
+def test_a_constant_rate_falls_to_zero_over_a_cooldown():
     config = TrainConfig(patches=16_000, batch=16, rate=1e-3, schedule="constant", cooldown=8_000)
     assert config.rate_at(499) == config.rate_at(500) == 1e-3
     assert config.rate_at(750) == pytest.approx(5e-4)
@@ -39,12 +39,12 @@ def test_the_per_frame_terms_are_gone_after_a_twentieth_of_the_run():
     assert config.loss.anneal_weight(end + 1) == 0
 
 
-def test_a_loss_that_was_given_is_kept():
+def test_a_given_loss_is_kept():
     loss = LossConfig(decay=0.5)
     assert TrainConfig(loss=loss).loss is loss
 
 
-def test_steps_are_counted_up_to_the_last_patch():
+def test_the_number_of_steps_is_rounded_up():
     assert TrainConfig(patches=33, batch=16).steps == 3
     assert TrainConfig(patches=1, batch=16).steps == 1
 
@@ -68,10 +68,10 @@ def test_impossible_settings_are_refused(wrong):
 
 
 @pytest.mark.parametrize("anneal", [1e-9, 0.0005, 0.001])
-def test_annealing_that_would_do_nothing_is_refused(anneal):
+def test_an_annealing_weight_without_effect_is_refused(anneal):
     assert LossConfig(anneal=0.0).anneal_weight(0) == 0
     assert LossConfig(anneal=2 * anneal + 0.001).anneal_weight(0) > 0
-    with pytest.raises(KpnError, match="too little"):
+    with pytest.raises(KpnError, match="has no effect"):
         LossConfig(anneal=anneal)
 
 
@@ -86,7 +86,7 @@ def test_an_unknown_schedule_is_refused():
         TrainConfig(schedule="linear")
 
 
-def test_ablations_differ_from_the_network_in_what_they_are_about():
+def test_ablations_differ_from_the_network_in_one_thing_each():
     config = TrainConfig()
     assert with_variant(config, "kpn") == config
     direct, single, noanneal, blind = (with_variant(config, v) for v in VARIANTS[1:])

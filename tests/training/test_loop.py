@@ -20,12 +20,12 @@ from training_runs import CONFIG, log_of, same_tensors, state_of
 from kpn_cli.errors import KpnError
 from kpn_cli.network.weights import load_tensors, load_weights
 from kpn_cli.synthesis import patches
-from kpn_cli.synthesis.patches import Photos
+from kpn_cli.synthesis.patches import PhotoSource
 from kpn_cli.system.files import lock_folder
 from kpn_cli.training import loop
 from kpn_cli.training.config import VARIANTS, with_variant
 from kpn_cli.training.losses import LossConfig
-from kpn_cli.training.run import Run
+from kpn_cli.training.run import TrainingRun
 
 
 class Interrupted(Exception):
@@ -50,7 +50,7 @@ def train_in_pieces(scenes, folder, config):
     """Call `train` until it comes to its end; return how often."""
     for calls in range(1, 20):
         try:
-            loop.train(Photos(scenes), scenes, folder, config)
+            loop.train(PhotoSource(scenes), scenes, folder, config)
         except Interrupted:
             continue
         return calls
@@ -64,7 +64,7 @@ def test_training_in_bf16_learns_the_same_and_resumes_to_the_bit(
     scenes, whole, tmp_path, monkeypatch
 ):
     config = dataclasses.replace(CONFIG, precision="bf16")
-    loop.train(Photos(scenes), scenes, tmp_path / "one", config)
+    loop.train(PhotoSource(scenes), scenes, tmp_path / "one", config)
     interrupt_at(monkeypatch, [5, 9])
     assert train_in_pieces(scenes, tmp_path / "two", config) == 3
     same_tensors(state_of(tmp_path / "two")[0], state_of(tmp_path / "one")[0])
@@ -98,11 +98,11 @@ def test_an_interrupted_run_ends_with_the_bits_of_the_uninterrupted(
 
 def test_a_resumed_run_has_the_optimiser_of_the_interrupted_one(scenes, tmp_path):
     """In memory too: the fused Adam takes moments as they lie, whatever their strides."""
-    run = Run(tmp_path, CONFIG)
+    run = TrainingRun(tmp_path, CONFIG)
     for step in range(3):
         run.train_step(patches.draw_batch(scenes, (0, step), range(4), CONFIG.data))
     run.save()
-    resumed = Run(tmp_path, CONFIG)
+    resumed = TrainingRun(tmp_path, CONFIG)
     assert resumed.step == 3
     pairs = zip(run.network.parameters(), resumed.network.parameters(), strict=True)
     for before, after in pairs:
@@ -117,7 +117,7 @@ def test_a_resumed_run_has_the_optimiser_of_the_interrupted_one(scenes, tmp_path
 
 def test_a_finished_run_is_not_touched_again(scenes, whole):
     before = {path.name: path.read_bytes() for path in whole.iterdir()}
-    loop.train(Photos(scenes), scenes, whole, CONFIG)
+    loop.train(PhotoSource(scenes), scenes, whole, CONFIG)
     assert {path.name: path.read_bytes() for path in whole.iterdir()} == before
 
 
@@ -125,7 +125,7 @@ def test_a_finished_run_can_be_made_longer(scenes, whole, tmp_path):
     for path in whole.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     longer = dataclasses.replace(CONFIG, patches=56)
-    loop.train(Photos(scenes), scenes, tmp_path, longer)
+    loop.train(PhotoSource(scenes), scenes, tmp_path, longer)
     assert log_of(tmp_path)[:-1] == log_of(whole)
     assert log_of(tmp_path)[-1]["patches"] == 56
 
@@ -133,13 +133,13 @@ def test_a_finished_run_can_be_made_longer(scenes, whole, tmp_path):
 # --- what a run leaves ------------------------------------------------------
 
 
-def test_the_log_and_the_progress_tell_the_same(scenes, tmp_path):
-    told = []
-    best = loop.train(Photos(scenes), scenes, tmp_path, CONFIG, on_progress=told.append)
+def test_the_log_holds_the_reported_progress(scenes, tmp_path):
+    reported = []
+    best = loop.train(PhotoSource(scenes), scenes, tmp_path, CONFIG, on_progress=reported.append)
     assert best == tmp_path / "best.safetensors"
-    assert [progress.patches for progress in told] == [16, 24, 32, 48]
+    assert [progress.patches for progress in reported] == [16, 24, 32, 48]
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    for progress, line in zip(told, lines, strict=True):
+    for progress, line in zip(reported, lines, strict=True):
         assert dataclasses.asdict(progress).items() <= line.items()
         assert math.isfinite(progress.loss)
         assert (progress.table is None) == (progress.patches % 24 != 0)
@@ -147,7 +147,7 @@ def test_the_log_and_the_progress_tell_the_same(scenes, tmp_path):
 
 def test_without_validation_photos_the_last_weights_are_the_result(scenes, tmp_path):
     short = dataclasses.replace(CONFIG, patches=4)
-    path = loop.train(Photos(scenes), [], tmp_path, short)
+    path = loop.train(PhotoSource(scenes), [], tmp_path, short)
     assert path == tmp_path / "last.safetensors"
     assert load_weights(path)[1]["patches"] == 4
     assert not (tmp_path / "best.safetensors").exists()
@@ -159,13 +159,13 @@ def test_without_validation_photos_the_last_weights_are_the_result(scenes, tmp_p
 def test_the_loss_falls(scenes, tmp_path):
     batch = patches.draw_batch(scenes, (0, 0), range(4), dataclasses.replace(CONFIG.data, full=1))
     config = dataclasses.replace(CONFIG, patches=400, rate=0.1, loss=LossConfig(anneal=0))
-    run = Run(tmp_path, config)
+    run = TrainingRun(tmp_path, config)
     losses = [float(run.train_step(batch)) for _ in range(40)]
     assert min(losses[-5:]) < losses[0] - 0.1  # of a logarithm: by a tenth and more
 
 
 def test_the_shipped_average_follows_the_weights(scenes, tmp_path):
-    run = Run(tmp_path, CONFIG)
+    run = TrainingRun(tmp_path, CONFIG)
     start = run.average.head_weight.clone()
     batch = patches.draw_batch(scenes, (0, 0), range(4), dataclasses.replace(CONFIG.data, full=1))
     for _ in range(10):
@@ -175,9 +175,7 @@ def test_the_shipped_average_follows_the_weights(scenes, tmp_path):
     assert not run.average.head_weight.requires_grad
 
 
-def test_a_loss_that_is_no_number_stops_the_run_before_it_is_saved(
-    scenes, whole, tmp_path, monkeypatch
-):
+def test_a_nan_loss_stops_the_run_before_it_is_saved(scenes, whole, tmp_path, monkeypatch):
     draw = patches.draw_batch
 
     def poisoned(scenes, seed, *rest):
@@ -188,7 +186,9 @@ def test_a_loss_that_is_no_number_stops_the_run_before_it_is_saved(
 
     monkeypatch.setattr(patches, "draw_batch", poisoned)
     with pytest.raises(KpnError, match=r"loss is nan.*--lr"):
-        loop.train(Photos(scenes), [], tmp_path, dataclasses.replace(CONFIG, validate_every=1000))
+        loop.train(
+            PhotoSource(scenes), [], tmp_path, dataclasses.replace(CONFIG, validate_every=1000)
+        )
     assert load_tensors(tmp_path / "checkpoint.safetensors")[1]["recipe"]["patches"] == 16
 
 
@@ -198,34 +198,34 @@ def test_a_loss_that_is_no_number_stops_the_run_before_it_is_saved(
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_ablation_trains_is_saved_and_resumed(scenes, tmp_path, variant):
     config = with_variant(dataclasses.replace(CONFIG, patches=8), variant)
-    loop.train(Photos(scenes), scenes, tmp_path, config)
+    loop.train(PhotoSource(scenes), scenes, tmp_path, config)
     network, recipe = load_weights(tmp_path / "best.safetensors")
     assert network.config == config.network
     assert recipe["patches"] == 8
     longer = dataclasses.replace(config, patches=12)
-    loop.train(Photos(scenes), scenes, tmp_path, longer)
+    loop.train(PhotoSource(scenes), scenes, tmp_path, longer)
     assert load_weights(tmp_path / "last.safetensors")[1]["patches"] == 12
 
 
-def test_the_folder_of_one_ablation_is_no_place_for_another(scenes, tmp_path):
+def test_the_folder_of_one_ablation_is_refused_for_another(scenes, tmp_path):
     short = dataclasses.replace(CONFIG, patches=4)
-    loop.train(Photos(scenes), [], tmp_path, short)
+    loop.train(PhotoSource(scenes), [], tmp_path, short)
     with pytest.raises(KpnError, match="holds a run with blind False, not True"):
-        loop.train(Photos(scenes), [], tmp_path, with_variant(short, "blind"))
+        loop.train(PhotoSource(scenes), [], tmp_path, with_variant(short, "blind"))
 
 
 # --- stopping ---------------------------------------------------------------
 
 
-def test_a_run_that_is_asked_to_stop_is_saved_and_goes_on_to_the_same_end(scenes, whole, tmp_path):
+def test_a_stopped_run_is_saved_and_resumes_to_the_same_result(scenes, whole, tmp_path):
     seen, begun = [], []
     loop.train(
-        Photos(scenes), [], tmp_path, CONFIG,
+        PhotoSource(scenes), [], tmp_path, CONFIG,
         should_stop=lambda: len(seen) >= 5, on_step=seen.append, on_start=begun.append,
     )  # fmt: skip
     assert seen == [4, 8, 12, 16, 20]
     assert state_of(tmp_path)[1]["recipe"]["patches"] == 20
-    loop.train(Photos(scenes), [], tmp_path, CONFIG, on_start=begun.append)
+    loop.train(PhotoSource(scenes), [], tmp_path, CONFIG, on_start=begun.append)
     assert begun == [0, 20]
     same_tensors(state_of(tmp_path)[0], state_of(whole)[0])
 
@@ -253,16 +253,16 @@ def test_ctrl_c_saves_the_run(scenes, tmp_path):
     assert load_weights(run / "last.safetensors")[1]["patches"] > 0
 
 
-def test_two_runs_in_one_folder_are_one_too_many(scenes, tmp_path):
+def test_a_second_run_in_the_same_folder_is_refused(scenes, tmp_path):
     with lock_folder(tmp_path), pytest.raises(KpnError, match="another kpn is at work"):
-        loop.train(Photos(scenes), [], tmp_path, CONFIG)
+        loop.train(PhotoSource(scenes), [], tmp_path, CONFIG)
     assert not list(tmp_path.iterdir())
 
 
 # --- what else a run writes and how it draws --------------------------------
 
 
-def test_threads_that_draw_the_data_change_nothing(scenes, whole, tmp_path):
+def test_the_number_of_worker_threads_does_not_change_the_result(scenes, whole, tmp_path):
     config = dataclasses.replace(CONFIG, workers=3)
-    loop.train(Photos(scenes), scenes, tmp_path, config)
+    loop.train(PhotoSource(scenes), scenes, tmp_path, config)
     same_tensors(state_of(tmp_path)[0], state_of(whole)[0])

@@ -74,7 +74,7 @@ def test_the_balanced_loss_is_the_mean_of_the_logarithms(step):
     assert loss == pytest.approx(expected, rel=1e-4)
 
 
-def test_once_annealed_the_single_frames_no_longer_count():
+def test_after_annealing_the_per_frame_terms_have_no_effect():
     clean, per_frame, truth, white = example()
     late = 10_000
     one = annealed_loss(clean, per_frame, truth, white, PLAIN, late)
@@ -92,7 +92,7 @@ def test_exposure_does_not_change_the_loss(exposure):
     )
 
 
-def test_balanced_a_dark_noisy_patch_does_not_drown_the_others():
+def test_in_the_balanced_loss_a_noisy_patch_does_not_dominate():
     clean, per_frame, truth, white = example()
     bad = clean.clone()
     bad[0] += 100
@@ -122,7 +122,7 @@ def test_a_perfect_picture_has_the_least_loss_and_a_finite_gradient(config):
 # --- annealing --------------------------------------------------------------
 
 
-def test_the_weight_of_the_frames_starts_at_beta_falls_and_ends_at_exactly_zero():
+def test_the_annealing_weight_falls_from_beta_to_exactly_zero():
     config = LossConfig(anneal=0.1, decay=0.99)
     weights = [config.anneal_weight(step) for step in range(1000)]
     assert weights[0] == 0.1

@@ -20,10 +20,9 @@ from kpn_cli.network.restore import restore
 from kpn_cli.network.weights import load_tensors, load_weights, save_tensors, save_weights
 from kpn_cli.synthesis import patches
 from kpn_cli.synthesis.config import SynthConfig
-from kpn_cli.synthesis.patches import Photos
+from kpn_cli.synthesis.patches import PhotoSource
 from kpn_cli.training import loop
-from kpn_cli.training import run as training_run
-from kpn_cli.training.run import Run
+from kpn_cli.training.run import MAX_GRADIENT_NORM, TrainingRun
 
 KILLED = """
 import os, signal, sys
@@ -34,7 +33,7 @@ sys.path.insert(0, {tests!r})
 from pictures import scene
 from training_runs import CONFIG
 from kpn_cli.training import loop
-from kpn_cli.synthesis.patches import Photos
+from kpn_cli.synthesis.patches import PhotoSource
 
 count, real = 0, os.replace
 
@@ -47,26 +46,23 @@ def replace(*arguments):
 
 os.replace = replace
 scenes = [scene(1, 120, 140), scene(2, 140, 120)]
-loop.train(Photos(scenes), scenes, Path(sys.argv[1]), CONFIG)
+loop.train(PhotoSource(scenes), scenes, Path(sys.argv[1]), CONFIG)
 """
 
 
-def gradient_norm(scenes, folder, monkeypatch, clip):
-    monkeypatch.setattr(training_run, "_CLIP", clip)
-    run = Run(folder, CONFIG)
-    run.train_step(Photos(scenes).draw((0, 0), range(4), CONFIG.data, map))
+def gradient_norm(scenes, folder, largest):
+    run = TrainingRun(folder, CONFIG, max_gradient_norm=largest)
+    run.train_step(PhotoSource(scenes).draw((0, 0), range(4), CONFIG.data, map))
     squares = [(weight.grad**2).sum() for weight in run.network.parameters()]
     return float(torch.stack(squares).sum() ** 0.5)
 
 
-def test_a_gradient_is_clipped_to_a_norm_of_one(scenes, tmp_path, monkeypatch):
-    assert training_run._CLIP == 1
-    free = gradient_norm(scenes, tmp_path / "free", monkeypatch, 1e9)
+def test_a_gradient_is_clipped_to_a_norm_of_one_by_default(scenes, tmp_path):
+    assert MAX_GRADIENT_NORM == 1
+    free = gradient_norm(scenes, tmp_path / "free", 1e9)
     assert free > 2
-    assert gradient_norm(scenes, tmp_path / "half", monkeypatch, free / 2) == pytest.approx(
-        free / 2, rel=1e-4
-    )
-    assert gradient_norm(scenes, tmp_path / "one", monkeypatch, 1.0) == pytest.approx(1, rel=1e-4)
+    assert gradient_norm(scenes, tmp_path / "half", free / 2) == pytest.approx(free / 2, rel=1e-4)
+    assert gradient_norm(scenes, tmp_path / "one", 1.0) == pytest.approx(1, rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -78,10 +74,10 @@ def test_a_gradient_is_clipped_to_a_norm_of_one(scenes, tmp_path, monkeypatch):
         ({"data": SynthConfig(cells=16, static=0.5)}, r"static 0\.15, not 0\.5"),
     ],
 )
-def test_another_run_s_folder_is_refused_and_left_alone(scenes, whole, changes, said):
+def test_the_folder_of_another_run_is_refused_and_left_unchanged(scenes, whole, changes, said):
     before = {path.name: path.read_bytes() for path in whole.iterdir()}
     with pytest.raises(KpnError, match=f"holds a run with {said};") as caught:
-        loop.train(Photos(scenes), scenes, whole, dataclasses.replace(CONFIG, **changes))
+        loop.train(PhotoSource(scenes), scenes, whole, dataclasses.replace(CONFIG, **changes))
     assert str(whole) in str(caught.value)
     assert {path.name: path.read_bytes() for path in whole.iterdir()} == before
 
@@ -91,30 +87,30 @@ def test_a_damaged_checkpoint_is_refused_and_not_replaced(scenes, whole, tmp_pat
     damaged.write_bytes((whole / damaged.name).read_bytes()[:-100])
     size = damaged.stat().st_size
     with pytest.raises(KpnError, match=r"checkpoint\.safetensors: damaged"):
-        loop.train(Photos(scenes), [], tmp_path, CONFIG)
+        loop.train(PhotoSource(scenes), [], tmp_path, CONFIG)
     assert damaged.stat().st_size == size
     assert [path.name for path in tmp_path.iterdir()] == [damaged.name]
 
 
-def test_weights_in_the_place_of_the_checkpoint_are_refused(scenes, whole, tmp_path):
+def test_weights_instead_of_the_checkpoint_are_refused(scenes, whole, tmp_path):
     for name in ("last.safetensors", "best.safetensors"):
         (tmp_path / "checkpoint.safetensors").write_bytes((whole / name).read_bytes())
         with pytest.raises(KpnError, match=r"checkpoint\.safetensors"):
-            loop.train(Photos(scenes), [], tmp_path, CONFIG)
+            loop.train(PhotoSource(scenes), [], tmp_path, CONFIG)
 
 
 def test_a_checkpoint_without_its_recipe_is_refused(tmp_path, tiny_network):
     save_weights(tmp_path / "checkpoint.safetensors", tiny_network, {})
     with pytest.raises(KpnError, match=r"checkpoint\.safetensors"):
-        Run(tmp_path, CONFIG)
+        TrainingRun(tmp_path, CONFIG)
 
 
-def test_a_checkpoint_is_no_weight_file(whole):
+def test_a_checkpoint_is_refused_as_weights(whole):
     with pytest.raises(KpnError, match=r"checkpoint; take last\.safetensors"):
         load_weights(whole / "checkpoint.safetensors")
 
 
-def test_a_run_leaves_weights_ready_for_use_and_says_how_they_were_made(whole):
+def test_a_run_writes_weights_with_their_recipe(whole):
     for name in ("best", "last"):
         network, recipe = load_weights(whole / f"{name}.safetensors")
         assert network.config == CONFIG.network
@@ -137,48 +133,48 @@ def test_the_best_weights_are_those_with_the_highest_mean_figure(whole):
     assert recipe["best"] == pytest.approx(max(means))
 
 
-def test_a_table_that_is_no_number_is_never_the_best(tmp_path):
-    run = Run(tmp_path, CONFIG)
+def test_a_nan_validation_is_never_the_best(tmp_path):
+    run = TrainingRun(tmp_path, CONFIG)
     assert not run.save_best({"shifted": {"0": math.nan}})
     assert run.save_best({"shifted": {"0": 30.0}})
     assert not run.save_best({"shifted": {"0": math.nan}})
     assert not run.save_best({"shifted": {"0": 1.0}})
 
 
-def test_a_gradient_that_is_no_number_shows_in_the_loss(scenes, tmp_path):
-    run = Run(tmp_path, CONFIG)
+def test_a_non_finite_gradient_makes_the_loss_non_finite(scenes, tmp_path):
+    run = TrainingRun(tmp_path, CONFIG)
     run.network.stem.weight.register_hook(lambda gradient: gradient * math.inf)
     batch = patches.draw_batch(scenes, (0, 0), range(2), CONFIG.data)
     assert not torch.isfinite(run.train_step(batch))
 
 
-def test_a_run_without_its_checkpoint_is_not_begun_again(scenes, whole, tmp_path):
+def test_a_run_without_its_checkpoint_is_refused(scenes, whole, tmp_path):
     for path in whole.iterdir():
         if path.name != "checkpoint.safetensors":
             (tmp_path / path.name).write_bytes(path.read_bytes())
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(KpnError, match="not its checkpoint"):
-        loop.train(Photos(scenes), scenes, tmp_path, CONFIG)
+        loop.train(PhotoSource(scenes), scenes, tmp_path, CONFIG)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_a_run_goes_on_with_its_own_photos_only(scenes, whole):
+def test_a_run_is_resumed_on_the_same_photos_only(scenes, whole):
     with pytest.raises(KpnError, match="on other photos"):
-        loop.train(Photos(scenes[:1]), scenes, whole, CONFIG)
+        loop.train(PhotoSource(scenes[:1]), scenes, whole, CONFIG)
 
 
-def test_the_recipe_names_what_a_run_began_with_and_on_what(scenes, whole, tmp_path):
+def test_the_recipe_names_the_initial_weights_and_the_data(scenes, whole, tmp_path):
     init = tmp_path / "first.safetensors"
     init.write_bytes((whole / "last.safetensors").read_bytes())
     short = dataclasses.replace(CONFIG, patches=4)
-    loop.train(Photos(scenes), [], tmp_path / "run", short, init=init)
+    loop.train(PhotoSource(scenes), [], tmp_path / "run", short, init=init)
     recipe = load_weights(tmp_path / "run" / "last.safetensors")[1]
     assert recipe["init"]["name"] == "first.safetensors"
     assert recipe["init"]["sha256"] == sha256(init.read_bytes()).hexdigest()
-    assert recipe["data"] == Photos(scenes).digest
+    assert recipe["data"] == PhotoSource(scenes).digest
     init.unlink()  # not needed to go on
     longer = dataclasses.replace(CONFIG, patches=8)
-    loop.train(Photos(scenes), [], tmp_path / "run", longer, init=init)
+    loop.train(PhotoSource(scenes), [], tmp_path / "run", longer, init=init)
     again = load_weights(tmp_path / "run" / "last.safetensors")[1]
     assert again["init"] == recipe["init"]
 
@@ -186,35 +182,35 @@ def test_the_recipe_names_what_a_run_began_with_and_on_what(scenes, whole, tmp_p
 def test_the_best_weights_are_the_initial_ones_until_others_are_better(scenes, whole, tmp_path):
     init = whole / "best.safetensors"
     spoiling = dataclasses.replace(CONFIG, rate=5.0)
-    loop.train(Photos(scenes), scenes, tmp_path, spoiling, init=init)
+    loop.train(PhotoSource(scenes), scenes, tmp_path, spoiling, init=init)
     kept, _ = load_tensors(tmp_path / "best.safetensors")
     same_tensors(kept, load_tensors(init)[0])
     last, _ = load_tensors(tmp_path / "last.safetensors")
     assert any(not torch.equal(last[name], value) for name, value in kept.items())
 
 
-def test_a_run_from_before_a_setting_was_there_is_resumed(scenes, whole, tmp_path):
+def test_a_run_from_before_a_setting_existed_is_resumed(scenes, whole, tmp_path):
     state, header = state_of(whole)
     del header["recipe"]["train"]["data"]["noise_levels"]
     tmp_path.mkdir(exist_ok=True)
     save_tensors(tmp_path / "checkpoint.safetensors", state, header)
-    assert Run(tmp_path, CONFIG).patches == 48
+    assert TrainingRun(tmp_path, CONFIG).patches == 48
     other = dataclasses.replace(CONFIG.data, noise_levels=((1e-3, 1e-5),))
     with pytest.raises(KpnError, match="noise_levels"):
-        Run(tmp_path, dataclasses.replace(CONFIG, data=other))
+        TrainingRun(tmp_path, dataclasses.replace(CONFIG, data=other))
 
 
-def test_a_run_from_before_planes_were_mixed_is_resumed_without(scenes, tmp_path):
+def test_a_run_from_before_cross_plane_detail_is_resumed_without_it(scenes, tmp_path):
     without = dataclasses.replace(
         CONFIG, patches=8, network=dataclasses.replace(CONFIG.network, scales=0)
     )
-    loop.train(Photos(scenes), [], tmp_path, without)
+    loop.train(PhotoSource(scenes), [], tmp_path, without)
     state, header = state_of(tmp_path)
     del header["recipe"]["train"]["network"]["scales"], header["config"]["scales"]
     save_tensors(tmp_path / "checkpoint.safetensors", state, header)
-    assert Run(tmp_path, without).patches == 8
+    assert TrainingRun(tmp_path, without).patches == 8
     with pytest.raises(KpnError, match=r"scales 0, not 2 \(--mix, --no-mix\)"):
-        Run(tmp_path, dataclasses.replace(without, network=CONFIG.network))
+        TrainingRun(tmp_path, dataclasses.replace(without, network=CONFIG.network))
 
 
 def test_a_run_from_before_brackets_is_not_resumed_on_other_data(scenes, whole, tmp_path):
@@ -223,7 +219,7 @@ def test_a_run_from_before_brackets_is_not_resumed_on_other_data(scenes, whole, 
         del header["recipe"]["train"]["data"][name]
     save_tensors(tmp_path / "checkpoint.safetensors", state, header)
     with pytest.raises(KpnError, match=r"bracket 0, not 0\.15"):
-        Run(tmp_path, CONFIG)
+        TrainingRun(tmp_path, CONFIG)
 
 
 def test_the_log_says_which_precision_was_used_and_why(whole):
@@ -240,7 +236,7 @@ def test_a_checkpoint_with_a_damaged_recipe_is_refused(whole, tmp_path, recipe):
     header["recipe"] |= recipe
     save_tensors(tmp_path / "checkpoint.safetensors", state, header)
     with pytest.raises(KpnError, match=r"checkpoint\.safetensors: damaged"):
-        Run(tmp_path, CONFIG)
+        TrainingRun(tmp_path, CONFIG)
 
 
 @pytest.mark.parametrize("change", ["missing", "shape"])
@@ -253,11 +249,11 @@ def test_a_checkpoint_with_a_damaged_optimiser_is_refused(whole, tmp_path, chang
         state[name] = torch.zeros(7)
     save_tensors(tmp_path / "checkpoint.safetensors", state, header)
     with pytest.raises(KpnError, match="optimiser"):
-        Run(tmp_path, CONFIG)
+        TrainingRun(tmp_path, CONFIG)
 
 
 def test_only_a_better_table_replaces_the_best_weights(tmp_path):
-    run = Run(tmp_path, CONFIG)
+    run = TrainingRun(tmp_path, CONFIG)
     assert run.save_best({"shifted": {"0": 30.0}})
     before = (tmp_path / "best.safetensors").read_bytes()
     assert not run.save_best({"shifted": {"0": 30.0}})
@@ -267,19 +263,21 @@ def test_only_a_better_table_replaces_the_best_weights(tmp_path):
 
 def test_a_run_begins_with_the_weights_it_is_given(whole, tmp_path):
     init = whole / "last.safetensors"
-    run = Run(tmp_path, CONFIG, init)
+    run = TrainingRun(tmp_path, CONFIG, init)
     same_tensors(run.network.state_dict(), load_weights(init)[0].state_dict())
     assert all(parameter.requires_grad for parameter in run.network.parameters())
     assert run.step == 0
 
 
-def test_weights_without_a_wide_kernel_and_mixing_get_what_does_nothing_yet(scenes, tmp_path):
+def test_weights_without_dilated_kernel_and_cross_plane_detail_are_extended_by_a_neutral_one(
+    scenes, tmp_path
+):
     torch.manual_seed(1)
     plain = KPN(dataclasses.replace(CONFIG.network, wide=False, scales=0))
     with torch.no_grad():
         plain.head_weight.mul_(100)
     save_weights(tmp_path / "plain.safetensors", plain, {})
-    run = Run(tmp_path / "run", CONFIG, tmp_path / "plain.safetensors")
+    run = TrainingRun(tmp_path / "run", CONFIG, tmp_path / "plain.safetensors")
     burst = patches.draw_batch(scenes, (0, 0), range(2), CONFIG.data)
     with torch.no_grad():
         before, after = (
@@ -295,12 +293,12 @@ def test_weights_without_a_wide_kernel_and_mixing_get_what_does_nothing_yet(scen
 def test_weights_of_another_shape_cannot_begin_a_run(whole, tmp_path):
     config = dataclasses.replace(CONFIG, network=KPNConfig(widths=(8,), head=8))
     with pytest.raises(KpnError, match=r"last\.safetensors: is KPNConfig"):
-        Run(tmp_path, config, whole / "last.safetensors")
+        TrainingRun(tmp_path, config, whole / "last.safetensors")
 
 
 def test_the_seed_decides_the_initial_weights(tmp_path):
     one, two, other = (
-        Run(tmp_path / str(n), dataclasses.replace(CONFIG, seed=seed)).network.stem.weight
+        TrainingRun(tmp_path / str(n), dataclasses.replace(CONFIG, seed=seed)).network.stem.weight
         for n, seed in enumerate((3, 3, 4))
     )
     assert torch.equal(one, two)
@@ -316,7 +314,7 @@ def test_a_run_killed_while_it_writes_ends_with_the_bits_of_the_uninterrupted(
     killed = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert list(tmp_path.glob(".kpn-*"))
-    loop.train(Photos(scenes), scenes, tmp_path, CONFIG)
+    loop.train(PhotoSource(scenes), scenes, tmp_path, CONFIG)
     (state, header), (expected, expected_header) = state_of(tmp_path), state_of(whole)
     assert header == expected_header
     same_tensors(state, expected)
@@ -326,10 +324,10 @@ def test_a_run_killed_while_it_writes_ends_with_the_bits_of_the_uninterrupted(
     )
 
 
-def test_a_line_of_the_log_that_was_cut_short_is_dropped(scenes, whole, tmp_path):
+def test_an_incomplete_line_of_the_log_is_dropped(scenes, whole, tmp_path):
     for path in whole.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     with (tmp_path / "log.jsonl").open("a") as log:
         log.write('{"patches": 64, "lo')
-    loop.train(Photos(scenes), scenes, tmp_path, CONFIG)
+    loop.train(PhotoSource(scenes), scenes, tmp_path, CONFIG)
     assert log_of(tmp_path) == log_of(whole)

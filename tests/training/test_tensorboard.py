@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from training_runs import CONFIG
 
-from kpn_cli.synthesis.patches import Photos
+from kpn_cli.synthesis.patches import PhotoSource
 from kpn_cli.training import loop
 
 
 def test_tensorboard_gets_curves_and_pictures(scenes, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    loop.train(Photos(scenes), scenes, tmp_path, CONFIG, board=True)
+    loop.train(PhotoSource(scenes), scenes, tmp_path, CONFIG, tensorboard=True)
     events = EventAccumulator(str(tmp_path / "tensorboard"), size_guidance={"images": 0})
     events.Reload()
     scalars = set(events.Tags()["scalars"])

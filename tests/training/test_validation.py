@@ -7,7 +7,7 @@ from training_runs import CONFIG, log_of
 
 from kpn_cli.synthesis import protocol
 from kpn_cli.training import validation
-from kpn_cli.training.run import Run
+from kpn_cli.training.run import TrainingRun
 
 
 def test_validation_has_a_figure_for_each_set_and_gain(whole):
@@ -21,7 +21,7 @@ def test_validation_has_a_figure_for_each_set_and_gain(whole):
 
 
 def test_validation_is_repeatable_and_leaves_the_network_in_training(scenes, tmp_path):
-    run = Run(tmp_path, CONFIG)
+    run = TrainingRun(tmp_path, CONFIG)
     tables = [
         validation.validate(
             run.network, validation.validation_bursts(scenes, CONFIG.data), run.device, run.dtype
@@ -32,7 +32,7 @@ def test_validation_is_repeatable_and_leaves_the_network_in_training(scenes, tmp
     assert run.network.training
 
 
-def test_validation_bursts_are_the_protocol_s(scenes):
+def test_validation_bursts_follow_the_protocol(scenes):
     sets = validation.validation_bursts(scenes, CONFIG.data)
     for name, gains in sets.items():
         for gain, bursts in gains.items():
@@ -42,7 +42,7 @@ def test_validation_bursts_are_the_protocol_s(scenes):
                 assert float(burst.white) == white
                 shot, read = (value.reshape(-1, 4)[0, 0] for value in (burst.shot, burst.read))
                 assert float(shot) == pytest.approx(protocol.GAINS[gain][0])
-                noise = burst.burst - burst.truth[:, None]
-                expected = (shot * burst.truth.mean() + read).item()
+                noise = burst.burst - burst.target[:, None]
+                expected = (shot * burst.target.mean() + read).item()
                 if name == "static":  # else the frames differ by more than noise
                     assert noise.var().item() == pytest.approx(expected, rel=0.2)
