@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from whole import make_burst
 
 from kpn_cli.burst.frame import Frame
-from kpn_cli.network import restore
+from kpn_cli.network import apply_kernels
 from kpn_cli.output import develop
 from kpn_cli.pipeline import denoise, loading
 from kpn_cli.pipeline.denoise import Engine
@@ -119,7 +119,7 @@ def shares_of_network(engine: Engine) -> dict[str, float]:
         x, weights = network.encoded(burst, noise, noise)
         features = best(lambda: network.encoded(burst, noise, noise))
         network.kernels, tries = timed, 3
-        both = best(lambda: restore.restore_in_bands(network, burst, x, weights), tries)
+        both = best(lambda: apply_kernels.restore_in_bands(network, burst, x, weights), tries)
         network.kernels = make
     kernels = min(kernel_time / tries, both)
     whole = features + both

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from kpn_cli.network.restore import restore
+from kpn_cli.network.apply_kernels import restore
 from kpn_cli.synthesis import patches
 from kpn_cli.synthesis.photos import Scene, load_scenes
 from kpn_cli.system.device import autocast

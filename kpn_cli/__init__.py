@@ -7,17 +7,18 @@ The folders follow the data. Each imports only from those before it:
     tiff        the TIFF container: tags and directories, read and written
     raw         a camera's file -> its mosaic, levels, exposure and tags
     burst       files -> bursts: finding, grouping, choosing the reference frame
-    align       frames -> shifts onto the reference, and how well they fit
+    align       frames -> shifts onto the reference; robustness: weights of frames that moved
     noise       how noisy the frames are: profile, calibration file or estimate
     network     the kernel prediction network: features, kernels, their use, weights
-    merge       aligned frames -> the whole clean picture, tile by tile
+    merge       aligned frames -> the whole clean picture, tile by tile; strength; the guard that
+                falls back to the reference; residual noise
     output      clean planes -> DNG, TIFF, JPEG
     pipeline    one burst from files to outputs
-    batch       many bursts: plan, overlapped reading and writing, HTML report
+    batch       many bursts: plan, reading ahead and writing behind, HTML report
     inspection  `kpn inspect`: what the network does with a burst, as figures
     synthesis   photos -> synthetic noisy bursts with their ground truth
     evaluation  PSNR and SSIM against baselines, and stress scenes
-    training    bursts -> weights: loss, loop, checkpoints, validation
+    training    bursts -> weights: loss, loop, run (checkpoint, log), validation
     cli         the `kpn` command: parses options, calls the above, prints
 
 `errors.py` and `choices.py` lie below all of them. `api.py` holds the functions that this package

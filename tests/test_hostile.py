@@ -27,7 +27,7 @@ SECONDS, BYTES = 10, 1 << 30
 SERVER = f"""
 import os, resource, signal, sys, traceback
 from pathlib import Path
-import kpn_cli.batch.overlap, kpn_cli.batch.run, kpn_cli.raw.decoder_process
+import kpn_cli.batch.read_ahead, kpn_cli.batch.run, kpn_cli.raw.decoder_process
 from kpn_cli.image import bayer
 from kpn_cli.raw import reader
 from kpn_cli.cli.app import main

@@ -18,8 +18,8 @@ from ..pipeline.result import Failure, Stage
 from ..raw.decoder_process import Decoder
 from ..system.distributed import process_group
 from . import report
-from .overlap import BurstOutcome, Summary, denoise_all
 from .plan import GroupingOptions, Job, Plan, make_plan
+from .read_ahead import BurstOutcome, Summary, denoise_all
 from .report import CollectedSections, SectionWriter
 
 #: Time limit for a process that waits for the others.

@@ -20,8 +20,8 @@ from .console import (
 )
 
 if TYPE_CHECKING:
-    from ..batch.overlap import BurstOutcome
     from ..batch.plan import Job, Plan
+    from ..batch.read_ahead import BurstOutcome
     from ..pipeline.result import Result, Stage
 
 

@@ -16,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from ..batch.overlap import Summary
     from ..batch.plan import Plan
+    from ..batch.read_ahead import Summary
     from ..image.noise_model import NoiseModel
     from ..inspection.inspect import Inspection
     from ..noise.calibration import Calibration

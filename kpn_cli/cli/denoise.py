@@ -27,8 +27,8 @@ from .options import (
 from .startup import no_gc_imports
 
 if TYPE_CHECKING:
-    from ..batch.overlap import Summary
     from ..batch.plan import Plan
+    from ..batch.read_ahead import Summary
     from ..image.noise_model import NoiseModel
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..batch.overlap import Summary
     from ..batch.plan import Plan
+    from ..batch.read_ahead import Summary
     from ..inspection.inspect import Inspection
     from ..inspection.kernels import KernelView
     from ..inspection.points import Point

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from ..network.restore import DILATION
+from ..network.apply_kernels import DILATION
 from ..raw.info import RawInfo
 from . import drawing
 from .inspect import Inspection

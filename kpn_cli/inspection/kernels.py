@@ -12,8 +12,8 @@ from torch import Tensor
 from ..image.orientation import upright_position
 from ..merge.residual_noise import residual_share
 from ..merge.tile import TileMerger
+from ..network.apply_kernels import DILATION
 from ..network.kpn import KPN
-from ..network.restore import DILATION
 from .weight_maps import check_finite, frame_shares, to_upright
 
 #: Side of the crop that is shown around a point, in cells.
@@ -33,8 +33,8 @@ class KernelView:
         kernels: `(frames, K, K)`, each tap's weight in the result: the network's kernels over
             the number of frames, which sum to 1. The reference is in every group of frames;
             its kernel is the sum over the groups.
-        dilated: `(K, K)`, the dilated kernel, mean over the groups; taps `restore.DILATION` cells
-            apart, which sum to 1. None for a network without one.
+        dilated: `(K, K)`, the dilated kernel, mean over the groups; its taps are `DILATION` cells
+            apart and sum to 1. None for a network without one.
         kernel_share: weight of the kernels' output in the result at the point, 0 to 1; the rest
             is the reference's, after the check against it (`guard.fall_back_to_reference`).
         radius: root mean square distance of the taps from the centre, weighted with their

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..image.filters import box
-from ..network.restore import Merged
+from ..network.apply_kernels import Merged
 
 #: At strength s, the dilated kernels are applied this many times log2(s) more; changes beyond
 #: this share of sigma, times the root of s, are limited.

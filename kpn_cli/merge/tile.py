@@ -16,8 +16,8 @@ from torch import Tensor
 from ..align.warp import warp_frames
 from ..burst.frame import Frame, noise_coefficients
 from ..image.noise_model import NoiseModel
+from ..network.apply_kernels import Merged, filter_dilated, restore_in_bands
 from ..network.kpn import KPN, Encoded
-from ..network.restore import Merged, filter_dilated, restore_in_bands
 from ..noise.profile_check import observed_sigma_ratio
 from ..system.device import autocast
 from .green_equilibration import equilibrate_greens

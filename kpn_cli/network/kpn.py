@@ -52,7 +52,7 @@ class KPNConfig:
             to it, in sigmas; for the paper's "direct" ablation. Such a network has neither a
             dilated kernel nor cross-plane detail.
         wide: whether it predicts one more, dilated kernel for the merged picture
-            (`restore.apply_kernels`): what noisy bursts need.
+            (`network.apply_kernels.apply_kernels`): what noisy bursts need.
         scales: number of scales at which the merged planes take each other's detail
             (`cross_plane.add_detail`); 0 for kernels alone.
         blind: nothing in the network knows the noise: another ablation. Its input is scaled as if

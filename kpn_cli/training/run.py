@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from ..errors import KpnError
+from ..network.apply_kernels import restore
 from ..network.kpn import KPN, KPNConfig, extended
-from ..network.restore import restore
 from ..network.weights import (
     MISSING_FIELDS,
     config_from_header,

@@ -9,7 +9,7 @@ import torch
 
 from ..errors import KpnError
 from ..evaluation.metrics import to_display
-from ..network.restore import restore
+from ..network.apply_kernels import restore
 from ..synthesis.patches import TrainingBatch
 from ..synthesis.protocol import NEUTRAL
 from ..system.device import autocast

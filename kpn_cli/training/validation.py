@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from ..evaluation import metrics
+from ..network.apply_kernels import restore
 from ..network.kpn import KPN
-from ..network.restore import restore
 from ..synthesis import motion, protocol
 from ..synthesis.config import SynthConfig
 from ..synthesis.exposures import Exposures

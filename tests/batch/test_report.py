@@ -19,8 +19,8 @@ from click.testing import CliRunner
 from report_pages import picture
 
 from kpn_cli.batch import report, report_page, report_pictures, run
-from kpn_cli.batch.overlap import denoise_all
 from kpn_cli.batch.plan import GroupingOptions, Job
+from kpn_cli.batch.read_ahead import denoise_all
 from kpn_cli.cli.app import main
 from kpn_cli.errors import KpnError
 from kpn_cli.output.develop import develop

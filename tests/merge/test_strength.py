@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from kpn_cli.merge.strength import apply_strength, assumed_share, repeat_dilated_filter
-from kpn_cli.network.kernel_filter import filter_frames
-from kpn_cli.network.kpn import KPN, KPNConfig
-from kpn_cli.network.restore import (
+from kpn_cli.network.apply_kernels import (
     DILATION,
     Merged,
     apply_kernels,
     filter_dilated,
     restore_in_bands,
 )
+from kpn_cli.network.kernel_filter import filter_frames
+from kpn_cli.network.kpn import KPN, KPNConfig
 
 
 def merged_of(clean: torch.Tensor) -> Merged:

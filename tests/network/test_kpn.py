@@ -14,8 +14,8 @@ from pictures import planes
 from kpn_cli.errors import KpnError
 from kpn_cli.image.noise_model import NoiseModel
 from kpn_cli.network import features
+from kpn_cli.network.apply_kernels import apply_kernels, restore
 from kpn_cli.network.kpn import KPN, KPNConfig, extended
-from kpn_cli.network.restore import apply_kernels, restore
 
 NOISE = NoiseModel.uniform(1e-3, 1e-5)
 SHOT, READ = torch.tensor([NOISE.shot]), torch.tensor([NOISE.read])

@@ -12,7 +12,7 @@ import torch
 from kpn_cli.network.kpn import KPNConfig
 from kpn_cli.network.weights import load_tensors, load_weights
 from kpn_cli.synthesis.config import SynthConfig
-from kpn_cli.synthesis.patches import Photos
+from kpn_cli.synthesis.patches import PhotoSource
 from kpn_cli.training import loop
 from kpn_cli.training.config import TrainConfig
 
@@ -44,7 +44,7 @@ def test_earlier_weights_load_with_every_value_and_their_recipe():
 def test_an_earlier_run_resumes_and_ends_where_the_earlier_version_ended(scenes, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(EARLIER, folder)
-    loop.train(Photos(scenes), scenes, folder, CONFIG)
+    loop.train(PhotoSource(scenes), scenes, folder, CONFIG)
     now, header = load_tensors(folder / "last.safetensors")
     before, header_before = load_tensors(EARLIER / "resumed.safetensors")
     assert header["recipe"].pop("best") == pytest.approx(header_before["recipe"].pop("best"), 1e-3)

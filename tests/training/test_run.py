@@ -15,8 +15,8 @@ import torch
 from training_runs import CONFIG, log_of, same_tensors, state_of
 
 from kpn_cli.errors import KpnError
+from kpn_cli.network.apply_kernels import restore
 from kpn_cli.network.kpn import KPN, KPNConfig
-from kpn_cli.network.restore import restore
 from kpn_cli.network.weights import load_tensors, load_weights, save_tensors, save_weights
 from kpn_cli.synthesis import patches
 from kpn_cli.synthesis.config import SynthConfig

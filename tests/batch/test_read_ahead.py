@@ -15,7 +15,7 @@ import pytest
 from cards import EPOCH, denoised, digests, write_bursts, write_frame
 from command_line import KPN_PROGRAM
 
-from kpn_cli.batch import overlap, plan
+from kpn_cli.batch import plan, read_ahead
 from kpn_cli.batch.plan import GroupingOptions, Job
 from kpn_cli.errors import KpnError, TransientError
 from kpn_cli.pipeline import fingerprint, loading
@@ -58,7 +58,7 @@ def test_after_a_kill_the_same_command_gives_the_same_bytes(tmp_path, undisturbe
 
 
 def run_jobs(jobs, options, **changes):
-    return list(overlap.denoise_all(jobs, options, **changes))
+    return list(read_ahead.denoise_all(jobs, options, **changes))
 
 
 def test_a_crash_of_the_decoder_fails_the_burst_and_the_next_run_retries(tmp_path, weights):
@@ -246,7 +246,7 @@ def test_memory_does_not_grow_over_two_hundred_bursts(tmp_path, weights):
     script = """
 import sys, psutil
 from pathlib import Path
-from kpn_cli.batch.overlap import denoise_all
+from kpn_cli.batch.read_ahead import denoise_all
 from kpn_cli.pipeline.options import Options
 from kpn_cli.batch.plan import Job
 *files, weights, out = map(Path, sys.argv[1:])
