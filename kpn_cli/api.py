@@ -220,7 +220,7 @@ def denoise_mosaics(
 # --- the network ----------------------------------------------------------------------
 
 
-def load_network(path: StrPath | None = None, device: str = "cpu") -> KPN:
+def load_network(path: StrPath | None = None, device: str = "auto") -> KPN:
     """Load a network, ready for use.
 
     Args:

@@ -362,7 +362,7 @@ def test_an_option_of_a_wrong_type_is_a_type_error(options, message):
         ({"strength": 5}, "strength: 5 is out of range; give 0 to 4"),
         ({"strength": float("nan")}, "strength: nan is out of range"),
         ({"tile": 8}, "tile: 8 is too small; give at least 64 pixels"),
-        ({"compression": "zip"}, "compression: zip is unknown; choose lossless or none"),
+        ({"compression": "zip"}, "compression: zip is unknown; choose one of lossless, none"),
         ({"noise": "missing.json"}, "missing.json: cannot be read"),
     ],
 )

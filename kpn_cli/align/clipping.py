@@ -34,10 +34,15 @@ def exclude_clipped(
         clip: `(batch, count)`, the signal from which on a frame is clipped, in the reference's
             exposure; infinite for frames that need no replacement. The reference's is ignored.
 
+    Raises:
+        ValueError: for coefficients without an axis of frames.
+
     Returns:
         The burst, each frame blended with the reference by its weight, and the weights,
         `(batch, count, height, width)`, 0 to 1; the reference's are 1.
     """
+    if shot.dim() != 3 or read.dim() != 3:
+        raise ValueError("coefficients of each frame are needed, (batch, count, 4)")
     scale = clip.reciprocal()[:, :, None]  # zero for frames that never clip
     sigma = (shot * scale + read * scale.square()).amax(2).sqrt()  # over the clipping point
     fade_end = (1 - _CLIP_SIGMAS * sigma).clamp(_MIN_FADE_END, _MAX_FADE_END)[..., None, None]

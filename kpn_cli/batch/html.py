@@ -89,7 +89,7 @@ def is_page_of(path: Path, program: str) -> bool:
 
 
 def mean(values: Sequence[float]) -> str:
-    """Return the mean of a noise model's noise_coefficients with three digits."""
+    """Return the mean of a noise model's coefficients with three digits."""
     return f"{sum(values) / len(values):.3g}"
 
 

@@ -11,12 +11,13 @@ from threading import Event
 from typing import TypeVar
 
 from ..errors import KpnError
-from ..pipeline import denoise, loading, outputs
+from ..pipeline import denoise, loading
 from ..pipeline.denoise import Computed, Engine
 from ..pipeline.fingerprint import options_digest
 from ..pipeline.loading import Loaded, Reader
 from ..pipeline.options import Options
 from ..pipeline.result import Failure, Result, Stage
+from ..system.files import remove_abandoned
 from ..system.memory import memory_as_error
 from .plan import Job
 from .report import SectionWriter
@@ -93,7 +94,7 @@ def denoise_all(
         return
     digest = options_digest(options)
     for folder in {job.folder for job in jobs}:
-        outputs.remove_temporaries(folder)
+        remove_abandoned(folder)
 
     stopped = Event()
 

@@ -168,5 +168,6 @@ def _brighter(rgb: np.ndarray, stops: float) -> np.ndarray:
 def _jpeg(rgb: np.ndarray, quality: int) -> bytes:
     """Return a JPEG in 4:4:4: noise is in colours as much as in brightness."""
     file = io.BytesIO()
-    Image.fromarray(rgb).save(file, "JPEG", quality=quality, subsampling=0, optimize=True)
+    # Not optimised: Pillow's buffer for that is too small for noise at full colour resolution.
+    Image.fromarray(rgb).save(file, "JPEG", quality=quality, subsampling=0)
     return file.getvalue()

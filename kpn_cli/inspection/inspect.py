@@ -44,7 +44,7 @@ class Inspection:
         strength: factor of sigma between the two.
         shifts: for each frame `(tile rows, tile columns, 2)` int64, (row, column) in sensor
             pixels.
-        robustness: mean robust weight of each frame, its agreement with the reference, 0 to 1.
+        robustness: mean robustness of each frame, its agreement with the reference, 0 to 1.
         exposure: brightness of each frame over the reference's, before it was matched.
         maps: of the whole picture.
         views: the kernels at each point, under the noise that denoising assumes.
@@ -68,7 +68,7 @@ class Inspection:
     @property
     def median_shifts(self) -> list[tuple[int, int]]:
         """Median shift of each frame, (row, column) in sensor pixels."""
-        # The lower of two middle values, as in `pipeline.median_shift`: shifts are whole cells.
+        # The lower of two middle values, as in `denoise.median_shift`: shifts are whole cells.
         shifts = (np.sort(field.reshape(-1, 2), 0) for field in self.shifts)
         medians = (values[(len(values) - 1) // 2] for values in shifts)
         return [(int(row), int(column)) for row, column in medians]

@@ -40,7 +40,7 @@ def weights(inspection: Inspection) -> Image.Image:
         name = frame_name(inspection, number, width - 90)
         caption = f"{name}   mean {percent(values.mean())}"
         panels.append(captioned(drawing.picture(shown, width), caption))
-    ticks = [(0, "none"), (0.5, f"1/{count}: equal share"), (1, "this frame alone")]
+    ticks = [(0, "none"), (0.5, f"1/{count}: equal share"), (1, "no other")]
     return drawing.figure(
         "Weight of each frame",
         "Sum of a frame's kernel over the sum of all frames' kernels, at every cell.",

@@ -58,7 +58,7 @@ def fall_back_to_reference(
         clean: `(batch, 4, height, width)`, the result, linear.
         reference: `(batch, 4, height, width)`, the reference frame.
         reference_weight: `(batch, height, width)`, a.
-        shot, read: `(batch, 4)` variance noise_coefficients of the reference's noise.
+        shot, read: `(batch, 4)` variance coefficients of the reference's noise.
         others: `(batch, frames, 4, height, width)`, the other frames, aligned to the reference.
             They decide which is right where a single sample is off by more than any noise.
 

@@ -44,10 +44,10 @@ class Restored(NamedTuple):
 def apply_kernels(burst: Tensor, kernels: Tensor, detail_weights: Tensor | None = None) -> Restored:
     """Return the clean planes of a burst under its kernels.
 
-    Each frame X_i is filtered with its kernels f_i, and Y is the mean (equation 3). 25 taps of 8
-    frames reach no further than that, however noisy the burst is; if there is one more kernel
-    than there are frames, it is the dilated one, which filters Y once more with taps `DILATION`
-    cells apart. Last, the planes take each other's detail (`cross_plane.add_detail`).
+    Each frame X_i is filtered with its kernels f_i, and Y is the mean (equation 3). In very noisy
+    bursts 25 taps of 8 frames are too few: if there is one more kernel than there are frames, it
+    is the dilated one, which filters Y once more with taps `DILATION` cells apart. Last, the planes
+    take each other's detail (`cross_plane.add_detail`).
 
     Args:
         burst: `(batch, count, planes, height, width)`, linear.

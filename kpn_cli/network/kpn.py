@@ -5,7 +5,7 @@ and what they are here:
 
     N            `count`, frames of a burst; up to `KPNConfig.frames`
     K            `KPNConfig.kernel`, side of a kernel
-    X_i, X_1     `burst[:, i]`, the frames; `burst[:, 0]`, the reference
+    X_i          `burst[:, i]`, the frames, counted from 0; X_0 is the reference
     p            a cell (2x2 sensor pixels); its four planes share one kernel
     f_i^p        `kernels[:, i, :, y, x]`, the kernel of frame i at p
     sigma_s^2    `shot`, variance per signal (S of the DNG NoiseProfile)
@@ -372,8 +372,8 @@ def extended(network: KPN, config: KPNConfig) -> KPN:
     """Return a network that has all parts of another shape, and still gives the same result.
 
     Those parts are the dilated kernel, cross-plane detail and the input of noise ratios; their
-    weights are zero. A network that lacks none of them is returned as it is; so is one that
-    predicts pixels.
+    weights are zero. A network that lacks none of them is returned as it is. One that predicts
+    pixels gets the input alone.
 
     Args:
         network: keeps its weights.

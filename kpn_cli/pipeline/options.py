@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
 
-from ..choices import COMPRESSIONS, DEFAULT_FORMATS, FORMATS, MAX_STRENGTH, MIN_TILE
+from ..choices import (
+    COMPRESSIONS,
+    DEFAULT_FORMATS,
+    DEVICES,
+    FORMATS,
+    MAX_STRENGTH,
+    MIN_TILE,
+    PRECISIONS,
+)
 from ..errors import KpnError, wrong_type
 from ..image.noise_model import NoiseModel
 from ..noise import calibration
@@ -85,12 +93,12 @@ class Options:
             "reference": _reference(reference),
             "strength": _strength(strength),
             "noise": _noise(noise),
-            "device": _text("device", device),
-            "precision": _text("precision", precision),
+            "device": _choice("device", device, DEVICES),
+            "precision": _choice("precision", precision, PRECISIONS),
             "tile": _tile(tile),
             "weights": None if weights is None else path_of("weights", weights),
             "overwrite": _flag("overwrite", overwrite),
-            "compression": _compression(compression),
+            "compression": _choice("compression", compression, COMPRESSIONS),
             "report": _flag("report", report),
         }
         for name, value in values.items():
@@ -106,6 +114,14 @@ def path_of(argument: str, value: object) -> Path:
     if not isinstance(value, (str, os.PathLike)):
         raise wrong_type(argument, "a str or a Path", value)
     return Path(value)
+
+
+def _choice(argument: str, value: object, choices: tuple[str, ...]) -> str:
+    """Return one of the choices."""
+    name = _text(argument, value)
+    if name not in choices:
+        raise KpnError(f"{argument}: {name} is unknown; choose one of {', '.join(choices)}")
+    return name
 
 
 def _text(argument: str, value: object) -> str:
@@ -162,10 +178,3 @@ def _tile(value: object) -> int | None:
     if value < MIN_TILE:
         raise KpnError(f"tile: {value} is too small; give at least {MIN_TILE} pixels")
     return int(value)
-
-
-def _compression(value: object) -> str:
-    name = _text("compression", value)
-    if name not in COMPRESSIONS:
-        raise KpnError(f"compression: {name} is unknown; choose {' or '.join(COMPRESSIONS)}")
-    return name

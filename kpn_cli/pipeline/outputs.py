@@ -21,7 +21,6 @@ from ..merge.merge import Denoised
 from ..output import develop, dng_writer, tiff_jpeg
 from ..output.dng_source import is_auxiliary_image
 from ..raw.info import RawInfo
-from ..system.files import remove_abandoned
 from ..tiff.reader import read_tree
 from .fingerprint import has_fingerprint
 
@@ -93,11 +92,6 @@ def missing_outputs(outputs: dict[str, Path], fingerprint: bytes) -> dict[str, P
                 "replace it with --overwrite, or choose another folder with -o"
             )
     return absent
-
-
-def remove_temporaries(folder: Path) -> None:
-    """Remove partly written files of killed processes from a folder of outputs."""
-    remove_abandoned(folder)
 
 
 # --- writing ----------------------------------------------------------------

@@ -220,13 +220,14 @@ def capture(
     # In a bracket, long exposures clip where the reference does not.
     if rng.random() < config.clipped or exposures:
         np.minimum(burst, 1, out=burst)
+        np.minimum(reference_noise, 1 - clean[0], out=reference_noise)
     if rng.random() < config.quantised:
         levels = np.float32(2 ** int(rng.integers(10, 15)) - 1)
         burst *= levels
         np.rint(burst, out=burst)
         burst /= levels
     strength = _draw_strength(rng, config)
-    target = strength_target(clean[0], reference_noise, noise, strength, len(planes))
+    target = strength_target(clean[0], reference_noise, noise, strength)
     assumed = noise.with_strength(strength)
     if not exposures:
         return Patch(burst, target, assumed, white)

@@ -167,7 +167,15 @@ class ShardSource:
             if not 0 < white <= 1:
                 raise ValueError(f"white level {white}")
             frame_noise, clip = _frame_noise(description.get("frames"), len(burst))
-        except (OSError, ArithmeticError, ValueError, KeyError, TypeError, MemoryError) as error:
+        except (
+            KpnError,
+            OSError,
+            ArithmeticError,
+            ValueError,
+            KeyError,
+            TypeError,
+            MemoryError,
+        ) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise KpnError(
                 f"{sample['json'].path}: damaged burst ({reason}); make the file again"

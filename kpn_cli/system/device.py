@@ -68,7 +68,9 @@ def choose_precision(name: str, device: torch.device) -> Precision:
         return Precision("fp32", "the GPU has no bf16 arithmetic")
     if device.type != "cpu":
         return Precision("fp32", f"bf16 has not been measured on {device.type}")
-    if torch.cpu.get_capabilities().get("amx_bf16", False):
+    # Older releases of PyTorch do not tell.
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    if capabilities.get("amx_bf16", False):
         return Precision("bf16", "the CPU has AMX")
     return Precision("fp32", "the CPU has no AMX, without which bf16 is slower")
 

@@ -42,6 +42,7 @@ _OPTIONS = {
     "frames": "--variant",
     "output": "--variant",
     "blind": "--variant",
+    "average": "--ema",
 }
 #: Chances in `SynthConfig` that did not exist when older runs began: their value for such runs.
 _ABSENT_FROM_DATA = {"defects": 0, "bracket": 0, "uneven": 0}
@@ -278,6 +279,7 @@ class TrainingRun:
             # A checkpoint from before a setting existed lacks it.
             defaults = json.loads(json.dumps(asdict(SynthConfig()))) | _ABSENT_FROM_DATA
             before["data"] = defaults | before["data"]
+            before["data"].pop("hot_pixels", None)  # older runs had these in place of defects
             before["network"] = MISSING_FIELDS | before["network"]
             for settings in (before, now):
                 settings["loss"].pop("decay")  # annealing follows the length

@@ -70,3 +70,21 @@ def test_noise_moves_the_fade_away_from_the_clipping_point():
     found, weight = exclude_clipped(burst, shot, read, clip)
     assert weight[:, 1].mean() < 0.05
     assert found.mean((0, 2, 3, 4))[1].item() == pytest.approx(level, rel=0.02)
+
+
+def test_coefficients_without_an_axis_of_frames_are_refused():
+    burst, shot, read, clip = ramp_bracket()
+    with pytest.raises(ValueError, match="coefficients of each frame"):
+        exclude_clipped(burst, shot[:, 0], read[:, 0], clip)
+
+
+def test_the_fade_ends_two_sigmas_of_a_frame_s_own_noise_below_its_clipping_point():
+    """At the clipping point 1/g, in the reference's exposure, the variance is S/g^2 + O/g^2."""
+    gain, shot, read = 4.0, 2e-3, 1e-4
+    end = (1 - 2 * (shot + read) ** 0.5) / gain
+    model = NoiseModel.uniform(shot, read).scaled(1 / gain)
+    coefficients = [torch.tensor([[getattr(model, name)] * 2]) for name in ("shot", "read")]
+    for signal, left_out in ((end - 0.002, False), (end + 0.002, True)):
+        burst = torch.full((1, 2, 4, 8, 8), signal)
+        _, weight = exclude_clipped(burst, *coefficients, torch.tensor([[1, 1 / gain]]))
+        assert (weight[0, 1] == 0).all() == left_out

@@ -73,3 +73,19 @@ def test_fine_tuning_adds_cross_plane_detail_to_a_network_without(tmp_path, tiny
     assert again.exit_code == 0, again.output
     with_detail = tmp_path / "run2" / "last.safetensors"
     assert_one_line(kpn(*command[:-1], with_detail, "-o", tmp_path / "no", "--no-mix"), "--no-mix")
+
+
+def test_the_moving_average_and_the_cooldown_are_those_of_the_options(tmp_path, weights):
+    import cv2
+    from pictures import photo
+
+    cv2.imwrite(str(tmp_path / "a.png"), photo(1, 300, 300))
+    command = ["train", tmp_path / "a.png", "-o", tmp_path / "run", "--batch", 1, "--patches", 2]
+    command += ["--init", weights, "--schedule", "constant", "--lr", 1.0]
+    run = kpn(*command, "--ema", 0.5, "--cooldown", 2)
+    assert run.exit_code == 0, run.output
+    recipe = load_weights(tmp_path / "run" / "last.safetensors")[1]["train"]
+    assert (recipe["average"], recipe["cooldown"]) == (0.5, 2)
+    (line,) = map(json.loads, (tmp_path / "run" / "log.jsonl").read_text().splitlines())
+    assert line["rate"] == 0  # after the last step
+    assert_one_line(kpn(*command, "--ema", 0.9), "--ema")

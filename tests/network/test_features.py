@@ -211,3 +211,13 @@ def test_noise_ratios_are_zero_if_all_frames_are_exposed_alike():
     ]
     assert torch.equal(plain, each)
     assert not plain[:, -(FRAMES - 1) :].any()
+
+
+def test_cells_left_out_for_clipping_have_neither_weight_nor_robustness():
+    burst, shot, read, _ = bracket([1, 4])
+    unclipped = torch.ones(1, 2, 64, 64)
+    unclipped[:, 1, :, :32] = 0
+    shown, weights = network_input(burst, shot, read, 2, unclipped=unclipped)
+    assert (weights[:, 1, :, :32] == 0).all()
+    assert (parts(shown, 2)["robustness"][:, :, :, :32] == 0).all()
+    assert (weights[:, 1, :, 32:] > 0).all()

@@ -282,3 +282,50 @@ def test_read_noise_follows_shot_noise_through_the_cameras_medians():
     # docs: median green channel of 433 models at ISO 800 and 3200; the paper's gain 1.
     for shot, read in ((1.8e-5, 3.9e-8), (6.7e-5, 2.7e-7), (2.704e-3, 4.672e-5)):
         assert typical_log_read(np.log10(shot)) == pytest.approx(np.log10(read), abs=0.4)
+
+
+# --- targets and faults -----------------------------------------------------
+
+
+def weakened(**changes):
+    """A patch whose assumed sigma is clearly below the true one, and the true noise."""
+    model = NoiseModel.uniform(1e-3, 1e-5)
+    config = dataclasses.replace(STILL, misjudged=1, **changes)
+    for seed in range(100):
+        patch = capture(flat_planes(0.9, 3, 32), np.random.default_rng(seed), config, model)
+        if patch.noise.shot[0] < 0.25 * model.shot[0]:
+            return patch, model
+    raise AssertionError("no strength below 1/2 was drawn")
+
+
+def test_below_strength_one_the_target_keeps_the_noise_that_the_reference_has():
+    patch, _ = weakened()
+    kept, noise = (x - np.median(x) for x in (patch.target, patch.burst[0]))
+    assert np.corrcoef(kept.ravel(), noise.ravel())[0, 1] > 0.9
+
+
+def test_a_target_asks_for_no_noise_above_white_where_frames_clip():
+    patch, _ = weakened(clipped=1)
+    assert patch.target.max() <= 1
+
+
+def test_every_frame_of_a_bracket_is_assumed_as_wrong_as_the_reference():
+    patch, model = weakened(bracket=1)
+    factor = patch.noise.shot[0] / model.shot[0]
+    assert patch.frame_noise[0].shot == pytest.approx(patch.noise.shot)
+    for frame, clip in zip(patch.frame_noise, patch.clip, strict=True):
+        gain = 1 / clip  # by exposure time alone: S / g
+        if abs(frame.shot[0] - factor * model.shot[0] / gain) < 1e-9:
+            return
+    raise AssertionError("no frame has the assumed noise of its exposure")
+
+
+def test_dead_samples_are_dark_in_a_frame_and_not_in_the_target():
+    config = dataclasses.replace(STILL, defects=1, **NOISELESS)
+    dead = 0
+    for seed in range(40):
+        patch = capture(flat_planes(0.9, 3, 64), np.random.default_rng(seed), config)
+        dark = patch.burst[0] < 0.5 * patch.target
+        assert np.ptp(patch.target, (1, 2)).max() < 1e-6
+        dead += int(dark.sum())
+    assert dead > 5

@@ -182,3 +182,37 @@ def test_shards_and_photos_are_not_mixed(shard):
 def test_shards_of_other_patches_are_refused(shard):
     with pytest.raises(KpnError, match="this run needs 32"):
         ShardSource([shard]).draw((0, 0), range(1), SynthConfig(cells=32))
+
+
+def test_frames_of_a_bracket_come_back_with_their_noise_and_clipping_points(scenes, tmp_path):
+    config = SynthConfig(cells=16, bracket=1, full=1)
+    patch = synthetic_patches.draw_patch(scenes, np.random.default_rng(0), 4, config)
+    assert len(set(patch.clip)) > 1
+    write_shard(tmp_path / "shard-00000.tar", [(0, patch)])
+    read = ShardSource([tmp_path / "shard-00000.tar"])[0]
+    assert read.clip == pytest.approx(patch.clip)
+    for one, other in zip(read.frame_noise, patch.frame_noise, strict=True):
+        assert one.shot == pytest.approx(other.shot)
+        assert one.read == pytest.approx(other.read)
+    assert read.first(2).clip == read.clip[:2]
+
+
+@pytest.mark.parametrize("change", [{"clip": [1.0]}, {"clip": [0.0] * 4}, {"shot": [[1, 2]]}])
+def test_a_bracket_whose_frames_are_described_wrongly_is_refused(scenes, tmp_path, change):
+    config = SynthConfig(cells=16, bracket=1, full=1)
+    patch = synthetic_patches.draw_patch(scenes, np.random.default_rng(0), 4, config)
+    sample = encode_sample(patch)
+    sample["json"]["frames"] |= change
+    path = tmp_path / "shard.tar"
+    with tarfile.open(path, "w") as tar:
+        for name, content in sample.items():
+            data = io.BytesIO()
+            if name == "json":
+                data.write(json.dumps(content).encode())
+            else:
+                np.save(data, content)
+            member = tarfile.TarInfo(f"000000000.{name}")
+            member.size = len(data.getvalue())
+            tar.addfile(member, io.BytesIO(data.getvalue()))
+    with pytest.raises(KpnError, match="damaged burst"):
+        ShardSource([path])[0]

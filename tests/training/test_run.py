@@ -331,3 +331,18 @@ def test_an_incomplete_line_of_the_log_is_dropped(scenes, whole, tmp_path):
         log.write('{"patches": 64, "lo')
     loop.train(PhotoSource(scenes), scenes, tmp_path, CONFIG)
     assert log_of(tmp_path) == log_of(whole)
+
+
+def test_clipped_samples_of_other_frames_do_not_change_the_loss(scenes, tmp_path):
+    config = dataclasses.replace(CONFIG.data, bracket=1, full=1)
+    batch = PhotoSource(scenes).draw((0, 0), range(4), config)
+    assert batch.clip is not None
+    clipped = batch.burst >= 0.9999 * batch.clip[:, :, None, None, None]
+    clipped[:, 0] = False
+    assert clipped.any()
+    brighter = dataclasses.replace(batch, burst=torch.where(clipped, 9.0, batch.burst))
+    losses = [
+        TrainingRun(tmp_path / name, CONFIG).train_step(one)
+        for name, one in (("plain", batch), ("brighter", brighter))
+    ]
+    assert losses[0] == losses[1]

@@ -46,3 +46,14 @@ def test_validation_bursts_follow_the_protocol(scenes):
                 expected = (shot * burst.target.mean() + read).item()
                 if name == "static":  # else the frames differ by more than noise
                     assert noise.var().item() == pytest.approx(expected, rel=0.2)
+
+
+def test_frames_of_a_validation_bracket_have_the_brightness_of_the_reference(scenes):
+    bursts = validation.validation_bursts(scenes, CONFIG.data)["bracket"][0]
+    for burst in bursts:
+        assert burst.clip is not None
+        assert set(burst.clip[0].tolist()) == {1, 4, 0.25}
+        for frame, clip in zip(burst.burst[0], burst.clip[0], strict=True):
+            unclipped = burst.burst[0, 0].amax(0) < 0.8 * clip
+            ratio = frame[:, unclipped].mean() / burst.burst[0, 0][:, unclipped].mean()
+            assert ratio.item() == pytest.approx(1, abs=0.2)  # what a shift changes
