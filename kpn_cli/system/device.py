@@ -52,8 +52,8 @@ def choose_precision(name: str, device: torch.device) -> Precision:
     """Return the precision called `name`; `auto` picks bf16 where it is faster than fp32.
 
     The choice depends on hardware features only, so it is the same in every run. Measured
-    (docs/log.md): with AMX, bf16 takes half of fp32's time; with AVX-512's bf16 instructions
-    alone, 1.5 times as long; without either it is emulated, up to 80 times slower.
+    (docs/log.md): with AMX, bf16 takes a third of fp32's time; with AVX-512's bf16 instructions
+    alone, 1.3 to 1.5 times as long. Without either it is emulated.
 
     Raises:
         KpnError: if the name is unknown.
