@@ -38,6 +38,7 @@ def burst_json(result: Result) -> dict[str, Any]:
         "reference": str(result.reference),
         "frames": [str(path) for path in result.frames],
         "dropped": {str(path): why for path, why in result.dropped.items()},
+        "notes": result.notes,
         "outputs": {name: str(path) for name, path in result.outputs.items()},
         "noise": noise and noise_json(noise),
         "noise_left": result.noise_left,
@@ -100,6 +101,7 @@ def info_json(info: RawInfo, noise: NoiseReport | None) -> dict[str, Any]:
         "captured": info.captured and info.captured.isoformat(),
         "orientation": info.orientation,
         "noise": noise and noise_json(noise),
+        "notes": info.notes,
     }
 
 

@@ -80,6 +80,7 @@ def _rows(raw: RawInfo, noise: NoiseReport | None) -> list[tuple[str, str]]:
         ("noise S", _per_plane(noise.model.shot, ".3g") if noise else "cannot be determined"),
         ("noise O", _per_plane(noise.model.read, ".3g") if noise else "cannot be determined"),
         ("noise source", noise.origin if noise else "none"),
+        *(("note", note) for note in raw.notes),
     ]
 
 

@@ -157,6 +157,7 @@ def compute(
         [loaded.files[n] for n in aligned.used],
         loaded.outputs,
         dropped=loaded.dropped | not_aligned,
+        notes=notes_of(loaded.infos),
         noise=noise,
         shifts=[median_shift(shifts) for shifts in aligned.shifts],
         agreement=[round(value, 3) for value in aligned.robustness],
@@ -225,6 +226,18 @@ def _align(
         on_stage(Stage("aligning", count, len(frames) - 1))
 
     return alignment.align_burst(frames, noise, step)
+
+
+def notes_of(infos: Sequence[RawInfo]) -> list[str]:
+    """Return the notes about the files of a burst; a note that all files share once."""
+    files: dict[str, list[str]] = {}
+    for info in infos:
+        for note in info.notes:
+            files.setdefault(note, []).append(info.path.name)
+    return [
+        note if len(names) == len(infos) else f"{', '.join(names)}: {note}"
+        for note, names in files.items()
+    ]
 
 
 def median_shift(shifts: Tensor) -> tuple[int, int]:

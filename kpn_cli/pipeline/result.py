@@ -17,6 +17,7 @@ class Result:
         reference: file of the reference frame.
         frames: files of the merged frames, the reference first.
         dropped: files that were not merged -> reason, such as damage or another subject.
+        notes: what is odd in the files and how it was treated, a line for the user each.
         outputs: format -> file.
         noise: noise model of the reference and its source; None if skipped.
         shifts: median shift of each merged frame, (row, column) in sensor pixels, in the
@@ -42,6 +43,7 @@ class Result:
     outputs: dict[str, Path]
     _: KW_ONLY
     dropped: dict[Path, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     noise: NoiseReport | None = None
     shifts: list[tuple[int, int]] = field(default_factory=list)
     agreement: list[float] = field(default_factory=list)
@@ -61,6 +63,7 @@ class Result:
     def remarks(self) -> list[tuple[str, str]]:
         """Return remarks for the user: `dropped`, `note` or `warning`, and a line of text each."""
         lines = [("dropped", f"{path.name}: {why}") for path, why in self.dropped.items()]
+        lines += [("note", note) for note in self.notes]
         lines += [
             ("note", f"{path.name} is {exposure:.3f} times as bright as the reference; matched")
             for path, exposure in zip(self.frames, self.exposure, strict=False)

@@ -33,6 +33,7 @@ class RawInfo:
         color_matrix: XYZ (D65 where the file has it) -> camera, 3x3; None when unknown.
         noise_profile: the DNG's NoiseProfile (tag 51041); None when absent or invalid.
         origin: row and column of the visible area in the whole frame, sensor pixels.
+        notes: what is odd in the file and how it was treated, a line for the user each.
     """
 
     path: Path
@@ -53,6 +54,7 @@ class RawInfo:
     color_matrix: Matrix | None
     noise_profile: NoiseModel | None
     origin: tuple[int, int] = (0, 0)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
