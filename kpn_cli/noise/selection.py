@@ -32,6 +32,15 @@ _MAX_DISAGREEMENT = 2.0
 #: From this ratio on frames certainly have more noise than is stated: with the true noise stated,
 #: no burst of the validation photos showed more than 1.02 times the sigma, from ISO 100 to gain 8.
 _UNDERSTATED = 1.25
+#: Up to this ratio frames certainly have less noise than is stated: with the true noise stated, no
+#: burst and no single frame that was tried showed less than 0.9 times the sigma (docs/log.md).
+_OVERSTATED = 0.55
+#: Shares of the picture that is darker than the signals at which noise is compared.
+_COMPARED = (0.1, 0.5, 0.9)
+#: Fewer blocks, of all planes together, are too few to contradict the user.
+_MIN_BLOCKS = 100
+#: Below this sigma, in DN, the numbers of the file are too coarse to show the noise.
+_COARSE = 0.5
 #: Frames that are measured if a profile is only to be checked: a factor of 2 shows in few.
 _CHECK_FRAMES = 4
 
@@ -150,6 +159,62 @@ def warn_if_understated(
     )
 
 
+def warn_if_overstated(
+    report: NoiseReport, frames: Sequence[Frame], shifts: Sequence[Tensor]
+) -> NoiseReport:
+    """Return a report, with a warning if the frames show far less noise than a given model states.
+
+    The network would take fine texture for noise. What frames show is an upper bound: texture and
+    motion add to it, and nothing but clipping, which is left out, and numbers too coarse to hold
+    the noise take from it.
+
+    Args:
+        report: the model; other sources than the user are compared in `choose_noise`.
+        frames, shifts: as for `choose_noise`.
+    """
+    if report.source != "given":
+        return report
+    try:
+        measured = _measure(frames[:_CHECK_FRAMES], shifts[:_CHECK_FRAMES])
+        signals = _typical_signals(frames[0])
+    except KpnError:  # nothing but clipped or black samples
+        return report
+    step = _COARSE / (frames[0].white - max(frames[0].black)) if frames[0].white > 1 else 0.0
+    ratios = [
+        estimation.sigma_ratio(measured, report.model, signal)
+        for signal in signals
+        if _lowest_sigma(report.model, signal) > step
+    ]
+    lowest = min(ratios, default=1.0)
+    if lowest > _OVERSTATED:
+        return report
+    warning = (
+        f"the frames show only {lowest:.2g} times the stated sigma, so texture may be smeared; "
+        "measure your camera with kpn calibrate, or leave --noise out"
+    )
+    return replace(report, warning="; ".join(filter(None, (report.warning, warning))))
+
+
+def _lowest_sigma(noise: NoiseModel, signal: float) -> float:
+    return min(s * signal + o for s, o in zip(noise.shot, noise.read, strict=True)) ** 0.5
+
+
+def _typical_signals(frame: Frame) -> list[float]:
+    """Return signals of the dark, middle and bright parts of a frame that are not clipped.
+
+    Raises:
+        KpnError: if the frame is clipped or black all over, or too small.
+    """
+    blocks = _blocks(frame)
+    low, high = estimation.clip_levels(blocks)[:, :, None]
+    clipped = (blocks.min((-2, -1)) <= low) | (blocks.max((-2, -1)) >= high)
+    signals = blocks.mean((-2, -1))[~clipped]
+    if signals.size < _MIN_BLOCKS:
+        raise KpnError("too few samples that are neither clipped nor black")
+    found: list[float] = np.quantile(signals, _COMPARED).clip(0).tolist()
+    return found
+
+
 def noise_of_file(info: RawInfo, planes: np.ndarray) -> NoiseReport:
     """Return the noise model of a single file.
 
@@ -198,6 +263,7 @@ def _disagreement(stated: NoiseModel, measured: NoiseModel | None) -> str:
     for signal, where in ((0.18, "middle grey"), (0.005, "deep shadow")):
         ratio = estimation.sigma_ratio(measured, stated, signal)
         if not 1 / _MAX_DISAGREEMENT <= ratio <= _MAX_DISAGREEMENT:
-            shown = f"{ratio:.2g} times the stated sigma"
-            return f"the frames show {shown} in {where}; see --noise"
+            shown = f"{ratio:.2g} times the stated sigma in {where}"
+            effect = "noise may be kept" if ratio > 1 else "texture may be smeared"
+            return f"the frames show {shown}, so {effect}; see --noise"
     return ""

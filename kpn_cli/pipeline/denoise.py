@@ -29,6 +29,7 @@ from ..noise.selection import (
     choose_noise,
     first_guess,
     given_noise,
+    warn_if_overstated,
     warn_if_understated,
 )
 from ..raw.info import RawInfo
@@ -210,6 +211,7 @@ def align_and_measure(
     on_done("align")
     noise = given or choose_noise(info, aligned.frames, aligned.shifts)
     noise = warn_if_understated(noise, aligned.frames, aligned.shifts)
+    noise = warn_if_overstated(noise, aligned.frames, aligned.shifts)
     return_freed_memory()
     on_done("measure noise")
     return aligned, noise

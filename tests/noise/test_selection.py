@@ -58,6 +58,50 @@ def test_a_model_that_understates_the_noise_is_used_with_a_warning(source):
     assert selection.warn_if_understated(measured, frames, shifts) == measured
 
 
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_a_given_model_that_overstates_the_noise_is_used_with_a_warning(count):
+    true, rng = NoiseModel.uniform(1e-3, 1e-5), np.random.default_rng(0)
+    frames = [Frame(torch.from_numpy(true.sample(planes(1, 96, 96), rng))) for _ in range(count)]
+    shifts = [_still(frames[0])] * count
+    for factor, words in ((1.5, ""), (2.1, "0.4"), (6, "0.1")):
+        report = NoiseReport("given", true.with_strength(factor), "another warning")
+        found = selection.warn_if_overstated(report, frames, shifts)
+        assert found.model == report.model
+        first, *more = found.warning.split("; ", 1)
+        assert first == "another warning"
+        assert words in more[0] and "texture may be smeared" in more[0] if words else not more
+
+
+@pytest.mark.parametrize(
+    ("level", "lowest", "sigma", "why"),
+    [
+        (0.0, 64, 5.0, "clipped at black"),
+        (1.5, 0, 5.0, "clipped at white"),
+        (0.2, 0, 0.2, "the file's numbers are too coarse for the noise"),
+    ],
+)
+@pytest.mark.parametrize("count", [1, 4])
+def test_frames_that_cannot_show_the_noise_cause_no_warning(level, lowest, sigma, why, count):
+    rng = np.random.default_rng(0)
+    noise = NoiseModel.uniform(1e-9, (sigma / (1023 - 64)) ** 2)
+    scene = 64 + (1023 - 64) * np.full((4, 150, 150), level)
+    frames = [
+        Frame(
+            torch.from_numpy(
+                np.rint(scene + rng.normal(0, sigma, scene.shape))
+                .clip(lowest, 1023)
+                .astype(np.uint16)
+            ),
+            (64.0,) * 4,
+            1023.0,
+        )
+        for _ in range(count)
+    ]
+    shifts = [torch.zeros(10, 10, 2, dtype=torch.int64)] * count
+    report = NoiseReport("given", noise.with_strength(2))
+    assert selection.warn_if_overstated(report, frames, shifts) == report, why
+
+
 def test_a_profile_without_read_noise_gets_that_of_the_frames(bare_info):
     true = NoiseModel.uniform(1e-3, 1e-4)
     frames = [_again(true, seed) for seed in (1, 2)]
