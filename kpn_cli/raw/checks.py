@@ -7,6 +7,7 @@ and what to do.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
@@ -31,7 +32,9 @@ _COPY_AGAIN = "copy it from the camera or card again"
 
 _QUICKTAKE_MAGIC = (b"qktk", b"qktn")
 _KODAK_KDC = 32867
-_JPEG_XL = 52546
+_UNCOMPRESSED, _JPEG, _JPEG_XL = 1, 7, 52546
+#: Marker EOI (ITU-T T.81, table B.1), and how many bytes may follow it in a strip.
+_JPEG_END, _MAX_PADDING = b"\xff\xd9", 64
 _FLOAT = 3
 
 #: Colour codes of TIFF/EP: red, green, blue; cyan, magenta, yellow with and without green.
@@ -119,21 +122,97 @@ def refuse_not_bayer(path: Path, what: str) -> NoReturn:
 def _check_segments(path: Path, metadata: Metadata) -> None:
     """Refuse an image with strips or tiles beyond the file's end, or with too few tiles."""
     raw = metadata.raw_integers
-    starts = raw(Tag.TILE_OFFSETS) or raw(Tag.STRIP_OFFSETS)
-    lengths = raw(Tag.TILE_BYTE_COUNTS) or raw(Tag.STRIP_BYTE_COUNTS)
-    # zip: in vendors' dialects one of them may be absent or shorter.
-    segments = list(zip(starts, lengths, strict=False))
-    promised = sum(length for _, length in segments)
-    missing = sum(min(max(at + n - metadata.file_bytes, 0), n) for at, n in segments)
-    if missing > (0 if metadata.is_dng else _MAX_MISSING * promised):
-        percent = 100 * missing / promised
+    segments = _segments(metadata)
+    needed = _bytes_needed(path, metadata, segments)
+    missing = _missing(metadata, zip(segments, needed, strict=True))
+    if missing > (0 if metadata.is_dng else _MAX_MISSING * sum(needed)):
+        percent = 100 * missing / sum(needed)
         refuse(
             path, f"the file ends too early: {percent:.1f}% of the image is missing", _COPY_AGAIN
         )
     tiles = len(raw(Tag.TILE_OFFSETS))
     if metadata.is_dng and 0 < tiles < _tiles_needed(metadata):
-        needed = _tiles_needed(metadata)
-        refuse(path, f"it has only {tiles} of the {needed} tiles of its image", _COPY_AGAIN)
+        count = _tiles_needed(metadata)
+        refuse(path, f"it has only {tiles} of the {count} tiles of its image", _COPY_AGAIN)
+
+
+def segment_note(metadata: Metadata) -> str:
+    """Return a note if a complete image claims bytes beyond the file's end; else ""."""
+    segments = _segments(metadata)
+    beyond = _missing(metadata, ((segment, segment[1]) for segment in segments))
+    if not beyond or not metadata.is_dng:
+        return ""
+    name = "TileByteCounts" if metadata.raw_integers(Tag.TILE_OFFSETS) else "StripByteCounts"
+    return f"{name} claims {beyond} bytes beyond the end of the file: ignored, no sample is missing"
+
+
+def _segments(metadata: Metadata) -> list[tuple[int, int]]:
+    """Return offset and byte count of each strip or tile of the raw image, as claimed."""
+    raw = metadata.raw_integers
+    starts = raw(Tag.TILE_OFFSETS) or raw(Tag.STRIP_OFFSETS)
+    lengths = raw(Tag.TILE_BYTE_COUNTS) or raw(Tag.STRIP_BYTE_COUNTS)
+    # zip: in vendors' dialects one of them may be absent or shorter.
+    return list(zip(starts, lengths, strict=False))
+
+
+def _missing(metadata: Metadata, segments: Iterable[tuple[tuple[int, int], int]]) -> int:
+    """Return how many bytes of segments, each with the bytes that it needs, are not there."""
+    return sum(min(max(at + n - metadata.file_bytes, 0), n) for (at, _), n in segments)
+
+
+def _bytes_needed(path: Path, metadata: Metadata, segments: list[tuple[int, int]]) -> list[int]:
+    """Return how many bytes of each segment hold samples, at most as many as it claims.
+
+    Some writers count the last strip in full, or round their counts up.
+    """
+    claimed = [length for _, length in segments]
+    compression = metadata.raw_integers(Tag.COMPRESSION)
+    if compression == (_UNCOMPRESSED,):
+        samples = _sample_bytes(metadata, len(segments))
+        return [min(both) for both in zip(claimed, samples, strict=True)]
+    if compression == (_JPEG,) and segments:
+        last = max(range(len(segments)), key=lambda index: segments[index][0])
+        at, length = segments[last]
+        if at < metadata.file_bytes < at + length and _ends_with_jpeg(path, at):
+            claimed[last] = metadata.file_bytes - at
+    return claimed
+
+
+def _sample_bytes(metadata: Metadata, count: int) -> list[int]:
+    """Return how many bytes the samples take in each of `count` uncompressed strips or tiles.
+
+    TIFF 6.0, sections 3 and 15: rows begin at a byte; tiles are padded beyond the image, but
+    nobody needs the padding behind the last sample.
+    """
+
+    def number(tag: Tag, default: int) -> int:
+        values = metadata.raw_integers(tag)
+        return values[0] if values and values[0] > 0 else default
+
+    height, width = number(Tag.HEIGHT, 0), number(Tag.WIDTH, 0)
+    bits = number(Tag.BITS_PER_SAMPLE, 1) * number(Tag.SAMPLES_PER_PIXEL, 1)
+    rows, columns = number(Tag.ROWS_PER_STRIP, height), width
+    if metadata.raw_integers(Tag.TILE_OFFSETS):
+        rows, columns = number(Tag.TILE_HEIGHT, height), number(Tag.TILE_WIDTH, width)
+    across = max(-(-width // max(columns, 1)), 1)
+    row_bytes = -(-columns * bits // 8)
+    found = []
+    for index in range(count):
+        used_rows = min(rows, height - index // across * rows)
+        used_columns = min(columns, width - index % across * columns)
+        last_row = -(-used_columns * bits // 8)
+        found.append((used_rows - 1) * row_bytes + last_row if used_rows > 0 else 0)
+    return found
+
+
+def _ends_with_jpeg(path: Path, start: int) -> bool:
+    """Whether a file ends with the end of the JPEG that begins at `start`, and padding."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(file.seek(0, 2) - _MAX_PADDING, start))
+            return file.read(_MAX_PADDING).rstrip(b"\0").endswith(_JPEG_END)
+    except OSError as error:
+        refuse_unreadable(path, error)
 
 
 def _tiles_needed(metadata: Metadata) -> int:

@@ -28,6 +28,7 @@ from .checks import (
     check_tags,
     refuse_demosaiced,
     refuse_not_bayer,
+    segment_note,
 )
 from .info import Capture, RawInfo
 from .levels import (
@@ -200,6 +201,7 @@ def _info(path: Path, raw: rawpy.RawPy, metadata: Metadata) -> RawInfo:
         color_matrix=color_matrix(raw, metadata),
         noise_profile=exif.noise_profile(metadata, phase),
         origin=(top, left),
+        notes=tuple(note for note in (segment_note(metadata),) if note),
     )
 
 

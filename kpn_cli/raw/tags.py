@@ -19,6 +19,7 @@ class Tag(IntEnum):
     NEW_SUBFILE_TYPE = 254
     WIDTH = 256
     HEIGHT = 257
+    BITS_PER_SAMPLE = 258
     COMPRESSION = 259
     PHOTOMETRIC = 262
     MAKE = 271

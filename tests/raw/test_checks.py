@@ -11,7 +11,11 @@ import tifffile
 from dng_factory import write_dng
 from dng_mosaics import noise_mosaic, refusal
 
+from kpn_cli.errors import KpnError
+from kpn_cli.raw import checks
 from kpn_cli.raw.reader import read_info, read_mosaic
+from kpn_cli.raw.tags import Metadata, Tag
+from kpn_cli.tiff import fields
 
 
 def overwrite(path: Path, tag: int, value) -> Path:
@@ -55,6 +59,57 @@ def test_a_file_cut_short_is_refused(tmp_path):
     path = write_dng(tmp_path / "a.dng", noise_mosaic())
     path.write_bytes(path.read_bytes()[:-100])
     assert "ends too early" in refusal(path)
+
+
+def test_byte_counts_beyond_the_end_are_ignored_with_a_line_if_all_samples_are_there(tmp_path):
+    """The last strip is counted in full, as some writers do."""
+    path = write_dng(tmp_path / "a.dng", noise_mosaic())
+    with tifffile.TiffFile(path) as tif:
+        start = tif.pages[0].dataoffsets[0]
+    data = path.read_bytes()
+    assert start + 46 * 68 * 2 == len(data)
+    overwrite(path, 279, 46 * 68 * 2 + 777)
+    overwrite(path, 278, 64)
+    info = read_info(path)
+    assert (read_mosaic(info) == noise_mosaic()).all()
+    (note,) = info.notes
+    assert note.startswith("StripByteCounts claims 777 bytes beyond the end of the file: ignored")
+    path.write_bytes(data[:-2])
+    overwrite(path, 279, 46 * 68 * 2 + 777)
+    assert "ends too early: 0.0% of the image" in refusal(path)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_samples_of_strips_and_tiles_are_counted_as_tiff_packs_them(bits):
+    def needed(count: int, **tags: int) -> list[int]:
+        sizes = {"HEIGHT": 46, "WIDTH": 67, "BITS_PER_SAMPLE": bits} | tags
+        raw = {Tag[name]: fields.long_field(Tag[name], value) for name, value in sizes.items()}
+        return checks._sample_bytes(Metadata({}, raw, 0), count)
+
+    row = -(-67 * bits // 8)
+    assert needed(3, ROWS_PER_STRIP=20) == [20 * row, 20 * row, 6 * row]
+    assert needed(1, ROWS_PER_STRIP=2**32 - 1) == [46 * row]
+    tiles = {"TILE_OFFSETS": 9, "TILE_WIDTH": 48, "TILE_HEIGHT": 32}
+    full, wide, narrow = 48 * bits // 8, 48 * bits // 8, -(-19 * bits // 8)
+    assert needed(4, **tiles) == [32 * full, 31 * full + narrow, 13 * full + wide,
+                                  13 * full + narrow]  # fmt: skip
+
+
+@pytest.mark.parametrize(("end", "complete"), [(b"\xff\xd9", True), (b"\xff\xd9\0\0", True),
+                                               (b"\xff\x00", False)])  # fmt: skip
+def test_a_compressed_strip_is_complete_if_its_last_bytes_end_a_jpeg(tmp_path, end, complete):
+    path = tmp_path / "a.dng"
+    path.write_bytes(bytes(100) + bytes(range(1, 200)) + end)
+    values = {Tag.COMPRESSION: 7, Tag.STRIP_OFFSETS: 100, Tag.STRIP_BYTE_COUNTS: 300}
+    raw = {tag: fields.long_field(tag, value) for tag, value in values.items()}
+    main = {Tag.DNG_VERSION: fields.byte_field(Tag.DNG_VERSION, bytes((1, 4, 0, 0)))}
+    metadata = Metadata(main, raw, path.stat().st_size)
+    if complete:
+        checks.check_tags(path, metadata)
+        assert "ignored" in checks.segment_note(metadata)
+    else:
+        with pytest.raises(KpnError, match="ends too early"):
+            checks.check_tags(path, metadata)
 
 
 def test_huge_dimensions_in_a_small_file_are_refused_before_memory_is_taken(tmp_path):
