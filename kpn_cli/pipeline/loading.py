@@ -21,7 +21,8 @@ from .fingerprint import burst_fingerprint, file_digest
 from .options import Options
 from .result import Clock, Result, Stage
 
-#: Reads a raw file: its facts, and its planes `(4, cell_rows, cell_columns)` uint16 in DN.
+#: Reads a raw file: its facts, and its planes `(4, cell_rows, cell_columns)` in DN; uint16, or
+#: float32 where its black level differs within a plane.
 Reader = Callable[[Path], "tuple[RawInfo, np.ndarray]"]
 
 
@@ -42,7 +43,7 @@ class Loaded:
     Attributes:
         fingerprint: of the burst, 16 bytes.
         infos: facts of the frames, the reference first.
-        planes: of the frames, `(4, cell_rows, cell_columns)` uint16 each, R, G1, G2, B, in DN;
+        planes: of the frames, `(4, cell_rows, cell_columns)` each, R, G1, G2, B, in DN;
             empty after the burst was aligned.
         dropped: unusable files -> reason.
         outputs: format -> path.

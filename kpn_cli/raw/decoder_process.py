@@ -84,7 +84,7 @@ class Decoder:
         """Return what `reader.read_raw` does, with the mosaic packed into planes.
 
         Returns:
-            The facts, and the planes `(4, cell_rows, cell_columns)` uint16 in DN.
+            The facts, and the planes `(4, cell_rows, cell_columns)` in DN.
 
         Raises:
             KpnError: as there; `TransientError` if LibRaw crashes or hangs.

@@ -1,4 +1,4 @@
-"""The meaning of a raw file's tags: exposure, time, black levels, colour, noise.
+"""The meaning of a raw file's tags: exposure, time, colour, noise.
 
 Tags and units as in Exif 2.32 and the DNG 1.7 specification. Where a tag is absent,
 LibRaw's value from the MakerNote takes its place.
@@ -75,44 +75,6 @@ def orientation(metadata: Metadata) -> int | None:
     """Return the Exif orientation, 1 to 8; None when absent."""
     value = (metadata.numbers(Tag.ORIENTATION) or (0,))[0]
     return int(value) if value in range(1, 9) else None
-
-
-def dng_black(metadata: Metadata, top: int, left: int) -> list[float] | None:
-    """Return the black levels of a DNG for the 2x2 pixels at a position in the frame.
-
-    BlackLevel (tag 50714) repeats from the ActiveArea's origin with the period
-    BlackLevelRepeatDim (50713); BlackLevelDeltaH and V (50715, 50716) are added to its
-    columns and rows. Deltas and patterns larger than 2x2 are averaged over each plane.
-
-    Args:
-        metadata: of the file.
-        top, left: row and column of the first pixel in the whole frame.
-
-    Returns:
-        Four levels in DN, row by row; None without a usable BlackLevel.
-    """
-    levels = metadata.raw_numbers(Tag.BLACK_LEVEL)
-    repeat = metadata.raw_integers(Tag.BLACK_LEVEL_REPEAT_DIM)
-    rows, columns = repeat if len(repeat) == 2 else (1, 1)
-    fits = min(rows, columns) > 0 and len(levels) == rows * columns
-    if not fits or not np.isfinite(levels).all():
-        return None
-    # Two periods, so that both parities of an odd period are averaged.
-    pattern = np.tile(np.reshape(levels, (rows, columns)), (2, 2))
-    delta_rows = metadata.raw_numbers(Tag.BLACK_LEVEL_DELTA_V)
-    delta_columns = metadata.raw_numbers(Tag.BLACK_LEVEL_DELTA_H)
-    area = metadata.raw_integers(Tag.ACTIVE_AREA)
-    area_top, area_left = area[:2] if len(area) == 4 else (0, 0)
-    row, column = (top - area_top) % 2, (left - area_left) % 2
-    return [
-        float(pattern[y::2, x::2].mean()) + _mean(delta_rows[y::2]) + _mean(delta_columns[x::2])
-        for y in (row, 1 - row)
-        for x in (column, 1 - column)
-    ]
-
-
-def _mean(deltas: tuple[float, ...]) -> float:
-    return sum(deltas) / len(deltas) if deltas and np.isfinite(deltas).all() else 0.0
 
 
 def dng_color_matrix(metadata: Metadata) -> np.ndarray | None:

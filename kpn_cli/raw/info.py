@@ -21,7 +21,8 @@ class RawInfo:
         make, model: of the camera; "" when unknown.
         phase: CFA phase at the origin of the visible area, one of `bayer.PHASES`.
         height, width: of the visible mosaic, in sensor pixels.
-        black: black levels of the planes R, G1, G2, B, in DN; fractional in some DNGs.
+        black: black levels of the planes R, G1, G2, B, in DN; fractional in some DNGs. Where the
+            level differs between rows or columns, the highest, to which samples are raised.
         white: saturation in DN; the lowest where the channels differ.
         iso: sensitivity; None when absent or 0.
         exposure_time: seconds; None when absent or 0.

@@ -11,12 +11,13 @@ import rawpy
 
 from ..image import bayer
 from . import exif
+from .black import Area, BlackMap
 from .checks import refuse_not_bayer
 from .info import Matrix
 from .tags import Metadata, Tag
 
 
-def visible_area(raw: rawpy.RawPy, metadata: Metadata) -> tuple[int, int, int, int]:
+def visible_area(raw: rawpy.RawPy, metadata: Metadata) -> Area:
     """Return top, left, height, width of the visible area, in sensor pixels.
 
     LibRaw's, except for a DNG whose ActiveArea (tag 50829) LibRaw rounds to even numbers.
@@ -69,14 +70,25 @@ def cfa_phase(path: Path, raw: rawpy.RawPy, top: int, left: int) -> str:
 
 
 def black_levels(
-    raw: rawpy.RawPy, metadata: Metadata, phase: str, top: int, left: int
+    raw: rawpy.RawPy, black: BlackMap | None, phase: str, area: Area
 ) -> tuple[float, float, float, float]:
-    """Return the black level of the planes R, G1, G2, B, in DN, at a pixel of the frame."""
-    pixels = exif.dng_black(metadata, top, left) if metadata.is_dng else None
-    if pixels is None:
+    """Return the black level of the planes R, G1, G2, B in an area, in DN.
+
+    Where it varies within a plane, the highest one: the range of a plane is white minus its
+    largest black level (DNG 1.7.1, chapter 5).
+
+    Args:
+        raw: the decoded file.
+        black: from `dng_black`; None for LibRaw's levels.
+        phase: CFA phase at the area's first pixel.
+        area: the visible area.
+    """
+    if black is not None:
+        pixels = black.extremes(area)[1].tolist()
+    else:
         # Indexed by colour; LibRaw has two greens, 1 and 3.
         levels = raw.black_level_per_channel
-        pixels = [float(levels[index]) for index in _colour_indices(raw, top, left).ravel()]
+        pixels = [float(levels[index]) for index in _colour_indices(raw, *area[:2]).ravel()]
     by_plane = dict(zip(bayer.plane_order(phase), pixels, strict=True))
     return by_plane[0], by_plane[1], by_plane[2], by_plane[3]
 

@@ -6,7 +6,9 @@ Properties of LibRaw, found with DNGs made for the purpose (tests/raw/test_reade
 - LibRaw moves an odd ActiveArea origin to the next even row and column, which loses a
   line, and does not shift the BlackLevel pattern accordingly. So crop and black levels of
   a DNG come from its own tags, which also have fractions.
-- `black_level_per_channel` lacks BlackLevel patterns larger than 2x2.
+- `black_level_per_channel` lacks BlackLevel patterns larger than 2x2, and has the mean of
+  BlackLevelDeltaH and V. So where the black level of a DNG differs within a plane, samples are
+  raised to the highest one (`black.BlackMap`), as float32; other mosaics stay as recorded.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import rawpy
 from ..errors import KpnError, refuse
 from ..image import bayer
 from . import burst_tags, exif
+from .black import Area, BlackMap, dng_black
 from .checks import (
     check_content,
     check_file,
@@ -93,7 +96,8 @@ def read_raw(path: str | Path) -> tuple[RawInfo, np.ndarray]:
     """Return the results of `read_info` and `read_mosaic`, decoding the file only once.
 
     Returns:
-        The facts, and the visible mosaic `(height, width)` uint16 in DN.
+        The facts, and the visible mosaic `(height, width)` in DN: uint16 as recorded, or float32
+        where the black level differs within a plane: then as if it were `info.black` all over.
 
     Raises:
         KpnError: as both.
@@ -102,36 +106,39 @@ def read_raw(path: str | Path) -> tuple[RawInfo, np.ndarray]:
     metadata = _checked(path)
     with _decoded(path, metadata.file_bytes) as raw:
         info = _info(path, raw, metadata)
-        mosaic = _visible(raw, info)
+        mosaic = _visible(raw, _area(info))
     check_content(path, mosaic, info.white)
-    return info, mosaic
+    return info, _at_one_black(mosaic, _area(info), metadata, info)
 
 
 def read_mosaic(info: RawInfo) -> np.ndarray:
-    """Return the visible mosaic, `(height, width)` uint16 in DN, a copy of its own.
+    """Return the visible mosaic, `(height, width)` in DN as by `read_raw`, a copy of its own.
 
     Raises:
         KpnError: if the file is gone, has changed, is blank or truncated.
     """
     check_file(info.path)
-    with _decoded(info.path, info.path.stat().st_size) as raw:
-        mosaic = _visible(raw, info)
+    metadata = read_metadata(info.path)
+    with _decoded(info.path, metadata.file_bytes) as raw:
+        mosaic = _visible(raw, _area(info))
     if mosaic.shape != (info.height, info.width):
         refuse(info.path, "the file has changed while in use", "start again")
     check_content(info.path, mosaic, info.white)
-    return mosaic
+    return _at_one_black(mosaic, _area(info), metadata, info)
 
 
 def read_frame(info: RawInfo) -> np.ndarray:
-    """Return the whole frame with its masked borders, `(rows, columns)` uint16 in DN.
+    """Return the whole frame with its masked borders, `(rows, columns)` in DN as by `read_raw`.
 
     Raises:
         KpnError: if the file is gone or damaged.
     """
     check_file(info.path)
-    with _decoded(info.path, info.path.stat().st_size) as raw:
+    metadata = read_metadata(info.path)
+    with _decoded(info.path, metadata.file_bytes) as raw:
         frame: np.ndarray = raw.raw_image.copy()
-        return frame
+    rows, columns = frame.shape
+    return _at_one_black(frame, (0, 0, rows, columns), metadata, info)
 
 
 def read_planes(info: RawInfo) -> np.ndarray:
@@ -163,17 +170,41 @@ def _checked(path: Path) -> Metadata:
     return metadata
 
 
-def _visible(raw: rawpy.RawPy, info: RawInfo) -> np.ndarray:
-    top, left = info.origin
-    mosaic: np.ndarray = raw.raw_image[top : top + info.height, left : left + info.width].copy()
+def _area(info: RawInfo) -> Area:
+    return (*info.origin, info.height, info.width)
+
+
+def _visible(raw: rawpy.RawPy, area: Area) -> np.ndarray:
+    top, left, height, width = area
+    mosaic: np.ndarray = raw.raw_image[top : top + height, left : left + width].copy()
     return mosaic
 
 
+def _at_one_black(samples: np.ndarray, area: Area, metadata: Metadata, info: RawInfo) -> np.ndarray:
+    """Return samples in an area of the frame, raised to `info.black` where black differs."""
+    black, _ = _black_map(metadata, _area(info), info.white)
+    if black is None or not black.varies(_area(info)):
+        return samples
+    levels = np.empty((2, 2))
+    for pixel, plane in enumerate(bayer.plane_order(info.phase)):
+        row, column = info.origin[0] + pixel // 2, info.origin[1] + pixel % 2
+        levels[row % 2, column % 2] = info.black[plane]
+    return black.raised(samples, area, levels)
+
+
+def _black_map(
+    metadata: Metadata, area: Area, white: float
+) -> tuple[BlackMap | None, tuple[str, ...]]:
+    return dng_black(metadata, area, white) if metadata.is_dng else (None, ())
+
+
 def _info(path: Path, raw: rawpy.RawPy, metadata: Metadata) -> RawInfo:
-    top, left, height, width = visible_area(raw, metadata)
+    area = visible_area(raw, metadata)
+    top, left, height, width = area
     phase = cfa_phase(path, raw, top, left)
-    black = black_levels(raw, metadata, phase, top, left)
     white = white_level(raw, metadata)
+    black_map, black_notes = _black_map(metadata, area, white)
+    black = black_levels(raw, black_map, phase, area)
     if not white > max(black):
         refuse(
             path, f"white level {white:g} is not above black level {max(black):g}",
@@ -201,7 +232,7 @@ def _info(path: Path, raw: rawpy.RawPy, metadata: Metadata) -> RawInfo:
         color_matrix=color_matrix(raw, metadata),
         noise_profile=exif.noise_profile(metadata, phase),
         origin=(top, left),
-        notes=tuple(note for note in (segment_note(metadata),) if note),
+        notes=tuple(note for note in (segment_note(metadata), *black_notes) if note),
     )
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tifffile
 from dng_factory import COLOR_MATRIX, write_dng
 from dng_mosaics import noise_mosaic, refusal
 
-from kpn_cli.raw.reader import read_info
+from kpn_cli.image.bayer import pack
+from kpn_cli.raw.reader import read_info, read_mosaic, read_planes
 
 XTRANS = "GGRGGBGGBGGRBRGRBGGGBGGRGGRGGBRBGBRG"
 QUAD = "RRGGRRGGGGBBGGBB"
@@ -21,12 +24,12 @@ QUAD = "RRGGRRGGGGBBGGBB"
         ((1, 2), (10, 20), (10, 20, 10, 20)),
         ((2, 1), (10, 20), (10, 10, 20, 20)),
         ((2, 2), (10, 20, 30, 40), (10, 20, 30, 40)),
-        ((1, 4), (10, 20, 30, 40), (20, 30, 20, 30)),
-        ((3, 1), (10, 20, 60), (30, 30, 30, 30)),
-        ((4, 4), tuple(range(16)), (5, 6, 9, 10)),
+        ((1, 4), (10, 20, 30, 40), (30, 40, 30, 40)),
+        ((3, 1), (10, 20, 60), (60, 60, 60, 60)),
+        ((4, 4), tuple(range(16)), (10, 11, 14, 15)),
     ],
 )
-def test_black_patterns_of_any_period_give_each_planes_mean(tmp_path, repeat, levels, expected):
+def test_black_patterns_of_any_period_give_each_planes_highest(tmp_path, repeat, levels, expected):
     path = write_dng(tmp_path / "a.dng", noise_mosaic(), black=levels, black_repeat=repeat)
     assert read_info(path).black == pytest.approx(expected)
 
@@ -37,6 +40,96 @@ def test_black_deltas_of_rows_and_columns_are_added(tmp_path):
     extra = [(50715, 10, 68, columns, True), (50716, 10, 46, rows, True)]
     path = write_dng(tmp_path / "a.dng", noise_mosaic(), black=(10,), extra=extra)
     assert read_info(path).black == (10, 18, 110, 118)
+
+
+# --- black that differs within a plane ------------------------------------------------
+
+AREA = (3, 5, 43, 65)
+HEIGHT, WIDTH = 40, 60
+
+
+def with_deltas(path: Path, mosaic: np.ndarray, *, rows=(), columns=(), **options) -> Path:
+    """Write a DNG with BlackLevelDeltaV and BlackLevelDeltaH; thousandths of a DN."""
+    extra = []
+    for tag, deltas in ((50716, rows), (50715, columns)):
+        if len(deltas):
+            parts = tuple(part for d in deltas for part in (round(1000 * float(d)), 1000))
+            extra.append((tag, 10, len(deltas), parts, True))
+    return write_dng(path, mosaic, extra=extra, **options)
+
+
+def linear(mosaic: np.ndarray, black: np.ndarray, white: float) -> np.ndarray:
+    """DNG 1.7.1, chapter 5, for each plane: subtract black, divide by white minus its largest."""
+    largest = np.empty(black.shape)
+    for y, x in np.ndindex(2, 2):
+        largest[y::2, x::2] = black[y::2, x::2].max()
+    return (mosaic - black) / (white - largest)
+
+
+@pytest.mark.parametrize("area", [None, AREA])
+@pytest.mark.parametrize("repeat", [(1, 1), (2, 2), (3, 4)])
+def test_black_is_the_sum_of_all_three_tags_from_the_active_areas_origin(tmp_path, repeat, area):
+    rng = np.random.default_rng(1)
+    height, width = (HEIGHT, WIDTH) if area else (46, 68)
+    pattern = rng.integers(50, 80, repeat)
+    rows, columns = (np.round(rng.uniform(-9, 9, n), 3) for n in (height, width))
+    mosaic = noise_mosaic()
+    path = with_deltas(
+        tmp_path / "a.dng", mosaic, rows=rows, columns=columns, active_area=area,
+        black=pattern.ravel(), black_repeat=repeat,
+    )  # fmt: skip
+    info = read_info(path)
+    tiles = (-(-height // repeat[0]), -(-width // repeat[1]))
+    black = np.tile(pattern, tiles)[:height, :width] + rows[:, None] + columns
+    top, left = AREA[:2] if area else (0, 0)
+    expected = linear(mosaic[top : top + height, left : left + width], black, 1023)
+    np.testing.assert_allclose(read_planes(info), pack(expected, info.phase), atol=1e-6)
+    assert info.notes == ()
+
+
+def test_a_ramp_of_column_deltas_leaves_an_even_picture(tmp_path):
+    ramp = np.linspace(0, 120, 68)
+    mosaic = np.rint(600 + ramp + np.random.default_rng(0).normal(0, 3, (46, 68)))
+    path = with_deltas(
+        tmp_path / "a.dng", mosaic.astype(np.uint16), columns=ramp, black=(500,), white=4000
+    )
+    by_column = read_planes(read_info(path)).mean((0, 1))
+    np.testing.assert_allclose(by_column, 100 / (4000 - 620), rtol=0.03)
+
+
+def test_black_that_differs_between_planes_only_leaves_samples_as_recorded(tmp_path):
+    path = with_deltas(tmp_path / "a.dng", noise_mosaic(), columns=(0, 8) * 34)
+    assert read_mosaic(read_info(path)).dtype == np.uint16
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"columns": (1.0,) * 67}, "BlackLevelDeltaH has 67 values for 68 columns"),
+        ({"rows": (1.0,) * 47}, "BlackLevelDeltaV has 47 values for 46 rows"),
+        ({"rows": (5000.0, *(0.0,) * 45)}, "BlackLevelDeltaV has values of 1023 DN and more"),
+        ({"rows": (0.0, 600.0) * 23, "columns": (0.0, 600.0) * 34}, "leave no range below white"),
+    ],
+)
+def test_absurd_deltas_are_ignored_with_a_line(tmp_path, options, words):
+    info = read_info(with_deltas(tmp_path / "a.dng", noise_mosaic(), **options))
+    assert info.black == (64,) * 4
+    assert len(info.notes) == 1 and words in info.notes[0] and "ignored" in info.notes[0]
+
+
+def test_deltas_that_are_not_numbers_are_ignored_with_a_line(tmp_path):
+    extra = [(50715, 10, 68, (1, 0) * 68, True)]
+    info = read_info(write_dng(tmp_path / "a.dng", noise_mosaic(), extra=extra))
+    assert info.black == (64,) * 4
+    assert "BlackLevelDeltaH has values that are not numbers" in info.notes[0]
+
+
+def test_a_black_pattern_of_another_size_than_stated_is_ignored_with_a_line(tmp_path):
+    path = write_dng(tmp_path / "a.dng", noise_mosaic(), black=(10, 20, 30), black_repeat=(2, 2))
+    assert "BlackLevel has 3 values, but BlackLevelRepeatDim is 2x2" in read_info(path).notes[0]
+
+
+# --- colour ---------------------------------------------------------------------------
 
 
 def test_colour_comes_from_the_dng(tmp_path):
