@@ -50,7 +50,8 @@ class DngTags:
         white: saturation level in DN, the same for all planes.
         make, model: camera, as in the source's Make and Model.
         color_matrix: 3x3, XYZ (D65) to camera, row by row; None for that of linear sRGB.
-        as_shot_neutral: camera RGB of a neutral surface: 1 / white balance gains.
+        as_shot_neutral: camera RGB of a neutral surface: 1 / white balance gains. None where they
+            are only an estimate from the picture: the tag is the camera's word.
         noise: for samples from 0 (black) to 1 (white); G1 and G2 are averaged, as
             NoiseProfile has one pair for each colour.
         iso, exposure_time (s), f_number, focal_length (mm), captured: the exposure.
@@ -67,7 +68,7 @@ class DngTags:
     make: str = ""
     model: str = ""
     color_matrix: tuple[tuple[float, ...], ...] | None = None
-    as_shot_neutral: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    as_shot_neutral: tuple[float, float, float] | None = (1.0, 1.0, 1.0)
     noise: NoiseModel | None = None
     iso: float | None = None
     exposure_time: float | None = None
@@ -160,9 +161,10 @@ def camera_tags(tags: DngTags) -> list[fields.Field]:
         fields.byte_field(50707, bytes(BACKWARD_VERSION)),  # DNGBackwardVersion
         fields.ascii_field(50708, unique),  # UniqueCameraModel
         fields.signed_rational_field(50721, *matrix.ravel()),  # ColorMatrix1
-        fields.rational_field(50728, *tags.as_shot_neutral),  # AsShotNeutral
         fields.integer_field(50778, _D65),  # CalibrationIlluminant1
     ]
+    if tags.as_shot_neutral is not None:
+        result.append(fields.rational_field(50728, *tags.as_shot_neutral))  # AsShotNeutral
     if tags.captured:
         result.append(fields.ascii_field(306, _exif_time(tags.captured)))  # DateTime
     if tags.original_raw_file_name:

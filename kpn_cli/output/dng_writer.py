@@ -100,6 +100,8 @@ def write_denoised_dng(
         noise = scale_noise(noise, gains)
     red, green1, green2, blue = black.tolist()
     tags = dng_tags.tags_of(info, black=(red, green1, green2, blue), white=level, noise=noise)
+    neutral = None if info.balance_is_estimated else tags.as_shot_neutral
+    tags = replace(tags, as_shot_neutral=neutral)
     frame = visible if kept is None else with_masked_borders(info, visible, kept.size, step, black)
     if kept is None or frame is None:  # no DNG, or its tags give another size than LibRaw
         check_mosaic(path, visible, tags)

@@ -30,10 +30,11 @@ class RawInfo:
         focal_length: millimetres; None when absent or 0.
         captured: local time of the exposure with its fraction of a second, no zone.
         orientation: Exif orientation, 1 to 8.
-        white_balance: gains R, G, B with G == 1: as shot, else daylight's, else ones.
+        white_balance: gains R, G, B with G == 1: as shot, else daylight's, else an estimate.
         color_matrix: XYZ (D65 where the file has it) -> camera, 3x3; None when unknown.
         noise_profile: the DNG's NoiseProfile (tag 51041); None when absent or invalid.
         origin: row and column of the visible area in the whole frame, sensor pixels.
+        balance_is_estimated: whether `white_balance` is from the picture: the file states none.
         notes: what is odd in the file and how it was treated, a line for the user each.
     """
 
@@ -55,6 +56,7 @@ class RawInfo:
     color_matrix: Matrix | None
     noise_profile: NoiseModel | None
     origin: tuple[int, int] = (0, 0)
+    balance_is_estimated: bool = False
     notes: tuple[str, ...] = ()
 
 

@@ -136,15 +136,6 @@ def libraw_exposure(raw: rawpy.RawPy) -> LibRawExposure:
     )
 
 
-def white_balance(raw: rawpy.RawPy) -> tuple[float, float, float]:
-    """Return gains R, G, B with G == 1: as shot, else daylight's, else ones."""
-    for gains in (raw.camera_whitebalance, raw.daylight_whitebalance):
-        red, green, blue = (exif.positive(gain) for gain in gains[:3])
-        if red and green and blue:
-            return red / green, 1.0, blue / green
-    return 1.0, 1.0, 1.0
-
-
 def color_matrix(raw: rawpy.RawPy, metadata: Metadata) -> Matrix | None:
     """Return the matrix XYZ at D65 -> camera: LibRaw's for the model, else the DNG's own."""
     for matrix in (np.asarray(raw.rgb_xyz_matrix, float)[:3], exif.dng_color_matrix(metadata)):

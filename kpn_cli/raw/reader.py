@@ -22,7 +22,7 @@ import rawpy
 
 from ..errors import KpnError, refuse
 from ..image import bayer
-from . import burst_tags, exif
+from . import burst_tags, exif, white_balance
 from .black import Area, BlackMap, dng_black
 from .checks import (
     check_content,
@@ -41,13 +41,14 @@ from .levels import (
     color_matrix,
     libraw_exposure,
     visible_area,
-    white_balance,
     white_level,
 )
 from .tags import Metadata, Tag, read_metadata
 
 #: LibRaw's flip -> Exif orientation.
 _ORIENTATION = {0: 1, 3: 3, 5: 8, 6: 6}
+
+_NO_MATRIX = "states no colour matrix; colours are developed as if the camera's were sRGB's"
 
 #: ExposureMode (Exif 2.32, 4.6.5).
 _AUTO_BRACKET = 2
@@ -211,6 +212,12 @@ def _info(path: Path, raw: rawpy.RawPy, metadata: Metadata) -> RawInfo:
             "the file's levels are wrong: convert it with Adobe DNG Converter",
         )  # fmt: skip
     capture = _capture(path, raw, metadata, height, width)
+    mosaic = _visible(raw, area)
+    matrix = color_matrix(raw, metadata)
+    balance, balance_note = white_balance.as_recorded(raw, metadata, matrix is not None)
+    estimated = balance is None
+    if balance is None:
+        balance, balance_note = white_balance.estimated(mosaic, phase, black, white)
     return RawInfo(
         path=path,
         make=capture.make,
@@ -228,11 +235,21 @@ def _info(path: Path, raw: rawpy.RawPy, metadata: Metadata) -> RawInfo:
         ),
         captured=capture.captured,
         orientation=exif.orientation(metadata) or _ORIENTATION.get(raw.sizes.flip, 1),
-        white_balance=white_balance(raw),
-        color_matrix=color_matrix(raw, metadata),
+        white_balance=balance,
+        color_matrix=matrix,
         noise_profile=exif.noise_profile(metadata, phase),
         origin=(top, left),
-        notes=tuple(note for note in (segment_note(metadata), *black_notes) if note),
+        balance_is_estimated=estimated,
+        notes=tuple(
+            note
+            for note in (
+                segment_note(metadata),
+                *black_notes,
+                balance_note,
+                "" if matrix else _NO_MATRIX,
+            )
+            if note
+        ),
     )
 
 
