@@ -23,6 +23,7 @@ import torch
 
 from ..burst.frame import Frame
 from ..errors import KpnError, read_error
+from ..output.dng_levels import source_white_in_output
 from ..pipeline import outputs
 from ..pipeline.denoise import Computed
 from ..pipeline.loading import Reader
@@ -159,7 +160,8 @@ class SectionWriter:
         output, clean = read(result.outputs["dng"])
         if (output.height, output.width) != (info.height, info.width):
             raise KpnError(f"{output.path.name} has another size than {info.path.name}")
-        planes = Frame(torch.from_numpy(clean), output.black, output.white).planes()
+        white = output.white if info.saturation is None else source_white_in_output(info)
+        planes = Frame(torch.from_numpy(clean), output.black, white).planes()
         reference = Frame(torch.from_numpy(noisy), info.black, info.white)
         return report_pictures.make_pictures(info, reference, planes, None, self._budget)
 

@@ -59,8 +59,9 @@ def develop(info: RawInfo, planes: np.ndarray, *, linear: bool) -> np.ndarray:
     """Return the RGB picture of planes, as LibRaw develops the frame that they came from.
 
     The white balance is the camera's; the primaries are sRGB's. Sensor white becomes 65535 in
-    the channel that white balance amplifies least; highlights clip there. There is no automatic
-    brightness. LibRaw clips values below black.
+    the channel that white balance amplifies least; highlights clip there, or where the sensor
+    saturates, if that is below white: all channels at the same level, so that they stay neutral.
+    There is no automatic brightness. LibRaw clips values below black.
 
     Args:
         info: the frame, for its colour matrix, white balance and orientation.
@@ -207,11 +208,29 @@ def _band(
         if before:
             tiled[0, 0] = _mosaic(info, planes, 0, 0, 2)[0][0, 0]
         mosaic = np.concatenate([tiled, mosaic] if before else [mosaic, tiled], axis)
-    rgb = _postprocess(info, mosaic, black, white, half_size=half)
+    clipped = _saturation(info, white - black)
+    rgb = _postprocess(info, mosaic, black, clipped, half_size=half)
+    if clipped < white - black:  # LibRaw has made 65535 of it
+        rgb = _apply_table(_darkened(clipped / (white - black)), rgb)
     scale = 2 if half else 1
     start = (before + span[0] - first) // scale
     count = -(-(span[1] - span[0]) // scale)
     return rgb.take(range(start, start + count), axis)
+
+
+def _saturation(info: RawInfo, span: int) -> int:
+    """Return where samples are clipped, above black, where white is `span`; at most `span`."""
+    if info.saturation is None:
+        return span
+    black = max(info.black)
+    return min(round(span * (info.saturation - black) / (info.white - black)), span)
+
+
+@cache
+def _darkened(share: float) -> np.ndarray:
+    """Return a table that multiplies uint16 numbers."""
+    table: np.ndarray = np.rint(share * np.arange(65536))
+    return table.astype(np.uint16)
 
 
 def _mosaic(
@@ -253,11 +272,14 @@ def _extreme_cells(info: RawInfo, planes: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _postprocess(
-    info: RawInfo, mosaic: np.ndarray, black: int, white: int, **options: Any
+    info: RawInfo, mosaic: np.ndarray, black: int, clipped: int, **options: Any
 ) -> np.ndarray:
-    """Let LibRaw develop a mosaic with the frame's colours, but none of its other tags."""
+    """Let LibRaw develop a mosaic with the frame's colours, but none of its other tags.
+
+    `clipped` above black becomes 65535.
+    """
     tags = replace(
-        dng_tags.tags_of(info, black=float(black), white=float(white)),
+        dng_tags.tags_of(info, black=float(black), white=float(black + clipped)),
         make="",
         model="",
         orientation=1,
@@ -272,7 +294,7 @@ def _postprocess(
             raw.open_buffer(io.BytesIO(writer.tiff_bytes([ifd])))
             raw.unpack()
             with _openmp().limit(limits=1, user_api="openmp"):  # for this thread only
-                rgb: np.ndarray = raw.postprocess(_parameters(info, black, white, **options))
+                rgb: np.ndarray = raw.postprocess(_parameters(info, black, clipped, **options))
                 return rgb
     except rawpy.LibRawError as error:
         raise KpnError(
@@ -321,7 +343,7 @@ def _libraw_message(error: Exception) -> str:
     return message.decode("utf-8", "replace") if isinstance(message, bytes) else str(error)
 
 
-def _parameters(info: RawInfo, black: int, white: int, **options: Any) -> rawpy.Params:
+def _parameters(info: RawInfo, black: int, clipped: int, **options: Any) -> rawpy.Params:
     red, green, blue = info.white_balance
     return rawpy.Params(
         # On clean mosaics of photos/val, 1.0 dB above AHD (35.0 against 34.0), at the same speed.
@@ -332,7 +354,7 @@ def _parameters(info: RawInfo, black: int, white: int, **options: Any) -> rawpy.
         user_black=black,
         user_cblack=[0, 0, 0, 0],
         # LibRaw subtracts black first: this is the range above black, not the white level.
-        user_sat=white - black,
+        user_sat=clipped,
         # LibRaw would take the brightest pixel for white if it is within 25 % of white.
         adjust_maximum_thr=0.0,
         no_auto_bright=True,

@@ -50,7 +50,8 @@ def output_levels(info: RawInfo, white: float) -> tuple[float, np.ndarray]:
 
     Args:
         info: the source.
-        white: WhiteLevel of the source in DN; LibRaw may report a lower `info.white`.
+        white: the highest level to encode, in DN: WhiteLevel of a DNG, and of other formats the
+            larger of `info.white` and `info.saturation`.
 
     Returns:
         Output steps for one DN of the source; black levels of R, G1, G2, B, `(4,)` in steps.
@@ -59,6 +60,32 @@ def output_levels(info: RawInfo, white: float) -> tuple[float, np.ndarray]:
     step = (OUTPUT_WHITE - OUTPUT_BLACK) / (white - source.max())
     black = OUTPUT_BLACK + (source - source.max()) * step
     return step, np.rint(np.maximum(black, OUTPUT_BLACK / 2))
+
+
+def output_white(info: RawInfo, step: float) -> tuple[int, float]:
+    """Return the WhiteLevel of the output for a source that is no DNG.
+
+    It is where the sensor saturates, so that readers, which clip there, keep highlights neutral;
+    larger samples, of colours that saturate later, stay in the file. Where this is not
+    `info.white`, which the source is developed by, BaselineExposure makes up for it.
+
+    Args:
+        info: the source.
+        step: from `output_levels`.
+
+    Returns:
+        WhiteLevel in steps; BaselineExposure in EV.
+    """
+    highest = max(info.black)
+    clipped = info.white if info.saturation is None else info.saturation
+    level = min(round(OUTPUT_BLACK + (clipped - highest) * step), OUTPUT_WHITE)
+    return level, float(np.log2((clipped - highest) / (info.white - highest)))
+
+
+def source_white_in_output(info: RawInfo) -> float:
+    """Return where `info.white` lies in the DNG made from a source that is no DNG, in steps."""
+    step, _ = output_levels(info, max(info.white, info.saturation or 0))
+    return OUTPUT_BLACK + (info.white - max(info.black)) * step
 
 
 def planes_at_output_levels(

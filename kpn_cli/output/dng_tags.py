@@ -52,6 +52,7 @@ class DngTags:
         color_matrix: 3x3, XYZ (D65) to camera, row by row; None for that of linear sRGB.
         as_shot_neutral: camera RGB of a neutral surface: 1 / white balance gains. None where they
             are only an estimate from the picture: the tag is the camera's word.
+        baseline_exposure: EV by which readers should change the brightness.
         noise: for samples from 0 (black) to 1 (white); G1 and G2 are averaged, as
             NoiseProfile has one pair for each colour.
         iso, exposure_time (s), f_number, focal_length (mm), captured: the exposure.
@@ -69,6 +70,7 @@ class DngTags:
     model: str = ""
     color_matrix: tuple[tuple[float, ...], ...] | None = None
     as_shot_neutral: tuple[float, float, float] | None = (1.0, 1.0, 1.0)
+    baseline_exposure: float | None = None
     noise: NoiseModel | None = None
     iso: float | None = None
     exposure_time: float | None = None
@@ -165,6 +167,9 @@ def camera_tags(tags: DngTags) -> list[fields.Field]:
     ]
     if tags.as_shot_neutral is not None:
         result.append(fields.rational_field(50728, *tags.as_shot_neutral))  # AsShotNeutral
+    if tags.baseline_exposure is not None:
+        exposure = fields.signed_rational_field(50730, tags.baseline_exposure)  # BaselineExposure
+        result.append(exposure)
     if tags.captured:
         result.append(fields.ascii_field(306, _exif_time(tags.captured)))  # DateTime
     if tags.original_raw_file_name:

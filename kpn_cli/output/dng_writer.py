@@ -89,11 +89,16 @@ def write_denoised_dng(
     kept = None
     if tree is not None and integers(tree.ifds[0], _DNG_VERSION):
         kept = tags_kept_from_dng(tree)
-    white = kept.white if kept is not None and kept.white > max(info.black) else info.white
+    white = max(info.white, info.saturation or 0)
+    if kept is not None and kept.white > max(info.black):
+        white = kept.white
     step, black = output_levels(info, white)
     visible, _, level = dng_levels.encode_planes(
         planes_at_output_levels(planes, info, step, black), info.phase, info.height, info.width
     )
+    exposure = 0.0
+    if info.saturation is not None:
+        level, exposure = dng_levels.output_white(info, step)
     if noise is not None:
         # NoiseProfile is for samples from each plane's own black level to white.
         gains = (info.white - np.asarray(info.black)) * step / (level - black)
@@ -101,7 +106,7 @@ def write_denoised_dng(
     red, green1, green2, blue = black.tolist()
     tags = dng_tags.tags_of(info, black=(red, green1, green2, blue), white=level, noise=noise)
     neutral = None if info.balance_is_estimated else tags.as_shot_neutral
-    tags = replace(tags, as_shot_neutral=neutral)
+    tags = replace(tags, as_shot_neutral=neutral, baseline_exposure=exposure or None)
     frame = visible if kept is None else with_masked_borders(info, visible, kept.size, step, black)
     if kept is None or frame is None:  # no DNG, or its tags give another size than LibRaw
         check_mosaic(path, visible, tags)

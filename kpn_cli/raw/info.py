@@ -23,7 +23,7 @@ class RawInfo:
         height, width: of the visible mosaic, in sensor pixels.
         black: black levels of the planes R, G1, G2, B, in DN; fractional in some DNGs. Where the
             level differs between rows or columns, the highest, to which samples are raised.
-        white: saturation in DN; the lowest where the channels differ.
+        white: the level that becomes 1, in DN: a DNG's WhiteLevel, else LibRaw's `maximum`.
         iso: sensitivity; None when absent or 0.
         exposure_time: seconds; None when absent or 0.
         f_number: None when absent or 0.
@@ -34,6 +34,8 @@ class RawInfo:
         color_matrix: XYZ (D65 where the file has it) -> camera, 3x3; None when unknown.
         noise_profile: the DNG's NoiseProfile (tag 51041); None when absent or invalid.
         origin: row and column of the visible area in the whole frame, sensor pixels.
+        saturation: DN from which on samples are clipped, where the picture shows that this is not
+            `white` (`saturation.saturation`); None where it is.
         balance_is_estimated: whether `white_balance` is from the picture: the file states none.
         notes: what is odd in the file and how it was treated, a line for the user each.
     """
@@ -56,6 +58,7 @@ class RawInfo:
     color_matrix: Matrix | None
     noise_profile: NoiseModel | None
     origin: tuple[int, int] = (0, 0)
+    saturation: float | None = None
     balance_is_estimated: bool = False
     notes: tuple[str, ...] = ()
 

@@ -93,19 +93,6 @@ def black_levels(
     return by_plane[0], by_plane[1], by_plane[2], by_plane[3]
 
 
-def white_level(raw: rawpy.RawPy, metadata: Metadata) -> float:
-    """Return the saturation of the channel that saturates first, in DN.
-
-    LibRaw's level (in a DNG: WhiteLevel, tag 50717) may be the largest number that the
-    file can hold. Where the camera records for each channel up to where it is linear, that
-    level is used if it is plausible. Not in a DNG: LibRaw derives such levels from the
-    camera's name, but a converter may have scaled the samples.
-    """
-    white = float(raw.white_level)
-    linear = () if metadata.is_dng else raw.camera_white_level_per_channel or ()
-    return min([white, *(float(level) for level in linear if white / 2 <= level <= white)])
-
-
 @dataclass(frozen=True)
 class LibRawExposure:
     """The exposure as LibRaw reads it, also from MakerNotes; 0 and None when unknown.

@@ -41,8 +41,8 @@ from .levels import (
     color_matrix,
     libraw_exposure,
     visible_area,
-    white_level,
 )
+from .saturation import saturation
 from .tags import Metadata, Tag, read_metadata
 
 #: LibRaw's flip -> Exif orientation.
@@ -203,7 +203,7 @@ def _info(path: Path, raw: rawpy.RawPy, metadata: Metadata) -> RawInfo:
     area = visible_area(raw, metadata)
     top, left, height, width = area
     phase = cfa_phase(path, raw, top, left)
-    white = white_level(raw, metadata)
+    white = float(raw.white_level)
     black_map, black_notes = _black_map(metadata, area, white)
     black = black_levels(raw, black_map, phase, area)
     if not white > max(black):
@@ -213,11 +213,13 @@ def _info(path: Path, raw: rawpy.RawPy, metadata: Metadata) -> RawInfo:
         )  # fmt: skip
     capture = _capture(path, raw, metadata, height, width)
     mosaic = _visible(raw, area)
+    saturated = None if metadata.is_dng else saturation(mosaic, max(black), white)
     matrix = color_matrix(raw, metadata)
     balance, balance_note = white_balance.as_recorded(raw, metadata, matrix is not None)
     estimated = balance is None
     if balance is None:
-        balance, balance_note = white_balance.estimated(mosaic, phase, black, white)
+        clipped = white if saturated is None else min(white, saturated)
+        balance, balance_note = white_balance.estimated(mosaic, phase, black, clipped)
     return RawInfo(
         path=path,
         make=capture.make,
@@ -239,6 +241,7 @@ def _info(path: Path, raw: rawpy.RawPy, metadata: Metadata) -> RawInfo:
         color_matrix=matrix,
         noise_profile=exif.noise_profile(metadata, phase),
         origin=(top, left),
+        saturation=saturated,
         balance_is_estimated=estimated,
         notes=tuple(
             note

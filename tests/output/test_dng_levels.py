@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
+import tifffile
 from dng_factory import write_dng
-from dng_results import NOISE, identity, linear_samples
+from dng_results import NOISE, identity, linear_samples, rendered
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from raw_files import BLACK, WHITE, rich_dng, scene
+from raw_files import BLACK, WHITE, nef, rich_dng, scene
 
 from kpn_cli.image.bayer import PHASES, pack
+from kpn_cli.output.develop import develop, preview
 from kpn_cli.output.dng_levels import OUTPUT_BLACK, OUTPUT_WHITE, encode_planes
+from kpn_cli.output.dng_writer import write_denoised_dng
 from kpn_cli.raw.reader import read_info, read_planes
 
 STEP = 1 / (OUTPUT_WHITE - OUTPUT_BLACK)
@@ -62,6 +68,35 @@ def test_black_levels_that_differ_keep_their_distances(tmp_path):
     assert np.abs(read_planes(after) - read_planes(before)).max() <= 1.01 * step
 
 
+def test_black_that_differs_by_row_and_column_is_subtracted_once(tmp_path, rng):
+    """In masked borders, the delta of the row alone, and the mean of the columns'."""
+    clean = scene(141, 211).astype(float)
+    rows, columns = np.round(rng.uniform(0, 30, 131), 2), np.round(np.linspace(0, 120, 197), 2)
+    deltas = np.zeros(clean.shape)
+    deltas[6:137, 8:205] = rows[:, None] + columns
+    mosaic = np.rint(clean + deltas).astype(np.uint16)
+    extra = [
+        (tag, 10, len(values), tuple(part for v in values for part in (round(100 * v), 100)), True)
+        for tag, values in ((50716, rows), (50715, columns))
+    ]
+    options = {"black": (BLACK,), "white": WHITE, "active_area": (6, 8, 137, 205)}
+    source = write_dng(tmp_path / "a.dng", mosaic, extra=extra, **options)
+    output = identity(source, tmp_path / "b.dng")
+    with tifffile.TiffFile(output) as tif:
+        tags = tif.pages[0].pages[0].tags
+        assert 50715 not in tags and 50716 not in tags
+        assert len(tags[50714].value) == 4
+    linear, _ = linear_samples(output)
+    largest = BLACK + (rows.max() + columns.max())
+    expected = (mosaic - deltas - BLACK) / (WHITE - largest)
+    inside = slice(6, 137), slice(8, 205)
+    # Each plane has its own largest black, a little below that of the whole.
+    np.testing.assert_allclose(linear[inside], expected[inside], atol=2e-4)
+    left = slice(6, 137), slice(0, 8)
+    above_black = mosaic[left] - BLACK - rows[:, None] - columns.mean()
+    np.testing.assert_allclose(linear[left], above_black / (WHITE - largest), atol=2e-4)
+
+
 def test_shadows_below_black_are_kept(tmp_path, rng):
     mosaic = np.rint(rng.normal(BLACK, 20, (96, 128))).astype(np.uint16)
     source = write_dng(tmp_path / "a.dng", mosaic, black=(BLACK,), white=WHITE)
@@ -95,3 +130,60 @@ def test_the_noise_profile_allows_for_black_levels_that_differ(tmp_path):
         signal = 0.3 * scale[info] * step / scale[after]
         said = (model.shot[plane] * signal + model.read[plane]) * scale[after] ** 2
         assert said == pytest.approx(before, rel=0.01)
+
+
+# --- sources that do not state where they saturate ------------------------------------
+
+
+def saturating_nef(path: Path, green: int, others: int, brightest: float = 3.0) -> Path:
+    """A grey gradient in daylight, with an even surface of 0.18, whose channels saturate."""
+    rng = np.random.default_rng(0)
+    signal = np.broadcast_to(np.linspace(0.05, brightest, 384), (128, 384)).copy()
+    signal[:, :80] = 0.18
+    signal[0::2, 0::2] /= 2.178  # D750 in daylight
+    signal[1::2, 1::2] /= 1.221
+    values = 600 + 64935 * signal
+    values += rng.normal(0, 1, values.shape) * np.sqrt(20 * 64935 * signal + 900)
+    limit = np.full(values.shape, float(green))
+    limit[0::2, 0::2] = limit[1::2, 1::2] = others
+    return nef(path, np.rint(np.minimum(values, limit)).astype(np.uint16))
+
+
+@pytest.mark.parametrize(("green", "others"), [(65535, 65535), (63000, 65535), (61247, 61247)])
+def test_white_of_makers_formats_loses_nothing_and_keeps_grey_and_highlights(
+    tmp_path, green, others
+):
+    source = saturating_nef(tmp_path / "a.nef", green, others)
+    info = read_info(source)
+    clipped = min(green, others)
+    assert info.saturation == (None if clipped == 65535 else clipped)
+    output = identity(source, tmp_path / "b.dng")
+    # Every sample is in the file.
+    written = read_planes(read_info(output))
+    before = read_planes(info)
+    scale = (clipped - 600) / (65535 - 600)
+    assert np.abs(written * scale - before).max() <= 2 * STEP
+    # Grey is as bright as in the source: in readers that follow BaselineExposure, and in ours.
+    grey, bright = (slice(30, 90), slice(10, 70)), (slice(30, 90), slice(350, 380))
+    gains = [info.white_balance[0], 1, info.white_balance[2], 1]
+    wanted = rendered(source, use_camera_wb=False, user_wb=gains, user_flip=0)
+    with tifffile.TiffFile(output) as tif:
+        tag = tif.pages[0].tags.get(50730)
+        over, under = tag.value if tag else (0, 1)
+    exposure = 2 ** (over / under)
+    edited = rendered(output, user_flip=0) * exposure
+    ours = develop(replace(info, orientation=1), before, linear=True)
+    for picture in (edited, ours):
+        np.testing.assert_allclose(picture[grey].mean((0, 1)), wanted[grey].mean((0, 1)), rtol=0.01)
+        # Clipped areas are neutral.
+        highlights = picture[bright].mean((0, 1))
+        np.testing.assert_allclose(highlights, 65535 * scale, rtol=1e-3)
+
+
+def test_an_estimated_balance_is_not_written_as_the_cameras(tmp_path):
+    source = nef(tmp_path / "a.nef", scene(64, 80))
+    info = replace(read_info(source), balance_is_estimated=True)
+    planes = read_planes(info)
+    write_denoised_dng(tmp_path / "b.dng", info, None, planes, preview(info, planes))
+    with tifffile.TiffFile(tmp_path / "b.dng") as tif:
+        assert 50728 not in tif.pages[0].tags
