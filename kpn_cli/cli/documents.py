@@ -94,6 +94,7 @@ def info_json(info: RawInfo, noise: NoiseReport | None) -> dict[str, Any]:
         "height": info.height,
         "black": info.black,
         "white": info.white,
+        "saturation": info.saturation,
         "iso": info.iso,
         "exposure_time": info.exposure_time,
         "f_number": info.f_number,

@@ -70,7 +70,7 @@ def _rows(raw: RawInfo, noise: NoiseReport | None) -> list[tuple[str, str]]:
         ("CFA phase", raw.phase),
         ("size", f"{raw.width} x {raw.height} pixels"),
         ("black level", _per_plane(raw.black, ".6g")),
-        ("white level", f"{raw.white:.6g}"),
+        ("white level", _white(raw)),
         ("ISO", _optional("{:.6g}", raw.iso)),
         ("exposure time", _exposure_time(raw.exposure_time)),
         ("aperture", _optional("f/{:.3g}", raw.f_number)),
@@ -82,6 +82,11 @@ def _rows(raw: RawInfo, noise: NoiseReport | None) -> list[tuple[str, str]]:
         ("noise source", noise.origin if noise else "none"),
         *(("note", note) for note in raw.notes),
     ]
+
+
+def _white(raw: RawInfo) -> str:
+    white = f"{raw.white:.6g}"
+    return white if raw.saturation is None else f"{white}, saturated from {raw.saturation:.6g}"
 
 
 def _optional(template: str, value: float | None) -> str:
