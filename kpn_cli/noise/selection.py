@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,7 +34,7 @@ _MAX_DISAGREEMENT = 2.0
 #: no burst of the validation photos showed more than 1.02 times the sigma, from ISO 100 to gain 8.
 _UNDERSTATED = 1.25
 #: Up to this ratio frames certainly have less noise than is stated: with the true noise stated, no
-#: burst and no single frame that was tried showed less than 0.9 times the sigma (docs/log.md).
+#: burst and no single frame showed less than 0.95 times the sigma (docs/log.md).
 _OVERSTATED = 0.55
 #: Shares of the picture that is darker than the signals at which noise is compared.
 _COMPARED = (0.1, 0.5, 0.9)
@@ -196,7 +197,8 @@ def warn_if_overstated(
 
 
 def _lowest_sigma(noise: NoiseModel, signal: float) -> float:
-    return min(s * signal + o for s, o in zip(noise.shot, noise.read, strict=True)) ** 0.5
+    variance = min(s * signal + o for s, o in zip(noise.shot, noise.read, strict=True))
+    return math.sqrt(variance)
 
 
 def _typical_signals(frame: Frame) -> list[float]:
