@@ -31,7 +31,8 @@ _MIN_BRACKET_FRAMES = 3
 _BURST = re.compile(
     r"^(?:.*_BURST(?P<long>\d{8,})|(?P<short>IMG_\d{8}_\d{6})_BURST\d+)", re.IGNORECASE
 )
-_NUMBERED = re.compile(r"^(?P<name>.*?)(?P<number>\d{1,9})$")
+#: A name that ends in a number, which desktops put in brackets: IMG_0001, "a (1)", "a [1]".
+_NUMBERED = re.compile(r"^(?P<name>.*?)(?P<number>\d{1,9})(?P<end>[)\]]?)$")
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,9 @@ def _burst_id(frame: Capture) -> str:
 def _has_next_number(one: str, other: str) -> bool:
     """Whether the second name is the first one with its last number increased by one."""
     first, second = _NUMBERED.match(one), _NUMBERED.match(other)
-    if not first or not second or first["name"] != second["name"]:
+    if not first or not second:
+        return False
+    if (first["name"], first["end"]) != (second["name"], second["end"]):
         return False
     return int(second["number"]) == int(first["number"]) + 1
 

@@ -172,6 +172,9 @@ def test_a_number_that_restarts_begins_a_burst():
         ["00000IMG_00000_BURST20200102030405123_COVER.dng",
          "00001IMG_00001_BURST20200102030405123.dng"],
         ["frame_9.dng", "frame_10.dng"],
+        ["a (1).dng", "a (2).dng", "a (3).dng"],
+        ["Night sky (9).dng", "Night sky (10).dng"],
+        ["a [1].dng", "a [2].dng"],
     ],
 )  # fmt: skip
 def test_successive_names_are_a_burst_where_nothing_else_is_known(files):
@@ -188,6 +191,10 @@ def test_successive_names_are_a_burst_where_nothing_else_is_known(files):
         ["a1.dng", "b2.dng"],
         ["hol_burst1_0001.dng", "hol_burst2_0001.dng"],
         ["Sunburst1.dng", "Sunburst3.dng"],
+        ["a (1).dng", "b (2).dng"],
+        ["a (1).dng", "a (3).dng"],
+        ["a (1).dng", "a (2].dng"],
+        ["a (one).dng", "a ().dng"],
     ],
 )
 def test_names_without_successive_numbers_are_single_frames(files):
