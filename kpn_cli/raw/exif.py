@@ -10,6 +10,7 @@ import math
 import re
 from datetime import datetime
 from itertools import takewhile
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +19,30 @@ from ..image.noise_model import NoiseModel
 from .tags import Metadata, Tag
 
 #: Largest value of the ISO tag, a 16-bit integer; the true value is then in another tag.
-_ISO_OVERFLOW = 65535
+ISO_OVERFLOW = 65535
+#: The highest ISO of a camera so far is 4.56 million; above this a tag is damaged.
+_MAX_ISO = 1e7
+#: Names of the ISO tags in Exif 2.32; the source of a value that LibRaw reads from maker's notes.
+_ISO_NAMES = {
+    Tag.ISO: "PhotographicSensitivity",
+    Tag.ISO_SPEED: "ISOSpeed",
+    Tag.RECOMMENDED_EXPOSURE_INDEX: "RecommendedExposureIndex",
+    Tag.STANDARD_OUTPUT_SENSITIVITY: "StandardOutputSensitivity",
+}
+ISO_NAME = _ISO_NAMES[Tag.ISO]
+LIBRAW = "LibRaw"
+_WIDER_TAGS = tuple(_ISO_NAMES)[1:]
+_SOS, _REI = Tag.STANDARD_OUTPUT_SENSITIVITY, Tag.RECOMMENDED_EXPOSURE_INDEX
+#: SensitivityType (34864) -> the tags that PhotographicSensitivity repeats (Exif 2.32, 4.6.5).
+_SENSITIVITY_TYPES: dict[float, tuple[Tag, ...]] = {
+    1: (_SOS,),
+    2: (_REI,),
+    3: (Tag.ISO_SPEED,),
+    4: (_SOS, _REI),
+    5: (_SOS, Tag.ISO_SPEED),
+    6: (_REI, Tag.ISO_SPEED),
+    7: (_SOS, _REI, Tag.ISO_SPEED),
+}
 
 #: LightSource values of D65 and similar illuminants (Exif 2.32, 4.6.5), the closest first.
 _DAYLIGHT = (21, 20, 22, 1, 4)
@@ -39,13 +63,73 @@ def tag_or_libraw(metadata: Metadata, tag: Tag, libraw: float) -> float | None:
     return positive((metadata.numbers(tag) or (libraw,))[0])
 
 
+class Sensitivity(NamedTuple):
+    """The ISO sensitivity of a photo.
+
+    Attributes:
+        iso: ISO 12232 sensitivity; None when unknown.
+        source: the tag that it is from, or `LIBRAW`; "" when unknown.
+        problems: what was ignored, a line for the user each.
+    """
+
+    iso: float | None
+    source: str
+    problems: tuple[str, ...] = ()
+
+
+def plausible_iso(value: float) -> bool:
+    """Whether a number can be an ISO sensitivity."""
+    return math.isfinite(value) and 1 <= value <= _MAX_ISO
+
+
+def sensitivity(metadata: Metadata, libraw: float) -> Sensitivity:
+    """Return the ISO sensitivity, and which tag states it.
+
+    PhotographicSensitivity (34855) has 16 bits; 65535 means that or more. Then, or where the tag
+    is absent, the wider tags (34865 to 34867) are used in the order of SensitivityType (34864),
+    then LibRaw's value from the maker's notes (Exif 2.32, 4.6.5).
+
+    Args:
+        metadata: of the file.
+        libraw: ISO by LibRaw; 0 when unknown.
+    """
+    problems: list[str] = []
+    found: list[tuple[float, str]] = []
+    for tag in (Tag.ISO, *_wider_tags(metadata)):
+        values = metadata.numbers(tag)
+        if tag in metadata.main and not values:
+            problems.append(f"the tag {_ISO_NAMES[tag]} holds no number and is ignored")
+        elif values and plausible_iso(values[0]):
+            found.append((float(values[0]), _ISO_NAMES[tag]))
+        elif values and values[0] != 0:  # 0 means unknown
+            problems.append(f"{_ISO_NAMES[tag]} {values[0]:g} is no ISO and is ignored")
+    damaged = any(ISO_NAME in problem for problem in problems)
+    # LibRaw reads the same tag, and takes a text for a number.
+    if plausible_iso(libraw) and not damaged:
+        found.append((float(libraw), LIBRAW))
+    if found[:1] == [(ISO_OVERFLOW, ISO_NAME)]:
+        problems += [
+            f"{name} {iso:g} is ignored: {ISO_NAME} says {ISO_OVERFLOW} or more"
+            for iso, name in found
+            if name != LIBRAW and iso < ISO_OVERFLOW
+        ]
+        # The overflowed value is better than none, and comes last.
+        found = [*(one for one in found[1:] if one[0] >= ISO_OVERFLOW), found[0]]
+        found.sort(key=lambda one: one == (ISO_OVERFLOW, LIBRAW))
+    if not found:
+        return Sensitivity(None, "", tuple(problems))
+    return Sensitivity(*found[0], problems=tuple(problems))
+
+
+def _wider_tags(metadata: Metadata) -> list[Tag]:
+    """Return the tags of 32 bits, first those that SensitivityType names."""
+    named = _SENSITIVITY_TYPES.get((metadata.numbers(Tag.SENSITIVITY_TYPE) or (0,))[0], ())
+    return [*named, *(tag for tag in _WIDER_TAGS if tag not in named)]
+
+
 def iso(metadata: Metadata, libraw: float) -> float | None:
-    """Return the ISO sensitivity: tag ISO (34855), or a wider tag, or LibRaw's; None if unknown."""
-    tags = (Tag.ISO, Tag.ISO_SPEED, Tag.RECOMMENDED_EXPOSURE_INDEX)
-    recorded = [number for tag in tags for number in metadata.numbers(tag)[:1]]
-    usable = [float(number) for number in (*recorded, libraw) if positive(number)]
-    # An overflowed value is better than none, and comes last.
-    return min(usable, key=lambda number: number == _ISO_OVERFLOW, default=None)
+    """Return the ISO sensitivity as `sensitivity` does; None when unknown."""
+    return sensitivity(metadata, libraw).iso
 
 
 def captured(metadata: Metadata, libraw: datetime | None) -> datetime | None:

@@ -33,6 +33,13 @@ class RawInfo:
         white_balance: gains R, G, B with G == 1: as shot, else daylight's, else an estimate.
         color_matrix: XYZ (D65 where the file has it) -> camera, 3x3; None when unknown.
         noise_profile: the DNG's NoiseProfile (tag 51041); None when absent or invalid.
+        iso_source: the tag that `iso` is from: its name in Exif 2.32, or "MakerNote ..." as
+            exifread names it; "LibRaw" where only LibRaw knows it; "" when unknown.
+        gain: GainControl in words, such as "high gain up"; "" when unknown.
+        drive_mode: "single", "continuous", "bracketing" or "continuous or bracketing"; "" when
+            unknown.
+        lens: its name, or focal lengths and apertures; "" when unknown. Gain, drive mode and lens
+            are known after `camera_notes.with_camera_notes` only.
         origin: row and column of the visible area in the whole frame, sensor pixels.
         saturation: DN from which on samples are clipped, where the picture shows that this is not
             `white` (`saturation.saturation`); None where it is.
@@ -57,6 +64,10 @@ class RawInfo:
     white_balance: tuple[float, float, float]
     color_matrix: Matrix | None
     noise_profile: NoiseModel | None
+    iso_source: str = ""
+    gain: str = ""
+    drive_mode: str = ""
+    lens: str = ""
     origin: tuple[int, int] = (0, 0)
     saturation: float | None = None
     balance_is_estimated: bool = False

@@ -220,6 +220,8 @@ def _info(path: Path, raw: rawpy.RawPy, metadata: Metadata) -> RawInfo:
     if balance is None:
         clipped = white if saturated is None else min(white, saturated)
         balance, balance_note = white_balance.estimated(mosaic, phase, black, clipped)
+    libraw = libraw_exposure(raw)
+    sensitivity = exif.sensitivity(metadata, libraw.iso)
     return RawInfo(
         path=path,
         make=capture.make,
@@ -229,12 +231,11 @@ def _info(path: Path, raw: rawpy.RawPy, metadata: Metadata) -> RawInfo:
         width=width,
         black=black,
         white=white,
-        iso=capture.iso,
+        iso=sensitivity.iso,
+        iso_source=sensitivity.source,
         exposure_time=capture.exposure_time,
         f_number=capture.f_number,
-        focal_length=exif.tag_or_libraw(
-            metadata, Tag.FOCAL_LENGTH, libraw_exposure(raw).focal_length
-        ),
+        focal_length=exif.tag_or_libraw(metadata, Tag.FOCAL_LENGTH, libraw.focal_length),
         captured=capture.captured,
         orientation=exif.orientation(metadata) or _ORIENTATION.get(raw.sizes.flip, 1),
         white_balance=balance,
@@ -248,6 +249,7 @@ def _info(path: Path, raw: rawpy.RawPy, metadata: Metadata) -> RawInfo:
             for note in (
                 segment_note(metadata),
                 *black_notes,
+                *sensitivity.problems,
                 balance_note,
                 "" if matrix else _NO_MATRIX,
             )

@@ -1,4 +1,10 @@
-"""The tags of a raw file that kpn reads: those of TIFF 6.0, Exif 2.32 and DNG 1.7."""
+"""The tags of a raw file that kpn reads: those of TIFF 6.0, Exif 2.32 and DNG 1.7.
+
+These tags plan the bursts and decide about pixels, so they come from kpn's own bounded reader
+(`tiff/reader.py`). exifread, which also knows the makers' notes, has no bounds: a file of 786 kB
+keeps it busy for over 20 s, and it returns an XMP of a thousand bytes or more as empty. What it
+adds is read apart, in the decoder's process (`full_exif.py`).
+"""
 
 from __future__ import annotations
 
@@ -43,6 +49,8 @@ class Tag(IntEnum):
     F_NUMBER = 33437
     EXIF_IFD = 34665
     ISO = 34855
+    SENSITIVITY_TYPE = 34864
+    STANDARD_OUTPUT_SENSITIVITY = 34865
     RECOMMENDED_EXPOSURE_INDEX = 34866
     ISO_SPEED = 34867
     DATE_TIME_ORIGINAL = 36867

@@ -47,6 +47,45 @@ def test_an_iso_too_large_for_its_tag_is_found_in_the_next(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("exif", "iso", "source"),
+    [
+        ({34855: (3, (800,)), 34864: (3, (2,)), 34866: (4, (900,))}, 800,
+         "PhotographicSensitivity"),
+        ({34855: (3, (65535,)), 34865: (4, (204800,)), 34866: (4, (102400,))}, 102400,
+         "RecommendedExposureIndex"),
+        # SensitivityType says which of them the ISO is.
+        ({34855: (3, (65535,)), 34864: (3, (1,)), 34865: (4, (204800,)), 34866: (4, (102400,))},
+         204800, "StandardOutputSensitivity"),
+        ({34864: (3, (1,)), 34865: (4, (640,)), 34867: (4, (500,))}, 640,
+         "StandardOutputSensitivity"),
+        ({34864: (3, (99,)), 34867: (4, (500,))}, 500, "ISOSpeed"),
+        ({34855: (3, (0,)), 34866: (4, (65535,))}, 65535, "RecommendedExposureIndex"),
+        ({}, None, ""),
+    ],
+)  # fmt: skip
+def test_the_iso_says_which_tag_it_is_from(tmp_path, exif, iso, source):
+    info = read_info(write_dng(tmp_path / "a.dng", noise_mosaic(), exif={34850: (3, (1,)), **exif}))
+    assert (info.iso, info.iso_source, info.notes) == (iso, source, ())
+
+
+@pytest.mark.parametrize(
+    ("exif", "iso", "word"),
+    [
+        ({34855: (2, "high")}, None, "holds no number"),
+        ({34855: (4, (4294967295,))}, None, "4.29497e+09 is no ISO"),
+        ({34855: (3, (65535,)), 34867: (4, (4294967295,))}, 65535, "ISOSpeed 4.29497e+09 is no"),
+        ({34855: (3, (65535,)), 34867: (4, (200,))}, 65535, "says 65535 or more"),
+        ({34855: (5, (0.25,)), 34866: (4, (200,))}, 200, "0.25 is no ISO"),
+    ],
+)
+def test_an_absurd_iso_is_ignored_with_a_line(tmp_path, exif, iso, word):
+    info = read_info(write_dng(tmp_path / "a.dng", noise_mosaic(), exif=exif))
+    assert info.iso == iso
+    (line,) = info.notes
+    assert word in line and "ignored" in line
+
+
+@pytest.mark.parametrize(
     ("count", "planes"),
     [(1, (0, 0, 0, 0)), (3, (0, 1, 1, 2)), (4, (3, 2, 1, 0))],  # four: pixels of BGGR
 )
