@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-_BYTE, _ASCII, _SHORT, _LONG, _RATIONAL, _SRATIONAL, _DOUBLE = 1, 2, 3, 4, 5, 10, 12
+_BYTE, _ASCII, _SHORT, _LONG, _RATIONAL = 1, 2, 3, 4, 5
+_UNDEFINED, _SRATIONAL, _DOUBLE = 7, 10, 12
 #: tifffile won't write tag 34665 (Exif), so its neighbour holds the place.
 _EXIF_PLACE = 34664
 _COLOUR = {"R": 0, "G": 1, "B": 2}
@@ -49,7 +50,8 @@ def write_dng(
         active_area: top, left, bottom, right in sensor pixels.
         black: BlackLevel values, row by row from the active area's origin.
         black_repeat: BlackLevelRepeatDim, rows and columns.
-        exif: tag -> (TIFF type, values) of an Exif IFD of their own.
+        exif: tag -> (TIFF type, values) of an Exif IFD of their own; bytes for UNDEFINED, or a
+            function that returns them for their offset in the file.
         extra: further tifffile `extratags` for IFD 0.
     """
     tags = [
@@ -100,6 +102,9 @@ def _append_exif(path: Path, exif: dict[int, tuple]) -> None:
         for tag, (kind, value) in sorted(exif.items()):
             if kind == _ASCII:
                 payload, count = value.encode() + b"\0", len(value) + 1
+            elif kind == _UNDEFINED:
+                payload = value(values_at + len(values)) if callable(value) else value
+                count = len(payload)
             else:
                 numbers = _rationals(value) if kind == _RATIONAL else tuple(value)
                 payload = struct.pack(f"<{len(value) * sizes[kind]}", *numbers)

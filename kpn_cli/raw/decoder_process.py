@@ -1,8 +1,9 @@
 """Decodes raw files in a child process, which may crash or hang without harm.
 
 LibRaw is C++ code that reads whatever is on a card, and one damaged file must not stop hundreds
-of bursts. The child runs this module: it reads requests from stdin and answers on stdout, as
-JSON and plain samples, so that nothing it sends can be executed. It ends with its parent.
+of bursts. exifread, which reads the maker's notes, has no bounds either. The child runs this
+module: it reads requests from stdin and answers on stdout, as JSON and plain samples, so that
+nothing it sends can be executed. It ends with its parent.
 
 Own code, because the pools of the standard library pickle, and do not kill a hanging process.
 """
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import datetime
 from io import BufferedIOBase
 from pathlib import Path
@@ -27,16 +28,25 @@ import numpy as np
 from ..errors import KpnError, TransientError
 from ..image import bayer
 from ..image.noise_model import NoiseModel
-from . import reader
+from . import full_exif, reader
+from .camera_notes import CameraNotes
 from .info import Capture, RawInfo
 
-#: Seconds that decoding a file may take, besides the time to read its bytes from a slow card.
+#: Seconds that decoding a file may take, besides the time to read its bytes from a slow card. The
+#: maker's notes have a limit of their own, `full_exif.SECONDS`.
 _TIMEOUT = 60.0
 _CARD_BYTES_PER_SECOND = 1e6
 
 _LENGTH = struct.Struct("<Q")
 
 T = TypeVar("T", Capture, RawInfo)
+
+
+class _NoAnswerError(Exception):
+    """The child died; `seconds` is the limit that it exceeded, 0 if it crashed."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
 
 
 class Decoder:
@@ -46,9 +56,15 @@ class Decoder:
     the child is tried once more; then a `TransientError` is raised.
     """
 
-    def __init__(self, timeout: float = _TIMEOUT) -> None:
-        """Take the seconds that a file may take, besides the time to read its bytes."""
+    def __init__(self, timeout: float = _TIMEOUT, notes_timeout: float = full_exif.SECONDS) -> None:
+        """Take the seconds that a file may take, besides the time to read its bytes.
+
+        Args:
+            timeout: for a file.
+            notes_timeout: for its maker's notes, all in all.
+        """
         self._timeout = timeout
+        self._notes_timeout = notes_timeout
         self._child: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Decoder:
@@ -92,20 +108,52 @@ class Decoder:
         values, (planes,) = self._request("planes", path)
         return _from_json(RawInfo, path, values), planes
 
-    def _request(self, kind: str, path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
-        try:
-            return self._request_once(kind, path)
-        except TransientError:  # perhaps the child's own problem, such as a lack of memory
-            return self._request_once(kind, path)
+    def camera_notes(self, path: Path) -> CameraNotes:
+        """Return what `full_exif.read_camera_notes` does.
 
-    def _request_once(self, kind: str, path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
+        exifread has `notes_timeout` and no second try. If that is not enough, or it crashes, its
+        facts are left out with a line; no error is raised, because the picture can do without.
+        """
+        try:
+            values, _ = self._ask("notes", path, self._notes_timeout)
+        except _NoAnswerError as error:
+            limit = f"has not read its tags within {error.seconds:g} s"
+            return full_exif.failed(f"exifread {limit if error.seconds else 'crashes on its tags'}")
+        except KpnError as error:  # the child can't be started
+            return full_exif.failed(str(error))
+        return CameraNotes(**{name: _tuples(value) for name, value in values.items()})
+
+    def _request(self, kind: str, path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
+        seconds = self._timeout
+        with suppress(OSError, ValueError):  # the child reports what is wrong with the file
+            seconds += path.stat().st_size / _CARD_BYTES_PER_SECOND
+        try:
+            return self._ask(kind, path, seconds)
+        except _NoAnswerError:  # perhaps the child's own problem, such as a lack of memory
+            pass
+        try:
+            return self._ask(kind, path, seconds)
+        except _NoAnswerError as error:
+            limit = f"has not read it within {error.seconds:.0f} s"
+            raise TransientError(
+                f"{path.name}: LibRaw {limit if error.seconds else 'crashes on it'}, twice; try "
+                "again. If it still fails, the file is damaged: copy it from the camera or card "
+                "again, or leave it out."
+            ) from None
+
+    def _ask(
+        self, kind: str, path: Path, seconds: float
+    ) -> tuple[dict[str, Any], list[np.ndarray]]:
+        """Return the child's answer to a request.
+
+        Raises:
+            KpnError: if that is the answer, or the child can't be started.
+            _NoAnswerError: if the child crashes or exceeds the limit; then it is ended.
+        """
         if self._child is None or self._child.poll() is not None:
             self.close()
             self._child = _start()
         child = self._child
-        seconds = self._timeout
-        with suppress(OSError, ValueError):  # the child reports what is wrong with the file
-            seconds += path.stat().st_size / _CARD_BYTES_PER_SECOND
         timed_out = threading.Event()
 
         def expire() -> None:
@@ -121,12 +169,7 @@ class Decoder:
             answer, arrays = _receive(_answers_of(child))
             complete = True
         except (OSError, EOFError):
-            timeout = f"has not read it within {seconds:.0f} s"
-            reason = timeout if timed_out.is_set() else "crashes on it"
-            raise TransientError(
-                f"{path.name}: LibRaw {reason}, twice; try again. If it still fails, the file is "
-                "damaged: copy it from the camera or card again, or leave it out."
-            ) from None
+            raise _NoAnswerError(seconds if timed_out.is_set() else 0) from None
         finally:
             timer.cancel()
             if not complete or timed_out.is_set():
@@ -240,6 +283,9 @@ def _answer(kind: str, path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
         return _to_json(reader.read_capture(path)), []
     if kind == "info":
         return _to_json(reader.read_info(path)), []
+    if kind == "notes":
+        # Without a limit here: the parent has one.
+        return asdict(full_exif.read_camera_notes(path, seconds=None)), []
     info, mosaic = reader.read_raw(path)
     return _to_json(info), [bayer.pack(mosaic, info.phase)]
 

@@ -9,7 +9,12 @@ Hostile trees point to themselves, to each other and outside the file. Therefore
 is read once, there are at most `_MAX_IFDS` of them, and all entries and values together take no
 more bytes than the file has, camera profiles included. Only the Exif blocks inside other files
 have a budget of their own: an RW2's is part of one of its values. A damaged entry is left out;
-the rest is read. Own code, because no library has these bounds. Types: TIFF 6.0, section 2.
+the rest is read. Types: TIFF 6.0, section 2.
+
+Own code, because no library has these bounds. exifread, for example, reads byte by byte as many
+values as an entry claims: a file of 786 kB with one directory of 65535 entries keeps it busy for
+over 20 s. It returns values of a thousand bytes or more, such as XMP, as empty. So kpn reads with
+it only what the makers' notes add (`raw/full_exif.py`), never what decides about pixels.
 """
 
 from __future__ import annotations
@@ -118,6 +123,20 @@ def read_directory(data: bytes, start: int, order: str, only: frozenset[int] | N
     budget = _Budget.of(len(data), only)
     found = _Reader(io.BytesIO(data), 0, len(data), budget, None, only, order).directory(start)
     return found[0] if found is not None else ()
+
+
+def tree_offsets(file: BinaryIO) -> list[int]:
+    """Return where the TIFF trees of a file begin: 0, or the Exif blocks of another format.
+
+    An RW2 has both.
+    """
+    file.seek(0)
+    header = file.read(4)
+    order = {b"II": "<", b"MM": ">"}.get(header[:2])
+    whole = order is not None and len(header) == 4
+    is_tiff = whole and struct.unpack(f"{order}H", header[2:])[0] in _MAGIC
+    blocks = [] if is_tiff and not _is_panasonic(file) else _exif_blocks(file)
+    return [0, *blocks] if is_tiff else blocks
 
 
 def walk(ifds: tuple[Ifd, ...]) -> Iterator[Ifd]:

@@ -7,16 +7,20 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from maker_notes import busy_dng, canon_note, dng_with_note, nikon_note
 from raw_files import rich_dng, scene
 
 from kpn_cli.errors import KpnError, TransientError
 from kpn_cli.image import bayer
 from kpn_cli.raw import decoder_process, reader
+from kpn_cli.raw.camera_notes import CameraNotes
 from kpn_cli.raw.decoder_process import Decoder
+from kpn_cli.raw.full_exif import read_camera_notes
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +87,44 @@ def test_a_child_that_hangs_is_ended(tmp_path, monkeypatch):
         pytest.raises(TransientError, match=r"a\.dng: LibRaw has not read it within \d+ s"),
     ):
         decoder.info(path)
+
+
+def test_it_returns_the_camera_notes_that_exifread_reads(tmp_path, decoder):
+    path = dng_with_note(tmp_path / "a.dng", "NIKON CORPORATION", nikon_note())
+    notes = decoder.camera_notes(path)
+    assert notes == read_camera_notes(path)
+    assert (notes.iso, notes.drive_mode) == (102400, "continuous")
+
+
+def test_exifread_is_ended_after_its_limit_and_not_tried_again(tmp_path):
+    path = busy_dng(tmp_path / "a.dng")
+    with Decoder(notes_timeout=0.2) as decoder:
+        before = decoder.info(path)
+        first = decoder._child
+        start = time.monotonic()
+        notes = decoder.camera_notes(path)
+        assert 0.2 <= time.monotonic() - start < 1
+        assert first.returncode is not None
+        (line,) = notes.notes
+        assert "left out: exifread has not read its tags within 0.2 s" in line
+        assert replace(notes, notes=()) == CameraNotes()
+        # A new child reads the picture.
+        assert decoder.info(path) == before
+        assert decoder._child is not first
+
+
+def test_a_child_that_dies_of_the_notes_is_no_error(tmp_path, monkeypatch):
+    path = dng_with_note(tmp_path / "a.dng", "Canon", canon_note())
+    starts = []
+    script = "import sys; sys.stdin.buffer.read(8); sys.exit(3)"
+    monkeypatch.setattr(decoder_process, "_start", lambda: starts.append(1) or stand_in(script))
+    with Decoder() as decoder:
+        assert "exifread crashes on its tags" in decoder.camera_notes(path).notes[0]
+    assert len(starts) == 1
+    monkeypatch.undo()
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    with Decoder() as decoder:
+        assert "can't be started" in decoder.camera_notes(path).notes[0]
 
 
 def test_an_error_at_its_start_does_not_blame_the_file(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import io
 import struct
 
 import numpy as np
+import pytest
 from trees import contents, orders
 
 from kpn_cli.raw.tags import Tag as MetadataTag
@@ -95,3 +96,20 @@ def test_texts_in_utf_8_are_read_and_kept(tmp_path):
     assert read_metadata(path).text(MetadataTag.MAKE) == "Zoë"
     ((field,),) = read_tree(path).ifds
     assert (field.kind, field.data) == (129, text)
+
+
+@pytest.mark.parametrize(
+    ("data", "offsets"),
+    [
+        (b"II*\0", [0]),
+        (b"MM\0*" + b"Exif\0\0", [0]),  # a block in it is a preview's
+        (b"IIRO", [0]),
+        (b"IIU\0" + b"Exif\0\0", [0, 10]),
+        (b"FUJI" + b"Exif\0\0", [10]),
+        (b"II\x1a\0", []),
+        (b"II", []),
+        (b"", []),
+    ],
+)
+def test_the_trees_of_a_file_are_found(data, offsets):
+    assert reader.tree_offsets(io.BytesIO(data)) == offsets
