@@ -34,6 +34,7 @@ from .pipeline import denoise as pipeline
 from .pipeline.options import Options, path_of
 from .pipeline.result import Result, Stage
 from .raw import reader
+from .raw.full_exif import complete
 from .raw.info import RawInfo
 from .system.device import choose_precision, pick_device
 from .system.memory import free_memory, memory_as_error
@@ -107,6 +108,7 @@ def read_raw(path: StrPath) -> tuple[Array, RawInfo]:
     file = path_of("path", path)
     with memory_as_error():
         info, mosaic = reader.read_raw(file)
+        info = complete(info)
         samples = torch.from_numpy(bayer.pack(mosaic, info.phase))
         return Frame(samples, info.black, info.white).planes(), info
 

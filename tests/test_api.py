@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from cards import digests, write_frame
+from maker_notes import dng_with_note, nikon_note
 from pictures import planes as picture
 from raw_files import BLACK, WHITE, scene
 
@@ -170,6 +171,16 @@ def test_planes_of_a_file_are_linear(tmp_path):
     np.testing.assert_allclose(planes[3], expected[1::2, 1::2], rtol=1e-6)
     assert (info.phase, info.height, info.width, info.make) == ("RGGB", 64, 80, "Canikon")
     np.testing.assert_array_equal(kpn_cli.read_raw(str(path))[0], planes)
+
+
+def test_the_makers_notes_are_read_as_by_the_command_line(tmp_path, weights):
+    path = dng_with_note(tmp_path / "a.dng", "NIKON CORPORATION", nikon_note())
+    _, info = kpn_cli.read_raw(path)
+    assert (info.iso, info.iso_source) == (102400, "MakerNote ISOInfo")
+    assert (info.drive_mode, info.lens) == ("continuous", "18-70 mm f/3.5-4.5")
+    options = Options(tmp_path / "o", formats=["dng"], weights=weights, noise=NOISE, strength=0)
+    (note,) = kpn_cli.denoise(path, options).notes
+    assert note == "ISO 102400 is taken from MakerNote ISOInfo: no standard tag states it"
 
 
 def test_arrays_give_what_files_give(folder, weights, network, tmp_path):

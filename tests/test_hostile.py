@@ -38,6 +38,7 @@ class Here:
     capture = staticmethod(reader.read_capture)
     info = staticmethod(reader.read_info)
     planes = staticmethod(kpn_cli.pipeline.loading.read_packed)
+    camera_notes = staticmethod(kpn_cli.raw.full_exif.read_camera_notes)
 
 kpn_cli.raw.decoder_process.Decoder = kpn_cli.raw.decoder_process.Decoder = Here
 weights, good, *files = sys.argv[1:]

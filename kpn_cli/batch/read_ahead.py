@@ -14,9 +14,10 @@ from ..errors import KpnError
 from ..pipeline import denoise, loading
 from ..pipeline.denoise import Computed, Engine
 from ..pipeline.fingerprint import options_digest
-from ..pipeline.loading import Loaded, Reader
+from ..pipeline.loading import Loaded, NotesReader, Reader
 from ..pipeline.options import Options
 from ..pipeline.result import Failure, Result, Stage
+from ..raw.full_exif import read_camera_notes
 from ..system.files import remove_abandoned
 from ..system.memory import memory_as_error
 from .plan import Job
@@ -68,6 +69,7 @@ def denoise_all(
     *,
     engine: Engine | None = None,
     read: Reader = loading.read_packed,
+    read_notes: NotesReader = read_camera_notes,
     sections: SectionWriter | None = None,
     on_stage: Callable[[Job, Stage], None] = lambda job, stage: None,
 ) -> Generator[BurstOutcome, None, None]:
@@ -80,7 +82,7 @@ def denoise_all(
         jobs: the bursts.
         options: how to denoise; each burst is written to the folder of its job.
         engine: a network to use; None to load one when it is needed.
-        read: reads a file, in another thread.
+        read, read_notes: read a file, and its maker's notes, in another thread.
         sections: gets a section of the report for each burst; None without a report.
         on_stage: called with the progress, also from other threads.
 
@@ -104,6 +106,7 @@ def denoise_all(
             _for(job, options),
             digest,
             read=read,
+            read_notes=read_notes,
             should_stop=stopped.is_set,
             on_stage=partial(on_stage, job),
         )

@@ -88,7 +88,12 @@ def run_batch(
                 # Closed before the decoder, whatever happens: its threads use the decoder.
                 with closing(
                     denoise_all(
-                        share, options, read=decoder.planes, sections=sections, on_stage=view.stage
+                        share,
+                        options,
+                        read=decoder.planes,
+                        read_notes=decoder.camera_notes,
+                        sections=sections,
+                        on_stage=view.stage,
                     )
                 ) as bursts:
                     for outcome in bursts:

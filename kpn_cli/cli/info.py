@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @JSON
 def info(files: tuple[Path, ...], as_json: bool) -> None:
-    """Show camera, CFA phase, levels, exposure and noise of files.
+    """Show camera, lens, CFA phase, levels, exposure and noise of files.
 
     The noise model is the one that kpn denoise would use for the file alone.
     """
@@ -52,12 +52,13 @@ def info(files: tuple[Path, ...], as_json: bool) -> None:
 def _info_and_noise(decoder: Decoder, path: Path) -> tuple[RawInfo, NoiseReport | None]:
     """Read a file's facts and the noise model that `kpn denoise` would use for it alone."""
     from ..noise.selection import NoiseReport, noise_of_file
+    from ..raw.full_exif import complete
 
-    raw = decoder.info(path)
+    raw = complete(decoder.info(path), decoder.camera_notes)
     if raw.noise_profile is not None and all(raw.noise_profile.read):
         return raw, NoiseReport("profile", raw.noise_profile)
     try:
-        return raw, noise_of_file(*decoder.planes(path))
+        return raw, noise_of_file(raw, decoder.planes(path)[1])
     except KpnError:  # the picture is blank or too small to measure
         return raw, None
 
@@ -71,10 +72,13 @@ def _rows(raw: RawInfo, noise: NoiseReport | None) -> list[tuple[str, str]]:
         ("size", f"{raw.width} x {raw.height} pixels"),
         ("black level", _per_plane(raw.black, ".6g")),
         ("white level", _white(raw)),
-        ("ISO", _optional("{:.6g}", raw.iso)),
+        ("ISO", _iso(raw)),
+        ("gain control", raw.gain or "unknown"),
         ("exposure time", _exposure_time(raw.exposure_time)),
         ("aperture", _optional("f/{:.3g}", raw.f_number)),
         ("focal length", _optional("{:.4g} mm", raw.focal_length)),
+        ("lens", raw.lens or "unknown"),
+        ("drive mode", raw.drive_mode or "unknown"),
         ("captured", raw.captured.isoformat(" ") if raw.captured else "unknown"),
         ("Exif orientation", str(raw.orientation)),
         ("noise S", _per_plane(noise.model.shot, ".3g") if noise else "cannot be determined"),
@@ -91,6 +95,11 @@ def _white(raw: RawInfo) -> str:
 
 def _optional(template: str, value: float | None) -> str:
     return "unknown" if value is None else template.format(value)
+
+
+def _iso(raw: RawInfo) -> str:
+    """Return the ISO and the tag that it is from."""
+    return "unknown" if raw.iso is None else f"{raw.iso:.8g} ({raw.iso_source})"
 
 
 def _exposure_time(seconds: float | None) -> str:

@@ -124,7 +124,13 @@ def inspect(
         page.check_folder(output)
         with Decoder() as decoder, console.stage_bar() as on_stage:
             inspected = inspection.inspect(
-                burst, options, at, noise_scale, read=decoder.planes, on_stage=on_stage
+                burst,
+                options,
+                at,
+                noise_scale,
+                read=decoder.planes,
+                read_notes=decoder.camera_notes,
+                on_stage=on_stage,
             )
             files = page.write_page(inspected, output)
     except KpnError as error:

@@ -21,9 +21,10 @@ from ..merge.tile import TileMerger
 from ..noise.selection import NoiseReport, given_noise
 from ..pipeline import denoise, fingerprint, loading
 from ..pipeline.denoise import Engine
-from ..pipeline.loading import Loaded, Reader
+from ..pipeline.loading import Loaded, NotesReader, Reader
 from ..pipeline.options import Options
 from ..pipeline.result import Stage
+from ..raw.full_exif import read_camera_notes
 from ..raw.info import RawInfo
 from ..system.memory import memory_as_error
 from . import points
@@ -87,6 +88,7 @@ def inspect(
     *,
     longest_map_side: int = LONGEST_SIDE,
     read: Reader = loading.read_packed,
+    read_notes: NotesReader = read_camera_notes,
     on_stage: Callable[[Stage], None] = lambda stage: None,
 ) -> Inspection:
     """Align a burst, run the network over the whole picture, keep the kernels at some points.
@@ -98,7 +100,7 @@ def inspect(
             them (`points.points_of_interest`).
         scales: factors of the noise sigma under which the same points are shown.
         longest_map_side: of the maps, in samples, at most.
-        read: reads a file.
+        read, read_notes: read a file, and its maker's notes.
         on_stage: called as each stage begins or makes progress.
 
     Raises:
@@ -119,6 +121,7 @@ def inspect(
             options,
             fingerprint.options_digest(options),
             read=read,
+            read_notes=read_notes,
             on_stage=on_stage,
         )
         if not isinstance(loaded, Loaded):

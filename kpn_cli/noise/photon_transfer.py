@@ -16,6 +16,7 @@ import numpy as np
 
 from ..errors import KpnError
 from ..image.noise_model import NoiseModel, typical_log_read
+from ..raw.full_exif import complete_iso
 from ..raw.info import RawInfo
 from ..raw.reader import read_info, read_planes
 from .calibration import Calibration, IsoNoise, camera_name, same_camera
@@ -61,7 +62,7 @@ def calibrate(
             its exposure, frames that differ by more than noise, and too small a range of
             brightness.
     """
-    infos = [read_info(path) for path in paths]
+    infos = [complete_iso(read_info(path)) for path in paths]
     _check_cameras(infos)
     exposures: dict[tuple[object, ...], list[RawInfo]] = {}
     for info in infos:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,9 @@ import torch
 from ..burst import reference
 from ..errors import KpnError, TransientError
 from ..image import bayer
+from ..raw.camera_notes import CameraNotes, lacks_iso
 from ..raw.checks import check_file
+from ..raw.full_exif import complete, read_camera_notes
 from ..raw.info import RawInfo
 from ..raw.reader import read_raw
 from ..system.memory import free_memory
@@ -24,6 +26,8 @@ from .result import Clock, Result, Stage
 #: Reads a raw file: its facts, and its planes `(4, cell_rows, cell_columns)` in DN; uint16, or
 #: float32 where its black level differs within a plane.
 Reader = Callable[[Path], "tuple[RawInfo, np.ndarray]"]
+#: Reads the maker's notes of a raw file; raises nothing.
+NotesReader = Callable[[Path], CameraNotes]
 
 
 def read_packed(path: Path) -> tuple[RawInfo, np.ndarray]:
@@ -71,18 +75,21 @@ def load_burst(
     options_digest: str,
     *,
     read: Reader = read_packed,
+    read_notes: NotesReader = read_camera_notes,
     should_stop: Callable[[], bool] = lambda: False,
     on_stage: Callable[[Stage], None] = lambda stage: None,
 ) -> Loaded | Result:
     """Read a burst, unless all its outputs exist.
 
-    Damaged frames and copies of other frames are dropped.
+    Damaged frames and copies of other frames are dropped. The maker's notes are read of the
+    reference, and of frames whose standard tags do not state the ISO.
 
     Args:
         files: of one burst.
         options: how to denoise; `options.output` is the folder of this burst's outputs.
         options_digest: from `fingerprint.options_digest`.
         read: reads a file.
+        read_notes: reads the maker's notes of a file.
         should_stop: called before each frame; True ends reading with an error.
         on_stage: called with the progress.
 
@@ -104,12 +111,15 @@ def load_burst(
         frames = [named_after, *(path for path in files if path != named_after)]
         return Result(named_after, frames, paths, skipped=True, fingerprint=fingerprint)
     loaded, dropped = _read_all(files, digests, read, should_stop, on_stage)
-    infos = reference.sort_by_time([info for info, _ in loaded])
+    infos, completed = _complete_iso([info for info, _ in loaded], read_notes)
+    infos = reference.sort_by_time(infos)
     reference.check_same_settings(infos)
     planes = {info.path: planes for info, planes in loaded}
     sharp = [reference.frame_sharpness(planes[info.path]) for info in infos]
     first = reference.pick_reference(options.reference, infos, sharp)
     infos.insert(0, infos.pop(first))
+    if infos[0].path not in completed:
+        infos[0] = complete(infos[0], read_notes)
     paths = outputs.output_paths(infos[0].path, options.output, options.formats)
     outputs.check_inputs(list(paths.values()), frozenset(path.resolve() for path in files))
     clock.end_stage("read")
@@ -169,6 +179,30 @@ def _read_all(
         path, reason = next(iter(dropped.items()))
         raise KpnError(f"{path.name}: {reason} No other frame can be read either.")
     return frames, dropped
+
+
+def _complete_iso(
+    infos: Sequence[RawInfo], read_notes: NotesReader
+) -> tuple[list[RawInfo], set[Path]]:
+    """Complete the frames whose standard tags do not state the ISO.
+
+    Returns:
+        All frames; the files of those completed. If the notes of one can't be read, its ISO is
+        that of the others: the burst must not fail for it.
+    """
+    paths = {info.path for info in infos if lacks_iso(info)}
+    infos = [complete(info, read_notes) if info.path in paths else info for info in infos]
+    found = {info.iso for info in infos if info.path in paths and not lacks_iso(info)}
+    if len(found) != 1:
+        return infos, paths
+    (iso,) = found
+    line = f"its ISO is taken to be {iso:g}, as in the other frames"
+    return [
+        replace(info, iso=iso, iso_source="other frames", notes=(*info.notes, line))
+        if lacks_iso(info) and info.iso != iso
+        else info
+        for info in infos
+    ], paths
 
 
 def _check_memory(frame_bytes: int, count: int) -> None:

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 from command_line import kpn
+from maker_notes import dng_with_note, nikon_note
 
 from kpn_cli.output import dng_tags, dng_writer
 from kpn_cli.raw.reader import read_info, read_mosaic
@@ -44,3 +45,26 @@ def test_info_continues_after_a_bad_file(burst, tmp_path):
     assert result.exit_code == 1
     assert "bad.dng" in result.stderr
     assert "GRBG" in result.stdout
+
+
+def test_info_shows_what_the_makers_notes_add_and_which_tag_it_believed(tmp_path):
+    exif = {34855: (3, (65535,)), 41991: (3, (2,))}
+    path = dng_with_note(tmp_path / "a.dng", "NIKON CORPORATION", nikon_note(), exif)
+    (row,) = json.loads(kpn("info", path, "--json").stdout)["files"]
+    assert (row["iso"], row["iso_source"]) == (102400, "MakerNote ISOInfo")
+    assert (row["gain"], row["drive_mode"]) == ("high gain up", "continuous")
+    assert row["lens"] == "18-70 mm f/3.5-4.5"
+    assert "ISO 102400 is taken from MakerNote ISOInfo" in row["notes"][0]
+    table = kpn("info", path).stdout
+    for text in ("102400 (MakerNote ISOInfo)", "high gain up", "continuous", "18-70 mm f/3.5-4.5"):
+        assert text in table
+
+
+def test_info_names_the_standard_tag(burst):
+    (row,) = json.loads(kpn("info", burst[0][0], "--json").stdout)["files"]
+    assert (row["iso_source"], row["drive_mode"], row["lens"]) == (
+        "PhotographicSensitivity",
+        "",
+        "",
+    )
+    assert "3450 (PhotographicSensitivity)" in kpn("info", burst[0][0]).stdout

@@ -9,7 +9,10 @@ from flat_frames import flat, pairs, recorded, truth, write
 
 from kpn_cli.errors import KpnError
 from kpn_cli.image.noise_model import NoiseModel
+from kpn_cli.noise import photon_transfer
 from kpn_cli.noise.photon_transfer import calibrate
+from kpn_cli.raw.camera_notes import CameraNotes
+from kpn_cli.raw.full_exif import complete_iso
 
 PI_STATIC = Path(__file__).parents[3] / "shared" / "raw" / "pi-static"
 ISOS = (100, 400, 1600, 6400, 12800)
@@ -126,6 +129,16 @@ def test_a_file_without_iso_is_refused(tmp_path):
     noisy = truth(100).sample(flat(0.3), np.random.default_rng(1))
     with pytest.raises(KpnError, match=r"a\.dng: states no ISO"):
         calibrate([write(tmp_path / "a.dng", noisy, None)])
+
+
+def test_the_makers_notes_give_an_iso_that_is_missing(tmp_path, monkeypatch):
+    paths = pairs(tmp_path, (100,))
+    noisy = [truth(100).sample(flat(0.3), np.random.default_rng(n)) for n in range(2)]
+    paths += [write(tmp_path / f"{n}.dng", planes, None) for n, planes in enumerate(noisy)]
+    notes = CameraNotes(iso=100, iso_source="MakerNote ISOInfo")
+    monkeypatch.setattr(photon_transfer, "complete_iso", lambda info: complete_iso(
+        info, lambda path: notes))  # fmt: skip
+    assert [level.pairs for level in calibrate(paths).levels] == [6]
 
 
 def test_the_same_picture_twice_is_no_pair(tmp_path):
