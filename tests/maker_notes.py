@@ -39,14 +39,15 @@ def canon_note(base_iso: int = 160, auto_iso: int = 0, drive: int = 1):
     return lambda at: directory(entries, at)
 
 
-def nikon_note(iso_info: int = 180, mode: int = 1, iso_setting: int = 0) -> bytes:
+def nikon_note(iso_info: int = 180, mode: int = 1, more: dict | None = None) -> bytes:
     """Nikon's: ISO in 1/12 EV (180 is ISO 102400), ShootingMode, focal lengths and apertures."""
     lens = struct.pack("<8I", 180, 10, 70, 1, 35, 10, 45, 10)
     entries = {
-        0x02: shorts(0, iso_setting),
+        0x02: shorts(0, 0),
         0x25: (_UNDEFINED, bytes((iso_info, 1, 12, 0, 0, 0)) + bytes(8)),
         0x84: (_RATIONAL, lens),
         0x89: shorts(mode),
+        **(more or {}),
     }
     return b"Nikon\0\2\x10\0\0" + b"II*\0\x08\0\0\0" + directory(entries, 8)
 

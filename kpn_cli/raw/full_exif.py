@@ -16,7 +16,8 @@ import math
 import struct
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -68,16 +69,22 @@ def read_camera_notes(path: Path, seconds: float | None = SECONDS) -> CameraNote
         seconds: exifread's limit; None in a process that is killed after it.
 
     Returns:
-        The facts. If exifread fails, none, and a line that says so; never an error.
+        The facts. If exifread fails at the maker's notes, those of the standard tags, and a line
+        that says so; never an error.
     """
+    allowance = _Allowance(math.inf if seconds is None else seconds)
     try:
-        return interpret(_read_tags(path, seconds))
+        return interpret(_read_tags(path, allowance))
     except KpnError:  # as the file is read by kpn's own reader
         return failed("the file can't be read any more")
     except TooMuchError as error:
         return failed(str(error))
     except Exception as error:  # exifread raises any for damaged files
-        return failed(f"exifread stops with {type(error).__name__}")
+        found = failed(f"exifread stops with {type(error).__name__}")
+    with suppress(Exception):
+        standard = interpret(_read_tags(path, allowance, with_notes=False))
+        return replace(standard, notes=found.notes + standard.notes)
+    return found
 
 
 def complete(info: RawInfo, read: Callable[[Path], CameraNotes] = read_camera_notes) -> RawInfo:
@@ -97,18 +104,17 @@ def complete_iso(info: RawInfo, read: Callable[[Path], CameraNotes] = read_camer
 
 def failed(reason: str) -> CameraNotes:
     """Return notes without facts, and the line that says why."""
-    return CameraNotes(
-        notes=(f"the maker's notes, with drive mode and lens, are left out: {reason}",)
-    )
+    return CameraNotes(notes=(f"the maker's notes are left out: {reason}",))
 
 
-def _read_tags(path: Path, seconds: float | None) -> dict[str, str | tuple[float, ...]]:
-    """Return the tags of `camera_notes.NAMES` that a file has."""
+def _read_tags(
+    path: Path, allowance: _Allowance, with_notes: bool = True
+) -> dict[str, str | tuple[float, ...]]:
+    """Return the tags of `camera_notes.NAMES` that a file has, with or without maker's notes."""
     tree = reader.read_tree(path, read_segments=None)
     if tree is None:
         return {}
-    allowance = _Allowance(math.inf if seconds is None else seconds)
-    with_notes = _decodes_notes(tree)
+    with_notes = with_notes and _decodes_notes(tree)
     found: dict[str, Any] = {}
     with open(path, "rb") as file, _silent():
         import exifread  # when it is first needed: `kpn --help` must not wait for it

@@ -135,9 +135,18 @@ def test_whatever_exifread_raises_becomes_a_line(tmp_path, monkeypatch, error):
 
     monkeypatch.setattr(exifread, "process_file", fail)
     notes = read_camera_notes(write_dng(tmp_path / "a.dng", noise_mosaic()))
-    assert notes.notes == (
-        f"the maker's notes, with drive mode and lens, are left out: exifread stops with "
-        f"{error.__name__}",
+    assert notes.notes == (f"the maker's notes are left out: exifread stops with {error.__name__}",)
+
+
+def test_the_standard_tags_are_kept_where_exifread_fails_at_the_notes(tmp_path):
+    """Of this ProgramShift exifread divides by a step of 0."""
+    note = nikon_note(more={0x0D: (7, b"\1\1\0\0")})
+    exif = {42036: (2, "Lens 1")}
+    path = dng_with_note(tmp_path / "a.dng", "NIKON CORPORATION", note, exif)
+    notes = read_camera_notes(path)
+    assert notes == CameraNotes(
+        lens="Lens 1",
+        notes=("the maker's notes are left out: exifread stops with ZeroDivisionError",),
     )
 
 
