@@ -7,6 +7,7 @@ scene, moved too far or are heavily blurred.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -96,10 +97,17 @@ class AlignedBurst:
             index for index in ranked[count - 1 :] if self.robustness[index] >= _HELPFUL_ROBUSTNESS
         )
         rest = set(range(len(self.used))) - set(kept)
-        worse = dict.fromkeys(
-            (self.used[index] for index in rest),
-            f"{count - 1} others agree better with the reference",
-        )
+        worse = f"{count - 1} others agree better with the reference"
+        return self._keep(kept, dict.fromkeys((self.used[index] for index in rest), worse))
+
+    def leave_out(self, reasons: dict[int, str]) -> AlignedBurst:
+        """Drop frames: index in the burst as it was given -> why; never the reference."""
+        if not reasons:
+            return self
+        kept = [index for index, frame in enumerate(self.used) if frame not in reasons]
+        return self._keep(kept, reasons)
+
+    def _keep(self, kept: Sequence[int], dropped: dict[int, str]) -> AlignedBurst:
         return AlignedBurst(
             used=[self.used[index] for index in kept],
             frames=[self.frames[index] for index in kept],
@@ -107,7 +115,7 @@ class AlignedBurst:
             robustness=[self.robustness[index] for index in kept],
             exposure=[self.exposure[index] for index in kept],
             rejected=[self.rejected[index] for index in kept],
-            dropped=self.dropped | worse,
+            dropped=self.dropped | dropped,
         )
 
 
@@ -167,7 +175,10 @@ def _stabilised(frame: Frame, noise: NoiseModel) -> Tensor:
 
 
 def align_burst(
-    frames: Sequence[Frame], noise: NoiseModel, on_frame: Callable[[], None] = lambda: None
+    frames: Sequence[Frame],
+    noise: NoiseModel,
+    on_frame: Callable[[], None] = lambda: None,
+    stated: Sequence[float] | None = None,
 ) -> AlignedBurst:
     """Align frames to the first, match their exposure, drop those of another scene.
 
@@ -175,10 +186,15 @@ def align_burst(
         frames: of equal size, the reference first.
         noise: of the reference.
         on_frame: called after each other frame.
+        stated: brightness of each frame over the reference's by its exposure settings, which may
+            be wrong; None where all are the same.
     """
     zero = _zero_shifts(frames[0])
-    exposure = [c.certain_exposure for c in _compare(frames, [zero] * len(frames), noise)]
-    exposure = [value if abs(value - 1) > _OBVIOUS_FLICKER else 1.0 for value in exposure]
+    unaligned = _compare(frames, [zero] * len(frames), noise)
+    exposure = [
+        _first_exposure(comparison, likely)
+        for comparison, likely in zip(unaligned, stated or [1.0] * len(frames), strict=True)
+    ]
     dropped = {
         n: f"{value:.2g} times as bright as the reference"
         for n, value in enumerate(exposure)
@@ -222,6 +238,17 @@ def align_burst(
         rejected=[comparisons[i].rejected for i in kept],
         dropped=dropped,
     )
+
+
+def _first_exposure(unaligned: _Comparison, stated: float) -> float:
+    """Return the exposure to match before alignment: an obvious one, or the stated one.
+
+    The stated one if the frames show it rather than none.
+    """
+    shown = unaligned.certain_exposure
+    if abs(shown - 1) > _OBVIOUS_FLICKER:
+        return shown
+    return stated if abs(math.log2(shown / stated)) < abs(math.log2(shown)) else 1.0
 
 
 def _zero_shifts(frame: Frame) -> Tensor:

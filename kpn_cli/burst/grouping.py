@@ -3,13 +3,12 @@
 The frames of each folder and camera are sorted by time. Two successive frames are in one run if
 the camera says so (the burst's name, the frame's number), or if the pause between them is at
 most the gap; where files have no time, if their names have successive numbers. A run is split
-into bursts where size, ISO, exposure time or aperture change. If every frame of a run has a
-different exposure, it is an exposure bracket, which kpn does not merge.
+into bursts where the size changes, or the exposure by more than rounding (`exposure.py`). If every
+frame of a run has a different exposure, it is an exposure bracket, which kpn does not merge.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,11 +19,12 @@ from pathlib import Path
 
 from ..choices import DEFAULT_GAP
 from ..raw.info import Capture
+from . import exposure
 
-#: Smallest difference of successive frames in a bracket, in EV (cameras step by a third), and
-#: fewest frames.
-_BRACKET_STEP = 0.3
+#: Fewest frames of a bracket, where the camera does not say that it is one.
 _MIN_BRACKET_FRAMES = 3
+#: Files that a message names before it says how many more there are.
+_NAMED_FILES = 9
 
 #: The burst's name in file names of phones: 00001IMG_00001_BURST20200102030405_COVER,
 #: IMG_20200102_030405_BURST001.
@@ -120,13 +120,20 @@ def _continues(one: Capture, other: Capture, *, gap: float, subseconds: bool) ->
     ids = _burst_id(one), _burst_id(other)
     if any(ids):
         return ids[0] == ids[1]
-    if one.number and other.number and other.number <= one.number:
+    if one.number and other.number and not _counts_on(one, other):
         return False  # the camera started to count again
     if one.captured is None or other.captured is None:
         return _has_next_number(one.path.stem, other.path.stem)
     pause = (other.captured - one.captured).total_seconds() - (one.exposure_time or 0)
     # In whole seconds, a pause of 0.1 s can look like 1 s.
     return pause <= (gap if subseconds else max(gap, 1.0))
+
+
+def _counts_on(one: Capture, other: Capture) -> bool:
+    """Whether the second frame's number in its burst is larger, or both are the same photo."""
+    numbers = one.number or 0, other.number or 0
+    same_photo = numbers[0] == numbers[1] and one.captured == other.captured is not None
+    return numbers[0] < numbers[1] or same_photo
 
 
 def _burst_id(frame: Capture) -> str:
@@ -149,23 +156,28 @@ def _has_next_number(one: str, other: str) -> bool:
 
 def _bursts(run: Sequence[Capture]) -> list[Group]:
     """Return the bursts of a run, or the run as a bracket."""
-    parts = _split(run, lambda one, other: _exposure(one) == _exposure(other))
+    sizes = _split(run, lambda one, other: (one.height, one.width) == (other.height, other.width))
+    parts = [part for frames in sizes for part in exposure.split(frames)]
     if _is_bracket(run, parts):
-        times = ", ".join(dict.fromkeys(_show(frame) for frame in run))
+        exposures = ", ".join(dict.fromkeys(exposure.show(frame) for frame in run))
         return [
             Group(
                 _files(run),
                 "an exposure bracket",
-                f"an exposure bracket ({times}): kpn merges frames of one exposure; merge it "
-                "with an HDR program, or pass the frames of one exposure with --no-group",
+                f"{_names(run)} in {run[0].path.parent} are an exposure bracket ({exposures}): kpn "
+                "merges frames of one exposure; merge them with an HDR program, or pass the frames "
+                "of one exposure with --no-group",
             )
         ]
     return [Group(_files(part), _why(part, len(parts))) for part in parts]
 
 
-def _exposure(frame: Capture) -> tuple[object, ...]:
-    size = frame.height, frame.width
-    return size, frame.iso, frame.exposure_time, frame.f_number
+def _names(frames: Sequence[Capture]) -> str:
+    names = [frame.path.name for frame in frames]
+    more = len(names) - _NAMED_FILES
+    if more > 1:
+        names = [*names[:_NAMED_FILES], f"{more} more"]
+    return ", ".join(names)
 
 
 def _is_bracket(run: Sequence[Capture], parts: Sequence[Sequence[Capture]]) -> bool:
@@ -173,24 +185,8 @@ def _is_bracket(run: Sequence[Capture], parts: Sequence[Sequence[Capture]]) -> b
         return True
     if len(run) < _MIN_BRACKET_FRAMES or len(parts) < len(run):
         return False
-    return all(abs(_brightness(a) - _brightness(b)) >= _BRACKET_STEP for a, b in pairwise(run))
-
-
-def _brightness(frame: Capture) -> float:
-    """Return the exposure in EV, up to a constant; unknown settings are left out."""
-    time, iso, aperture = (
-        math.log2(value or 1.0) for value in (frame.exposure_time, frame.iso, frame.f_number)
-    )
-    return time + iso - 2 * aperture
-
-
-def _show(frame: Capture) -> str:
-    time = frame.exposure_time
-    if time is None:
-        text = "unknown time"
-    else:
-        text = f"{time:g} s" if time >= 0.4 else f"1/{1 / time:.0f} s"
-    return f"{text} at ISO {frame.iso:g}" if frame.iso else text
+    # Settings that make up for each other, such as those of automatic ISO, are no bracket.
+    return all(abs(exposure.brighter_by(a, b)) >= exposure.ANOTHER_EV for a, b in pairwise(run))
 
 
 def _why(part: Sequence[Capture], parts: int) -> str:

@@ -10,16 +10,17 @@ import numpy as np
 
 from ..errors import KpnError
 from ..raw.info import RawInfo
+from . import exposure
 
-#: Settings that must be the same in all frames: name in messages, value.
+#: Settings that must be the same in all frames, besides the exposure: name in messages, value.
 _SAME: tuple[tuple[str, Callable[[RawInfo], object]], ...] = (
     ("camera", lambda info: f"{info.make} {info.model}".strip() or "unknown"),
     ("size", lambda info: f"{info.width}x{info.height}"),
     ("CFA phase", lambda info: info.phase),
-    ("ISO", lambda info: info.iso),
-    ("exposure time", lambda info: info.exposure_time),
-    ("aperture", lambda info: info.f_number),
 )
+
+#: Files that a message names before it says how many more there are.
+_NAMED_FILES = 9
 
 
 def sort_by_time(infos: Sequence[RawInfo]) -> list[RawInfo]:
@@ -34,22 +35,39 @@ def sort_by_time(infos: Sequence[RawInfo]) -> list[RawInfo]:
 
 
 def check_same_settings(infos: Sequence[RawInfo]) -> None:
-    """Check that all frames have the same camera, size and exposure.
+    """Check that all frames have the same camera and size, and an exposure of one burst.
+
+    Exposures that differ by less than `exposure.ANOTHER_EV` may be of one burst.
 
     Raises:
-        KpnError: if not; names a file that differs, and the setting.
+        KpnError: if not; names the files that differ, their folder, and the setting.
     """
     for name, read in _SAME:
-        values = Counter(read(info) for info in infos)
-        if len(values) == 1:
-            continue
-        usual, _ = values.most_common(1)[0]
-        odd = next(info for info in infos if read(info) != usual)
-        normal = next(info for info in infos if read(info) == usual)
-        raise KpnError(
-            f"{odd.path.name}: {name} {_show(read(odd))}, but {normal.path.name} has "
-            f"{_show(usual)}; pass the frames of one burst only"
-        )
+        values = [read(info) for info in infos]
+        if len(set(values)) > 1:
+            usual = Counter(values).most_common(1)[0][0]
+            odd = [info for info in infos if read(info) != usual]
+            raise _not_one_burst(infos[values.index(usual)], odd, name, read)
+    # Steps add up along a chain of frames, so all are compared with the one that most agree with.
+    anchor = max(infos, key=lambda one: sum(exposure.may_be_one_burst(one, o) for o in infos))
+    odd = [info for info in infos if not exposure.may_be_one_burst(anchor, info)]
+    if odd:
+        name, read = exposure.largest_step(anchor, odd[0])
+        raise _not_one_burst(anchor, odd, name, read)
+
+
+def _not_one_burst(
+    normal: RawInfo, odd: Sequence[RawInfo], name: str, read: Callable[[RawInfo], object]
+) -> KpnError:
+    """Return the error about frames that differ from a normal one in a setting."""
+    others = "".join(f", {info.path.name}" for info in odd[1:_NAMED_FILES])
+    if len(odd) > _NAMED_FILES:
+        others += f" and {len(odd) - _NAMED_FILES} more"
+    return KpnError(
+        f"{odd[0].path.name}: {name} {_show(read(odd[0]))}, but {normal.path.name} has "
+        f"{_show(read(normal))}{f' (others that differ: {others[2:]})' if others else ''}; pass "
+        f"the frames of one burst only (folder {odd[0].path.parent})"
+    )
 
 
 def _show(value: object) -> str:

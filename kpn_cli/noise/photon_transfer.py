@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..burst import exposure
 from ..errors import KpnError
 from ..image.noise_model import NoiseModel, typical_log_read
 from ..raw.full_exif import complete_iso
@@ -64,10 +65,7 @@ def calibrate(
     """
     infos = [complete_iso(read_info(path)) for path in paths]
     _check_cameras(infos)
-    exposures: dict[tuple[object, ...], list[RawInfo]] = {}
-    for info in infos:
-        key = (info.iso, info.exposure_time, info.f_number, info.height, info.width, info.phase)
-        exposures.setdefault(key, []).append(info)
+    exposures = _by_exposure(infos)
     done = 0
 
     def step() -> None:
@@ -76,11 +74,29 @@ def calibrate(
         on_frame(done, len(infos))
 
     points: dict[float, list[np.ndarray]] = {}
-    for frames in exposures.values():
+    for frames in exposures:
         iso = frames[0].iso or 0.0  # never 0: `_check_cameras`
         points.setdefault(iso, []).extend(_pairs(frames, step))
     levels = [_iso_noise(iso, of_iso) for iso, of_iso in sorted(points.items())]
     return Calibration(infos[0].make, infos[0].model, tuple(levels))
+
+
+def _by_exposure(infos: Sequence[RawInfo]) -> list[list[RawInfo]]:
+    """Return the files of each ISO, size and exposure; the ISO exactly, for it names a level."""
+    found: list[list[RawInfo]] = []
+    for info in infos:
+        for frames in found:
+            same = exposure.match(frames[0], info) is exposure.Match.SAME
+            if same and _level(frames[0]) == _level(info):
+                frames.append(info)
+                break
+        else:
+            found.append([info])
+    return found
+
+
+def _level(info: RawInfo) -> tuple[object, ...]:
+    return info.iso, info.height, info.width, info.phase
 
 
 def _check_cameras(infos: Sequence[RawInfo]) -> None:

@@ -6,6 +6,7 @@ write.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..align import alignment
+from ..burst import exposure
 from ..burst import files as burst_files
 from ..burst.frame import Frame
 from ..errors import KpnError
@@ -206,7 +208,9 @@ def align_and_measure(
         for info, planes in zip(loaded.infos, loaded.planes, strict=True)
     ]
     loaded.planes.clear()
-    aligned = _align(frames, first_guess(info, frames[0], given), on_stage)
+    stated = [2 ** exposure.brighter_by(info, other) for other in loaded.infos]
+    aligned = _align(frames, first_guess(info, frames[0], given), stated, on_stage)
+    aligned = aligned.leave_out(_of_another_exposure(loaded.infos, aligned))
     return_freed_memory()
     on_done("align")
     noise = given or choose_noise(info, aligned.frames, aligned.shifts)
@@ -218,7 +222,10 @@ def align_and_measure(
 
 
 def _align(
-    frames: Sequence[Frame], noise: NoiseModel, on_stage: Callable[[Stage], None]
+    frames: Sequence[Frame],
+    noise: NoiseModel,
+    stated: Sequence[float],
+    on_stage: Callable[[Stage], None],
 ) -> alignment.AlignedBurst:
     count = 0
 
@@ -227,7 +234,26 @@ def _align(
         count += 1
         on_stage(Stage("aligning", count, len(frames) - 1))
 
-    return alignment.align_burst(frames, noise, step)
+    return alignment.align_burst(frames, noise, step, stated)
+
+
+def _of_another_exposure(
+    infos: Sequence[RawInfo], aligned: alignment.AlignedBurst
+) -> dict[int, str]:
+    """Return the frames of another exposure than the reference's: index -> why.
+
+    Where the tags do not tell, the brightness that the frames show decides.
+    """
+    reasons = {}
+    for index, brightness in zip(aligned.used, aligned.exposure, strict=True):
+        stated = exposure.match(infos[0], infos[index])
+        if stated is exposure.Match.SAME or abs(math.log2(brightness)) < exposure.ANOTHER_EV:
+            continue
+        reasons[index] = (
+            f"another exposure ({exposure.show(infos[index])}, the reference "
+            f"{exposure.show(infos[0])}): it is {brightness:.2f} times as bright"
+        )
+    return reasons
 
 
 def notes_of(infos: Sequence[RawInfo]) -> list[str]:

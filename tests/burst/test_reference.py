@@ -63,6 +63,28 @@ def test_the_file_that_differs_is_named_at_any_position(change, words):
             reference.check_same_settings(infos)
 
 
+def test_a_bracket_names_all_files_that_differ_and_their_folder():
+    infos = [replace(info, path=Path("card") / info.path.name) for info in _frames(5)]
+    for n, time in ((1, 0.0025), (2, 0.04)):
+        infos[n] = replace(infos[n], exposure_time=time)
+    with pytest.raises(KpnError) as caught:
+        reference.check_same_settings(infos)
+    assert str(caught.value) == (
+        "IMG_0001.dng: exposure time 0.0025, but IMG_0000.dng has 0.01 (others that differ: "
+        "IMG_0002.dng); pass the frames of one burst only (folder card)"
+    )
+
+
+def test_frames_whose_exposure_differs_by_rounding_are_one_burst():
+    infos = [
+        replace(info, iso=801.0 + n, exposure_time=time, f_number=1.8 - n / 1000)
+        for n, (info, time) in enumerate(
+            zip(_frames(3), (1 / 60, 16667e-6, 16664027e-9), strict=True)
+        )
+    ]
+    reference.check_same_settings(infos)
+
+
 def test_frames_may_differ_in_time_and_name():
     reference.check_same_settings(_frames(8))
 

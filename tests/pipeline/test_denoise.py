@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 import pytest
 import torch
-from cards import write_bursts
+from cards import START, denoised, write_bursts
 from command_line import kpn
+from raw_files import BLACK, WHITE, scene
 
 from kpn_cli.align import block_matching
 from kpn_cli.errors import KpnError
 from kpn_cli.merge import merge
 from kpn_cli.network.kpn import KPN
+from kpn_cli.output import dng_tags, dng_writer
 from kpn_cli.pipeline import denoise
 from kpn_cli.pipeline.options import Options
 from kpn_cli.raw.reader import read_info, read_planes
@@ -71,3 +74,45 @@ def test_every_stage_changes_the_picture(stage, burst, weights, tmp_path, monkey
     else:
         more = ["--strength", "3"]
     assert np.abs(result("after", *more) - before).mean() > 1e-6
+
+
+def frames_lit(folder, exposures, brightness):
+    """Write frames of one scene whose tags and whose brightness are given."""
+    folder.mkdir(exist_ok=True)
+    for n, (time, factor) in enumerate(zip(exposures, brightness, strict=True)):
+        noise = np.random.default_rng(n).normal(0, 20, (128, 160))
+        mosaic = BLACK + (scene(128, 160) - float(BLACK)) * factor + noise
+        tags = dng_tags.DngTags(
+            "RGGB",
+            (BLACK,) * 4,
+            WHITE,
+            iso=800.0,
+            exposure_time=time,
+            captured=START + timedelta(seconds=0.1 * n),
+        )
+        path = folder / f"{n}.dng"
+        dng_writer.write_cfa_dng(path, np.clip(mosaic, 0, 65535).astype(np.uint16), tags)
+
+
+def test_where_tags_do_not_tell_the_exposure_the_brightness_of_the_frames_does(tmp_path, weights):
+    # By its tags each of the others is 0.16 EV brighter than the first.
+    frames_lit(tmp_path, [0.01] + [0.0112] * 3, [1.0, 1.0, 1.12, 1.3])
+    options = Options(
+        tmp_path / "out", formats=("dng",), weights=weights, reference="first", overwrite=True
+    )
+    result = denoise.denoise(sorted(tmp_path.glob("*.dng")), options)
+    assert [path.name for path in result.frames] == ["0.dng", "1.dng", "2.dng"]
+    assert result.exposure[2] == pytest.approx(1.12, rel=0.01)
+    ((left_out, why),) = result.dropped.items()
+    assert left_out.name == "3.dng"
+    assert why.startswith("another exposure (1/89 s at ISO 800, the reference 1/100 s at ISO 800)")
+    assert "1.30 times as bright" in why
+
+
+def test_a_burst_whose_exposure_times_jitter_is_merged_with_and_without_grouping(tmp_path, weights):
+    clock = (16665000e-9, 16665973e-9, 16664027e-9)
+    frames_lit(tmp_path / "a", clock, [1.0] * 3)
+    for n, more in enumerate(((), ("--no-group",))):
+        out = tmp_path / f"out{n}"
+        found = denoised(tmp_path / "a", "-o", out, "--weights", weights, "--format", "dng", *more)
+        assert [len(burst["frames"]) for burst in found["bursts"]] == [3]

@@ -1,0 +1,126 @@
+"""Compares the exposures of two frames: the same but for rounding, another, or in between.
+
+Cameras round what they write, each tag in its own way (1/60 s or 16667/1000000 s; f/1.8 or
+1799/1000), and phones write the clock of the sensor (16665000, 16665973, 16664027 ns in one
+burst). So no two values are compared for equality. Steps are in EV: doubling the exposure time
+or the ISO is 1 EV, and so is opening the aperture by a factor of the square root of 2.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import Protocol, TypeVar
+
+#: Up to this difference, in EV, of each setting and of their sum, two exposures are the same;
+#: from the other one on they differ. The smallest step of a camera is a third of an EV, which
+#: rounded tags show as 0.26 (1/60 and 1/50 s); rounding alone is below 0.05.
+SAME_EV, ANOTHER_EV = 0.05, 0.25
+
+
+class Exposed(Protocol):
+    """What has an exposure: `Capture`, `RawInfo`; None where a setting is unknown."""
+
+    @property
+    def iso(self) -> float | None:
+        """Sensitivity."""
+
+    @property
+    def exposure_time(self) -> float | None:
+        """Seconds."""
+
+    @property
+    def f_number(self) -> float | None:
+        """Aperture."""
+
+
+E = TypeVar("E", bound=Exposed)
+
+
+class Match(Enum):
+    """How far two exposures agree."""
+
+    SAME = "same"
+    #: The tags do not tell: what the frames show decides (`pipeline/denoise.py`).
+    UNDECIDED = "undecided"
+    ANOTHER = "another"
+
+
+#: The settings of an exposure: name in messages, value, brightness in EV of a value.
+SETTINGS: tuple[
+    tuple[str, Callable[[Exposed], float | None], Callable[[float], float]], ...
+] = (
+    ("ISO", lambda frame: frame.iso, lambda value: math.log2(value)),
+    ("exposure time", lambda frame: frame.exposure_time, lambda value: math.log2(value)),
+    ("aperture", lambda frame: frame.f_number, lambda value: -2 * math.log2(value)),
+)  # fmt: skip
+
+
+def steps(one: Exposed, other: Exposed) -> list[float]:
+    """Return how much brighter the other frame is by each of `SETTINGS`, in EV.
+
+    0 where neither frame states a setting; infinite where only one does.
+    """
+    return [_step(brightness, read(one), read(other)) for _, read, brightness in SETTINGS]
+
+
+def _step(brightness: Callable[[float], float], one: float | None, other: float | None) -> float:
+    if one is None or other is None:
+        return 0.0 if one is other else math.inf
+    return brightness(other) - brightness(one)
+
+
+def match(one: Exposed, other: Exposed) -> Match:
+    """Return how far two exposures agree, each setting and all together."""
+    by_setting = steps(one, other)
+    off = max(abs(step) for step in (*by_setting, math.fsum(by_setting)))
+    if off <= SAME_EV:
+        return Match.SAME
+    return Match.UNDECIDED if off < ANOTHER_EV else Match.ANOTHER
+
+
+def brighter_by(one: Exposed, other: Exposed) -> float:
+    """Return how much brighter the other frame is by its settings, in EV; 0 where they agree.
+
+    Settings that only one of the frames states are left out.
+    """
+    if match(one, other) is Match.SAME:
+        return 0.0
+    return math.fsum(filter(math.isfinite, steps(one, other)))
+
+
+def may_be_one_burst(one: Exposed, other: Exposed) -> bool:
+    """Whether two frames may be of one burst, as far as their tags tell."""
+    return match(one, other) is not Match.ANOTHER
+
+
+def largest_step(one: Exposed, other: Exposed) -> tuple[str, Callable[[Exposed], object]]:
+    """Return the setting in which two exposures differ most: its name, and how to read it.
+
+    Where no setting alone makes them differ, the whole exposure.
+    """
+    by_setting = [abs(step) for step in steps(one, other)]
+    name, read, _ = SETTINGS[by_setting.index(max(by_setting))]
+    return (name, read) if max(by_setting) >= ANOTHER_EV else ("exposure", show)
+
+
+def split(frames: Sequence[E]) -> list[list[E]]:
+    """Cut a sequence where a frame has another exposure than the first one since the last cut."""
+    runs = [[frames[0]]]
+    for frame in frames[1:]:
+        if may_be_one_burst(runs[-1][0], frame):
+            runs[-1].append(frame)
+        else:
+            runs.append([frame])
+    return runs
+
+
+def show(frame: Exposed) -> str:
+    """Return an exposure as text: "1/60 s at ISO 800"."""
+    time = frame.exposure_time
+    if time is None:
+        text = "unknown time"
+    else:
+        text = f"{time:g} s" if time >= 0.4 else f"1/{1 / time:.0f} s"
+    return f"{text} at ISO {frame.iso:g}" if frame.iso else text

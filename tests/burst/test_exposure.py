@@ -1,0 +1,74 @@
+"""Exposures are the same but for rounding, others, or the frames decide."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import pytest
+
+from kpn_cli.burst import exposure
+from kpn_cli.burst.exposure import Match, match
+
+
+@dataclass(frozen=True)
+class Shot:
+    iso: float | None = 800.0
+    exposure_time: float | None = 0.01
+    f_number: float | None = 2.8
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Shot(exposure_time=16665000e-9), Shot(exposure_time=16665973e-9)),
+        (Shot(exposure_time=16665973e-9), Shot(exposure_time=16664027e-9)),
+        (Shot(exposure_time=1 / 60), Shot(exposure_time=16667 / 1000000)),
+        (Shot(f_number=1.8), Shot(f_number=float(Fraction(1799, 1000)))),
+        (Shot(iso=801.0), Shot(iso=803.0)),
+        (Shot(None, None, None), Shot(None, None, None)),
+        (Shot(iso=100), Shot(iso=100 * 2**0.049)),
+    ],
+)
+def test_rounding_and_the_jitter_of_clocks_are_the_same_exposure(one, other):
+    assert match(one, other) is match(other, one) is Match.SAME
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Shot(exposure_time=1 / 60), Shot(exposure_time=1 / 50)),
+        (Shot(iso=800.0), Shot(iso=1000.0)),
+        (Shot(f_number=2.8), Shot(f_number=3.2)),
+        (Shot(iso=800.0), Shot(iso=None)),
+        # As bright, but of another noise.
+        (Shot(iso=800.0, exposure_time=1 / 60), Shot(iso=1600.0, exposure_time=1 / 120)),
+        # Each is small, together they are not.
+        (Shot(100.0, 0.01, 2.8), Shot(110.0, 0.011, 2.8)),
+    ],
+)
+def test_a_third_of_a_stop_is_another_exposure_alone_or_together(one, other):
+    assert match(one, other) is match(other, one) is Match.ANOTHER
+    assert not exposure.may_be_one_burst(one, other)
+
+
+def test_between_rounding_and_a_camera_s_smallest_step_the_tags_do_not_tell():
+    assert match(Shot(iso=800.0), Shot(iso=900.0)) is Match.UNDECIDED
+    assert match(Shot(iso=800.0), Shot(iso=800 * 2**0.051)) is Match.UNDECIDED
+    # Each within the tolerance, but not together.
+    assert match(Shot(100.0, 0.01), Shot(103.0, 0.0103)) is Match.UNDECIDED
+
+
+def test_a_chain_of_small_steps_is_cut_a_quarter_of_a_stop_from_its_first_frame():
+    chain = [Shot(iso=100 * 2 ** (0.04 * n)) for n in range(20)]
+    assert [len(run) for run in exposure.split(chain)] == [7, 7, 6]
+
+
+def test_the_setting_that_differs_most_is_named():
+    def named(other):
+        name, read = exposure.largest_step(Shot(100.0, 0.01, 2.8), other)
+        return name, read(other)
+
+    assert named(Shot(100.0, 0.02, 2.8)) == ("exposure time", 0.02)
+    assert named(Shot(100.0, 0.01, None)) == ("aperture", None)
+    assert named(Shot(110.0, 0.0111, 2.8)) == ("exposure", "1/90 s at ISO 110")
