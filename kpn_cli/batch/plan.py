@@ -16,6 +16,12 @@ from ..pipeline.options import Options
 from ..pipeline.result import Failure
 from ..raw.info import Capture
 
+#: What a plan does not know, for the user.
+UNSEEN = (
+    "a dry run does not look at the pictures: damaged files, copies of a photo under other bytes, "
+    "and several raw images in one file show only when the bursts are denoised"
+)
+
 
 @dataclass(frozen=True)
 class GroupingOptions:

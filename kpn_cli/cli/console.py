@@ -201,8 +201,13 @@ def show_inspection(inspection: Inspection) -> None:
 # --- many bursts ----------------------------------------------------------------------
 
 
-def show_plan(plan: Plan) -> None:
-    """Show the bursts that `kpn denoise --dry-run` found as a table, and the files in error."""
+def show_plan(plan: Plan, unseen: str) -> None:
+    """Show the bursts that `kpn denoise --dry-run` found as a table, and the files in error.
+
+    Args:
+        plan: the bursts.
+        unseen: what a plan does not know.
+    """
     show_ignored(plan)
     table = Table("frames", "first", "last", "grouped because", "output folder")
     for job in plan.jobs:
@@ -216,6 +221,7 @@ def show_plan(plan: Plan) -> None:
         table.add_row(*(Text(_one_line(cell)) for cell in cells))
     if plan.jobs:  # in a pipe, one line per burst however long, so that programs can read it
         (_STDOUT if _STDOUT.is_terminal else Console(width=10_000)).print(table)
+        note(unseen)
     show_failures(plan.failures)
 
 

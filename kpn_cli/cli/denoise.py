@@ -196,10 +196,12 @@ def denoise(
 
 
 def _show_plan(plan: Plan, as_json: bool) -> None:
+    from ..batch.plan import UNSEEN
+
     if as_json:
-        click.echo(json.dumps(documents.plan_json(plan), indent=2))
+        click.echo(json.dumps(documents.plan_json(plan, UNSEEN), indent=2))
     else:
-        console.show_plan(plan)
+        console.show_plan(plan, UNSEEN)
 
 
 def _show_summary(summary: Summary, as_json: bool) -> None:

@@ -70,8 +70,8 @@ def failure_json(failure: Failure) -> dict[str, Any]:
     return {"files": [str(path) for path in failure.files], "error": failure.error}
 
 
-def plan_json(plan: Plan) -> dict[str, Any]:
-    """Return the JSON of `kpn denoise --dry-run`."""
+def plan_json(plan: Plan, unseen: str) -> dict[str, Any]:
+    """Return the JSON of `kpn denoise --dry-run`; `unseen` says what a plan does not know."""
     bursts = [
         {
             "frames": [str(path) for path in job.files],
@@ -80,7 +80,8 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         }
         for job in plan.jobs
     ]
-    return {"bursts": bursts, "failed": [failure_json(failure) for failure in plan.failures]}
+    failed = [failure_json(failure) for failure in plan.failures]
+    return {"bursts": bursts, "failed": failed, "note": unseen}
 
 
 def info_json(info: RawInfo, noise: NoiseReport | None) -> dict[str, Any]:

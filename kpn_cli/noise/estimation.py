@@ -105,12 +105,12 @@ def measure_blocks(blocks: np.ndarray) -> NoiseModel:
     """
     levels = clip_levels(blocks)
     blocks = blocks[:, ~_copied(blocks)]
-    signal, variance = blocks.mean((-2, -1)), _mean_square(_response(blocks))
+    signal, variance = blocks.mean((-2, -1)), _mean_square(noise_response(blocks))
     grey = blocks.sum(0)
     # Noise is independent between the planes, texture is not: the flatness of a plane is
     # judged by the three others.
     texture = np.stack([(grey - plane).var((-2, -1)) for plane in blocks])
-    return _fit([_points(signal, variance, texture, _clipped(blocks, levels))])
+    return _fit([_points(signal, variance, texture, clipped_blocks(blocks, levels))])
 
 
 def measure_burst_blocks(reference: np.ndarray, others: Iterable[np.ndarray]) -> NoiseModel:
@@ -141,12 +141,15 @@ def sigma_ratio(a: NoiseModel, b: NoiseModel, signal: float = 0.18) -> float:
 # --- blocks ---------------------------------------------------------------------------
 
 
-def cut_blocks(rows: int, columns: int, cells: Callable[[slice], np.ndarray]) -> np.ndarray:
+def cut_blocks(
+    rows: int, columns: int, cells: Callable[[slice], np.ndarray], most: int = _MAX_BLOCKS
+) -> np.ndarray:
     """Cut a bounded number of evenly spread blocks out of planes, band by band.
 
     Args:
         rows, columns: size of the planes, in cells.
         cells: for a slice of rows, returns their `(4, rows, columns)` float32, 1.0 = white level.
+        most: number of blocks, about.
 
     Returns:
         `(4, blocks, 10, 10)`; blocks may overlap by half.
@@ -159,7 +162,7 @@ def cut_blocks(rows: int, columns: int, cells: Callable[[slice], np.ndarray]) ->
             f"noise cannot be measured in {columns}x{rows} cells, at least {_SIDE}x{_SIDE} "
             f"are needed: {_REMEDY}"
         )
-    spread = (rows - _SIDE + 1) * (columns - _SIDE + 1) / _MAX_BLOCKS
+    spread = (rows - _SIDE + 1) * (columns - _SIDE + 1) / most
     stride = max(_MIN_STRIDE, int(np.ceil(np.sqrt(spread))))
     bands = []
     for top in range(0, rows - _SIDE + 1, stride):
@@ -168,8 +171,11 @@ def cut_blocks(rows: int, columns: int, cells: Callable[[slice], np.ndarray]) ->
     return np.concatenate(bands, 1)
 
 
-def _response(blocks: np.ndarray) -> np.ndarray:
-    """Return the response of Immerkaer's mask; white noise keeps its variance."""
+def noise_response(blocks: np.ndarray) -> np.ndarray:
+    """Return the response of Immerkaer's mask to `(..., side, side)`: two less a side.
+
+    White noise keeps its variance; planes and straight edges respond with 0.
+    """
     across = blocks[..., :-2] - 2 * blocks[..., 1:-1] + blocks[..., 2:]
     response: np.ndarray = (across[..., :-2, :] - 2 * across[..., 1:-1, :] + across[..., 2:, :]) / 6
     return response
@@ -205,7 +211,7 @@ def _clip_level(samples: np.ndarray, otherwise: float) -> float:
     return min(float(top), otherwise)
 
 
-def _clipped(blocks: np.ndarray, levels: np.ndarray) -> np.ndarray:
+def clipped_blocks(blocks: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """Return which blocks, `(4, blocks)`, hold clipped samples."""
     low, high = levels[..., None]
     clipped: np.ndarray = (blocks.min((-2, -1)) <= low) | (blocks.max((-2, -1)) >= high)
@@ -236,8 +242,8 @@ def _difference_points(
     total = reference + frame
     # Sum and difference of independent noise of equal variance are independent.
     texture = np.broadcast_to(total.sum(0).var((-2, -1)), total.shape[:2])
-    variance = _mean_square(_response(reference - frame)) / 2
-    clipped = _clipped(reference, levels) | _clipped(frame, levels)
+    variance = _mean_square(noise_response(reference - frame)) / 2
+    clipped = clipped_blocks(reference, levels) | clipped_blocks(frame, levels)
     return _points(total.mean((-2, -1)) / 2, variance, texture, clipped)
 
 

@@ -18,6 +18,7 @@ from ..image.noise_model import NoiseModel, typical_log_read
 from ..raw.info import RawInfo
 from . import estimation
 from .calibration import Calibration
+from .near_copies import NEXT_TO_NONE
 from .profile_check import MAX_RATIO, observed_sigma_ratio
 
 #: The values of `NoiseReport.source`, in words for the user.
@@ -28,6 +29,8 @@ SOURCES = {
     "measured": "measured from the frames",
 }
 
+#: Signals at which models are compared, and their names.
+_SIGNALS = {0.18: "middle grey", 0.005: "deep shadow"}
 #: If two estimates of sigma differ by more than this factor, one of them is wrong.
 _MAX_DISAGREEMENT = 2.0
 #: From this ratio on frames certainly have more noise than is stated: with the true noise stated,
@@ -83,6 +86,22 @@ def given_noise(info: RawInfo, noise: NoiseModel | Calibration | None) -> NoiseR
     return NoiseReport("given", noise) if noise else None
 
 
+def stated_noise(info: RawInfo, noise: NoiseModel | Calibration | None) -> NoiseModel | None:
+    """Return the noise of a file without a look at its pixels; None if nothing states it.
+
+    Args:
+        info: of the file.
+        noise: as the user gave it.
+
+    Raises:
+        KpnError: as `given_noise`.
+    """
+    given = given_noise(info, noise)
+    if given is not None:
+        return given.model
+    return info.noise_profile or (estimation.from_iso(info.iso) if info.iso else None)
+
+
 def first_guess(info: RawInfo, frame: Frame, given: NoiseReport | None) -> NoiseModel:
     """Return a noise model that is good enough for alignment.
 
@@ -127,15 +146,53 @@ def choose_noise(info: RawInfo, frames: Sequence[Frame], shifts: Sequence[Tensor
         measured = _measure(frames[:count], shifts[:count])
     except KpnError as error:  # nothing but clipped or black samples
         failure = str(error)
+    alarm = ""
+    if measured is not None and len(frames) > 1:
+        measured, alarm = _believable(measured, frames[0], stated_noise(info, None))
     if info.noise_profile is not None:
         profile = _with_read_noise(info.noise_profile, measured)
-        return NoiseReport("profile", profile, _disagreement(info.noise_profile, measured))
+        return NoiseReport("profile", profile, alarm or _disagreement(info.noise_profile, measured))
     table = estimation.from_iso(info.iso) if info.iso else None
     if table is not None and not _disagreement(table, measured):
-        return NoiseReport("iso", table)
+        return NoiseReport("iso", table, alarm)
     if measured is None:
         raise KpnError(f"{info.path.name}: no noise profile, and {failure}")
-    return NoiseReport("measured", measured)
+    return NoiseReport("measured", measured, alarm)
+
+
+def _believable(
+    measured: NoiseModel, reference: Frame, stated: NoiseModel | None
+) -> tuple[NoiseModel, str]:
+    """Return the noise that the frames show, and a warning if their differences show none.
+
+    If the differences show far less than is stated, and far less than the reference shows alone,
+    the frames are copies of one picture, and the reference alone is believed. If it shows as
+    little alone, the picture is as clean as that.
+
+    Args:
+        measured: in the differences of the frames.
+        reference: the reference.
+        stated: by the file or its ISO; None if unknown. Then the differences are believed, with
+            the warning: in a single frame texture passes for noise.
+    """
+    if stated is not None and not _is_next_to_none(measured, stated):
+        return measured, ""
+    try:
+        alone = estimation.measure_blocks(_blocks(reference))
+    except KpnError:  # it shows no noise alone
+        return measured, ""
+    if not _is_next_to_none(measured, alone):
+        return measured, ""
+    return (
+        measured if stated is None else alone,
+        "the frames differ by next to no noise, as copies of one picture do, so their differences "
+        "tell nothing about it; leave copies out, or give the noise with --noise",
+    )
+
+
+def _is_next_to_none(measured: NoiseModel, other: NoiseModel) -> bool:
+    limit = NEXT_TO_NONE**0.5
+    return all(estimation.sigma_ratio(measured, other, signal) < limit for signal in _SIGNALS)
 
 
 def warn_if_understated(
@@ -262,7 +319,7 @@ def _disagreement(stated: NoiseModel, measured: NoiseModel | None) -> str:
     """Return a warning if two models differ, in shadows or at middle grey; else ""."""
     if measured is None:
         return ""
-    for signal, where in ((0.18, "middle grey"), (0.005, "deep shadow")):
+    for signal, where in _SIGNALS.items():
         ratio = estimation.sigma_ratio(measured, stated, signal)
         if not 1 / _MAX_DISAGREEMENT <= ratio <= _MAX_DISAGREEMENT:
             shown = f"{ratio:.2g} times the stated sigma in {where}"

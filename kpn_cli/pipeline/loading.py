@@ -9,14 +9,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..burst import reference
+from ..burst import copies, reference
+from ..burst.frame import Frame
 from ..errors import KpnError, TransientError
 from ..image import bayer
 from ..raw.camera_notes import CameraNotes, lacks_iso
+from ..noise import near_copies
+from ..noise.selection import stated_noise
 from ..raw.checks import check_file
 from ..raw.full_exif import complete, read_camera_notes
 from ..raw.info import RawInfo
 from ..raw.reader import read_raw
+from ..raw.tags import read_metadata
 from ..system.memory import free_memory
 from . import outputs
 from .fingerprint import burst_fingerprint, file_digest
@@ -65,8 +69,8 @@ class Loaded:
 
     @property
     def files(self) -> list[Path]:
-        """Files of the frames, the reference first."""
-        return [info.path for info in self.infos]
+        """Files of the frames, the reference first; `FILE#1` for the second image of a file."""
+        return [info.frame for info in self.infos]
 
 
 def load_burst(
@@ -81,8 +85,9 @@ def load_burst(
 ) -> Loaded | Result:
     """Read a burst, unless all its outputs exist.
 
-    Damaged frames and copies of other frames are dropped. The maker's notes are read of the
-    reference, and of frames whose standard tags do not state the ISO.
+    Damaged frames are dropped, and copies of other frames: files of equal bytes before they are
+    read, and those of equal pixels, or nearly equal ones, after that. The maker's notes are read
+    of the reference, and of frames whose standard tags do not state the ISO.
 
     Args:
         files: of one burst.
@@ -112,10 +117,12 @@ def load_burst(
         return Result(named_after, frames, paths, skipped=True, fingerprint=fingerprint)
     loaded, dropped = _read_all(files, digests, read, should_stop, on_stage)
     infos, completed = _complete_iso([info for info, _ in loaded], read_notes)
-    infos = reference.sort_by_time(infos)
+    loaded = [(info, planes) for info, (_, planes) in zip(infos, loaded, strict=True)]
     reference.check_same_settings(infos)
-    planes = {info.path: planes for info, planes in loaded}
-    sharp = [reference.frame_sharpness(planes[info.path]) for info in infos]
+    loaded = _without_near_copies(loaded, options, dropped)
+    infos = reference.sort_by_time([info for info, _ in loaded])
+    planes = {info.frame: planes for info, planes in loaded}
+    sharp = [reference.frame_sharpness(planes[info.frame]) for info in infos]
     first = reference.pick_reference(options.reference, infos, sharp)
     infos.insert(0, infos.pop(first))
     if infos[0].path not in completed:
@@ -126,7 +133,7 @@ def load_burst(
     return Loaded(
         fingerprint=fingerprint,
         infos=infos,
-        planes=[planes[info.path] for info in infos],
+        planes=[planes[info.frame] for info in infos],
         dropped=dropped,
         outputs=paths,
         missing=paths if options.overwrite else outputs.missing_outputs(paths, fingerprint),
@@ -153,7 +160,7 @@ def _read_all(
     on_stage: Callable[[Stage], None],
 ) -> tuple[list[tuple[RawInfo, np.ndarray]], dict[Path, str]]:
     """Return the readable frames; the other files -> reason."""
-    frames: list[tuple[RawInfo, np.ndarray]] = []
+    frames: dict[str, tuple[RawInfo, np.ndarray]] = {}  # by the digest of their pixels
     dropped: dict[Path, str] = {}
     originals: dict[str, Path] = {}
     for number, path in enumerate(files):
@@ -166,9 +173,10 @@ def _read_all(
             dropped[path] = f"a copy of {original.name}"
             continue
         try:
-            frames.append(read(path))
-            if len(frames) == 1:
-                _check_memory(frames[0][1].nbytes, len(files))
+            frame = read(path)
+            if not frames:
+                _check_memory(frame[1].nbytes, len(files))
+            _add(frame, frames, dropped)
         except TransientError:  # without this frame, the next run would give another picture
             raise
         except KpnError as error:
@@ -178,7 +186,53 @@ def _read_all(
     if not frames:
         path, reason = next(iter(dropped.items()))
         raise KpnError(f"{path.name}: {reason} No other frame can be read either.")
-    return frames, dropped
+    return list(frames.values()), dropped
+
+
+def _add(
+    frame: tuple[RawInfo, np.ndarray],
+    frames: dict[str, tuple[RawInfo, np.ndarray]],
+    dropped: dict[Path, str],
+) -> None:
+    """Add a frame to those that were read, unless it is a copy; or in place of its copy."""
+    info, planes = frame
+    digest = copies.pixel_digest(planes)
+    twin = frames.get(digest)
+    if twin is None:
+        frames[digest] = frame
+        return
+    original, copy = _original_first([info, twin[0]])
+    if original is info:
+        frames[digest] = frame
+    dropped[copy.frame] = f"a copy of {original.frame.name}: the same pixels"
+
+
+def _without_near_copies(
+    frames: list[tuple[RawInfo, np.ndarray]], options: Options, dropped: dict[Path, str]
+) -> list[tuple[RawInfo, np.ndarray]]:
+    """Return the frames without those that are another one stored again with small losses."""
+    stated = stated_noise(frames[0][0], options.noise)
+    if stated is None:
+        return frames
+    samples = [Frame(torch.from_numpy(p), info.black, info.white) for info, p in frames]
+    left_out: set[Path] = set()
+    for pair in near_copies.find_near_copies(samples, stated):
+        original, copy = _original_first([frames[index][0] for index in pair])
+        if not left_out & {original.frame, copy.frame}:
+            left_out.add(copy.frame)
+            dropped[copy.frame] = (
+                f"a copy of {original.frame.name}, stored again with losses: they differ by next "
+                "to no noise"
+            )
+    return [frame for frame in frames if frame[0].frame not in left_out]
+
+
+def _original_first(infos: Sequence[RawInfo]) -> list[RawInfo]:
+    """Return copies of one photo, the one that the camera wrote first."""
+    return sorted(
+        infos,
+        key=lambda info: copies.distance_from_camera(read_metadata(info.path), info.frame.name),
+    )
 
 
 def _complete_iso(

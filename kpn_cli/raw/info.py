@@ -45,6 +45,8 @@ class RawInfo:
             `white` (`saturation.saturation`); None where it is.
         balance_is_estimated: whether `white_balance` is from the picture: the file states none.
         notes: what is odd in the file and how it was treated, a line for the user each.
+        images: raw images of the file that are frames of one burst; 1 for nearly all files.
+        image: number of this image among them, from 0; 0 for nearly all files.
     """
 
     path: Path
@@ -72,6 +74,18 @@ class RawInfo:
     saturation: float | None = None
     balance_is_estimated: bool = False
     notes: tuple[str, ...] = ()
+    images: int = 1
+    image: int = 0
+
+    @property
+    def frame(self) -> Path:
+        """The path that names the frame to users: of the file, with `#1` for its second image."""
+        return frame_path(self.path, self.image) if self.images > 1 else self.path
+
+
+def frame_path(path: Path, image: int) -> Path:
+    """Return the path that names an image of a file with several of them to users."""
+    return path.with_name(f"{path.name}#{image}")
 
 
 @dataclass(frozen=True, kw_only=True)

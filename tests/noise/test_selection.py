@@ -146,3 +146,32 @@ def _still(frame: Frame) -> torch.Tensor:
 def bare_info(burst) -> RawInfo:
     """What a frame says, without a noise profile and ISO."""
     return replace(read_info(burst[0][0]), noise_profile=None, iso=None)
+
+
+@pytest.mark.parametrize("stated", ["profile", "iso", "nothing"])
+def test_frames_that_differ_by_next_to_no_noise_raise_an_alarm(bare_info, stated):
+    """One picture and its copies, each changed by a few hundredths of the noise."""
+    noise = estimation.from_iso(3200)
+    first = _again(noise, 1)
+    rng = np.random.default_rng(0)
+    small = np.float32(0.03 * 5e-3)
+    frames = [first] + [
+        replace(first, samples=first.samples + small * torch.from_numpy(
+            rng.standard_normal(first.samples.shape, np.float32)))
+        for _ in range(3)
+    ]  # fmt: skip
+    facts = {"profile": {"noise_profile": noise, "iso": None}, "iso": {"iso": 3200.0}}
+    info = replace(bare_info, **facts.get(stated, {"iso": None}))
+    report = choose_noise(info, frames, [_still(first)] * 4)
+    assert "copies" in report.warning
+    if stated != "nothing":
+        assert estimation.sigma_ratio(report.model, noise) > 0.5
+
+
+def test_a_picture_as_clean_as_its_differences_raises_no_alarm(bare_info):
+    """As after noise reduction in the camera, or with a wrong ISO."""
+    clean, rng = estimation.from_iso(3200).with_strength(0.1), np.random.default_rng(0)
+    ramp = np.broadcast_to(np.linspace(0.02, 0.5, 200, dtype=np.float32), (4, 200, 200))
+    frames = [Frame(torch.from_numpy(clean.sample(ramp, rng))) for _ in range(2)]
+    report = choose_noise(replace(bare_info, iso=3200.0), frames, [_still(frames[0])] * 2)
+    assert (report.source, report.warning) == ("measured", "")

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from cards import denoised, write_bursts
+from cards import denoised, write_bursts, write_frame
+from command_line import kpn
 
 from kpn_cli.errors import KpnError
+from kpn_cli.output import dng_tags, dng_writer
 from kpn_cli.pipeline import denoise, loading
 from kpn_cli.pipeline.fingerprint import options_digest
 from kpn_cli.pipeline.options import Options
 from kpn_cli.raw.camera_notes import CameraNotes
+from kpn_cli.raw.reader import read_info, read_mosaic
 
 
 def test_a_burst_larger_than_the_memory_is_refused_before_it_is_read(
@@ -94,3 +99,53 @@ def test_a_frame_whose_notes_cannot_be_read_does_not_end_the_burst(tmp_path, wei
     assert {info.iso for info in burst.infos} == {102400}
     (odd,) = (info for info in burst.infos if "0001" in info.path.name)
     assert odd.notes == ("left out", "its ISO is taken to be 102400, as in the other frames")
+def stored_again(source: Path, path: Path, change=lambda mosaic: mosaic, **tags: object) -> None:
+    """Store a file's pixels again, as an editor without maker's notes does."""
+    info = read_info(source)
+    written = dng_tags.DngTags(
+        info.phase, info.black, info.white, iso=info.iso, exposure_time=info.exposure_time,
+        captured=info.captured, make=info.make, model=info.model, **tags
+    )  # fmt: skip
+    dng_writer.write_cfa_dng(path, change(read_mosaic(info)), written)
+
+
+def test_the_same_pixels_under_other_bytes_are_a_copy(tmp_path, weights):
+    for n in range(3):
+        write_frame(tmp_path / "a" / f"IMG_000{n}.dng", 0.1 * n + 0.05, software="Ver.1.01")
+    # First by name, so that it is read first; it stays out nevertheless.
+    stored_again(
+        tmp_path / "a" / "IMG_0001.dng", tmp_path / "a" / "A.dng", software="Adobe DNG Converter"
+    )
+    (done,) = denoised(
+        tmp_path / "a", "-o", tmp_path / "out", "--weights", weights, "--format", "dng"
+    )["bursts"]
+    assert sorted(Path(p).name for p in done["frames"]) == [f"IMG_000{n}.dng" for n in range(3)]
+    assert {Path(p).name: why for p, why in done["dropped"].items()} == {
+        "A.dng": "a copy of IMG_0001.dng: the same pixels"
+    }
+
+
+def test_a_frame_that_was_compressed_again_with_losses_is_a_copy(tmp_path):
+    for n in range(2):
+        path = tmp_path / "a" / f"IMG_000{n}.dng"
+        write_frame(path, 0.1 * n + 0.05, size=(240, 320), software="Ver.1.01")
+    again = tmp_path / "a" / "IMG_0000 again.dng"
+    stored_again(
+        tmp_path / "a" / "IMG_0000.dng", again, lambda mosaic: mosaic + mosaic % 2, software="GIMP"
+    )
+    loaded = loading.load_burst(
+        sorted((tmp_path / "a").iterdir()), Options(tmp_path / "out"), "digest"
+    )
+    assert isinstance(loaded, loading.Loaded)
+    assert {path.name for path in loaded.files} == {"IMG_0000.dng", "IMG_0001.dng"}
+    assert loaded.dropped[again].startswith("a copy of IMG_0000.dng, stored again with losses")
+
+
+def test_a_dry_run_says_that_it_does_not_look_at_the_pictures(tmp_path):
+    write_bursts(tmp_path / "a", 1)
+    shown = kpn("denoise", tmp_path / "a", "-o", tmp_path / "out", "--dry-run")
+    assert "does not look at the pictures" in shown.stderr
+    told = json.loads(
+        kpn("denoise", tmp_path / "a", "-o", tmp_path / "out", "--dry-run", "--json").stdout
+    )
+    assert "does not look at the pictures" in told["note"]
