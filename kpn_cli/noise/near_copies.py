@@ -21,8 +21,8 @@ from . import estimation
 #: the noise that each of them shows, and of the stated noise, from which single cameras differ by
 #: a factor of about 2 of sigma.
 NEXT_TO_NONE = 1 / 16
-#: Blocks that are cut out of a frame, the share of them that is compared, the flattest, and the
-#: fewest to judge by.
+#: Blocks that are cut out of a frame; the share of them that is compared, the flattest, and at
+#: least so many.
 _BLOCKS, _FLATTEST_SHARE, _MIN_BLOCKS = 1000, 0.1, 20
 #: Share of these blocks that must show next to no noise: losses depend on the brightness.
 _ALIKE_SHARE = 0.25
@@ -47,12 +47,13 @@ def find_near_copies(frames: Sequence[Frame], stated: NoiseModel) -> list[tuple[
         return []
     levels = estimation.clip_levels(blocks[0])
     usable = ~np.any([estimation.clipped_blocks(cut, levels).any(0) for cut in blocks], 0)
-    if np.count_nonzero(usable) * _FLATTEST_SHARE < _MIN_BLOCKS:
+    count = max(round(_FLATTEST_SHARE * np.count_nonzero(usable)), _MIN_BLOCKS)
+    if np.count_nonzero(usable) < count:
         return []
     # (blocks, frames, samples)
     responses = np.stack([_flat(estimation.noise_response(cut[:, usable])) for cut in blocks], 1)
     variances = np.square(responses).mean(2)
-    flattest = variances.mean(1).argsort()[: round(_FLATTEST_SHARE * len(variances))]
+    flattest = variances.mean(1).argsort()[:count]
     responses, variances = responses[flattest], variances[flattest]
     signal = blocks[0][:, usable][:, flattest].mean((-2, -1)).clip(0)
     shot, read = (np.array(values)[:, None] for values in (stated.shot, stated.read))
