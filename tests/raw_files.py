@@ -132,6 +132,49 @@ def rich_dng(path: Path, mosaic: np.ndarray, order: str = "<", orientation: int 
     return main, raw, mask
 
 
+def dng_of_images(path: Path, *images: Ifd) -> Path:
+    """Write a DNG with a thumbnail and several raw images, made by `cfa_image`."""
+    main = (
+        *_picture(1, 2, 16, 12, 3, bytes(16 * 12 * 3), 8),
+        fields.ascii_field(271, "Maker"),
+        fields.ascii_field(272, "Model 1"),
+        fields.ifd_field(330, *images),
+        fields.byte_field(50706, bytes((1, 4, 0, 0))),
+        fields.ascii_field(50708, "Maker Model 1"),
+        fields.signed_rational_field(50721, *MATRIX),
+        fields.rational_field(50728, 0.5, 1, 0.625),
+        fields.integer_field(50778, 21),
+    )
+    path.write_bytes(writer.tiff_bytes([main]))
+    return path
+
+
+def cfa_image(mosaic: np.ndarray, *more: Field, kind: int = 0) -> Ifd:
+    """The directory of a raw image; `kind` is its NewSubFileType."""
+    height, width = mosaic.shape
+    image = (
+        *_picture(kind, 32803, width, height, 1, mosaic.astype("<u2").tobytes(), 16),
+        fields.integer_field(33421, 2, 2),
+        fields.byte_field(33422, bytes((0, 1, 1, 2))),
+        fields.rational_field(50714, BLACK),
+        fields.integer_field(50717, WHITE),
+    )
+    return fields.merge(image, more)
+
+
+def raw_of_images(path: Path, make: str, model: str, *mosaics: np.ndarray) -> Path:
+    """Write a TIFF/EP file of a maker with several raw images in its chain of directories."""
+    first, *rest = (cfa_image(mosaic) for mosaic in mosaics)
+    exif = (fields.rational_field(33434, 1 / 125), fields.integer_field(34855, 3200))
+    main = fields.merge(
+        first,
+        [fields.ascii_field(271, make), fields.ascii_field(272, model)],
+        [fields.ifd_field(34665, exif)],
+    )
+    path.write_bytes(writer.tiff_bytes([main, *rest]))
+    return path
+
+
 def nef(path: Path, mosaic: np.ndarray, *more: Field) -> Path:
     """Write an uncompressed NEF: TIFF/EP, for which LibRaw knows black 600 and the colours.
 

@@ -27,9 +27,9 @@ def sort_by_time(infos: Sequence[RawInfo]) -> list[RawInfo]:
     """Return frames sorted by capture time, and by name where times are equal or missing."""
     timed = all(info.captured for info in infos)
 
-    def key(info: RawInfo) -> tuple[datetime, str, str]:
+    def key(info: RawInfo) -> tuple[datetime, str, str, int]:
         time = info.captured if timed else None
-        return time or datetime.min, info.path.name, str(info.path)
+        return time or datetime.min, info.path.name, str(info.path), info.image
 
     return sorted(infos, key=key)
 
@@ -113,8 +113,8 @@ def pick_reference(wanted: str, infos: Sequence[RawInfo], sharpness: Sequence[fl
         return max(middle, key=lambda index: sharpness[index])
     if wanted == "first":
         return 0
-    names = [info.path.name for info in infos]
-    same = [n for n, info in enumerate(infos) if wanted in (info.path.name, str(info.path))]
+    names = [info.frame.name for info in infos]
+    same = [n for n, info in enumerate(infos) if wanted in (info.frame.name, str(info.frame))]
     if len(same) == 1:
         return same[0]
     if same:

@@ -137,7 +137,7 @@ def show_result(result: Result) -> None:
     if result.skipped:
         note(f"{result.reference.name}: outputs exist already; use --overwrite to replace them")
         return
-    note(f"reference   {result.reference.name}, {count(len(result.frames), 'frame')} used")
+    note(f"reference   {result.frames[0].name}, {count(len(result.frames), 'frame')} used")
     show_remarks(result)
     if len(result.frames) > 1:
         note(f"alignment   {_alignment_text(result)}")
@@ -181,7 +181,7 @@ def count(number: int, noun: str) -> str:
 def show_inspection(inspection: Inspection) -> None:
     """Show the frames, the noise and the kernels of an inspected burst."""
     frames = count(len(inspection.infos), "frame")
-    note(f"reference   {inspection.info.path.name}, {frames} used")
+    note(f"reference   {inspection.info.frame.name}, {frames} used")
     for path, why in inspection.dropped.items():
         note(f"dropped     {path.name}: {why}")
     note(f"noise       {noise_text(inspection.noise)}")

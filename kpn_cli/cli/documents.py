@@ -35,7 +35,7 @@ def burst_json(result: Result) -> dict[str, Any]:
     """
     noise = result.noise
     return {
-        "reference": str(result.reference),
+        "reference": str(result.frames[0] if result.frames else result.reference),
         "frames": [str(path) for path in result.frames],
         "dropped": {str(path): why for path, why in result.dropped.items()},
         "notes": result.notes,
@@ -108,6 +108,7 @@ def info_json(info: RawInfo, noise: NoiseReport | None) -> dict[str, Any]:
         "orientation": info.orientation,
         "noise": noise and noise_json(noise),
         "notes": info.notes,
+        "images": info.images,
     }
 
 
@@ -120,8 +121,8 @@ def inspection_json(inspection: Inspection, files: dict[str, Path]) -> dict[str,
     """
     maps = inspection.maps
     return {
-        "reference": str(inspection.info.path),
-        "frames": [str(info.path) for info in inspection.infos],
+        "reference": str(inspection.info.frame),
+        "frames": [str(info.frame) for info in inspection.infos],
         "dropped": {str(path): why for path, why in inspection.dropped.items()},
         "noise": noise_json(inspection.noise),
         "strength": inspection.strength,

@@ -182,6 +182,6 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(max(high, low + 1e-6))
 
 
-def _time_order(inspection: Inspection, number: int) -> tuple[bool, object, str]:
+def _time_order(inspection: Inspection, number: int) -> tuple[bool, object, str, int]:
     info = inspection.infos[number]
-    return info.captured is None, info.captured or 0, info.path.name
+    return info.captured is None, info.captured or 0, info.path.name, info.image

@@ -90,7 +90,7 @@ def write_page(inspection: Inspection, folder: Path) -> dict[str, Path]:
     """
     sections = _sections(inspection)
     paths = {"page": folder / PAGE} | {s.name: folder / f"{s.name}.png" for s in sections}
-    frames = [info.path for info in inspection.infos] + list(inspection.dropped)
+    frames = [info.frame for info in inspection.infos] + list(inspection.dropped)
     outputs.check_inputs(list(paths.values()), frozenset(path.resolve() for path in frames))
     remove_abandoned(folder)
     pictures = {}
@@ -239,10 +239,10 @@ def _page(inspection: Inspection, sections: list[_Section], pictures: dict[str, 
     links = "\n".join(f'<a href="#{s.name}">{text(s.title)}</a>' for s in titled)
     body = "\n".join(_section_html(section, pictures[section.name]) for section in sections)
     camera = text(" ".join(filter(None, (info.make, info.model, _exposure(inspection)))))
-    return f"""{page_start(_SOFTWARE, f"{info.path.name}: kpn inspect")}<style>{_STYLE}</style>
+    return f"""{page_start(_SOFTWARE, f"{info.frame.name}: kpn inspect")}<style>{_STYLE}</style>
 </head>
 <body>
-<h1>{text(info.path.name)}</h1>
+<h1>{text(info.frame.name)}</h1>
 <p class="faint">{camera}</p>
 <p>{_summary(inspection)}</p>
 <nav>{links}</nav>
@@ -300,7 +300,7 @@ def _table(inspection: Inspection) -> str:
     for number, info in enumerate(inspection.infos):
         y, x = inspection.median_shifts[number]
         cells = (
-            text(info.path.name) + (", the reference" if number == 0 else ""),
+            text(info.frame.name) + (", the reference" if number == 0 else ""),
             f"{x:+.0f}, {y:+.0f}" if number else "",
             f"{inspection.robustness[number]:.2f}",
             f"{inspection.exposure[number]:.3f}",

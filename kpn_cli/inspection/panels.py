@@ -113,9 +113,9 @@ def percent(share: float) -> str:
 
 def reference_name(info: RawInfo) -> str:
     """Return the reference's file name, shortened to fit a subtitle."""
-    return drawing.shortened(info.path.name, 400)
+    return drawing.shortened(info.frame.name, 400)
 
 
 def frame_name(inspection: Inspection, number: int, width: float) -> str:
     """Return a frame's file name, shortened to a width in points."""
-    return drawing.shortened(inspection.infos[number].path.name, width)
+    return drawing.shortened(inspection.infos[number].frame.name, width)

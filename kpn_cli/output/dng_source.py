@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from ..raw import tags
+from ..raw import images, tags
 from ..raw.exif import captured
 from ..raw.tags import PHOTOMETRIC_CFA
 from ..tiff.fields import Field, Ifd, Ifds, merge, undefined_field
-from ..tiff.reader import Tree, integers
+from ..tiff.reader import Tree, integers, walk
 from . import dng_opcodes, dng_tags
 
 SUB_IFDS, EXIF, GPS = 330, 34665, 34853
@@ -96,14 +96,19 @@ def is_auxiliary_image(ifd: Ifd) -> bool:
     return bool(kind) and kind[0] not in _RENDERED_SUBFILES
 
 
-def tags_kept_from_dng(tree: Tree) -> KeptTags | None:
-    """Return the tags to keep from a DNG; None if it has no Bayer mosaic."""
+def tags_kept_from_dng(tree: Tree, image: int = 0) -> KeptTags | None:
+    """Return the tags to keep from a DNG; None if it has no Bayer mosaic.
+
+    Args:
+        tree: its tags.
+        image: of several frames in it, the number of the one that is replaced (`RawInfo.image`).
+    """
     top = tree.ifds[0]
     nested = [ifd for parent in tree.ifds for ifd in _nested(parent, SUB_IFDS)]
     candidates = [ifd for ifd in (*tree.ifds, *nested) if _is_mosaic(ifd)]
     if not candidates:
         return None
-    mosaic = max(candidates, key=_size_rank)
+    mosaic = _frame(tree, image) if image else max(candidates, key=_size_rank)
     replaced = _STORAGE_TAGS | _IDENTITY_TAGS | {SUB_IFDS}
     main = [tag for tag in top if tag.code not in replaced | _PREVIEW_TAGS]
     if mosaic is top:
@@ -196,6 +201,15 @@ def _nested(ifd: Ifd, code: int) -> tuple[Ifd, ...]:
 def _is_mosaic(ifd: Ifd) -> bool:
     sized = integers(ifd, 256) and integers(ifd, 257)
     return integers(ifd, 262) == (PHOTOMETRIC_CFA,) and bool(sized)
+
+
+def _frame(tree: Tree, image: int) -> Ifd:
+    """Return the directory of a frame of a DNG with several."""
+    ifds = list(walk(tree.ifds))
+    found = [{field.code: field for field in ifd} for ifd in ifds]
+    metadata = tags.Metadata({}, tags.raw_directory(found), 0, tags.raw_directories(found))
+    frame = images.frame_directory(metadata, image)
+    return next(ifd for ifd, directory in zip(ifds, found, strict=True) if directory is frame)
 
 
 def _size_rank(ifd: Ifd) -> tuple[bool, int]:

@@ -88,7 +88,7 @@ def write_denoised_dng(
     """
     kept = None
     if tree is not None and integers(tree.ifds[0], _DNG_VERSION):
-        kept = tags_kept_from_dng(tree)
+        kept = tags_kept_from_dng(tree, info.image)
     white = max(info.white, info.saturation or 0)
     if kept is not None and kept.white > max(info.black):
         white = kept.white

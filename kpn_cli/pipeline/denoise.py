@@ -261,7 +261,7 @@ def notes_of(infos: Sequence[RawInfo]) -> list[str]:
     files: dict[str, list[str]] = {}
     for info in infos:
         for note in info.notes:
-            files.setdefault(note, []).append(info.path.name)
+            files.setdefault(note, []).append(info.frame.name)
     return [
         note if len(names) == len(infos) else f"{', '.join(names)}: {note}"
         for note, names in files.items()

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 
-from ..burst import copies, reference
+from ..burst import copies, exposure, reference
 from ..burst.frame import Frame
 from ..errors import KpnError, TransientError
 from ..image import bayer
-from ..raw.camera_notes import CameraNotes, lacks_iso
 from ..noise import near_copies
 from ..noise.selection import stated_noise
+from ..raw.camera_notes import CameraNotes, lacks_iso
 from ..raw.checks import check_file
 from ..raw.full_exif import complete, read_camera_notes
-from ..raw.info import RawInfo
+from ..raw.info import RawInfo, frame_path
 from ..raw.reader import read_raw
 from ..raw.tags import read_metadata
 from ..system.memory import free_memory
@@ -27,20 +29,31 @@ from .fingerprint import burst_fingerprint, file_digest
 from .options import Options
 from .result import Clock, Result, Stage
 
-#: Reads a raw file: its facts, and its planes `(4, cell_rows, cell_columns)` in DN; uint16, or
-#: float32 where its black level differs within a plane.
-Reader = Callable[[Path], "tuple[RawInfo, np.ndarray]"]
 #: Reads the maker's notes of a raw file; raises nothing.
 NotesReader = Callable[[Path], CameraNotes]
 
+#: Mean signals below this, over white, are dark: their ratio says nothing.
+_DARK = 1e-3
 
-def read_packed(path: Path) -> tuple[RawInfo, np.ndarray]:
+
+class Reader(Protocol):
+    """Reads a raw file, the first frame in it or another one (`RawInfo.images`).
+
+    Returns its facts, and its planes `(4, cell_rows, cell_columns)` in DN: uint16, or float32 where
+    its black level differs within a plane.
+    """
+
+    def __call__(self, path: Path, image: int = 0, /) -> tuple[RawInfo, np.ndarray]:
+        """Raise a `KpnError` if it cannot be read."""
+
+
+def read_packed(path: Path, image: int = 0, /) -> tuple[RawInfo, np.ndarray]:
     """Read a raw file in this process; a `Reader`.
 
     Raises:
         KpnError: if the file cannot be read.
     """
-    info, mosaic = read_raw(path)
+    info, mosaic = read_raw(path, image)
     return info, bayer.pack(mosaic, info.phase)
 
 
@@ -173,16 +186,21 @@ def _read_all(
             dropped[path] = f"a copy of {original.name}"
             continue
         try:
-            frame = read(path)
+            info, planes = read(path)
             if not frames:
-                _check_memory(frame[1].nbytes, len(files))
-            _add(frame, frames, dropped)
+                _check_memory(planes.nbytes, len(files) * info.images)
+            _add((info, planes), frames, dropped)
         except TransientError:  # without this frame, the next run would give another picture
             raise
         except KpnError as error:
             if len(files) == 1:
                 raise
             dropped[path] = str(error).removeprefix(f"{path.name}: ")
+            continue
+        for image in range(1, info.images):
+            if should_stop():
+                raise KpnError("stopped")
+            _add_image(path, image, (info, planes), read, frames, dropped)
     if not frames:
         path, reason = next(iter(dropped.items()))
         raise KpnError(f"{path.name}: {reason} No other frame can be read either.")
@@ -205,6 +223,42 @@ def _add(
     if original is info:
         frames[digest] = frame
     dropped[copy.frame] = f"a copy of {original.frame.name}: the same pixels"
+
+
+def _add_image(
+    path: Path,
+    image: int,
+    first: tuple[RawInfo, np.ndarray],
+    read: Reader,
+    frames: dict[str, tuple[RawInfo, np.ndarray]],
+    dropped: dict[Path, str],
+) -> None:
+    """Add a further image of a file, unless it is unreadable or of another exposure.
+
+    A file states one exposure for all of its images. Their brightness tells the frames of an
+    in-camera bracket, and the half of the light that the second image of dual pixels has.
+    """
+    name = frame_path(path, image)
+    try:
+        frame = read(path, image)
+    except TransientError:
+        raise
+    except KpnError as error:
+        dropped[name] = str(error).removeprefix(f"{path.name}: ")
+        return
+    first_mean, mean = (_mean_signal(*each) for each in (first, frame))
+    ratio = max(mean, _DARK) / max(first_mean, _DARK)
+    if abs(math.log2(ratio)) < exposure.ANOTHER_EV:
+        _add(frame, frames, dropped)
+    else:
+        first_name = frame_path(path, 0).name
+        dropped[name] = f"{ratio:.2g} times as bright as {first_name}: another exposure"
+
+
+def _mean_signal(info: RawInfo, planes: np.ndarray) -> float:
+    """Return the mean of a frame over its white level."""
+    means = planes[:, ::2, ::2].mean((1, 2))
+    return float(np.mean((means - info.black) / (info.white - np.asarray(info.black))))
 
 
 def _without_near_copies(

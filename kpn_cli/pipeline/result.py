@@ -14,8 +14,9 @@ class Result:
     """What was made from a burst, and how.
 
     Attributes:
-        reference: file of the reference frame.
-        frames: files of the merged frames, the reference first.
+        reference: file of the reference frame, after which outputs are named.
+        frames: files of the merged frames, the reference first; `FILE#1` for the second raw image
+            of a file with several.
         dropped: files that were not merged -> reason, such as damage or another subject.
         notes: what is odd in the files and how it was treated, a line for the user each.
         outputs: format -> file.

@@ -96,7 +96,7 @@ class Decoder:
         """
         return _from_json(RawInfo, path, self._request("info", path)[0])
 
-    def planes(self, path: Path) -> tuple[RawInfo, np.ndarray]:
+    def planes(self, path: Path, image: int = 0) -> tuple[RawInfo, np.ndarray]:
         """Return what `reader.read_raw` does, with the mosaic packed into planes.
 
         Returns:
@@ -105,7 +105,7 @@ class Decoder:
         Raises:
             KpnError: as there; `TransientError` if LibRaw crashes or hangs.
         """
-        values, (planes,) = self._request("planes", path)
+        values, (planes,) = self._request("planes", path, image)
         return _from_json(RawInfo, path, values), planes
 
     def camera_notes(self, path: Path) -> CameraNotes:
@@ -123,16 +123,18 @@ class Decoder:
             return full_exif.failed(str(error))
         return CameraNotes(**{name: _tuples(value) for name, value in values.items()})
 
-    def _request(self, kind: str, path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
+    def _request(
+        self, kind: str, path: Path, image: int = 0
+    ) -> tuple[dict[str, Any], list[np.ndarray]]:
         seconds = self._timeout
         with suppress(OSError, ValueError):  # the child reports what is wrong with the file
             seconds += path.stat().st_size / _CARD_BYTES_PER_SECOND
         try:
-            return self._ask(kind, path, seconds)
+            return self._ask(kind, path, seconds, image)
         except _NoAnswerError:  # perhaps the child's own problem, such as a lack of memory
             pass
         try:
-            return self._ask(kind, path, seconds)
+            return self._ask(kind, path, seconds, image)
         except _NoAnswerError as error:
             limit = f"has not read it within {error.seconds:.0f} s"
             raise TransientError(
@@ -142,7 +144,7 @@ class Decoder:
             ) from None
 
     def _ask(
-        self, kind: str, path: Path, seconds: float
+        self, kind: str, path: Path, seconds: float, image: int = 0
     ) -> tuple[dict[str, Any], list[np.ndarray]]:
         """Return the child's answer to a request.
 
@@ -165,7 +167,7 @@ class Decoder:
         timer.start()
         complete = False
         try:
-            _send(_requests_to(child), [kind, os.fsencode(path).hex()])
+            _send(_requests_to(child), [kind, os.fsencode(path).hex(), image])
             answer, arrays = _receive(_answers_of(child))
             complete = True
         except (OSError, EOFError):
@@ -278,7 +280,7 @@ def _tuples(value: Any) -> Any:
 # --- the child --------------------------------------------------------------
 
 
-def _answer(kind: str, path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
+def _answer(kind: str, path: Path, image: int) -> tuple[dict[str, Any], list[np.ndarray]]:
     if kind == "capture":
         return _to_json(reader.read_capture(path)), []
     if kind == "info":
@@ -286,7 +288,7 @@ def _answer(kind: str, path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
     if kind == "notes":
         # Without a limit here: the parent has one.
         return asdict(full_exif.read_camera_notes(path, seconds=None)), []
-    info, mosaic = reader.read_raw(path)
+    info, mosaic = reader.read_raw(path, image)
     return _to_json(info), [bayer.pack(mosaic, info.phase)]
 
 
@@ -294,14 +296,14 @@ def serve(requests: BufferedIOBase, answers: BufferedIOBase) -> None:
     """Answer requests until their stream ends."""
     while True:
         try:
-            (kind, name), _ = _receive(requests)
+            (kind, name, image), _ = _receive(requests)
         except EOFError:
             return
         path = Path(os.fsdecode(bytes.fromhex(name)))
         arrays: list[np.ndarray] = []
         answer: dict[str, Any] | str
         try:
-            answer, arrays = _answer(kind, path)
+            answer, arrays = _answer(kind, path, image)
         except KpnError as error:
             answer = str(error)
         except Exception as error:  # a bug of kpn must not stop the other bursts

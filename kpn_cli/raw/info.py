@@ -47,6 +47,7 @@ class RawInfo:
         notes: what is odd in the file and how it was treated, a line for the user each.
         images: raw images of the file that are frames of one burst; 1 for nearly all files.
         image: number of this image among them, from 0; 0 for nearly all files.
+        shot: LibRaw's number of this image, which also counts images that are no frames.
     """
 
     path: Path
@@ -76,6 +77,7 @@ class RawInfo:
     notes: tuple[str, ...] = ()
     images: int = 1
     image: int = 0
+    shot: int = 0
 
     @property
     def frame(self) -> Path:

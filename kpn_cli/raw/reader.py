@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ import rawpy
 
 from ..errors import KpnError, refuse
 from ..image import bayer
-from . import burst_tags, exif, white_balance
+from . import burst_tags, exif, images, white_balance
 from .black import Area, BlackMap, dng_black
 from .checks import (
     check_content,
@@ -79,7 +80,7 @@ def read_capture(path: str | Path) -> Capture:
 
 
 def read_info(path: str | Path) -> RawInfo:
-    """Return all facts about a raw file.
+    """Return all facts about a raw file; of several frames in it, about the first.
 
     LibRaw has levels and colours only after decoding, so this takes as long as reading
     the pixels: some tenths of a second for a compressed photo.
@@ -89,24 +90,35 @@ def read_info(path: str | Path) -> RawInfo:
     """
     path = Path(path)
     metadata = _checked(path)
-    with _decoded(path, metadata.file_bytes) as raw:
-        return _info(path, raw, metadata)
+    found = _images(path, metadata)
+    with _decoded(path, metadata.file_bytes, found.shots[0]) as raw:
+        return _info(path, raw, metadata, found)
 
 
-def read_raw(path: str | Path) -> tuple[RawInfo, np.ndarray]:
+def read_raw(path: str | Path, image: int = 0) -> tuple[RawInfo, np.ndarray]:
     """Return the results of `read_info` and `read_mosaic`, decoding the file only once.
+
+    Args:
+        path: the file.
+        image: which of the frames in it (`RawInfo.images`).
 
     Returns:
         The facts, and the visible mosaic `(height, width)` in DN: uint16 as recorded, or float32
         where the black level differs within a plane: then as if it were `info.black` all over.
 
     Raises:
-        KpnError: as both.
+        KpnError: as both; also if the file has no such image.
     """
     path = Path(path)
     metadata = _checked(path)
-    with _decoded(path, metadata.file_bytes) as raw:
-        info = _info(path, raw, metadata)
+    found = _images(path, metadata)
+    if image >= len(found.shots):
+        refuse(path, f"it has no image #{image}", "the file has changed; start again")
+    if image:
+        metadata = _of_image(metadata, image)
+        check_tags(path, metadata)
+    with _decoded(path, metadata.file_bytes, found.shots[image]) as raw:
+        info = _info(path, raw, metadata, found, image)
         mosaic = _visible(raw, _area(info))
     check_content(path, mosaic, info.white)
     return info, _at_one_black(mosaic, _area(info), metadata, info)
@@ -119,8 +131,8 @@ def read_mosaic(info: RawInfo) -> np.ndarray:
         KpnError: if the file is gone, has changed, is blank or truncated.
     """
     check_file(info.path)
-    metadata = read_metadata(info.path)
-    with _decoded(info.path, metadata.file_bytes) as raw:
+    metadata = _of_image(read_metadata(info.path), info.image)
+    with _decoded(info.path, metadata.file_bytes, info.shot) as raw:
         mosaic = _visible(raw, _area(info))
     if mosaic.shape != (info.height, info.width):
         refuse(info.path, "the file has changed while in use", "start again")
@@ -135,8 +147,8 @@ def read_frame(info: RawInfo) -> np.ndarray:
         KpnError: if the file is gone or damaged.
     """
     check_file(info.path)
-    metadata = read_metadata(info.path)
-    with _decoded(info.path, metadata.file_bytes) as raw:
+    metadata = _of_image(read_metadata(info.path), info.image)
+    with _decoded(info.path, metadata.file_bytes, info.shot) as raw:
         frame: np.ndarray = raw.raw_image.copy()
     rows, columns = frame.shape
     return _at_one_black(frame, (0, 0, rows, columns), metadata, info)
@@ -171,6 +183,45 @@ def _checked(path: Path) -> Metadata:
     return metadata
 
 
+def _images(path: Path, metadata: Metadata) -> images.Images:
+    """Return which raw images of a file may be frames of a burst."""
+    if metadata.is_dng:
+        return images.dng_images(metadata)
+    return images.maker_images(metadata, lambda shot: _has_image(path, metadata, shot))
+
+
+def _of_image(metadata: Metadata, image: int) -> Metadata:
+    """Return a file's tags with those of one of its raw images."""
+    if not image or not metadata.is_dng:
+        return metadata
+    return replace(metadata, raw=images.frame_directory(metadata, image))
+
+
+def _has_image(path: Path, metadata: Metadata, shot: int) -> bool:
+    """Whether LibRaw knows a raw image of this number; if so, it is decoded."""
+    try:
+        with _opened(path, metadata.file_bytes, decode=False, shot=shot) as raw:
+            raw.unpack()
+    except rawpy.LibRawRequestForNonexistentImageError:
+        return False
+    except rawpy.LibRawError:  # it is there, but damaged
+        return True
+    except Exception:  # the file as a whole; decoding its first image tells what is wrong
+        return False
+    return True
+
+
+def _check_chosen(path: Path, raw: rawpy.RawPy, metadata: Metadata) -> None:
+    """Refuse a DNG of several raw images if LibRaw chose another one than the tags are from."""
+    tagged = metadata.raw_integers(Tag.WIDTH), metadata.raw_integers(Tag.HEIGHT)
+    decoded = (raw.sizes.raw_width,), (raw.sizes.raw_height,)
+    if metadata.is_dng and len(metadata.raws) > 1 and tagged != decoded:
+        refuse(
+            path, f"holds {len(metadata.raws)} raw images in an order that LibRaw reads otherwise",
+            "convert it with Adobe DNG Converter",
+        )  # fmt: skip
+
+
 def _area(info: RawInfo) -> Area:
     return (*info.origin, info.height, info.width)
 
@@ -199,7 +250,10 @@ def _black_map(
     return dng_black(metadata, area, white) if metadata.is_dng else (None, ())
 
 
-def _info(path: Path, raw: rawpy.RawPy, metadata: Metadata) -> RawInfo:
+def _info(
+    path: Path, raw: rawpy.RawPy, metadata: Metadata, found: images.Images, image: int = 0
+) -> RawInfo:
+    _check_chosen(path, raw, metadata)
     area = visible_area(raw, metadata)
     top, left, height, width = area
     phase = cfa_phase(path, raw, top, left)
@@ -244,9 +298,13 @@ def _info(path: Path, raw: rawpy.RawPy, metadata: Metadata) -> RawInfo:
         origin=(top, left),
         saturation=saturated,
         balance_is_estimated=estimated,
+        images=len(found.shots),
+        image=image,
+        shot=found.shots[image],
         notes=tuple(
             note
             for note in (
+                found.note,
                 segment_note(metadata),
                 *black_notes,
                 *sensitivity.problems,
@@ -284,10 +342,18 @@ def _capture(path: Path, raw: rawpy.RawPy, metadata: Metadata, height: int, widt
 
 
 @contextmanager
-def _opened(path: Path, file_bytes: int, *, decode: bool) -> Iterator[rawpy.RawPy]:
-    """Open a file with LibRaw and decode it if asked; arrays are valid inside the context only."""
+def _opened(path: Path, file_bytes: int, *, decode: bool, shot: int = 0) -> Iterator[rawpy.RawPy]:
+    """Open a file with LibRaw and decode it if asked; arrays are valid inside the context only.
+
+    Args:
+        path: the file.
+        file_bytes: its length.
+        decode: whether to decode it.
+        shot: LibRaw's number of the raw image.
+    """
     with rawpy.RawPy() as raw:
         try:
+            raw.set_unpack_params(shot)  # before opening: LibRaw chooses most images then
             _open(raw, path)
             sizes = raw.sizes
             check_size(path, file_bytes, sizes.raw_height, sizes.raw_width)
@@ -303,8 +369,8 @@ def _opened(path: Path, file_bytes: int, *, decode: bool) -> Iterator[rawpy.RawP
         yield raw
 
 
-def _decoded(path: Path, file_bytes: int) -> AbstractContextManager[rawpy.RawPy]:
-    return _opened(path, file_bytes, decode=True)
+def _decoded(path: Path, file_bytes: int, shot: int = 0) -> AbstractContextManager[rawpy.RawPy]:
+    return _opened(path, file_bytes, decode=True, shot=shot)
 
 
 def _check_margins(path: Path, sizes: rawpy.ImageSizes) -> None:

@@ -101,11 +101,14 @@ class Metadata:
         raw: fields of the directory with the raw image, a mosaic or linear raw; empty
             where the file is not TIFF or has no such directory.
         file_bytes: length of the file.
+        raws: the directories of all full-size raw images, in the order of the file; `raw` is one
+            of them, unless there is none.
     """
 
     main: Directory
     raw: Directory
     file_bytes: int
+    raws: tuple[Directory, ...] = ()
 
     @property
     def is_dng(self) -> bool:
@@ -118,7 +121,7 @@ class Metadata:
 
     def numbers(self, tag: Tag) -> tuple[float, ...]:
         """Return the numbers of a tag of the photo; () when absent or not numeric."""
-        return _numbers(self.main, tag)
+        return numbers_of(self.main, tag)
 
     def blob(self, tag: Tag) -> bytes:
         """Return the bytes of a tag of the photo; b"" when absent or of another type."""
@@ -129,7 +132,7 @@ class Metadata:
 
     def raw_numbers(self, tag: Tag) -> tuple[float, ...]:
         """Return the numbers of a tag of the raw image; () when absent or not numeric."""
-        return _numbers(self.raw, tag)
+        return numbers_of(self.raw, tag)
 
     def raw_integers(self, tag: Tag) -> tuple[int, ...]:
         """Return a tag of the raw image as integers; () when absent or not all finite."""
@@ -137,7 +140,8 @@ class Metadata:
         return tuple(int(n) for n in values) if np.isfinite(values).all() else ()
 
 
-def _numbers(directory: Directory, tag: Tag) -> tuple[float, ...]:
+def numbers_of(directory: Directory, tag: Tag) -> tuple[float, ...]:
+    """Return the numbers of a tag; () when absent or not numeric."""
     return reader.numbers(directory[tag]) if tag in directory else ()
 
 
@@ -159,23 +163,41 @@ def read_metadata(path: Path) -> Metadata:
     # override nothing.
     for directory in sorted(directories, key=_EXIF_ONLY.isdisjoint):
         main = directory | main
-    return Metadata(main, _raw_directory(directories), size)
+    return Metadata(main, raw_directory(directories), size, raw_directories(directories))
 
 
 _WANTED = frozenset(map(int, Tag))
 _EXIF_ONLY = {Tag.DATE_TIME_ORIGINAL, Tag.EXPOSURE_TIME, Tag.F_NUMBER}
 
 
-def _raw_directory(directories: Sequence[Directory]) -> Directory:
-    """Return the directory of the raw image: full size before reduced, mosaic before linear."""
-    mosaic, linear = (PHOTOMETRIC_CFA,), (PHOTOMETRIC_LINEAR_RAW,)
-    photometric = [_numbers(directory, Tag.PHOTOMETRIC) for directory in directories]
+def raw_directory(directories: Sequence[Directory]) -> Directory:
+    """Return the directory of the raw image: full size before reduced, mosaic before linear.
 
-    def rank(index: int) -> tuple[bool, bool, float]:
-        directory = directories[index]
-        width, height = (_numbers(directory, tag) or (0,) for tag in (Tag.WIDTH, Tag.HEIGHT))
-        full_size = _numbers(directory, Tag.NEW_SUBFILE_TYPE) in ((), (0,))
-        return full_size, photometric[index] == mosaic, width[0] * height[0]
+    Of equal ones the first; an empty one if there is none.
+    """
 
-    candidates = [i for i, value in enumerate(photometric) if value in (mosaic, linear)]
-    return directories[max(candidates, key=rank)] if candidates else {}
+    def rank(directory: Directory) -> tuple[bool, bool, float]:
+        width, height = (numbers_of(directory, tag) or (0,) for tag in (Tag.WIDTH, Tag.HEIGHT))
+        is_mosaic = numbers_of(directory, Tag.PHOTOMETRIC) == (PHOTOMETRIC_CFA,)
+        return _is_full_size(directory), is_mosaic, width[0] * height[0]
+
+    return max(filter(_is_raw, directories), key=rank, default={})
+
+
+def raw_directories(directories: Sequence[Directory]) -> tuple[Directory, ...]:
+    """Return the directories of all full-size raw images, mosaics and linear ones, in order."""
+    return tuple(d for d in directories if _is_raw(d) and _is_full_size(d) and _has_size(d))
+
+
+def _is_raw(directory: Directory) -> bool:
+    photometric = numbers_of(directory, Tag.PHOTOMETRIC)
+    return photometric in ((PHOTOMETRIC_CFA,), (PHOTOMETRIC_LINEAR_RAW,))
+
+
+def _has_size(directory: Directory) -> bool:
+    sides = [numbers_of(directory, tag)[:1] for tag in (Tag.WIDTH, Tag.HEIGHT)]
+    return all(side and 0 < side[0] < 1 << 16 for side in sides)  # as LibRaw counts images
+
+
+def _is_full_size(directory: Directory) -> bool:
+    return numbers_of(directory, Tag.NEW_SUBFILE_TYPE) in ((), (0,))

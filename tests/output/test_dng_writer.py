@@ -13,7 +13,17 @@ from dng_factory import write_dng
 from dng_results import assert_alike, identity, linear_samples, rendered
 from hypothesis import given
 from hypothesis import strategies as st
-from raw_files import BLACK, MAKER_NOTE, NOTE_AT, WHITE, nef, rich_dng, scene
+from raw_files import (
+    BLACK,
+    MAKER_NOTE,
+    NOTE_AT,
+    WHITE,
+    cfa_image,
+    dng_of_images,
+    nef,
+    rich_dng,
+    scene,
+)
 from trees import contents
 
 from kpn_cli.errors import KpnError
@@ -22,11 +32,11 @@ from kpn_cli.output.develop import preview
 from kpn_cli.output.dng_levels import OUTPUT_BLACK, OUTPUT_WHITE
 from kpn_cli.output.dng_source import is_auxiliary_image, tags_kept_from_dng, tags_kept_from_raw
 from kpn_cli.output.dng_writer import crop_preview, write_denoised_dng
-from kpn_cli.raw.reader import read_info, read_planes
+from kpn_cli.raw.reader import read_frame, read_info, read_planes, read_raw
 from kpn_cli.raw.tags import Tag, read_metadata
 from kpn_cli.tiff import fields, writer
 from kpn_cli.tiff.fields import Ifds, Segments
-from kpn_cli.tiff.reader import read_tree
+from kpn_cli.tiff.reader import integers, read_tree, walk
 
 GREY = np.full((16, 16, 3), 128, np.uint8)
 
@@ -429,3 +439,29 @@ def _all_tags(ifds):
             yield tag
             if isinstance(tag.data, Ifds):
                 yield from _all_tags(tag.data.ifds)
+
+
+def test_the_result_of_one_image_of_several_has_the_tags_and_the_border_of_that_image(tmp_path):
+    area = fields.long_field(50829, 4, 6, 96, 128)
+    images = [
+        cfa_image(
+            scene(96, 128) + np.uint16(n),
+            area,
+            fields.integer_field(50733, 100 + n),  # BayerGreenSplit
+        )
+        for n in range(3)
+    ]
+    path = dng_of_images(tmp_path / "multi.dng", *images)
+    info, _ = read_raw(path, 1)
+    output = tmp_path / "out.dng"
+    tree = read_tree(path, is_auxiliary_image)
+    write_denoised_dng(output, info, tree, read_planes(info), GREY)
+    written = read_info(output)
+    assert (written.images, integers_of(output, 50733)) == (1, (101,))
+    was, now = ((read_frame(i) - i.black[0]) / (i.white - i.black[0]) for i in (info, written))
+    np.testing.assert_allclose(now, was, atol=1e-4)
+
+
+def integers_of(path: Path, code: int) -> tuple[int, ...]:
+    ifds = walk(read_tree(path).ifds)
+    return next(found for ifd in ifds if (found := integers(ifd, code)))

@@ -7,9 +7,11 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cards import denoised, write_bursts, write_frame
 from command_line import kpn
+from raw_files import BLACK, cfa_image, dng_of_images, scene
 
 from kpn_cli.errors import KpnError
 from kpn_cli.output import dng_tags, dng_writer
@@ -99,6 +101,8 @@ def test_a_frame_whose_notes_cannot_be_read_does_not_end_the_burst(tmp_path, wei
     assert {info.iso for info in burst.infos} == {102400}
     (odd,) = (info for info in burst.infos if "0001" in info.path.name)
     assert odd.notes == ("left out", "its ISO is taken to be 102400, as in the other frames")
+
+
 def stored_again(source: Path, path: Path, change=lambda mosaic: mosaic, **tags: object) -> None:
     """Store a file's pixels again, as an editor without maker's notes does."""
     info = read_info(source)
@@ -149,3 +153,49 @@ def test_a_dry_run_says_that_it_does_not_look_at_the_pictures(tmp_path):
         kpn("denoise", tmp_path / "a", "-o", tmp_path / "out", "--dry-run", "--json").stdout
     )
     assert "does not look at the pictures" in told["note"]
+
+
+# --- several raw images in one file -----------------------------------------
+
+
+def images_of(count: int, size=(96, 128)) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    shots = [scene(*size) + rng.normal(0, 60, size) for _ in range(count)]
+    return [np.rint(shot).astype(np.uint16) for shot in shots]
+
+
+def test_the_images_of_a_file_are_a_burst_and_are_named_by_their_numbers(tmp_path, weights):
+    shots = images_of(3)
+    half = BLACK + (shots[0] - BLACK) // 2  # as the second image of dual pixels, or of a bracket
+    (tmp_path / "a").mkdir()
+    path = dng_of_images(tmp_path / "a" / "multi.dng", *map(cfa_image, [*shots, half, shots[1]]))
+    (done,) = denoised(
+        *(path, "-o", tmp_path / "out", "--weights", weights, "--format", "dng"),
+        *("--reference", "multi.dng#1"),
+    )["bursts"]
+    assert done["reference"] == f"{path}#1"
+    assert done["frames"] == [f"{path}#{n}" for n in (1, 0, 2)]
+    assert done["dropped"] == {
+        f"{path}#3": "0.5 times as bright as multi.dng#0: another exposure",
+        f"{path}#4": "a copy of multi.dng#1: the same pixels",
+    }
+    assert done["outputs"] == {"dng": str(tmp_path / "out" / "multi_kpn.dng")}
+    assert done["notes"] == ["the file holds 5 raw images; they are taken for a burst"]
+
+
+def test_a_damaged_image_of_a_file_is_left_out_with_its_reason(tmp_path):
+    shots = images_of(3)
+    shots[1][:] = BLACK
+    path = dng_of_images(tmp_path / "multi.dng", *map(cfa_image, shots))
+    loaded = loading.load_burst([path], Options(tmp_path / "out"), "digest")
+    assert isinstance(loaded, loading.Loaded)
+    assert sorted(frame.name for frame in loaded.files) == ["multi.dng#0", "multi.dng#2"]
+    assert "the image is blank" in loaded.dropped[path.with_name("multi.dng#1")]
+
+
+def test_more_images_than_libraw_knows_are_told(tmp_path):
+    path = dng_of_images(tmp_path / "multi.dng", *map(cfa_image, images_of(12, (48, 64))))
+    loaded = loading.load_burst([path], Options(tmp_path / "out"), "digest")
+    assert isinstance(loaded, loading.Loaded)
+    assert len(loaded.files) + len(loaded.dropped) == 12
+    assert all("LibRaw" in reason for reason in loaded.dropped.values())
