@@ -167,7 +167,7 @@ class Decoder:
         timer.start()
         complete = False
         try:
-            _send(_requests_to(child), [kind, os.fsencode(path).hex(), image])
+            _send(_requests_to(child), [kind, os.fsencode(path).hex(), *([image] if image else [])])
             answer, arrays = _receive(_answers_of(child))
             complete = True
         except (OSError, EOFError):
@@ -280,7 +280,7 @@ def _tuples(value: Any) -> Any:
 # --- the child --------------------------------------------------------------
 
 
-def _answer(kind: str, path: Path, image: int) -> tuple[dict[str, Any], list[np.ndarray]]:
+def _answer(kind: str, path: Path, image: int = 0) -> tuple[dict[str, Any], list[np.ndarray]]:
     if kind == "capture":
         return _to_json(reader.read_capture(path)), []
     if kind == "info":
@@ -296,14 +296,14 @@ def serve(requests: BufferedIOBase, answers: BufferedIOBase) -> None:
     """Answer requests until their stream ends."""
     while True:
         try:
-            (kind, name, image), _ = _receive(requests)
+            (kind, name, *image), _ = _receive(requests)
         except EOFError:
             return
         path = Path(os.fsdecode(bytes.fromhex(name)))
         arrays: list[np.ndarray] = []
         answer: dict[str, Any] | str
         try:
-            answer, arrays = _answer(kind, path, image)
+            answer, arrays = _answer(kind, path, *image)
         except KpnError as error:
             answer = str(error)
         except Exception as error:  # a bug of kpn must not stop the other bursts
