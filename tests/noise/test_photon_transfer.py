@@ -44,6 +44,17 @@ def test_the_order_of_the_files_hardly_matters(tmp_path):
     np.testing.assert_allclose(one.shot, other.shot, rtol=1e-3)
 
 
+def test_exposure_times_of_a_pair_may_jitter(tmp_path):
+    rng = np.random.default_rng(3)
+    paths = []
+    for brightness in flat_frames.BRIGHTNESSES:
+        for jitter in (1.0, 1.0001):
+            noisy = truth(800).sample(flat(brightness), rng)
+            path = tmp_path / f"{brightness}_{jitter}.dng"
+            paths.append(write(path, noisy, 800, jitter * brightness / 10))
+    assert calibrate(paths).levels[0].pairs == 5
+
+
 def test_brightness_may_change_at_one_exposure(tmp_path):
     """By the light, instead of the exposure time."""
     rng = np.random.default_rng(2)
