@@ -44,6 +44,9 @@ class RawInfo:
         saturation: DN from which on samples are clipped, where the picture shows that this is not
             `white` (`saturation.saturation`); None where it is.
         balance_is_estimated: whether `white_balance` is from the picture: the file states none.
+        crop: top, left, height and width of the picture that the camera means, in pixels of the
+            visible area; None where unknown, and in a DNG, which has tags for it.
+        pixel_aspect: width of a pixel over its height; 1 in a DNG, which has a tag for it.
         notes: what is odd in the file and how it was treated, a line for the user each.
         images: raw images of the file that are frames of one burst; 1 for nearly all files.
         image: number of this image among them, from 0; 0 for nearly all files.
@@ -74,6 +77,8 @@ class RawInfo:
     origin: tuple[int, int] = (0, 0)
     saturation: float | None = None
     balance_is_estimated: bool = False
+    crop: tuple[int, int, int, int] | None = None
+    pixel_aspect: float = 1.0
     notes: tuple[str, ...] = ()
     images: int = 1
     image: int = 0

@@ -1,4 +1,4 @@
-"""Visible area, CFA phase, black and white levels and colours of a decoded raw file."""
+"""Visible area, crop, CFA phase, levels and colours of a decoded raw file."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from .checks import refuse_not_bayer
 from .info import Matrix
 from .tags import Metadata, Tag
 
+#: Largest ratio of the sides of a pixel (the Nikon D1X has 2), and what still counts as square.
+_MAX_ASPECT, _SQUARE = 4, 0.005
+
 
 def visible_area(raw: rawpy.RawPy, metadata: Metadata) -> Area:
     """Return top, left, height, width of the visible area, in sensor pixels.
@@ -30,6 +33,43 @@ def visible_area(raw: rawpy.RawPy, metadata: Metadata) -> Area:
         if all(0 <= ours - tag <= 1 for ours, tag in zip(rounded, area, strict=True)):
             return area[0], area[1], area[2] - area[0], area[3] - area[1]
     return s.top_margin, s.left_margin, s.height, s.width
+
+
+def camera_crop(
+    sizes: rawpy.ImageSizes, area: tuple[int, int, int, int]
+) -> tuple[tuple[int, int, int, int] | None, tuple[str, ...]]:
+    """Return the picture that the camera means, from the MakerNote, and what is wrong with it.
+
+    LibRaw counts it from the corner of the whole frame, and gives zeros where it knows none.
+
+    Args:
+        sizes: of the file.
+        area: top, left, height, width of the visible area in the frame.
+
+    Returns:
+        Top, left, height, width in pixels of the visible area; None if it is unknown or does not
+        fit the area. A note in the latter case.
+    """
+    height, width = sizes.crop_height, sizes.crop_width
+    if not (height and width):
+        return None, ()
+    top, left = sizes.crop_top_margin - area[0], sizes.crop_left_margin - area[1]
+    inside = top >= 0 and left >= 0 and top + height <= area[2] and left + width <= area[3]
+    if inside and 4 * height >= area[2] and 4 * width >= area[3]:
+        return (top, left, height, width), ()
+    return None, (
+        f"its crop of {width}x{height} pixels at column {left}, row {top} does not fit its "
+        f"{area[3]}x{area[2]} pixels; the whole picture is used",
+    )
+
+
+def pixel_aspect(sizes: rawpy.ImageSizes) -> tuple[float, tuple[str, ...]]:
+    """Return the width of a pixel over its height; 1 and a note if it is not plausible."""
+    aspect = sizes.pixel_aspect
+    if 1 / _MAX_ASPECT <= aspect <= _MAX_ASPECT:
+        # LibRaw computes it from sizes that the maker rounded.
+        return (1.0 if abs(aspect - 1) < _SQUARE else float(aspect)), ()
+    return 1.0, (f"its pixels are {aspect:g} times as wide as high; taken as square",)
 
 
 def _colour_indices(raw: rawpy.RawPy, top: int, left: int) -> np.ndarray:

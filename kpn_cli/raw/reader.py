@@ -38,9 +38,11 @@ from .info import Capture, RawInfo
 from .levels import (
     LibRawExposure,
     black_levels,
+    camera_crop,
     cfa_phase,
     color_matrix,
     libraw_exposure,
+    pixel_aspect,
     visible_area,
 )
 from .saturation import saturation
@@ -276,6 +278,12 @@ def _info(
         balance, balance_note = white_balance.estimated(mosaic, phase, black, clipped)
     libraw = libraw_exposure(raw)
     sensitivity = exif.sensitivity(metadata, libraw.iso)
+    crop, aspect = None, 1.0
+    shape_notes: tuple[str, ...] = ()
+    if not metadata.is_dng:  # a DNG says both in its own tags, which its result keeps
+        crop, of_crop = camera_crop(raw.sizes, area)
+        aspect, of_aspect = pixel_aspect(raw.sizes)
+        shape_notes = (*of_crop, *of_aspect)
     return RawInfo(
         path=path,
         make=capture.make,
@@ -298,6 +306,8 @@ def _info(
         origin=(top, left),
         saturation=saturated,
         balance_is_estimated=estimated,
+        crop=crop,
+        pixel_aspect=aspect,
         images=len(found.shots),
         image=image,
         shot=found.shots[image],
@@ -307,6 +317,7 @@ def _info(
                 found.note,
                 segment_note(metadata),
                 *black_notes,
+                *shape_notes,
                 *sensitivity.problems,
                 balance_note,
                 "" if matrix else _NO_MATRIX,

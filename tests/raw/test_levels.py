@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from dng_factory import COLOR_MATRIX, write_dng
 from dng_mosaics import noise_mosaic, refusal
 
 from kpn_cli.image.bayer import pack
+from kpn_cli.raw.levels import camera_crop, pixel_aspect
 from kpn_cli.raw.reader import read_info, read_mosaic, read_planes
 
 XTRANS = "GGRGGBGGBGGRBRGRBGGGBGGRGGRGGBRBGBRG"
@@ -177,3 +179,45 @@ def test_the_white_level_of_a_dng_is_its_own_even_if_libraw_knows_the_camera(tmp
     camera = [(271, 2, 0, "NIKON CORPORATION", True), (272, 2, 0, "NIKON D750", True)]
     path = write_dng(tmp_path / "a.dng", noise_mosaic(), white=65535, extra=camera)
     assert read_info(path).white == 65535
+
+
+# --- crop and shape of pixels -----------------------------------------------------------
+
+
+def sizes(**changes) -> SimpleNamespace:
+    usual = {"crop_top_margin": 0, "crop_left_margin": 0, "crop_height": 0, "crop_width": 0}
+    return SimpleNamespace(**(usual | {"pixel_aspect": 1.0} | changes))
+
+
+def crop_of(top: int, left: int, height: int, width: int):
+    found = {"crop_top_margin": top, "crop_left_margin": left}
+    found |= {"crop_height": height, "crop_width": width}
+    return camera_crop(sizes(**found), (8, 4, 1550, 2088))
+
+
+def test_the_cameras_crop_is_counted_from_the_visible_area():
+    assert crop_of(16, 24, 1535, 2048) == ((8, 20, 1535, 2048), ())
+
+
+def test_a_camera_without_a_crop_has_none():
+    assert crop_of(0, 0, 0, 0) == (None, ())
+
+
+@pytest.mark.parametrize(
+    "crop", [(0, 24, 1535, 2048), (16, 24, 1535, 3000), (16, 24, 65535, 65535), (16, 24, 10, 12)]
+)
+def test_a_crop_that_does_not_fit_is_ignored_with_a_line(crop):
+    found, notes = crop_of(*crop)
+    assert found is None
+    assert [f"{crop[3]}x{crop[2]} pixels" in note for note in notes] == [True]
+
+
+@pytest.mark.parametrize(("aspect", "used"), [(1.0, 1.0), (0.5, 0.5), (2.0, 2.0), (1.0009, 1.0)])
+def test_the_shape_of_pixels_is_as_libraw_says_unless_it_is_nearly_square(aspect, used):
+    assert pixel_aspect(sizes(pixel_aspect=aspect)) == (used, ())
+
+
+@pytest.mark.parametrize("aspect", [0.0, -1.0, 99.0, float("nan"), float("inf")])
+def test_an_absurd_shape_of_pixels_is_ignored_with_a_line(aspect):
+    used, notes = pixel_aspect(sizes(pixel_aspect=aspect))
+    assert (used, len(notes)) == (1.0, 1)
