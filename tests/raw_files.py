@@ -17,6 +17,11 @@ COLOUR = {"R": 0, "G": 1, "B": 2}
 MAKER_NOTE = b"Maker\0" + bytes(range(250)) * 4
 NOTE_AT = 6000
 MASK = bytes(range(64))
+XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
+    b'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
+    b'xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:Rating="3"/></rdf:RDF></x:xmpmeta>'
+)
 #: XYZ -> camera, of a camera like sRGB.
 MATRIX = (3.2406, -1.5372, -0.4986, -0.9689, 1.8758, 0.0415, 0.0557, -0.2040, 1.0570)
 
@@ -106,7 +111,7 @@ def rich_dng(path: Path, mosaic: np.ndarray, order: str = "<", orientation: int 
         fields.ascii_field(305, "Firmware 1.0"),
         fields.ascii_field(306, "2024:01:02 03:04:06"),
         fields.ascii_field(315, "An artist"),
-        fields.byte_field(700, b"<x:xmpmeta/>"),
+        fields.byte_field(700, XMP),
         fields.ascii_field(33432, "(c) someone"),
         fields.ifd_field(330, raw, _picture(1, 6, 80, 60, 3, preview.getvalue(), 8, 7), mask),
         fields.ifd_field(34665, exif),

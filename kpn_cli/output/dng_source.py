@@ -1,8 +1,8 @@
 """The tags that a denoised DNG keeps from its source, and the directories they belong to.
 
 From a DNG, all tags except those that describe replaced pixels. From other raw formats, Exif, GPS
-and the description of the photo. Numbers and meaning of tags: DNG specification 1.4, chapter 4;
-those above 51180 are from 1.5 to 1.7; TIFF 6.0, section 8; Exif 2.32, section 4.6.
+and the description of the photo. Numbers and meaning of tags: DNG specification 1.7.1, chapter 4;
+TIFF 6.0, section 8; Exif 2.32, section 4.6.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ SUB_IFDS, EXIF, GPS = 330, 34665, 34853
 OFFSET_TIME, _OFFSET_ORIGINAL, _OFFSET_DIGITIZED = 36880, 36881, 36882
 _ORIGINAL, _DIGITIZED, _SUB_SEC_ORIGINAL = 36867, 36868, 37521
 _EXIF_VERSION = 36864
+IMAGE_UNIQUE_ID = 42016
+NOISE_REDUCTION_APPLIED = 50935
 _OPCODE_LIST_1 = 51008
 
 #: How the pixels of a directory are stored.
@@ -36,8 +38,9 @@ _STORAGE_TAGS = {
 #: PreviewApplicationName (50966) to PreviewDateTime (50971); RawToPreviewGain (51112).
 _PREVIEW_TAGS = {*range(50966, 50972), 51112}
 
-#: Checksums and identities of the pixels: RawDataUniqueID, RawImageDigest, NewRawImageDigest.
-_IDENTITY_TAGS = {50781, 50972, 51111}
+#: Checksums and identities of the pixels: ImageUniqueID, RawDataUniqueID, RawImageDigest,
+#: NewRawImageDigest; and ImageSequenceInfo: the result is no frame of the sequence.
+_IDENTITY_TAGS = {IMAGE_UNIQUE_ID, 50781, 50972, 51111, 52548}
 
 #: Levels and noise of the mosaic, which kpn replaces: LinearizationTable, BlackLevelRepeatDim,
 #: BlackLevel, BlackLevelDeltaH, BlackLevelDeltaV, WhiteLevel, NoiseProfile.
@@ -51,6 +54,7 @@ _MOSAIC_TAGS = LEVEL_TAGS | {
     *(50733, 50737, 50738, 50780),  # BayerGreenSplit, ChromaBlurRadius, AntiAliasStrength,
     # BestQualityScale
     *(50829, 50830),  # ActiveArea, MaskedAreas
+    NOISE_REDUCTION_APPLIED,
     *(51008, 51009, 51022),  # OpcodeList1, OpcodeList2, OpcodeList3
     52525,  # ProfileGainTableMap
 }

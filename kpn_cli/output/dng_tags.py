@@ -1,6 +1,6 @@
 """The tags of a DNG that describe its mosaic: camera, colour, levels, noise, exposure.
 
-DNG specification 1.4.0.0 (Adobe, 2012), chapter 4; TIFF 6.0, section 8; Exif 2.3 (CIPA DC-008),
+DNG specification 1.7.1 (Adobe, 2023), chapter 4; TIFF 6.0, section 8; Exif 2.3 (CIPA DC-008),
 section 4.6.5.
 """
 
@@ -17,6 +17,7 @@ from .. import __version__
 from ..image.bayer import plane_order
 from ..image.noise_model import NoiseModel
 from ..tiff import fields
+from .camera_names import unique_camera_model
 
 if TYPE_CHECKING:
     from ..raw.info import RawInfo
@@ -33,8 +34,8 @@ _XYZ_TO_SRGB = (
 
 _D65 = 21  # CalibrationIlluminant1, numbered as Exif's LightSource
 
-#: DNGVersion: NoiseProfile (51041) came with DNG 1.3, after all other tags that kpn writes.
-VERSION = (1, 3, 0, 0)
+#: DNGVersion: NewRawImageDigest (51111) came with DNG 1.4, after all other tags that kpn writes.
+VERSION = (1, 4, 0, 0)
 #: DNGBackwardVersion: the oldest version whose readers show the picture correctly. Not 1.0:
 #: its lossless JPEG has 16 extra bits after a difference of 2^15 (DNG 1.4, appendix A).
 BACKWARD_VERSION = (1, 1, 0, 0)
@@ -59,7 +60,7 @@ class DngTags:
         orientation: Exif orientation, 1-8.
         software: the program that made the file.
         original_raw_file_name: name of the source file.
-        unique_camera_model: None for make and model together, without repeating the make.
+        unique_camera_model: None for make and model as `camera_names` spells them.
     """
 
     phase: str
@@ -136,7 +137,7 @@ def cfa_tags(tags: DngTags) -> list[fields.Field]:
         _black_level([tags.black[plane] for plane in order]),
         fields.integer_field(50717, round(tags.white)),  # WhiteLevel
     ]
-    if tags.noise:
+    if tags.noise and _is_valid(tags.noise):
         result.append(fields.double_field(51041, *_noise_profile(tags.noise)))  # NoiseProfile
     return result
 
@@ -152,7 +153,7 @@ def camera_tags(tags: DngTags) -> list[fields.Field]:
     """Return the tags of IFD 0 about camera, colour and file."""
     # DNG requires UniqueCameraModel and ColorMatrix1, and some editors refuse a file without
     # them. An unknown camera is named "kpn"; an unknown matrix is sRGB's, as LibRaw assumes.
-    unique = tags.unique_camera_model or _full_name(tags.make, tags.model) or "kpn"
+    unique = tags.unique_camera_model or unique_camera_model(tags.make, tags.model) or "kpn"
     matrix = np.asarray(_XYZ_TO_SRGB if tags.color_matrix is None else tags.color_matrix, float)
     result = [
         fields.ascii_field(271, tags.make),
@@ -177,14 +178,6 @@ def camera_tags(tags: DngTags) -> list[fields.Field]:
         name = tags.original_raw_file_name.encode("utf-8", "replace") + b"\0"
         result.append(fields.byte_field(50827, name))  # OriginalRawFileName
     return result
-
-
-def _full_name(make: str, model: str) -> str:
-    """Make and model, without the make twice: "Canon EOS 6D", "Raspberry Pi imx296"."""
-    brand = make.split()[:1]
-    if brand and model.lower().startswith(brand[0].lower()):
-        return model
-    return f"{make} {model}".strip()
 
 
 def exif_tags(tags: DngTags) -> list[fields.Field]:
@@ -225,6 +218,15 @@ def _iso_tags(iso: int) -> list[fields.Field]:
 
 def _exif_time(time: datetime) -> str:
     return f"{time:%Y:%m:%d %H:%M:%S}"
+
+
+def _is_valid(noise: NoiseModel) -> bool:
+    """Whether noise can be a NoiseProfile: S above 0, O not below, both below white.
+
+    DNG 1.7.1, tag 51041. S = 0 is noise that does not grow with the light, or a picture without
+    noise; readers take either for a damaged tag.
+    """
+    return all(0 < shot < 1 for shot in noise.shot) and all(0 <= read < 1 for read in noise.read)
 
 
 def _noise_profile(noise: NoiseModel) -> list[float]:

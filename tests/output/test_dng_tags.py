@@ -148,7 +148,7 @@ def test_a_view_of_an_array_is_written_correctly(tmp_path):
     ("make", "model", "unique"),
     [
         ("Canon", "Canon EOS 6D", "Canon EOS 6D"),
-        ("NIKON CORPORATION", "NIKON D750", "NIKON D750"),
+        ("NIKON CORPORATION", "NIKON D750", "Nikon D750"),
         ("Google", "Pixel 4", "Google Pixel 4"),
         ("", "", "kpn"),
     ],
