@@ -16,6 +16,9 @@ FORMATS = {
     "srgb": "_kpn_srgb.tif",
     "jpeg": "_kpn.jpg",
 }
+#: XMP sidecar beside a DNG -> what its name appends to the reference's stem: as Adobe's programs
+#: name them, and as darktable does.
+SIDECARS = {"xmp": "_kpn.xmp", "dng_xmp": "_kpn.dng.xmp"}
 DEFAULT_FORMATS = ("dng", "linear", "srgb")
 #: Compression of the DNG's mosaic; the first is the default.
 COMPRESSIONS = ("lossless", "none")

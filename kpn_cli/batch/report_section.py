@@ -20,6 +20,8 @@ _FORMAT_NAMES = {
     "linear": "16-bit linear TIFF",
     "srgb": "16-bit sRGB TIFF",
     "jpeg": "JPEG",
+    "xmp": "XMP sidecar",
+    "dng_xmp": "XMP sidecar",
 }
 
 

@@ -390,7 +390,7 @@ def write_computed(
 
     on_stage(Stage("writing", 0, total))
     noise = computed.result.noise
-    outputs.write_outputs(
+    notes = outputs.write_outputs(
         computed.info,
         computed.denoised,
         None if noise is None else noise.model,
@@ -398,8 +398,10 @@ def write_computed(
         compression=options.compression,
         fingerprint=computed.fingerprint,
         replace=options.overwrite,
+        strength=options.strength,
         on_file=step,
     )
     clock.end_stage("write")
     seconds = round(sum(clock.timings.values()), 3)
-    return replace(computed.result, seconds=seconds, timings=clock.timings)
+    notes = [*computed.result.notes, *notes]
+    return replace(computed.result, notes=notes, seconds=seconds, timings=clock.timings)

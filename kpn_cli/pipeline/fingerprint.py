@@ -1,9 +1,9 @@
 """The fingerprint of a burst: 16 bytes from its frames and options, stored in every output.
 
 A SHA-256 digest of the bytes of all frames and of the options that change the picture, cut to
-16 bytes. A DNG has it as RawDataUniqueID (tag 50781; DNG 1.4, chapter 4), a TIFF or JPEG as
-ImageUniqueID (tag 42016; Exif 2.32). So kpn recognises a finished output by its content, not by
-its name.
+16 bytes. A DNG has it as RawDataUniqueID (tag 50781; DNG 1.4, chapter 4), all outputs as
+ImageUniqueID (tag 42016; Exif 2.32), a sidecar as exif:ImageUniqueID. So kpn
+recognises a finished output by its content, not by its name.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from ..choices import FORMATS
 from ..errors import KpnError, read_error
 from ..noise import calibration
 from ..noise.calibration import Calibration
+from ..output.xmp import MAX_BYTES
+from ..output.xmp_edit import unique_id_of
 from ..raw.tags import Tag, read_metadata
 from .options import Options
 
@@ -77,6 +79,8 @@ def burst_fingerprint(frames: Sequence[str], options: str) -> bytes:
 
 def has_fingerprint(path: Path, fingerprint: bytes) -> bool:
     """Whether a file is an output with this fingerprint."""
+    if path.suffix == ".xmp":
+        return _sidecar_id(path) == fingerprint.hex()
     try:
         metadata = read_metadata(path)
     except KpnError:
@@ -84,6 +88,16 @@ def has_fingerprint(path: Path, fingerprint: bytes) -> bool:
     if path.suffix == ".dng":
         return metadata.blob(Tag.RAW_DATA_UNIQUE_ID) == fingerprint
     return metadata.text(Tag.IMAGE_UNIQUE_ID) == fingerprint.hex()
+
+
+def _sidecar_id(path: Path) -> str:
+    """Return the ImageUniqueID of a sidecar; "" if it has none or cannot be read."""
+    try:
+        if not path.is_file() or path.stat().st_size > MAX_BYTES:
+            return ""
+        return unique_id_of(path.read_bytes())
+    except OSError:
+        return ""
 
 
 def is_result(path: Path) -> bool:

@@ -127,7 +127,10 @@ def load_burst(
     if named_after is not None:
         paths = outputs.output_paths(named_after, options.output, options.formats)
         frames = [named_after, *(path for path in files if path != named_after)]
-        return Result(named_after, frames, paths, skipped=True, fingerprint=fingerprint)
+        notes = outputs.complete_sidecars(named_after, paths, fingerprint, options.strength)
+        return Result(
+            named_after, frames, paths, notes=notes, skipped=True, fingerprint=fingerprint
+        )
     loaded, dropped = _read_all(files, digests, read, should_stop, on_stage)
     infos, completed = _complete_iso([info for info, _ in loaded], read_notes)
     loaded = [(info, planes) for info, (_, planes) in zip(infos, loaded, strict=True)]

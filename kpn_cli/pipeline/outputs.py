@@ -1,7 +1,7 @@
 """The outputs of a burst: their names, which of them exist already, writing them.
 
 Every output holds the fingerprint of its burst (`fingerprint.py`), by which a finished output is
-recognised.
+recognised. A sidecar is written before its DNG: beside a finished DNG, it is the user's to edit.
 """
 
 from __future__ import annotations
@@ -14,15 +14,19 @@ from pathlib import Path
 
 import numpy as np
 
-from ..choices import FORMATS
+from ..choices import FORMATS, SIDECARS
 from ..errors import KpnError
 from ..image.noise_model import NoiseModel
 from ..merge.merge import Denoised
 from ..output import develop, dng_writer, tiff_jpeg
 from ..output.dng_source import is_auxiliary_image
+from ..output.xmp_edit import Edit
+from ..raw import exif
 from ..raw.info import RawInfo
+from ..raw.tags import read_metadata
 from ..tiff.reader import read_tree
 from .fingerprint import has_fingerprint
+from .sidecars import is_sidecar_of_any, sidecar_outputs, sidecars_of, write_sidecars
 
 
 def output_paths(reference: Path, folder: Path, formats: Sequence[str]) -> dict[str, Path]:
@@ -34,13 +38,15 @@ def output_paths(reference: Path, folder: Path, formats: Sequence[str]) -> dict[
         formats: names from `choices.FORMATS`.
 
     Returns:
-        Format -> path.
+        Format -> path. If "dng" is one of the formats and the reference has XMP sidecars, also key
+        of `choices.SIDECARS` -> path.
     """
-    return {name: folder / f"{reference.stem}{FORMATS[name]}" for name in formats}
+    paths = {name: folder / f"{reference.stem}{FORMATS[name]}" for name in formats}
+    return paths | (sidecar_outputs(reference, folder) if "dng" in formats else {})
 
 
 def check_inputs(outputs: Sequence[Path], inputs: frozenset[Path]) -> None:
-    """Check that no output would replace an input.
+    """Check that no output would replace an input, or the sidecar of one.
 
     Args:
         outputs: paths of outputs.
@@ -50,7 +56,8 @@ def check_inputs(outputs: Sequence[Path], inputs: frozenset[Path]) -> None:
         KpnError: if an output would replace an input.
     """
     for path in outputs:
-        if Path(os.path.realpath(path)) in inputs:
+        resolved = Path(os.path.realpath(path))
+        if resolved in inputs or is_sidecar_of_any(resolved, inputs):
             raise KpnError(f"{path}: would replace an input; choose another folder with -o")
 
 
@@ -58,6 +65,8 @@ def find_finished(
     files: Sequence[Path], folder: Path, formats: Sequence[str], fingerprint: bytes
 ) -> Path | None:
     """Return the reference of a burst whose outputs all exist; None if there is none.
+
+    Sidecars are not required: `complete_sidecars` adds them.
 
     The reference is known only after all frames are decoded, so each frame is tried.
 
@@ -68,8 +77,8 @@ def find_finished(
         fingerprint: of the burst, 16 bytes.
     """
     for path in files:
-        paths = output_paths(path, folder, formats).values()
-        if all(has_fingerprint(output, fingerprint) for output in paths):
+        paths = output_paths(path, folder, formats)
+        if all(has_fingerprint(paths[name], fingerprint) for name in formats):
             return path
     return None
 
@@ -86,12 +95,44 @@ def missing_outputs(outputs: dict[str, Path], fingerprint: bytes) -> dict[str, P
     """
     absent = {name: path for name, path in outputs.items() if not os.path.lexists(path)}
     for name, path in outputs.items():
+        if name in SIDECARS and "dng" not in absent:
+            continue  # the DNG is the burst's, or the error is about the DNG
         if name not in absent and not has_fingerprint(path, fingerprint):
+            made = "not by kpn" if name in SIDECARS else "of other frames or with other options"
             raise KpnError(
-                f"{path}: already exists, made of other frames or with other options; "
+                f"{path}: already exists, made {made}; "
                 "replace it with --overwrite, or choose another folder with -o"
             )
     return absent
+
+
+def complete_sidecars(
+    reference: Path, outputs: dict[str, Path], fingerprint: bytes, strength: float
+) -> list[str]:
+    """Write the missing sidecars of a finished burst.
+
+    Args:
+        reference: the photo that the outputs are named after.
+        outputs: format -> path, as from `output_paths`.
+        fingerprint: of the burst, 16 bytes.
+        strength: of denoising.
+
+    Returns:
+        Notes.
+
+    Raises:
+        KpnError: if a file cannot be written.
+    """
+    absent = {
+        name: path
+        for name, path in outputs.items()
+        if name in SIDECARS and not os.path.lexists(path)
+    }
+    if not absent:
+        return []
+    timed = exif.captured(read_metadata(outputs["dng"]), None) is not None
+    edit = Edit(strength > 0, now() if timed else None, fingerprint, fingerprint)
+    return write_sidecars(reference, absent, edit, replace=False)
 
 
 # --- writing ----------------------------------------------------------------
@@ -119,19 +160,24 @@ def write_outputs(
     compression: str,
     fingerprint: bytes,
     replace: bool,
+    strength: float,
     on_file: Callable[[], None] = lambda: None,
-) -> None:
+) -> list[str]:
     """Write the outputs of a burst; the picture is developed once, band by band, for all formats.
 
     Args:
         info: the reference.
         denoised: its clean planes.
         noise: of the noisy reference; None to write no NoiseProfile.
-        outputs: format -> path.
+        outputs: format -> path, and key of `choices.SIDECARS` -> path.
         compression: of the DNG's mosaic, one of `choices.COMPRESSIONS`.
         fingerprint: of the burst, 16 bytes.
         replace: whether existing files may be replaced.
+        strength: of denoising.
         on_file: called after each file.
+
+    Returns:
+        Notes: what is odd in the tags and sidecars of the reference and how it was treated.
 
     Raises:
         KpnError: if a file cannot be written, or the reference cannot be read any more.
@@ -139,11 +185,17 @@ def write_outputs(
     # Without a time of exposure, programs would take the time of modification for it.
     modified = now() if info.captured is not None else None
     tree = read_tree(info.path, is_auxiliary_image)
+    notes: list[str] = []
+    if set(outputs) & {"dng", *SIDECARS}:
+        edit = Edit(strength > 0, modified, fingerprint, fingerprint)
+        notes += write_sidecars(info.path, outputs, edit, replace=replace)
+        for _ in set(outputs) & set(SIDECARS):
+            on_file()
     if "dng" in outputs:
         residual = None
         if noise is not None and denoised.residual_noise is not None:
             residual = noise.with_strength(denoised.residual_noise**0.5)
-        dng_writer.write_denoised_dng(
+        notes += dng_writer.write_denoised_dng(
             outputs["dng"],
             info,
             tree,
@@ -154,10 +206,13 @@ def write_outputs(
             modified=modified,
             unique_id=fingerprint,
             replace_file=replace,
+            strength=strength,
+            sidecars=[each.data for each in sidecars_of(info.path) if not each.problem],
         )
         on_file()
-    if set(outputs) <= {"dng"}:
-        return
+    developed = [name for name in outputs if name in FORMATS and name != "dng"]
+    if not developed:
+        return notes
     size = develop.developed_size(info)
     tags = {
         name: tiff_jpeg.photo_tags(
@@ -169,7 +224,7 @@ def write_outputs(
             modified=modified,
             unique_id=fingerprint,
         )
-        for name in outputs
+        for name in developed
     }
     jpeg_bands = []  # a JPEG is encoded at once, from a third of the bytes of a TIFF
     with ExitStack() as files:
@@ -199,3 +254,4 @@ def write_outputs(
         rgb = np.concatenate(jpeg_bands)
         tiff_jpeg.write_jpeg(outputs["jpeg"], rgb, tags["jpeg"], replace=replace)
         on_file()
+    return notes

@@ -19,7 +19,7 @@ class Result:
             of a file with several.
         dropped: files that were not merged -> reason, such as damage or another subject.
         notes: what is odd in the files and how it was treated, a line for the user each.
-        outputs: format -> file.
+        outputs: format -> file; XMP sidecars have the keys of `choices.SIDECARS`.
         noise: noise model of the reference and its source; None if skipped.
         shifts: median shift of each merged frame, (row, column) in sensor pixels, in the
             orientation of the sensor.

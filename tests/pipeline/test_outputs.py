@@ -1,4 +1,4 @@
-"""Outputs never replace another file by accident, and claim no time that is not known."""
+"""Outputs never replace another file by accident, and claim nothing that is not known."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from pathlib import Path
 
 import exifread
 import pytest
+import tifffile
 from cards import denoised, digests, write_bursts, write_frame
+from dng_factory import write_dng
+from raw_files import BLACK, WHITE, scene
 
 from kpn_cli.errors import KpnError
 from kpn_cli.pipeline import denoise, fingerprint, loading
@@ -46,3 +49,22 @@ def test_bursts_that_race_for_a_name_never_replace_each_other(tmp_path, weights)
         denoise.write_computed(computed[1], options)
     assert digests(tmp_path / "out") == before
     assert len(before) == len(first.outputs) == 3
+
+
+@pytest.mark.parametrize(("strength", "said"), [("0", None), ("0.5", (1, 2)), ("3", (1, 1))])
+def test_a_dng_tells_how_much_noise_reduction_there_was(tmp_path, weights, strength, said):
+    write_frame(tmp_path / "a.dng", 0)
+    how = ("--format", "dng", "--weights", weights, "--strength", strength)
+    (done,) = denoised(tmp_path / "a.dng", "-o", tmp_path / "out", *how)["bursts"]
+    with tifffile.TiffFile(done["outputs"]["dng"]) as file:
+        tags = file.pages[0].pages[0].tags
+        assert (tags[50935].value if 50935 in tags else None) == said
+
+
+def test_what_is_damaged_in_the_tags_of_the_reference_is_told(tmp_path, weights):
+    extra = [(700, 1, 7, b"<broken", True), (50718, 5, 2, (1, 1, 0, 1), True)]
+    write_dng(tmp_path / "a.dng", scene(64, 80), black=(BLACK,), white=WHITE, extra=extra)
+    how = ("--format", "dng", "--weights", weights, "--noise", "1e-4,1e-6")
+    (done,) = denoised(tmp_path / "a.dng", "-o", tmp_path / "out", *how)["bursts"]
+    words = ("DefaultScale", "XMP is left out")
+    assert [word in note for word, note in zip(words, done["notes"], strict=True)] == [True, True]
