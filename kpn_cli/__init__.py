@@ -7,6 +7,7 @@ The folders follow the data. Each imports only from those before it:
     tiff        the TIFF container: tags and directories, read and written
     raw         a camera's file -> its mosaic, levels, exposure and tags
     burst       files -> bursts: finding, grouping, choosing the reference frame
+    defects     hot, dead and stuck samples, columns and rows: found and repaired
     align       frames -> shifts onto the reference; robustness: weights of frames that moved
     noise       how noisy the frames are: profile, calibration file or estimate
     network     the kernel prediction network: features, kernels, their use, weights

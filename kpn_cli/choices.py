@@ -9,6 +9,9 @@ from __future__ import annotations
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16")
 
+#: Whether defective samples are looked for.
+DEFECTS = ("auto", "off")
+
 #: Output format -> what its file name appends to the reference's stem.
 FORMATS = {
     "dng": "_kpn.dng",

@@ -20,6 +20,7 @@ FOLDERS = [
     "tiff",
     "raw",
     "burst",
+    "defects",
     "align",
     "noise",
     "network",

@@ -28,6 +28,11 @@ class Frame:
     white: float = 1.0
     gain: float = 1.0
 
+    @classmethod
+    def of_planes(cls, planes: np.ndarray) -> Frame:
+        """Return a frame of linear planes `(4, height, width)` float32; it shares their memory."""
+        return cls(torch.from_numpy(planes))
+
     def linear(self, samples: Tensor) -> Tensor:
         """Return samples `(4, ...)` of this frame as float32: 0 is black, `gain` is white."""
         black = torch.tensor(self.black, device=samples.device).view(4, *[1] * (samples.dim() - 1))

@@ -24,10 +24,11 @@ from .options import JSON, QUIET
 @QUIET
 @JSON
 def calibrate(flats: tuple[Path, ...], output: Path, as_json: bool) -> None:
-    """Measure a camera's noise at each ISO, for kpn denoise --noise.
+    """Measure a camera's noise and find its defective pixels, for kpn denoise --noise.
 
     FLATS are raw photos of a plain, evenly lit surface, or folders that contain them. Take two
-    frames of each exposure, and at each ISO several exposures from dark to bright.
+    frames of each exposure, and at each ISO several exposures from dark to bright. Long exposures
+    with the lens cap on show hot pixels.
     """
     from ..burst import files
     from ..noise import calibration

@@ -268,6 +268,10 @@ def show_calibration(calibration: Calibration) -> None:
         note(f"ISO {level.iso:<8g}{_mean_model(level.noise)}, from {pairs} of frames")
         if level.note:
             note(f"warning     {level.note}")
+    if calibration.defects is None:
+        note("warning     the frames are no even surface, or no pair: no list of defects")
+    else:
+        note(f"defects     {count(len(calibration.defects.rows), 'pixel')}")
 
 
 def show_table(title: str, rows: Iterable[tuple[str, str]]) -> None:

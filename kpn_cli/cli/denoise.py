@@ -13,6 +13,7 @@ from ..choices import COMPRESSIONS, DEFAULT_FORMATS, DEFAULT_GAP, FORMATS
 from ..errors import KpnError
 from . import batch_view, console, documents
 from .options import (
+    DEFECTS_OPTION,
     DEVICE,
     JSON,
     NOISE,
@@ -62,6 +63,7 @@ def _parse_formats(context: click.Context, option: click.Parameter, text: str) -
 @REFERENCE
 @STRENGTH
 @NOISE
+@DEFECTS_OPTION
 @DEVICE
 @PRECISION
 @TILE
@@ -122,6 +124,7 @@ def denoise(
     reference: str,
     strength: float,
     noise: NoiseModel | Path | None,
+    defects: str,
     device: str,
     precision: str,
     tile: int,
@@ -162,6 +165,7 @@ def denoise(
             reference=reference,
             strength=strength,
             noise=calibration.load_calibration(noise) if isinstance(noise, Path) else noise,
+            defects=defects,
             device=device,
             precision=precision,
             tile=tile,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..batch.plan import Plan
     from ..batch.read_ahead import Summary
+    from ..defects.repair import Repaired
     from ..inspection.inspect import Inspection
     from ..inspection.kernels import KernelView
     from ..inspection.points import Point
@@ -42,6 +44,7 @@ def burst_json(result: Result) -> dict[str, Any]:
         "outputs": {name: str(path) for name, path in result.outputs.items()},
         "noise": noise and noise_json(noise),
         "noise_left": result.noise_left,
+        "defects": asdict(result.repaired),
         "shifts": result.shifts,
         "agreement": result.agreement,
         "exposure": result.exposure,
@@ -84,8 +87,10 @@ def plan_json(plan: Plan, unseen: str) -> dict[str, Any]:
     return {"bursts": bursts, "failed": failed, "note": unseen}
 
 
-def info_json(info: RawInfo, noise: NoiseReport | None) -> dict[str, Any]:
-    """Return a file's entry in the JSON of `kpn info`; `noise` is None if it is unknown."""
+def info_json(
+    info: RawInfo, noise: NoiseReport | None, repaired: Repaired | None
+) -> dict[str, Any]:
+    """Return a file's entry in the JSON of `kpn info`; None for what is unknown."""
     return {
         "file": str(info.path),
         "make": info.make,
@@ -107,6 +112,7 @@ def info_json(info: RawInfo, noise: NoiseReport | None) -> dict[str, Any]:
         "captured": info.captured and info.captured.isoformat(),
         "orientation": info.orientation,
         "noise": noise and noise_json(noise),
+        "defects": None if repaired is None else asdict(repaired),
         "notes": info.notes,
         "images": info.images,
     }

@@ -9,32 +9,38 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..choices import DEFECTS
 from ..errors import KpnError
 from . import console, documents
 from .options import JSON
 
 if TYPE_CHECKING:
+    from ..defects.repair import Repaired
     from ..noise.selection import NoiseReport
     from ..raw.decoder_process import Decoder
     from ..raw.info import RawInfo
+
+    #: A file's facts; noise and defects, None where they cannot be determined.
+    Look = tuple[RawInfo, NoiseReport | None, Repaired | None]
 
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @JSON
 def info(files: tuple[Path, ...], as_json: bool) -> None:
-    """Show camera, lens, CFA phase, levels, exposure and noise of files.
+    """Show camera, lens, CFA phase, levels, exposure, noise and defective pixels of files.
 
-    The noise model is the one that kpn denoise would use for the file alone.
+    Noise model and defects are those that kpn denoise would use and repair for the file alone;
+    several frames show more defects.
     """
     from ..raw.decoder_process import Decoder
 
-    reports: list[tuple[RawInfo, NoiseReport | None]] = []
+    reports: list[Look] = []
     failed = []
     with Decoder() as decoder:
         for path in files:
             try:
-                reports.append(_info_and_noise(decoder, path))
+                reports.append(_look_at(decoder, path))
             except KpnError as error:
                 failed.append({"file": str(path), "error": str(error)})
     if as_json:
@@ -49,21 +55,31 @@ def info(files: tuple[Path, ...], as_json: bool) -> None:
         sys.exit(1)
 
 
-def _info_and_noise(decoder: Decoder, path: Path) -> tuple[RawInfo, NoiseReport | None]:
-    """Read a file's facts and the noise model that `kpn denoise` would use for it alone."""
-    from ..noise.selection import NoiseReport, noise_of_file
+def _look_at(decoder: Decoder, path: Path) -> Look:
+    """Read a file's facts, and what `kpn denoise` would use and repair for it alone."""
+    import torch
+
+    from ..burst.frame import Frame
+    from ..noise.selection import NoiseReport, first_guess, noise_of_file
+    from ..pipeline.prepare import repair_known_and_found
     from ..raw.full_exif import complete
 
-    raw = complete(decoder.info(path), decoder.camera_notes)
-    if raw.noise_profile is not None and all(raw.noise_profile.read):
-        return raw, NoiseReport("profile", raw.noise_profile)
+    read, planes = decoder.planes(path)
+    raw = complete(read, decoder.camera_notes)
+    frame = Frame(torch.from_numpy(planes), raw.black, raw.white)
     try:
-        return raw, noise_of_file(raw, decoder.planes(path)[1])
+        guess = first_guess(raw, frame, None)
+        repaired = repair_known_and_found([frame], [raw], guess, None, DEFECTS[0])
+        if raw.noise_profile is not None and all(raw.noise_profile.read):
+            return raw, NoiseReport("profile", raw.noise_profile), repaired
+        return raw, noise_of_file(raw, planes), repaired
     except KpnError:  # the picture is blank or too small to measure
-        return raw, None
+        return raw, None, None
 
 
-def _rows(raw: RawInfo, noise: NoiseReport | None) -> list[tuple[str, str]]:
+def _rows(
+    raw: RawInfo, noise: NoiseReport | None, repaired: Repaired | None
+) -> list[tuple[str, str]]:
     """Return label and value of each row of a file's table."""
     return [
         ("make", raw.make or "unknown"),
@@ -84,6 +100,7 @@ def _rows(raw: RawInfo, noise: NoiseReport | None) -> list[tuple[str, str]]:
         ("noise S", _per_plane(noise.model.shot, ".3g") if noise else "cannot be determined"),
         ("noise O", _per_plane(noise.model.read, ".3g") if noise else "cannot be determined"),
         ("noise source", noise.origin if noise else "none"),
+        ("defects", _defects(repaired)),
         *(("note", note) for note in raw.notes),
     ]
 
@@ -91,6 +108,12 @@ def _rows(raw: RawInfo, noise: NoiseReport | None) -> list[tuple[str, str]]:
 def _white(raw: RawInfo) -> str:
     white = f"{raw.white:.6g}"
     return white if raw.saturation is None else f"{white}, saturated from {raw.saturation:.6g}"
+
+
+def _defects(repaired: Repaired | None) -> str:
+    if repaired is None:
+        return "cannot be determined"
+    return repaired.in_words() or "none"
 
 
 def _optional(template: str, value: float | None) -> str:

@@ -10,7 +10,18 @@ import click
 
 from ..errors import KpnError
 from . import console, documents
-from .options import DEVICE, JSON, NOISE, PRECISION, QUIET, REFERENCE, STRENGTH, TILE, WEIGHTS
+from .options import (
+    DEFECTS_OPTION,
+    DEVICE,
+    JSON,
+    NOISE,
+    PRECISION,
+    QUIET,
+    REFERENCE,
+    STRENGTH,
+    TILE,
+    WEIGHTS,
+)
 from .startup import no_gc_imports
 
 if TYPE_CHECKING:
@@ -73,6 +84,7 @@ def _parse_scales(
 @REFERENCE
 @STRENGTH
 @NOISE
+@DEFECTS_OPTION
 @DEVICE
 @PRECISION
 @TILE
@@ -88,6 +100,7 @@ def inspect(
     reference: str,
     strength: float,
     noise: NoiseModel | Path | None,
+    defects: str,
     device: str,
     precision: str,
     tile: int | None,
@@ -115,6 +128,7 @@ def inspect(
             reference=reference,
             strength=strength,
             noise=calibration.load_calibration(noise) if isinstance(noise, Path) else noise,
+            defects=defects,
             device=device,
             precision=precision,
             tile=tile,

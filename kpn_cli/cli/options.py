@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..choices import DEVICES, MAX_STRENGTH, MIN_TILE, PRECISIONS
+from ..choices import DEFECTS, DEVICES, MAX_STRENGTH, MIN_TILE, PRECISIONS
 from ..errors import KpnError
 from . import console
 
@@ -65,7 +65,7 @@ STRENGTH = click.option(
     show_default=True,
     help="How strongly to denoise: multiplies the noise sigma given to the network. Below 1 keeps "
     "more grain; above 1 removes more noise, at some cost in fine texture; 0 returns the "
-    "reference unchanged.",
+    "reference as it is, but for defects.",
 )
 NOISE = click.option(
     "--noise",
@@ -73,6 +73,15 @@ NOISE = click.option(
     metavar="S,O|FILE",
     help="Noise model to use instead of the file's own or an estimate: S,O for variance = S*x + O "
     "with x in [0, 1], as in the DNG NoiseProfile; or a file written by kpn calibrate.",
+)
+DEFECTS_OPTION = click.option(
+    "--defects",
+    type=click.Choice(DEFECTS),
+    default=DEFECTS[0],
+    show_default=True,
+    help="Repair of the sensor's hot, dead and stuck pixels, columns and rows: auto finds them in "
+    "the burst and takes those of the camera's list (--noise FILE); off repairs only what the "
+    "files mark.",
 )
 TRAINING_NOISE = click.option(
     "--noise",

@@ -13,6 +13,7 @@ import torch
 from ..align import alignment, warp
 from ..burst.frame import Frame
 from ..choices import BASELINES, USUAL_BASELINES
+from ..defects.repair import repair_burst
 from ..errors import KpnError
 from ..image.noise_model import NoiseModel
 from ..merge import merge
@@ -140,7 +141,7 @@ def _outputs(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield name and output `(4, rows, columns)` of the network and of each baseline."""
     device = next(network.parameters()).device
-    frames = [Frame(torch.from_numpy(planes).to(device)) for planes in test.burst]
+    frames = repaired_frames(test.burst, test.noise, device)
     inputs = frames if network.config.frames > 1 else frames[:1]
     aligned_burst = alignment.align_burst(inputs, test.noise).keep_best(network.config.frames)
     assumed = test.noise.with_strength(noise_scale)
@@ -166,6 +167,19 @@ def _outputs(
         yield "nlm", baseline_methods.non_local_means(test.burst[0], test.noise)
     if "wavelets" in baselines:
         yield "wavelets", baseline_methods.wavelets(test.burst[0], test.noise)
+
+
+def repaired_frames(burst: np.ndarray, noise: NoiseModel, device: torch.device) -> list[Frame]:
+    """Return the frames of a burst as `kpn denoise` would align them: with defects repaired.
+
+    Args:
+        burst: `(frames, 4, rows, columns)` float32, linear; left unchanged.
+        noise: of each frame.
+        device: of the frames returned.
+    """
+    frames = [Frame.of_planes(planes.copy()) for planes in burst]
+    repair_burst(frames, noise)
+    return [frame.to(device) for frame in frames]
 
 
 def markdown_tables(sets: dict[str, dict[str, dict[str, dict[str, float]]]]) -> str:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..burst.frame import Frame
 from ..image.noise_model import NoiseModel
 from ..merge import merge
 from ..network.kpn import KPN
@@ -21,6 +20,7 @@ from ..synthesis import protocol
 from ..synthesis.motion import draw_object
 from ..synthesis.photos import PIXELS_PER_CELL, Scene
 from . import metrics
+from .benchmark import repaired_frames
 
 #: Noise level -> (S, O): a camera at ISO 100 (median of 433 models), and the protocol's gains.
 NOISE_LEVELS = {"ISO 100": (3.2e-6, 2.8e-9)} | {
@@ -175,7 +175,7 @@ def evaluate_scene(
     if name in _CLIPPED:
         clean, noisy, white = np.minimum(clean, 1), np.minimum(noisy, 1), 1.0
     device = next(network.parameters()).device
-    frames = [Frame(torch.from_numpy(planes).to(device)) for planes in noisy]
+    frames = repaired_frames(noisy, noise, device)
     done, found = merge.denoise_burst(network, frames, noise, dtype=dtype, measure_residual=False)
     return _compare(done.planes, noisy[0], clean[0], white, len(found.used))
 

@@ -18,11 +18,12 @@ from ..errors import KpnError
 from ..image.noise_model import NoiseModel
 from ..image.orientation import upright_vectors
 from ..merge.tile import TileMerger
-from ..noise.selection import NoiseReport, given_noise
+from ..noise.selection import NoiseReport
 from ..pipeline import denoise, fingerprint, loading
 from ..pipeline.denoise import Engine
 from ..pipeline.loading import Loaded, NotesReader, Reader
 from ..pipeline.options import Options
+from ..pipeline.prepare import prepare
 from ..pipeline.result import Stage
 from ..raw.full_exif import read_camera_notes
 from ..raw.info import RawInfo
@@ -127,15 +128,13 @@ def inspect(
         if not isinstance(loaded, Loaded):
             raise KpnError(f"{options.output}: already exists; choose another folder with -o")
         chosen = [points.point_at_pixel(loaded.infos[0], x, y) for x, y in at]
-        known = given_noise(loaded.infos[0], options.noise)
-        aligned, noise = denoise.align_and_measure(loaded, known, engine.device, on_stage)
-        aligned = aligned.keep_best(engine.network.config.frames)
+        prepared = prepare(loaded, options, engine.device, on_stage)
         return _inspect_aligned(
             loaded,
             options,
             engine,
-            aligned,
-            noise,
+            prepared.aligned.keep_best(engine.network.config.frames),
+            prepared.noise,
             chosen=chosen,
             scales=scales,
             longest_map_side=longest_map_side,

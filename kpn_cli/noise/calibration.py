@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..defects.defect_list import DefectList
 from ..errors import KpnError, read_error
 from ..image.noise_model import NoiseModel
 from ..raw.info import RawInfo
 from ..system.files import atomic
 
 _FORMAT = "noise-1"
-_MAX_FILE_BYTES = 1 << 20
+#: A list of 100,000 defects takes a quarter of it.
+_MAX_FILE_BYTES = 1 << 22
 
 
 _FourPlanes = tuple[float, float, float, float]
@@ -47,12 +49,14 @@ class Calibration:
         make, model: of the camera, as in its files.
         levels: one for each ISO, in rising order; at least one.
         path: the calibration file; None if it was not read from one.
+        defects: the sensor's; None if they were not looked for.
     """
 
     make: str
     model: str
     levels: tuple[IsoNoise, ...]
     path: Path | None = None
+    defects: DefectList | None = None
 
     def noise_of(self, info: RawInfo) -> NoiseModel:
         """Return the noise of a file of this camera.
@@ -132,7 +136,7 @@ def camera_name(camera: Calibration | RawInfo) -> str:
 
 def to_json(calibration: Calibration) -> dict[str, Any]:
     """Return the JSON document of a calibration's file."""
-    return {
+    document: dict[str, Any] = {
         "kpn": _FORMAT,
         "make": calibration.make,
         "model": calibration.model,
@@ -143,6 +147,9 @@ def to_json(calibration: Calibration) -> dict[str, Any]:
             for level in calibration.levels
         ],
     }
+    if calibration.defects is not None:
+        document["defects"] = asdict(calibration.defects)
+    return document
 
 
 def save_calibration(path: Path, calibration: Calibration) -> None:
@@ -178,13 +185,15 @@ def load_calibration(path: Path) -> Calibration:
         )
         if not levels or len({level.iso for level in levels}) < len(levels):
             raise ValueError("it holds no ISO, or one twice")
+        # Files of earlier versions have none.
+        defects = _read_defects(document["defects"]) if "defects" in document else None
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, KpnError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise KpnError(
             f"{path}: not a calibration that this kpn can read ({' '.join(reason.split())[:120]}); "
             "make it with kpn calibrate"
         ) from None
-    return Calibration(make, model, tuple(levels), path)
+    return Calibration(make, model, tuple(levels), path, defects)
 
 
 def _text(value: Any) -> str:
@@ -199,6 +208,20 @@ def _number(value: Any) -> float:
     if not 0 < float(value) < np.inf:
         raise ValueError(f"{value!r} is not above 0")
     return float(value)
+
+
+def _read_defects(document: Any) -> DefectList:
+    if not isinstance(document, dict):
+        raise TypeError("its list of defects is damaged")
+    height, width = (int(_number(document[key])) for key in ("height", "width"))
+    rows, columns = (_integers(document[key]) for key in ("rows", "columns"))
+    return DefectList(height, width, rows, columns)
+
+
+def _integers(values: Any) -> tuple[int, ...]:
+    if not isinstance(values, list) or not all(type(value) is int for value in values):
+        raise TypeError("its list of defects holds something else than numbers")
+    return tuple(values)
 
 
 def _read_level(row: Any) -> IsoNoise:

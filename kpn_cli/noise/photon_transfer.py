@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..burst import exposure
+from ..defects.flat_fields import FlatDefects
 from ..errors import KpnError
 from ..image.noise_model import NoiseModel, typical_log_read
 from ..raw.full_exif import complete_iso
@@ -51,11 +52,12 @@ _MIN_RANGE, _MAX_SHOT_ERROR, _MAX_READ_ERROR = 2.0, 0.1, 0.5
 def calibrate(
     paths: Sequence[Path], on_frame: Callable[[int, int], None] = lambda done, total: None
 ) -> Calibration:
-    """Measure a camera's noise in flat frames, evenly lit or nearly so.
+    """Measure a camera's noise, and find its defects, in flat frames, evenly lit or nearly so.
 
     Args:
         paths: raw files of one camera; of each exposure, two frames or more. Each ISO
-            needs several brightnesses, dark ones for O and bright ones for S.
+            needs several brightnesses, dark ones for O and bright ones for S. Dark frames may be
+            among them: they show hot pixels.
         on_frame: called with the number of files read and their total.
 
     Raises:
@@ -74,11 +76,13 @@ def calibrate(
         on_frame(done, len(infos))
 
     points: dict[float, list[np.ndarray]] = {}
+    defects = FlatDefects()
     for frames in exposures:
         iso = frames[0].iso or 0.0  # never 0: `_check_cameras`
-        points.setdefault(iso, []).extend(_pairs(frames, step))
+        points.setdefault(iso, []).extend(_pairs(frames, step, defects))
+        defects.end_exposure()
     levels = [_iso_noise(iso, of_iso) for iso, of_iso in sorted(points.items())]
-    return Calibration(infos[0].make, infos[0].model, tuple(levels))
+    return Calibration(infos[0].make, infos[0].model, tuple(levels), defects=defects.result())
 
 
 def _by_exposure(infos: Sequence[RawInfo]) -> list[list[RawInfo]]:
@@ -114,8 +118,10 @@ def _check_cameras(infos: Sequence[RawInfo]) -> None:
             )
 
 
-def _pairs(infos: Sequence[RawInfo], on_frame: Callable[[], None]) -> list[np.ndarray]:
-    """Return the patches of frames of one exposure, pair by pair.
+def _pairs(
+    infos: Sequence[RawInfo], on_frame: Callable[[], None], defects: FlatDefects
+) -> list[np.ndarray]:
+    """Return the patches of frames of one exposure, pair by pair; add the frames to `defects`.
 
     The light may have changed between frames, so pairs are made of equally bright ones.
 
@@ -127,6 +133,7 @@ def _pairs(infos: Sequence[RawInfo], on_frame: Callable[[], None]) -> list[np.nd
     patches = []
     for info in infos:
         planes = read_planes(info)
+        defects.add(info, planes)
         on_frame()
         partner = next((n for n, (_, p) in enumerate(unpaired) if _alike(p, planes)), None)
         if partner is None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import struct
 
-#: Opcodes that depend on positions only: WarpRectilinear (1), WarpFisheye (2), FixBadPixelsList
-#: (5), TrimBounds (6), WarpRectilinear2 (14). The others compute with sample values:
-#: FixVignetteRadial (3), FixBadPixelsConstant (4), MapTable (7), MapPolynomial (8), GainMap (9),
-#: DeltaPerRow (10), DeltaPerColumn (11), ScalePerRow (12), ScalePerColumn (13). Newer opcodes are
-#: treated like these.
-_GEOMETRIC = {1, 2, 5, 6, 14}
+#: Opcodes that depend on positions only: WarpRectilinear (1), WarpFisheye (2), TrimBounds (6),
+#: WarpRectilinear2 (14). FixBadPixelsConstant (4) and FixBadPixelsList (5) are done already
+#: (`raw/marked_pixels.py`). The others compute with sample values: FixVignetteRadial (3), MapTable
+#: (7), MapPolynomial (8), GainMap (9), DeltaPerRow (10), DeltaPerColumn (11), ScalePerRow (12),
+#: ScalePerColumn (13). Newer opcodes are treated like these.
+_GEOMETRIC = {1, 2, 6, 14}
 
 
 def keep_geometric_opcodes(data: bytes) -> bytes:

@@ -6,7 +6,6 @@ write.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,6 @@ import torch
 from torch import Tensor
 
 from ..align import alignment
-from ..burst import exposure
 from ..burst import files as burst_files
 from ..burst.frame import Frame
 from ..errors import KpnError
@@ -26,14 +24,6 @@ from ..merge import merge
 from ..merge.merge import Denoised
 from ..network.kpn import KPN
 from ..network.weights import load_weights
-from ..noise.selection import (
-    NoiseReport,
-    choose_noise,
-    first_guess,
-    given_noise,
-    warn_if_overstated,
-    warn_if_understated,
-)
 from ..raw.info import RawInfo
 from ..system.device import choose_precision, pick_device
 from ..system.distributed import local_device
@@ -49,6 +39,7 @@ from . import outputs
 from .fingerprint import options_digest
 from .loading import Loaded, load_burst
 from .options import Options
+from .prepare import prepare
 from .result import Clock, Result, Stage
 
 T = TypeVar("T")
@@ -147,10 +138,9 @@ def compute(
     """
     clock = Clock(loaded.timings)
     info = loaded.infos[0]
-    given = given_noise(info, options.noise)
     make_folder(options.output)  # before the work, in case it is not possible
-    aligned, noise = align_and_measure(loaded, given, engine.device, on_stage, clock.end_stage)
-    aligned = aligned.keep_best(engine.network.config.frames)
+    prepared = prepare(loaded, options, engine.device, on_stage, clock.end_stage)
+    aligned, noise = prepared.aligned.keep_best(engine.network.config.frames), prepared.noise
     denoised = _run_network(engine, aligned, noise.model, options, on_stage)
     return_freed_memory()
     clock.end_stage("denoise")
@@ -162,6 +152,7 @@ def compute(
         dropped=loaded.dropped | not_aligned,
         notes=notes_of(loaded.infos),
         noise=noise,
+        repaired=prepared.repaired,
         shifts=[median_shift(shifts) for shifts in aligned.shifts],
         agreement=[round(value, 3) for value in aligned.robustness],
         exposure=[round(value, 4) for value in aligned.exposure],
@@ -177,83 +168,6 @@ def compute(
     )
     reference = aligned.frames[0].to(torch.device("cpu")) if options.report else None
     return Computed(loaded.fingerprint, info, denoised, loaded.missing, result, reference)
-
-
-def align_and_measure(
-    loaded: Loaded,
-    given: NoiseReport | None,
-    device: torch.device,
-    on_stage: Callable[[Stage], None] = lambda stage: None,
-    on_done: Callable[[str], None] = lambda stage: None,
-) -> tuple[alignment.AlignedBurst, NoiseReport]:
-    """Align a burst and determine its noise.
-
-    Args:
-        loaded: the burst; its planes are released to save memory.
-        given: noise that the user gives (`selection.given_noise`); None to use the file's
-            profile or an estimate.
-        device: device of the frames.
-        on_stage: called with the progress.
-        on_done: called with "align" and "measure noise" after these stages.
-
-    Returns:
-        The aligned burst; the noise of its reference.
-
-    Raises:
-        KpnError: if the noise cannot be determined.
-    """
-    info = loaded.infos[0]
-    frames = [
-        Frame(torch.from_numpy(planes), info.black, info.white).to(device)
-        for info, planes in zip(loaded.infos, loaded.planes, strict=True)
-    ]
-    loaded.planes.clear()
-    stated = [2 ** exposure.brighter_by(info, other) for other in loaded.infos]
-    aligned = _align(frames, first_guess(info, frames[0], given), stated, on_stage)
-    aligned = aligned.leave_out(_of_another_exposure(loaded.infos, aligned))
-    return_freed_memory()
-    on_done("align")
-    noise = given or choose_noise(info, aligned.frames, aligned.shifts)
-    noise = warn_if_understated(noise, aligned.frames, aligned.shifts)
-    noise = warn_if_overstated(noise, aligned.frames, aligned.shifts)
-    return_freed_memory()
-    on_done("measure noise")
-    return aligned, noise
-
-
-def _align(
-    frames: Sequence[Frame],
-    noise: NoiseModel,
-    stated: Sequence[float],
-    on_stage: Callable[[Stage], None],
-) -> alignment.AlignedBurst:
-    count = 0
-
-    def step() -> None:
-        nonlocal count
-        count += 1
-        on_stage(Stage("aligning", count, len(frames) - 1))
-
-    return alignment.align_burst(frames, noise, step, stated)
-
-
-def _of_another_exposure(
-    infos: Sequence[RawInfo], aligned: alignment.AlignedBurst
-) -> dict[int, str]:
-    """Return the frames of another exposure than the reference's: index -> why.
-
-    Where the tags do not tell, the brightness that the frames show decides.
-    """
-    reasons = {}
-    for index, brightness in zip(aligned.used, aligned.exposure, strict=True):
-        stated = exposure.match(infos[0], infos[index])
-        if stated is exposure.Match.SAME or abs(math.log2(brightness)) < exposure.ANOTHER_EV:
-            continue
-        reasons[index] = (
-            f"another exposure ({exposure.show(infos[index])}, the reference "
-            f"{exposure.show(infos[0])}): it is {brightness:.2f} times as bright"
-        )
-    return reasons
 
 
 def notes_of(infos: Sequence[RawInfo]) -> list[str]:

@@ -13,7 +13,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..choices import FORMATS
+from ..choices import DEFECTS, FORMATS
 from ..errors import KpnError, read_error
 from ..noise import calibration
 from ..noise.calibration import Calibration
@@ -63,6 +63,8 @@ def options_digest(options: Options) -> str:
         "weights": options.weights and file_digest(options.weights),
         "compression": options.compression,
     }
+    if options.defects != DEFECTS[0]:  # with the default, results of earlier versions stay
+        relevant["defects"] = options.defects
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from ..choices import (
     COMPRESSIONS,
     DEFAULT_FORMATS,
+    DEFECTS,
     DEVICES,
     FORMATS,
     MAX_STRENGTH,
@@ -33,9 +34,11 @@ class Options:
         reference: "auto" (the sharpest frame of the middle half), "first", an index from 0 in
             order of time, or a file name.
         strength: factor of the noise sigma that the network assumes, from 0 to 4; 0 returns the
-            reference unchanged.
+            reference as it is, but for its defects.
         noise: the user's noise model, or a camera's calibration by ISO; replaces the file's
             profile and the estimate. None for these.
+        defects: "auto" repairs defective samples of the sensor (`defects/repair.py`); "off" only
+            those that the files mark.
         device: "auto", "cpu", "cuda" or "mps".
         precision: of the network's arithmetic: "auto", "fp32" or "bf16".
         tile: side of a tile in sensor pixels, at least 64; None to choose by the free memory.
@@ -50,6 +53,7 @@ class Options:
     reference: str
     strength: float
     noise: NoiseModel | Calibration | None
+    defects: str
     device: str
     precision: str
     tile: int | None
@@ -66,6 +70,7 @@ class Options:
         reference: str | int | os.PathLike[str] = "auto",
         strength: float = 1.0,
         noise: NoiseModel | Calibration | str | os.PathLike[str] | None = None,
+        defects: str = DEFECTS[0],
         device: str = "auto",
         precision: str = "auto",
         tile: int | None = None,
@@ -81,7 +86,7 @@ class Options:
             formats: one name or several.
             reference: an index may be an int.
             noise: may be the path of a file written by `kpn calibrate`.
-            strength, device, precision, tile, overwrite, compression, report: see above.
+            strength, defects, device, precision, tile, overwrite, compression, report: see above.
 
         Raises:
             TypeError: if an option has a wrong type.
@@ -93,6 +98,7 @@ class Options:
             "reference": _reference(reference),
             "strength": _strength(strength),
             "noise": _noise(noise),
+            "defects": _choice("defects", defects, DEFECTS),
             "device": _choice("device", device, DEVICES),
             "precision": _choice("precision", precision, PRECISIONS),
             "tile": _tile(tile),

@@ -6,6 +6,7 @@ import time
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 
+from ..defects.repair import Repaired
 from ..noise.selection import NoiseReport
 
 
@@ -21,6 +22,7 @@ class Result:
         notes: what is odd in the files and how it was treated, a line for the user each.
         outputs: format -> file; XMP sidecars have the keys of `choices.SIDECARS`.
         noise: noise model of the reference and its source; None if skipped.
+        repaired: the defects that were repaired.
         shifts: median shift of each merged frame, (row, column) in sensor pixels, in the
             orientation of the sensor.
         orientation: Exif orientation of the reference, 1-8.
@@ -46,6 +48,7 @@ class Result:
     dropped: dict[Path, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     noise: NoiseReport | None = None
+    repaired: Repaired = field(default_factory=Repaired)
     shifts: list[tuple[int, int]] = field(default_factory=list)
     agreement: list[float] = field(default_factory=list)
     exposure: list[float] = field(default_factory=list)
@@ -70,6 +73,8 @@ class Result:
             for path, exposure in zip(self.frames, self.exposure, strict=False)
             if abs(exposure - 1) > 0.02
         ]
+        if self.repaired:
+            lines.append(("note", f"repaired {self.repaired.in_words()}"))
         if self.fallback_share > 0.02:
             lines.append(
                 ("note", f"fell back to the reference in {self.fallback_share:.0%} of the picture")

@@ -47,6 +47,8 @@ class RawInfo:
         crop: top, left, height and width of the picture that the camera means, in pixels of the
             visible area; None where unknown, and in a DNG, which has tags for it.
         pixel_aspect: width of a pixel over its height; 1 in a DNG, which has a tag for it.
+        marked: rows and columns of the pixels that the file marks as defective, in the visible
+            mosaic (`marked_pixels`).
         notes: what is odd in the file and how it was treated, a line for the user each.
         images: raw images of the file that are frames of one burst; 1 for nearly all files.
         image: number of this image among them, from 0; 0 for nearly all files.
@@ -79,6 +81,7 @@ class RawInfo:
     balance_is_estimated: bool = False
     crop: tuple[int, int, int, int] | None = None
     pixel_aspect: float = 1.0
+    marked: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
     notes: tuple[str, ...] = ()
     images: int = 1
     image: int = 0

@@ -45,6 +45,7 @@ from .levels import (
     pixel_aspect,
     visible_area,
 )
+from .marked_pixels import marked_pixels
 from .saturation import saturation
 from .tags import Metadata, Tag, read_metadata
 
@@ -276,6 +277,9 @@ def _info(
     if balance is None:
         clipped = white if saturated is None else min(white, saturated)
         balance, balance_note = white_balance.estimated(mosaic, phase, black, clipped)
+    (marked_rows, marked_columns), mark_notes = marked_pixels(
+        metadata, mosaic, (top, left), min(black)
+    )
     libraw = libraw_exposure(raw)
     sensitivity = exif.sensitivity(metadata, libraw.iso)
     crop, aspect = None, 1.0
@@ -311,6 +315,7 @@ def _info(
         images=len(found.shots),
         image=image,
         shot=found.shots[image],
+        marked=(tuple(marked_rows.tolist()), tuple(marked_columns.tolist())),
         notes=tuple(
             note
             for note in (
@@ -318,6 +323,7 @@ def _info(
                 segment_note(metadata),
                 *black_notes,
                 *shape_notes,
+                *mark_notes,
                 *sensitivity.problems,
                 balance_note,
                 "" if matrix else _NO_MATRIX,

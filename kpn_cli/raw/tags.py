@@ -66,6 +66,7 @@ class Tag(IntEnum):
     DNG_VERSION = 50706
     UNIQUE_CAMERA_MODEL = 50708
     CFA_PLANE_COLOR = 50710
+    LINEARIZATION_TABLE = 50712
     BLACK_LEVEL_REPEAT_DIM = 50713
     BLACK_LEVEL = 50714
     BLACK_LEVEL_DELTA_H = 50715
@@ -79,6 +80,7 @@ class Tag(IntEnum):
     CALIBRATION_ILLUMINANT_2 = 50779
     RAW_DATA_UNIQUE_ID = 50781
     ACTIVE_AREA = 50829
+    OPCODE_LIST_1 = 51008
     NOISE_PROFILE = 51041
     IMAGE_SEQUENCE_INFO = 52548
 
@@ -125,10 +127,11 @@ class Metadata:
 
     def blob(self, tag: Tag) -> bytes:
         """Return the bytes of a tag of the photo; b"" when absent or of another type."""
-        field = self.main.get(tag)
-        if field is None or field.kind not in _BYTE_TYPES or not isinstance(field.data, bytes):
-            return b""
-        return field.data
+        return _blob(self.main, tag)
+
+    def raw_blob(self, tag: Tag) -> bytes:
+        """Return the bytes of a tag of the raw image; b"" when absent or of another type."""
+        return _blob(self.raw, tag)
 
     def raw_numbers(self, tag: Tag) -> tuple[float, ...]:
         """Return the numbers of a tag of the raw image; () when absent or not numeric."""
@@ -138,6 +141,13 @@ class Metadata:
         """Return a tag of the raw image as integers; () when absent or not all finite."""
         values = self.raw_numbers(tag)
         return tuple(int(n) for n in values) if np.isfinite(values).all() else ()
+
+
+def _blob(directory: Directory, tag: Tag) -> bytes:
+    field = directory.get(tag)
+    if field is None or field.kind not in _BYTE_TYPES or not isinstance(field.data, bytes):
+        return b""
+    return field.data
 
 
 def numbers_of(directory: Directory, tag: Tag) -> tuple[float, ...]:

@@ -1,0 +1,1 @@
+"""Defective samples of the sensor: finds and repairs them in a burst before its alignment."""

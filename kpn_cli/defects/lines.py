@@ -1,0 +1,236 @@
+"""Defective columns and rows: lines of the sensor that deviate from their neighbours all along.
+
+A line is measured against the same-colour lines beside it, in segments. A line of the scene that is
+as straight, as long and exactly along the sensor's is rare, and the lens spreads it into the lines
+of other colours beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..image.noise_model import NoiseModel
+
+#: Segments of a column or row, and fewest of them in a row that are a defective line.
+_SEGMENTS, _MIN_SEGMENTS = 16, 4
+#: Each segment deviates by more than this many sigmas of the segments of other lines, the whole
+#: by more than the second number.
+_SEGMENT_SIGMAS, _LINE_SIGMAS = 1.5, 8.0
+#: Largest share of a line's deviation in the lines beside it.
+_MAX_SHARED = 0.2
+#: Lines of one colour on each side that the scatter of lines is taken from.
+_WINDOW = 16
+#: Fewest samples of a segment.
+_MIN_SEGMENT_SAMPLES = 20
+#: A line whose deviation falls by this much per unit of signal doesn't see the light.
+_DEAD_SLOPE = -0.5
+#: Slopes beyond these are no property of a sensor's line.
+_EXTREME_SLOPES = (-1.2, 1.0)
+#: Largest unevenness of a line's segments, as a share of its deviation.
+_MAX_UNEVEN = 0.3
+_MAD_TO_SIGMA = 1.4826
+
+
+@dataclass(frozen=True)
+class Line:
+    """A defective part of a column or row.
+
+    Attributes:
+        vertical: whether it is a column.
+        index: its column or row in the mosaic of the planes (red first), in sensor pixels.
+        start, stop: cells along the line, from `start` to before `stop`.
+        offsets: what its samples are too bright by, in the plane of the line's first and second
+            sample, linear.
+        dead: whether its samples don't follow the light and must be replaced.
+    """
+
+    vertical: bool
+    index: int
+    start: int
+    stop: int
+    offsets: tuple[float, float]
+    dead: bool
+
+    @property
+    def planes(self) -> tuple[int, int]:
+        """The two planes that the line crosses."""
+        odd = self.index % 2
+        return (odd, 2 + odd) if self.vertical else (2 * odd, 2 * odd + 1)
+
+    def part(self, plane: int) -> tuple[int, slice, int] | tuple[int, int, slice]:
+        """Return the index of the line's samples in one of its planes, within `(4, h, w)`."""
+        along, across = slice(self.start, self.stop), self.index // 2
+        return (plane, along, across) if self.vertical else (plane, across, along)
+
+
+def find_lines(mean: np.ndarray, noise: NoiseModel, averaged: int) -> list[Line]:
+    """Return the defective columns and rows of a burst.
+
+    Args:
+        mean: `(4, height, width)` float32, by `mean_frame`.
+        noise: of one frame.
+        averaged: number of values in each sample of the mean.
+    """
+    columns = _lines(mean, noise, averaged, vertical=True)
+    # The planes of the transposed mosaic: G1 and G2 change places.
+    transposed = np.ascontiguousarray(mean[[0, 2, 1, 3]].swapaxes(1, 2))
+    swapped = NoiseModel(*(((a, c, b, d)) for a, b, c, d in (noise.shot, noise.read)))
+    return columns + _lines(transposed, swapped, averaged, vertical=False)
+
+
+def _lines(mean: np.ndarray, noise: NoiseModel, averaged: int, vertical: bool) -> list[Line]:
+    """Return the defective columns of planes, as columns or, of transposed planes, as rows."""
+    _, height, width = mean.shape
+    if height < _SEGMENTS * _MIN_SEGMENT_SAMPLES or width < 2 * _WINDOW:
+        return []
+    edges = np.linspace(0, height, _SEGMENTS + 1).astype(int)
+    deviation = np.empty((2, _SEGMENTS, width), np.float32)
+    error = np.empty((2, _SEGMENTS, 1), np.float32)
+    for odd in (0, 1):
+        segments, variance = zip(
+            *(_segments(mean[plane], edges) for plane in (odd, 2 + odd)), strict=True
+        )
+        deviation[odd] = sum(segments) / 2
+        error[odd] = np.sqrt(sum(variance)) / 2
+    floor = _rounding_floor(noise, averaged)
+    scatter = np.maximum(np.maximum(_scatter_around(deviation), error), floor)
+    relative = deviation / scatter
+    alike = (np.abs(relative) > _SEGMENT_SIGMAS).sum(1) >= _MIN_SEGMENTS
+    found = []
+    for odd, column in zip(*np.nonzero(alike), strict=True):
+        run = _longest_run(relative[odd, :, column])
+        if run is None:
+            continue
+        along = deviation[:, run].mean(1)
+        near = along[odd, max(column - _WINDOW, 0) : column + _WINDOW + 1]
+        usual = max(
+            _MAD_TO_SIGMA * float(np.median(np.abs(near))),
+            float(np.sqrt(np.square(error[odd, run]).sum())) / (run.stop - run.start),
+            floor,
+        )
+        own = abs(along[odd, column])
+        # A defective line seems to bend the lines of its colour beside it the other way.
+        beside = np.abs(along[odd, max(column - 1, 0) : column + 2]).max()
+        if own < max(_LINE_SIGMAS * usual, beside) or _shares(along, int(odd), int(column)):
+            continue
+        index = 2 * int(column) + int(odd)
+        line = _measured(mean, vertical, index, edges[run.start : run.stop + 1], usual)
+        if line is not None:
+            found.append(line)
+    return found
+
+
+def _rounding_floor(noise: NoiseModel, averaged: int) -> float:
+    """Return a scatter below which lines of a noiseless picture are not told apart."""
+    return float(np.sqrt(max(min(noise.read), 1e-12) / averaged) * 1e-2)
+
+
+def _against_neighbours(plane: np.ndarray) -> np.ndarray:
+    """Return samples minus the mean of those of the columns beside them in the plane."""
+    padded = np.pad(plane, ((0, 0), (1, 1)), mode="reflect")
+    beside: np.ndarray = padded[:, :-2] + padded[:, 2:]
+    beside *= np.float32(-0.5)
+    beside += plane
+    return beside
+
+
+def _segments(plane: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the deviation of the segments of columns, and the variance of its error.
+
+    Returns:
+        `(segments, width)`, and `(segments, 1)`.
+    """
+    deviation = _against_neighbours(plane)
+    # Edges and defects in the segment must not decide.
+    limit = 3 * _MAD_TO_SIGMA * float(np.median(np.abs(deviation[::5, ::3])))
+    np.clip(deviation, -limit, limit, out=deviation)
+    counts = np.diff(edges)[:, None]
+    sums = np.add.reduceat(deviation, edges[:-1], axis=0)
+    deviation *= deviation
+    squares = np.add.reduceat(deviation, edges[:-1], axis=0)
+    return sums / counts, np.median(squares, axis=1, keepdims=True) / counts**2
+
+
+def _scatter_around(deviation: np.ndarray) -> np.ndarray:
+    """Return the standard deviation of the segments of the lines around each, robustly."""
+    padded = np.pad(np.abs(deviation), ((0, 0), (0, 0), (_WINDOW, _WINDOW)), mode="reflect")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * _WINDOW + 1, axis=2)
+    scatter: np.ndarray = _MAD_TO_SIGMA * np.median(windows, axis=3)
+    return scatter
+
+
+def _longest_run(relative: np.ndarray) -> slice | None:
+    """Return the longest run of segments that deviate alike, `_MIN_SEGMENTS` or more."""
+    best, start = None, 0
+    signs = np.sign(relative) * (np.abs(relative) > _SEGMENT_SIGMAS)
+    for end in range(1, len(signs) + 1):
+        if end < len(signs) and signs[end] == signs[start]:
+            continue
+        if (
+            signs[start]
+            and end - start >= _MIN_SEGMENTS
+            and (best is None or end - start > best.stop - best.start)
+        ):
+            best = slice(start, end)
+        start = end
+    return best
+
+
+def _shares(deviation: np.ndarray, odd: int, column: int) -> bool:
+    """Whether the lines beside one deviate too, as they do at a line or an edge of the scene.
+
+    Args:
+        deviation: `(2, width)`, of the even and of the odd columns of the mosaic.
+        odd, column: of the line.
+    """
+    own = deviation[odd, column]
+    beside = deviation[1 - odd, max(column - 1 + odd, 0) : column + 1 + odd]
+    return bool((np.abs(beside) > _MAX_SHARED * abs(own)).any())
+
+
+def _measured(
+    mean: np.ndarray, vertical: bool, index: int, edges: np.ndarray, usual: float
+) -> Line | None:
+    """Measure a line: its offsets, and whether it follows the light at all.
+
+    Args:
+        mean: of the burst.
+        vertical, index: of the line.
+        edges: cells where its segments begin, and where the last one ends.
+        usual: standard deviation of lines of its length.
+
+    Returns:
+        The line; None if it is none of the sensor: its deviation is neither constant nor in
+        proportion to the light.
+    """
+    offsets, dead = [], False
+    odd, column = index % 2, index // 2
+    for plane in (odd, 2 + odd):
+        part = mean[plane, edges[0] : edges[-1]]
+        left, right = (part[:, c] for c in (abs(column - 1), min(column + 1, part.shape[1] - 1)))
+        beside = (left + right) / 2
+        deviation = part[:, column] - beside
+        starts = edges[:-1] - edges[0]
+        segments = [
+            (np.median(d), b.mean())
+            for d, b in zip(
+                np.split(deviation, starts[1:]), np.split(beside, starts[1:]), strict=True
+            )
+        ]
+        values, lights = np.array(segments).T
+        offset = float(np.median(values))
+        light = lights - lights.mean()
+        slope = (light * values).sum() / max(float((light * light).sum()), 1e-12)
+        if not _EXTREME_SLOPES[0] < slope < _EXTREME_SLOPES[1]:
+            slope = 0.0
+        rest = values - values.mean() - slope * light
+        allowed = max(_MAX_UNEVEN * abs(offset), 3 * usual * len(values) ** 0.5)
+        # Three quarters: a defect may begin or end within a segment.
+        uneven = [np.quantile(np.abs(part), 0.75) for part in (rest, values - offset)]
+        if min(uneven) > allowed:
+            return None
+        offsets.append(offset)
+        dead = dead or bool(slope < _DEAD_SLOPE and np.ptp(slope * light) > allowed)
+    return Line(vertical, index, int(edges[0]), int(edges[-1]), (offsets[0], offsets[1]), dead)

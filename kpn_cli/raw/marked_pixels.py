@@ -1,0 +1,139 @@
+"""Pixels that a file marks as defective, for readers to replace them.
+
+DNG specification 1.7.1, chapter 7: in OpcodeList1 (tag 51008), FixBadPixelsConstant (opcode 4)
+marks pixels by a value, and FixBadPixelsList (opcode 5) by their places, pixels and rectangles,
+counted from the first pixel of the stored image. Panasonic's RW2 marks them by 0, as dcraw and
+LibRaw know (`zero_is_bad`); in makers' formats whose black level is too high for noise to reach 0,
+this is no measurement either.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from .tags import Metadata, Tag
+
+_BAD_PIXELS_CONSTANT, _BAD_PIXELS_LIST = 4, 5
+#: Makers whose files mark defects by 0.
+_ZERO_IS_MARK = ("panasonic", "leica", "yuneec")
+#: Black level in DN from which on no sensor's noise reaches 0.
+_HIGH_BLACK = 128.0
+#: Largest share of the pixels that marks can be believed for.
+_MAX_SHARE = 0.01
+
+#: Rows and columns of pixels in the visible area, `(2, count)` int64.
+Places = np.ndarray
+
+
+@dataclass(frozen=True)
+class _Opcodes:
+    """What OpcodeList1 marks: values, and rectangles (top, left, bottom, right)."""
+
+    values: tuple[int, ...]
+    areas: np.ndarray
+
+
+def marked_pixels(
+    metadata: Metadata, mosaic: np.ndarray, origin: tuple[int, int], black: float
+) -> tuple[Places, tuple[str, ...]]:
+    """Return the pixels that a file marks as defective.
+
+    Args:
+        metadata: of the file.
+        mosaic: `(height, width)`, visible, as recorded, DN.
+        origin: row and column of its first pixel in the stored image.
+        black: lowest black level, DN.
+
+    Returns:
+        `(2, count)`: their rows and columns in the mosaic, each once; a line for each mark that
+        was ignored.
+    """
+    notes: list[str] = []
+    marked = np.zeros(mosaic.shape, bool)
+    most = _MAX_SHARE * mosaic.size
+    if metadata.is_dng:
+        opcodes = _opcodes(metadata.raw_blob(Tag.OPCODE_LIST_1), notes)
+        for constant in opcodes.values:
+            value = _decoded(metadata, constant)
+            if value is None:
+                notes.append(
+                    f"FixBadPixelsConstant marks pixels by {constant}, which LinearizationTable "
+                    "maps to the value of others: ignored"
+                )
+                continue
+            _mark(marked, mosaic == value, most, f"FixBadPixelsConstant ({constant})", notes)
+        listed = np.zeros(mosaic.shape, bool)
+        for top, left, bottom, right in opcodes.areas - np.tile(origin, 2):
+            listed[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)] = True
+        _mark(marked, listed, most, "FixBadPixelsList", notes)
+    elif black >= _HIGH_BLACK or (
+        black > 0 and metadata.text(Tag.MAKE).lower().startswith(_ZERO_IS_MARK)
+    ):
+        _mark(marked, mosaic == 0, most, "the value 0", notes)
+    return np.stack(np.nonzero(marked)), tuple(notes)
+
+
+def _mark(marked: np.ndarray, found: np.ndarray, most: float, by: str, notes: list[str]) -> None:
+    """Add pixels to the marked ones, unless there are too many to be defects."""
+    count = np.count_nonzero(found)
+    if count > most:
+        share = 100 * count / found.size
+        notes.append(f"{by} marks {share:.2g} % of the pixels as defective: ignored")
+    else:
+        marked |= found
+
+
+def _opcodes(data: bytes, notes: list[str]) -> _Opcodes:
+    """Return the marks of an opcode list; a damaged list marks nothing, with a note."""
+    values: list[int] = []
+    areas = [np.empty((0, 4), np.int64)]
+    try:
+        for number, parameters in _each_opcode(data):
+            if number == _BAD_PIXELS_CONSTANT:
+                values.append(struct.unpack(">LL", parameters)[0])
+            elif number == _BAD_PIXELS_LIST:
+                _, points, rectangles = struct.unpack(">LLL", parameters[:12])
+                if len(parameters) != 12 + 8 * points + 16 * rectangles:
+                    raise ValueError
+                numbers = np.frombuffer(parameters[12:], ">u4").astype(np.int64)
+                pairs = numbers[: 2 * points].reshape(-1, 2)
+                areas += [np.hstack([pairs, pairs + 1]), numbers[2 * points :].reshape(-1, 4)]
+    except (struct.error, ValueError):
+        notes.append("OpcodeList1 is damaged: the pixels it marks are not repaired")
+        return _Opcodes((), areas[0])
+    return _Opcodes(tuple(values), np.concatenate(areas))
+
+
+def _each_opcode(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield number and parameters of each opcode.
+
+    Raises:
+        struct.error: if the list ends too early.
+    """
+    if not data:
+        return
+    (count,) = struct.unpack(">L", data[:4])
+    at = 4
+    for _ in range(count):
+        number, length = struct.unpack(">L8xL", data[at : at + 16])
+        parameters = data[at + 16 : at + 16 + length]
+        if len(parameters) != length:
+            raise struct.error
+        yield number, parameters
+        at += 16 + length
+
+
+def _decoded(metadata: Metadata, stored: int) -> int | None:
+    """Return what a stored value is after LinearizationTable (tag 50712); None if others are too.
+
+    LibRaw's samples are those after the table; a value beyond its end is like its last one.
+    """
+    table = metadata.raw_integers(Tag.LINEARIZATION_TABLE)
+    if not table:
+        return stored
+    value = table[min(stored, len(table) - 1)]
+    return value if table.count(value) == 1 else None
