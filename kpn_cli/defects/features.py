@@ -8,9 +8,11 @@ samples beside it, which are of other colours. Where the camera moved, detail mo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
+import torch
 
 from ..burst.frame import Frame
 from ..image import bayer
@@ -24,7 +26,9 @@ _SUSPECT_SIGMAS = {1: 4.5, 2: 4.0, 3: 3.5}
 _SUSPECT_SIGMAS_MANY = 2.5
 #: Largest share of the samples that are looked at closely, the most distinct ones; and a number
 #: that always is.
-_MOST_SUSPECTS, _FEWEST_SUSPECTS = 0.008, 500
+_MOST_SUSPECTS, _FEWEST_SUSPECTS = 0.006, 500
+#: Rows of cells that are searched at a time, and those around them that are looked at.
+_BAND_ROWS, _HALO = 64, 4
 #: Mean signals above this, over white, are clipped in some frames.
 _SATURATED = 0.95
 _SAME_8 = [(y, x) for y in (-2, 0, 2) for x in (-2, 0, 2) if y or x]
@@ -96,22 +100,39 @@ def find_suspects(mean: np.ndarray, noise: NoiseModel, count: int) -> np.ndarray
         `(3, suspects)` int64: plane, row and column, in cells.
     """
     limit = _SUSPECT_SIGMAS.get(count, _SUSPECT_SIGMAS_MANY)
-    deviation = np.empty_like(mean)
-    sigma = np.empty_like(mean)
+    height = mean.shape[1]
+    sites, scores = [], []
+    for top in range(0, height, _BAND_ROWS):
+        # Band by band, so that all of it stays in the processor's cache.
+        start, stop = max(top - _HALO, 0), min(top + _BAND_ROWS + _HALO, height)
+        clear, score = _distinct(mean[:, start:stop], noise, limit, averaged_frames(count))
+        inner = slice(top - start, min(top + _BAND_ROWS, height) - start)
+        plane, row, column = np.nonzero(clear[:, inner])
+        sites.append(np.stack([plane, row + top, column]))
+        scores.append(score[:, inner][plane, row, column])
+    found, score = np.concatenate(sites, axis=1), np.concatenate(scores)
+    most = max(int(_MOST_SUSPECTS * mean.size), _FEWEST_SUSPECTS)
+    if found.shape[1] > most:
+        found = found[:, np.sort(np.argpartition(score, -most)[-most:])]
+    # In the order of planes, whatever the bands were.
+    return found[:, np.lexsort(found[::-1])]
+
+
+def _distinct(
+    mean: np.ndarray, noise: NoiseModel, limit: float, averaged: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which samples of a band deviate by more than noise, and how distinct they are."""
+    deviation = np.empty(mean.shape, np.float32)
+    sigma = np.empty(mean.shape, np.float32)
     for plane, (shot, read) in enumerate(zip(noise.shot, noise.read, strict=True)):
-        usual = cv2.medianBlur(mean[plane], 3)
+        usual = cv2.medianBlur(np.ascontiguousarray(mean[plane]), 3)
         np.subtract(mean[plane], usual, out=deviation[plane])
         np.maximum(usual, 0, out=usual)
         np.sqrt(usual * np.float32(shot) + np.float32(read), out=sigma[plane])
     clear = np.abs(deviation) > limit * sigma
     clear &= ~_among_saturated(mean)
-    sites = np.stack(np.nonzero(clear))
-    most = max(int(_MOST_SUSPECTS * mean.size), _FEWEST_SUSPECTS)
-    if sites.shape[1] <= most:
-        return sites
-    sigma *= np.float32(averaged_frames(count) ** -0.5)
-    score = _distinctness(deviation, sigma)[clear]
-    return sites[:, np.sort(np.argpartition(score, -most)[-most:])]
+    sigma *= np.float32(averaged**-0.5)
+    return clear, _distinctness(deviation, sigma)
 
 
 def _distinctness(deviation: np.ndarray, sigma: np.ndarray) -> np.ndarray:
@@ -181,32 +202,55 @@ def suspect_features(
     padded = np.pad(mosaic, REACH, mode="reflect")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * REACH + 1,) * 2)
     around = _suspects_around(all_sites, height, width)
-    parts = [np.empty((0, len(NAMES)), np.float32)]
-    for start in range(0, sites.shape[1], CHUNK):
-        plane, row, column = sites[:, start : start + CHUNK]
-        window = windows[2 * row + plane // 2, 2 * column + plane % 2]
-        usual = np.median([at(window, step) for step in _SAME_8], axis=0)
-        deviation = at(window, (0, 0)) - usual
-        # A deviation of 0 has no sign: such a sample is no suspect whatever its features are.
-        size = np.maximum(np.abs(deviation), 1e-9)
-        upwards = np.where(deviation < 0, -1, 1) / size
-        read = np.array(noise.read, np.float32)[plane]
-        sigma = np.sqrt(np.array(noise.shot, np.float32)[plane] * usual.clip(0) + read)
-        shape = (window - usual[:, None, None]) * upwards[:, None, None]
-        relative = (sigma / size) ** 2 / averaged_frames(len(frames))
-        green = (plane == 1) | (plane == 2)
-        features = [
-            _log(size / sigma),
-            *_window_features(shape, relative),
-            np.where(deviation > 0, 1, 0),
-            np.where(green, 1, 0),
-            _log(usual / sigma),
-            _log(np.abs(at(window, (0, 0))) / np.sqrt(read)),
-            *_frame_features(plane, row, column, frames, upwards, sigma / size),
-            np.log(around[row, column]),
-        ]
-        parts.append(np.stack([np.broadcast_to(f, plane.shape) for f in features], axis=1))
-    return np.concatenate(parts).astype(np.float32, copy=False)
+
+    def of_chunk(chunk: np.ndarray) -> np.ndarray:
+        return _chunk_features(chunk, windows, frames, noise, around)
+
+    chunks = [sites[:, start : start + CHUNK] for start in range(0, sites.shape[1], CHUNK)]
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+        parts = [np.empty((0, len(NAMES)), np.float32), *threads.map(of_chunk, chunks)]
+    return np.concatenate(parts)
+
+
+def _chunk_features(
+    sites: np.ndarray,
+    windows: np.ndarray,
+    frames: Sequence[Frame],
+    noise: NoiseModel,
+    around: np.ndarray,
+) -> np.ndarray:
+    """Return the features of some suspects, `(suspects, len(NAMES))` float32.
+
+    Args:
+        sites: `(3, suspects)`.
+        windows: around each pixel of the mosaic.
+        frames, noise: of the burst.
+        around: `(height, width)`, number of suspects around each cell.
+    """
+    plane, row, column = sites
+    window = windows[2 * row + plane // 2, 2 * column + plane % 2]
+    usual = np.median([at(window, step) for step in _SAME_8], axis=0)
+    deviation = at(window, (0, 0)) - usual
+    # A deviation of 0 has no sign: such a sample is no suspect whatever its features are.
+    size = np.maximum(np.abs(deviation), 1e-9)
+    upwards = np.where(deviation < 0, -1, 1) / size
+    read = np.array(noise.read, np.float32)[plane]
+    sigma = np.sqrt(np.array(noise.shot, np.float32)[plane] * usual.clip(0) + read)
+    shape = ((window - usual[:, None, None]) * upwards[:, None, None]).astype(np.float32)
+    relative = ((sigma / size) ** 2 / averaged_frames(len(frames))).astype(np.float32)
+    green = (plane == 1) | (plane == 2)
+    features = [
+        _log(size / sigma),
+        *_window_features(shape, relative),
+        np.where(deviation > 0, 1, 0),
+        np.where(green, 1, 0),
+        _log(usual / sigma),
+        _log(np.abs(at(window, (0, 0))) / np.sqrt(read)),
+        *_frame_features(plane, row, column, frames, upwards, sigma / size),
+        np.log(around[row, column]),
+    ]
+    columns = [np.broadcast_to(feature, plane.shape) for feature in features]
+    return np.stack(columns, axis=1).astype(np.float32, copy=False)
 
 
 def context_of(features: np.ndarray, suspects: int, samples: int) -> np.ndarray:

@@ -209,7 +209,9 @@ def _measured(
     odd, column = index % 2, index // 2
     for plane in (odd, 2 + odd):
         part = mean[plane, edges[0] : edges[-1]]
-        left, right = (part[:, c] for c in (abs(column - 1), min(column + 1, part.shape[1] - 1)))
+        last = part.shape[1] - 1
+        left = part[:, column - 1 if column else 1]
+        right = part[:, column + 1 if column < last else last - 1]
         beside = (left + right) / 2
         deviation = part[:, column] - beside
         starts = edges[:-1] - edges[0]

@@ -24,7 +24,7 @@ _REGRESSORS = (
     ((-2, 0), (2, 0)),
 )
 #: Samples that are predicted at a time.
-CHUNK = 4096
+CHUNK = 2048
 
 
 def window_index(
@@ -78,6 +78,9 @@ class Prediction:
         # Relative to their level, single precision is enough.
         level = np.mean([at(windows, step) for pair in _REGRESSORS for step in pair], axis=0)
         windows = windows - level[:, None, None]
+        # The middle is among its neighbours' neighbours, and may be a defect.
+        own_colour = [step for group in _REGRESSORS[3:] for step in group]
+        windows[:, REACH, REACH] = np.mean([at(windows, step) for step in own_colour], axis=0)
         inputs = np.stack([_regressors(windows, step) for step in _NEIGHBOURS], axis=1)
         target = np.stack([at(windows, step) for step in _NEIGHBOURS], axis=1)
         distances = np.square(_NEIGHBOURS).sum(1)

@@ -94,6 +94,7 @@ def repair_burst(
         listed: `(3, sites)` of the camera's list; None without one.
         find: whether to look for other defects.
     """
+    noise = _with_rounding(noise, frames[0])
     none = np.empty((3, 0), np.int64)
     listed = none if listed is None else listed
     for frame, sites in zip(frames, marked or [none] * len(frames), strict=True):
@@ -110,6 +111,17 @@ def repair_burst(
         fill(frame, found, noise)
     columns = sum(line.vertical for line in lines)
     return Repaired(**counts, found=found.shape[1], columns=columns, rows=len(lines) - columns)
+
+
+def _with_rounding(noise: NoiseModel, frame: Frame) -> NoiseModel:
+    """Return a noise model with what rounding adds: some files state a read noise of 0."""
+    r, g1, g2, b = (
+        read + 1 / (12 * max(frame.white - black, 1.0) ** 2)
+        if frame.white > 1
+        else max(read, 1e-12)
+        for read, black in zip(noise.read, frame.black, strict=True)
+    )
+    return NoiseModel(noise.shot, (r, g1, g2, b))
 
 
 # --- finding ----------------------------------------------------------------

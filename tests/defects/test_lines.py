@@ -1,0 +1,119 @@
+"""Columns and rows that deviate all along are found; edges and wires of the scene are not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from defective_bursts import NOISE, surface
+
+from kpn_cli.burst.frame import Frame
+from kpn_cli.defects.lines import find_lines
+from kpn_cli.defects.repair import repair_burst
+from kpn_cli.image import bayer
+
+SIZE = 320
+
+
+def burst(
+    reach: int = 2, frames: int = 8, change=lambda mosaic: None
+) -> tuple[np.ndarray, np.ndarray]:
+    """A clean burst, and a noisy one of a sensor that `change` makes of each frame's mosaic."""
+    clean = surface(frames, SIZE, reach)
+    mosaics = [bayer.unpack(planes, "RGGB", 2 * SIZE, 2 * SIZE) for planes in clean]
+    for mosaic in mosaics:
+        change(mosaic)
+    recorded = np.stack([bayer.pack(mosaic, "RGGB") for mosaic in mosaics])
+    return clean, NOISE.sample(recorded, np.random.default_rng(0)).astype(np.float32)
+
+
+def transposed(mosaic: np.ndarray, vertical: bool) -> np.ndarray:
+    return mosaic if vertical else mosaic.T
+
+
+@pytest.mark.parametrize("vertical", [True, False])
+@pytest.mark.parametrize("index", [0, 1, 200, 201, 2 * SIZE - 1])
+@pytest.mark.parametrize("reach", [0, 2])
+def test_the_offset_of_a_line_is_taken_away(vertical, index, reach):
+    offset = np.float32(0.02)
+
+    def change(mosaic):
+        transposed(mosaic, vertical)[:, index] += offset
+
+    clean, noisy = burst(reach, change=change)
+    frames = [Frame.of_planes(planes.copy()) for planes in noisy]
+    repaired = repair_burst(frames, NOISE)
+    assert (repaired.columns, repaired.rows) == ((1, 0) if vertical else (0, 1))
+    done, before = (
+        transposed(bayer.unpack(planes.mean(0), "RGGB", 2 * SIZE, 2 * SIZE), vertical)[:, index]
+        for planes in (np.stack([frame.planes() for frame in frames]), clean)
+    )
+    assert abs(np.median(done - before)) < offset / 4
+
+
+def test_a_part_of_a_column_is_repaired_alone():
+    def change(mosaic):
+        mosaic[:SIZE, 301] -= np.float32(0.02)
+
+    _, noisy = burst(change=change)
+    (line,) = find_lines(noisy.mean(0), NOISE, 8)
+    assert (line.vertical, line.index, line.start, line.dead) == (True, 301, 0, False)
+    assert abs(line.stop - SIZE // 2) <= SIZE // 16
+
+
+def test_a_dead_column_is_replaced():
+    def change(mosaic):
+        mosaic[:, 301] = 0.01
+
+    clean, noisy = burst(change=change)
+    frames = [Frame.of_planes(planes.copy()) for planes in noisy]
+    assert repair_burst(frames, NOISE).columns == 1
+    planes = frames[0].planes()[[1, 3]][:, :, 150]
+    assert np.abs(planes - clean[0][[1, 3]][:, :, 150]).mean() < 0.02
+
+
+def test_saturated_samples_stay_saturated():
+    def change(mosaic):
+        mosaic[:, 301] += np.float32(0.02)
+        mosaic[300:340, 280:320] = 2
+
+    _, noisy = burst(change=change)
+    noisy = np.minimum(noisy, 1)
+    frames = [Frame.of_planes(planes.copy()) for planes in noisy]
+    assert repair_burst(frames, NOISE).columns == 1
+    assert frames[0].planes()[:, 155:165, 145:155].min() == 1
+
+
+@pytest.mark.parametrize("thickness", [1.0, 2.0, 5.0])
+@pytest.mark.parametrize("vertical", [True, False])
+def test_a_wire_of_the_scene_on_a_tripod_is_none(thickness, vertical):
+    x = np.arange(2 * SIZE)
+    profile = 0.1 * np.exp(-((x - 200.3) ** 2) / (2 * 0.36 * thickness**2))
+
+    def change(mosaic):
+        transposed(mosaic, vertical)[:] -= np.float32(profile)
+
+    _, noisy = burst(0, change=change)
+    assert find_lines(noisy.mean(0), NOISE, 8) == []
+
+
+@pytest.mark.parametrize("vertical", [True, False])
+def test_a_sharp_horizon_is_none(vertical):
+    def change(mosaic):
+        transposed(mosaic, vertical)[:, 200:] *= 0.3
+
+    _, noisy = burst(0, change=change)
+    assert find_lines(noisy.mean(0), NOISE, 8) == []
+
+
+def test_row_noise_of_single_frames_is_none():
+    rng = np.random.default_rng(5)
+
+    def change(mosaic):
+        mosaic += rng.normal(0, 0.0008, (2 * SIZE, 1)).astype(np.float32)
+
+    _, noisy = burst(change=change)
+    assert find_lines(noisy.mean(0), NOISE, 8) == []
+
+
+def test_a_small_picture_is_not_searched():
+    assert find_lines(np.zeros((4, 20, 20), np.float32), NOISE, 8) == []
