@@ -27,6 +27,8 @@ _SUSPECT_SIGMAS_MANY = 2.5
 #: Largest share of the samples that are looked at closely, the most distinct ones; and a number
 #: that always is.
 _MOST_SUSPECTS, _FEWEST_SUSPECTS = 0.006, 500
+#: Samples within this many sigmas of black seem more distinct by this factor.
+_BLACK_SIGMAS, _BLACK_BONUS = 4.0, 4.0
 #: Rows of cells that are searched at a time, and those around them that are looked at.
 _BAND_ROWS, _HALO = 64, 4
 #: Mean signals above this, over white, are clipped in some frames.
@@ -124,15 +126,19 @@ def _distinct(
     """Return which samples of a band deviate by more than noise, and how distinct they are."""
     deviation = np.empty(mean.shape, np.float32)
     sigma = np.empty(mean.shape, np.float32)
+    black = np.empty(mean.shape, bool)
     for plane, (shot, read) in enumerate(zip(noise.shot, noise.read, strict=True)):
         usual = cv2.medianBlur(np.ascontiguousarray(mean[plane]), 3)
         np.subtract(mean[plane], usual, out=deviation[plane])
         np.maximum(usual, 0, out=usual)
         np.sqrt(usual * np.float32(shot) + np.float32(read), out=sigma[plane])
+        black[plane] = mean[plane] < _BLACK_SIGMAS * (read / averaged) ** 0.5
     clear = np.abs(deviation) > limit * sigma
     clear &= ~_among_saturated(mean)
     sigma *= np.float32(averaged**-0.5)
-    return clear, _distinctness(deviation, sigma)
+    score = _distinctness(deviation, sigma)
+    score[black] *= _BLACK_BONUS  # dead samples deviate little in dark detail
+    return clear, score
 
 
 def _distinctness(deviation: np.ndarray, sigma: np.ndarray) -> np.ndarray:

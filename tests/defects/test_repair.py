@@ -24,7 +24,7 @@ def as_uint16(planes: np.ndarray, black: int = 512, white: int = 16383) -> Frame
 
 @pytest.mark.parametrize("reach", [0, 2, 16])
 def test_defects_of_a_burst_are_repaired(reach):
-    burst = defective(reach=reach)
+    burst = defective(reach=reach, share=6e-4)
     frames = burst.frames()
     repaired = repair_burst(frames, NOISE)
     left = burst.errors_left(frames)
