@@ -22,8 +22,8 @@ _BAD_PIXELS_CONSTANT, _BAD_PIXELS_LIST = 4, 5
 _ZERO_IS_MARK = ("panasonic", "leica", "yuneec")
 #: Black level in DN from which on no sensor's noise reaches 0.
 _HIGH_BLACK = 128.0
-#: Largest share of the pixels that marks can be believed for.
-_MAX_SHARE = 0.01
+#: Largest share of the pixels that marks can be believed for, and most values that mark them.
+_MAX_SHARE, _MAX_CONSTANTS = 0.01, 8
 
 #: Rows and columns of pixels in the visible area, `(2, count)` int64.
 Places = np.ndarray
@@ -54,7 +54,6 @@ def marked_pixels(
     """
     notes: list[str] = []
     marked = np.zeros(mosaic.shape, bool)
-    most = _MAX_SHARE * mosaic.size
     if metadata.is_dng:
         opcodes = _opcodes(metadata.raw_blob(Tag.OPCODE_LIST_1), notes)
         for constant in opcodes.values:
@@ -65,47 +64,65 @@ def marked_pixels(
                     "maps to the value of others: ignored"
                 )
                 continue
-            _mark(marked, mosaic == value, most, f"FixBadPixelsConstant ({constant})", notes)
-        listed = np.zeros(mosaic.shape, bool)
-        for top, left, bottom, right in opcodes.areas - np.tile(origin, 2):
-            listed[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)] = True
-        _mark(marked, listed, most, "FixBadPixelsList", notes)
+            _mark(marked, mosaic == value, f"FixBadPixelsConstant ({constant})", notes)
+        _mark_areas(marked, opcodes.areas - np.tile(origin, 2), notes)
     elif black >= _HIGH_BLACK or (
         black > 0 and metadata.text(Tag.MAKE).lower().startswith(_ZERO_IS_MARK)
     ):
-        _mark(marked, mosaic == 0, most, "the value 0", notes)
+        _mark(marked, mosaic == 0, "the value 0", notes)
     return np.stack(np.nonzero(marked)), tuple(notes)
 
 
-def _mark(marked: np.ndarray, found: np.ndarray, most: float, by: str, notes: list[str]) -> None:
+def _mark(marked: np.ndarray, found: np.ndarray, by: str, notes: list[str]) -> None:
     """Add pixels to the marked ones, unless there are too many to be defects."""
-    count = np.count_nonzero(found)
-    if count > most:
-        share = 100 * count / found.size
-        notes.append(f"{by} marks {share:.2g} % of the pixels as defective: ignored")
+    if np.count_nonzero(found) > _MAX_SHARE * found.size:
+        notes.append(_too_many(by))
     else:
         marked |= found
 
 
+def _mark_areas(marked: np.ndarray, areas: np.ndarray, notes: list[str]) -> None:
+    """Add rectangles to the marked pixels, `(rectangles, 4)`, by the origin of the mosaic."""
+    sides = np.tile(marked.shape, 2)
+    inside = areas.clip(0, sides)
+    sizes = (inside[:, 2] - inside[:, 0]) * (inside[:, 3] - inside[:, 1])
+    # Before they are drawn: a small file may hold thousands as large as the picture.
+    if sizes.sum() > _MAX_SHARE * marked.size:
+        notes.append(_too_many("FixBadPixelsList"))
+        return
+    for top, left, bottom, right in inside[sizes > 0]:
+        marked[top:bottom, left:right] = True
+
+
+def _too_many(by: str) -> str:
+    return f"{by} marks more than {100 * _MAX_SHARE:g} % of the pixels as defective: ignored"
+
+
 def _opcodes(data: bytes, notes: list[str]) -> _Opcodes:
     """Return the marks of an opcode list; a damaged list marks nothing, with a note."""
-    values: list[int] = []
+    values: set[int] = set()
     areas = [np.empty((0, 4), np.int64)]
     try:
         for number, parameters in _each_opcode(data):
             if number == _BAD_PIXELS_CONSTANT:
-                values.append(struct.unpack(">LL", parameters)[0])
+                values.add(struct.unpack(">LL", parameters)[0])
             elif number == _BAD_PIXELS_LIST:
                 _, points, rectangles = struct.unpack(">LLL", parameters[:12])
                 if len(parameters) != 12 + 8 * points + 16 * rectangles:
                     raise ValueError
                 numbers = np.frombuffer(parameters[12:], ">u4").astype(np.int64)
                 pairs = numbers[: 2 * points].reshape(-1, 2)
-                areas += [np.hstack([pairs, pairs + 1]), numbers[2 * points :].reshape(-1, 4)]
+                corners = numbers[2 * points :].reshape(-1, 4)
+                if (corners[:, :2] > corners[:, 2:]).any():
+                    raise ValueError
+                areas += [np.hstack([pairs, pairs + 1]), corners]
     except (struct.error, ValueError):
         notes.append("OpcodeList1 is damaged: the pixels it marks are not repaired")
         return _Opcodes((), areas[0])
-    return _Opcodes(tuple(values), np.concatenate(areas))
+    if len(values) > _MAX_CONSTANTS:
+        notes.append(f"FixBadPixelsConstant marks pixels by {len(values)} values: ignored")
+        values.clear()
+    return _Opcodes(tuple(sorted(values)), np.concatenate(areas))
 
 
 def _each_opcode(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -135,5 +152,6 @@ def _decoded(metadata: Metadata, stored: int) -> int | None:
     table = metadata.raw_integers(Tag.LINEARIZATION_TABLE)
     if not table:
         return stored
-    value = table[min(stored, len(table) - 1)]
-    return value if table.count(value) == 1 else None
+    if stored >= len(table):  # it has the value of the last one
+        return None
+    return table[stored] if table.count(table[stored]) == 1 else None

@@ -65,6 +65,8 @@ _MAX_SEARCH_BYTES = 1 << 20
 #: Largest value where only some tags are asked for: their values become Python numbers, which
 #: take many times the bytes. A tree read whole has opcodes and MakerNotes of any length.
 _MAX_VALUE_BYTES = 1 << 18
+#: OpcodeList1, which stays bytes, may be longer: it may list thousands of bad pixels.
+_ALWAYS_BYTES = {51008}
 
 
 @dataclass(frozen=True)
@@ -319,7 +321,8 @@ class _Reader:
         length, offset = count * size * each, None
         if length > 4:
             offset = struct.unpack(self.order + "L", value)[0]
-            data = self._budgeted(offset, length) if length <= self.budget.value_bytes else b""
+            short = length <= self.budget.value_bytes or code in _ALWAYS_BYTES
+            data = self._budgeted(offset, length) if short else b""
         else:
             data = value[:length]
         if not data:
