@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..choices import DEFECTS
-from ..errors import KpnError
+from ..errors import KpnError, TransientError
 from . import console, documents
 from .options import JSON
 
@@ -64,17 +64,25 @@ def _look_at(decoder: Decoder, path: Path) -> Look:
     from ..pipeline.prepare import repair_known_and_found
     from ..raw.full_exif import complete
 
-    read, planes = decoder.planes(path)
+    planes = None
+    try:
+        read, planes = decoder.planes(path)
+    except TransientError:
+        raise
+    except KpnError:  # of a blank picture there are facts nevertheless
+        read = decoder.info(path)
     raw = complete(read, decoder.camera_notes)
+    stated = raw.noise_profile
+    known = NoiseReport("profile", stated) if stated is not None and all(stated.read) else None
+    if planes is None:
+        return raw, known, None
     frame = Frame(torch.from_numpy(planes), raw.black, raw.white)
     try:
         guess = first_guess(raw, frame, None)
         repaired = repair_known_and_found([frame], [raw], guess, None, DEFECTS[0])
-        if raw.noise_profile is not None and all(raw.noise_profile.read):
-            return raw, NoiseReport("profile", raw.noise_profile), repaired
-        return raw, noise_of_file(raw, planes), repaired
-    except KpnError:  # the picture is blank or too small to measure
-        return raw, None, None
+        return raw, known or noise_of_file(raw, planes), repaired
+    except KpnError:  # the picture is too small to measure
+        return raw, known, None
 
 
 def _rows(
