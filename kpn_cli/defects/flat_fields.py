@@ -11,7 +11,7 @@ import numpy as np
 
 from ..image.bayer import RED_OFFSET
 from ..raw.info import RawInfo
-from .defect_list import DefectList
+from .defect_list import MAX_SHARE, DefectList
 
 #: Sigmas, of the scatter of pixels around their neighbours, by which a defect deviates in each
 #: frame; with two frames, no noise does.
@@ -20,8 +20,6 @@ _SIGMAS = 5.0
 _HOT, _DEAD = 0.002, 0.2
 #: Signals below this, over white, are dark: nothing is dead there.
 _DARK = 0.01
-#: If more than this share of the pixels deviates, the surface is not even.
-_MAX_SHARE = 0.01
 _MAD_TO_SIGMA = 1.4826
 
 
@@ -65,7 +63,7 @@ class FlatDefects:
 
     def result(self) -> DefectList | None:
         """Return the defects of all exposures; None if the frames were too few or not even."""
-        if self._found is None or self._info is None or self._found.mean() > _MAX_SHARE:
+        if self._found is None or self._info is None:
             return None
         info = self._info
         plane, row, column = np.nonzero(self._found)
@@ -74,6 +72,8 @@ class FlatDefects:
         # The planes' borders mirror pixels that are in them already.
         inside = (rows >= 0) & (rows < info.height) & (columns >= 0) & (columns < info.width)
         rows, columns = rows[inside] + info.origin[0], columns[inside] + info.origin[1]
+        if len(rows) > MAX_SHARE * info.height * info.width:  # the surface is not even
+            return None
         order = np.lexsort((columns, rows))
         return DefectList(
             info.height, info.width, tuple(rows[order].tolist()), tuple(columns[order].tolist())

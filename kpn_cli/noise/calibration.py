@@ -17,9 +17,8 @@ from ..raw.info import RawInfo
 from ..system.files import atomic
 
 _FORMAT = "noise-1"
-#: A list of 100,000 defects takes a quarter of it.
-_MAX_FILE_BYTES = 1 << 22
-
+#: A list of as many defects as there can be, of a sensor of 150 megapixels, takes 21 MB.
+_MAX_FILE_BYTES = 1 << 25
 
 _FourPlanes = tuple[float, float, float, float]
 
@@ -81,12 +80,24 @@ class Calibration:
         return self._at_iso(info.iso)
 
     def warning(self, info: RawInfo) -> str:
-        """Return a warning if a file's ISO is beyond the calibrated ones; else ""."""
+        """Return what a file lacks in the calibration: its ISO, its list of defects; else ""."""
+        found = (self._iso_warning(info), self._defects_warning(info))
+        return "; ".join(filter(None, found))
+
+    def _iso_warning(self, info: RawInfo) -> str:
         low, high = self.levels[0].iso, self.levels[-1].iso
         if not info.iso or low <= info.iso <= high:
             return ""
         span = f"ISO {low:g}" if low == high else f"ISO {low:g} to {high:g}"
         return f"ISO {info.iso:g} is extrapolated: {self._source} has {span}"
+
+    def _defects_warning(self, info: RawInfo) -> str:
+        if self.defects is None or not self.defects.rows or self.defects.fits(info):
+            return ""
+        return (
+            f"{self._source} lists defects of pictures of {self.defects.width}x"
+            f"{self.defects.height} pixels, and this one has {info.width}x{info.height}: not used"
+        )
 
     def _at_iso(self, iso: float) -> NoiseModel:
         isos = [level.iso for level in self.levels]
@@ -158,8 +169,12 @@ def save_calibration(path: Path, calibration: Calibration) -> None:
     Raises:
         KpnError: if it cannot be written.
     """
+    document = to_json(calibration)
+    defects = document.pop("defects", None)
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    if defects is not None:  # in one line: a number a line would hide the rest
+        text = f'{text[:-2]},\n  "defects": {json.dumps(defects)}\n}}'
     with atomic(path) as temporary:
-        text = json.dumps(to_json(calibration), indent=2, ensure_ascii=False)
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
@@ -213,7 +228,9 @@ def _number(value: Any) -> float:
 def _read_defects(document: Any) -> DefectList:
     if not isinstance(document, dict):
         raise TypeError("its list of defects is damaged")
-    height, width = (int(_number(document[key])) for key in ("height", "width"))
+    height, width = _integers([document[key] for key in ("height", "width")])
+    if height <= 0 or width <= 0:
+        raise ValueError("its list of defects is of a sensor without size")
     rows, columns = (_integers(document[key]) for key in ("rows", "columns"))
     return DefectList(height, width, rows, columns)
 
