@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kpn_cli.defects.defect_list import DefectList
 from kpn_cli.errors import KpnError
 from kpn_cli.image.noise_model import NoiseModel
 from kpn_cli.noise import calibration
@@ -24,6 +25,8 @@ LEVELS = (
 )
 CAMERA = Calibration("Maker", "Flat 1", LEVELS)
 DOCUMENT = calibration.to_json(CAMERA)
+LISTING = replace(CAMERA, defects=DefectList(40, 60, (0, 7, 39), (3, 59, 0)))
+DEFECTS = {"height": 40, "width": 60, "rows": [0, 7, 39], "columns": [3, 59, 0]}
 
 
 @pytest.fixture(scope="module")
@@ -109,12 +112,56 @@ def test_a_calibration_is_read_as_it_was_written(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_list_of_defects_is_read_as_it_was_written(tmp_path):
+    path = tmp_path / "camera.json"
+    calibration.save_calibration(path, LISTING)
+    assert calibration.load_calibration(path) == replace(LISTING, path=path)
+    document = json.loads(path.read_text("utf-8"))
+    assert document == json.loads(json.dumps(calibration.to_json(LISTING)))
+    assert document["defects"] == DEFECTS
+    none = replace(CAMERA, defects=DefectList(40, 60, (), ()))
+    calibration.save_calibration(path, none)
+    assert calibration.load_calibration(path) == replace(none, path=path)
+
+
+def test_files_without_a_list_of_defects_are_still_read(tmp_path):
+    """Earlier versions wrote none."""
+    path = tmp_path / "camera.json"
+    path.write_text(json.dumps(DOCUMENT))
+    assert calibration.load_calibration(path) == replace(CAMERA, path=path)
+    assert "defects" not in DOCUMENT
+
+
+def test_a_list_of_as_many_defects_as_there_can_be_is_read(tmp_path):
+    path = tmp_path / "camera.json"
+    places = tuple(range(240_000))
+    longest = replace(CAMERA, defects=DefectList(4000, 6000, places, places[::-1]))
+    calibration.save_calibration(path, longest)
+    assert calibration.load_calibration(path).defects == longest.defects
+    assert path.read_text().count("\n") < 60
+
+
+def test_a_list_of_defects_that_does_not_fit_a_file_is_told(info):
+    assert LISTING.warning(replace(info, height=40, width=60)) == ""
+    warning = replace(LISTING, path=Path("camera.json")).warning(info)
+    assert warning.startswith("camera.json lists defects of pictures of 60x40 pixels")
+    assert "not used" in warning
+    both = LISTING.warning(replace(info, iso=12800.0))
+    assert "extrapolated" in both and "lists defects" in both
+    none = replace(CAMERA, defects=DefectList(40, 60, (), ()))
+    assert none.warning(info) == ""
+
+
 def changed(**changes: object) -> str:
     return json.dumps(DOCUMENT | changes)
 
 
 def level(**changes: object) -> str:
     return changed(levels=[DOCUMENT["levels"][0] | changes])
+
+
+def listing(**changes: object) -> str:
+    return changed(defects=DEFECTS | changes)
 
 
 @pytest.mark.parametrize(
@@ -141,6 +188,19 @@ def level(**changes: object) -> str:
         (level(read=["1"] * 4), "not a number"),
         (level(shot=[1e9] * 4), "four numbers"),
         ('{"kpn": "noise-1", "make": "a"}', "'model' is missing"),
+        (changed(defects=[]), "list of defects is damaged"),
+        (changed(defects=None), "list of defects is damaged"),
+        (changed(defects={"height": 40, "width": 60, "rows": []}), "'columns' is missing"),
+        (listing(rows="0 7 39"), "something else than numbers"),
+        (listing(rows=[0, 7, 3.5]), "something else than numbers"),
+        (listing(rows=[0, 7, True]), "something else than numbers"),
+        (listing(columns=[[1], [2], [3]]), "something else than numbers"),
+        (listing(rows=[0, 7]), "a row and a column"),
+        (listing(rows=[0, 7, -1]), "a row and a column"),
+        (listing(columns=[0, 7, 10**400]), "a row and a column"),
+        (listing(height=0), "without size"),
+        (listing(width=60.5), "something else than numbers"),
+        (listing(rows=[3] * 25, columns=[3] * 25), "more than 1 %"),
     ],
 )
 def test_a_file_that_is_no_calibration_is_refused_with_the_reason(text, word, tmp_path):
@@ -174,6 +234,8 @@ def _load(path: Path, data: bytes) -> None:
         assert "\n" not in str(error)
     else:
         assert found.levels
+        if found.defects is not None:
+            assert len(found.defects.rows) == len(found.defects.columns)
 
 
 same_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -197,3 +259,9 @@ def test_any_value_anywhere_is_never_a_traceback(key, value, tmp_path):
 @given(key=st.sampled_from(["iso", "shot", "read", "pairs", "note"]), value=ANY_JSON)
 def test_any_value_in_a_level_is_never_a_traceback(key, value, tmp_path):
     _load(tmp_path / "camera.json", level(**{key: value}).encode())
+
+
+@same_folder
+@given(key=st.sampled_from(sorted(DEFECTS)), value=ANY_JSON | st.lists(st.integers(), max_size=3))
+def test_any_value_in_a_list_of_defects_is_never_a_traceback(key, value, tmp_path):
+    _load(tmp_path / "camera.json", listing(**{key: value}).encode())

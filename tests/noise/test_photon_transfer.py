@@ -112,6 +112,54 @@ def test_a_real_camera_in_front_of_a_still_scene_is_measured():
     assert np.mean(level.noise.read) * 963**2 == pytest.approx(0.26, abs=0.06)
 
 
+# --- defects ----------------------------------------------------------------
+
+
+#: In planes `(4, 160, 240)`: plane, row, column.
+HOT = [(0, 3, 5), (1, 80, 120), (2, 80, 120), (3, 159, 0)]
+DEAD = [(1, 40, 41), (2, 100, 200)]
+
+
+def with_defects(folder: Path, lights, darks=()) -> list[Path]:
+    """Pairs of flats and darks of a sensor with hot and dead pixels."""
+    rng = np.random.default_rng(7)
+    paths = []
+    for light, seconds in [*((light, light / 10) for light in lights), *((0, t) for t in darks)]:
+        for turn in range(2):
+            clean = flat(light)
+            for place in HOT:
+                clean[place] += 0.2 * seconds
+            for place in DEAD:
+                clean[place] *= 0.1
+            path = folder / f"{light}_{seconds}_{turn}.dng"
+            paths.append(write(path, truth(1600).sample(clean, rng), 1600, seconds))
+    return paths
+
+
+def pixels(places) -> list[tuple[int, int]]:
+    """Where samples of planes are in the mosaic of the flats, which begins with green of blue."""
+    return sorted((2 * y + plane // 2 - 1, 2 * x + plane % 2) for plane, y, x in places)
+
+
+def test_hot_and_dead_pixels_are_listed(tmp_path):
+    camera = calibrate(with_defects(tmp_path, flat_frames.BRIGHTNESSES, darks=(1.0,)))
+    assert (camera.defects.height, camera.defects.width) == (319, 480)
+    found = list(zip(camera.defects.rows, camera.defects.columns, strict=True))
+    assert found == pixels(HOT + DEAD)
+    (level,) = camera.levels
+    np.testing.assert_allclose(level.noise.shot, truth(1600).shot, rtol=0.05)
+
+
+def test_without_long_darks_hot_pixels_may_be_hidden(tmp_path):
+    camera = calibrate(with_defects(tmp_path, flat_frames.BRIGHTNESSES))
+    found = set(zip(camera.defects.rows, camera.defects.columns, strict=True))
+    assert set(pixels(DEAD)) <= found < set(pixels(HOT + DEAD))
+
+
+def test_a_sensor_without_defects_has_an_empty_list(camera):
+    assert camera.defects.rows == camera.defects.columns == ()
+
+
 # --- what can't be measured -------------------------------------------------
 
 
