@@ -49,6 +49,17 @@ def weights(tmp_path_factory, tiny_config) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def averaging(tmp_path_factory, tiny_config) -> Path:
+    """An untrained network: it returns the robust mean, which for one frame is that frame."""
+    network = KPN(tiny_config)
+    with torch.no_grad():
+        network.head_weight.zero_()
+    path = tmp_path_factory.mktemp("weights") / "averaging.safetensors"
+    save_weights(path, network, {})
+    return path
+
+
 @pytest.fixture
 def tiny_network(tiny_config: KPNConfig) -> KPN:
     """A network of two levels whose head has moved away from its timid start."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import flat_frames
 import numpy as np
 import pytest
 from command_line import assert_one_line, kpn
+
+from kpn_cli.raw.reader import read_info, read_planes
 
 
 def test_a_camera_is_calibrated_and_denoised_with_exactly_its_noise(weights, tmp_path):
@@ -40,6 +43,54 @@ def test_a_camera_is_calibrated_and_denoised_with_exactly_its_noise(weights, tmp
     beyond = noise(3200)
     assert beyond["shot"][0] == pytest.approx(2 * high)
     assert "extrapolated" in beyond["warning"]
+
+
+def test_defects_are_found_in_flats_told_listed_and_repaired(averaging, tmp_path):
+    """Hot pixels glow with the exposure time; dark frames show them."""
+    rng = np.random.default_rng(3)
+    hot, dead = (0, 20, 30), (2, 41, 50)
+
+    def shot(name: str, light: float, seconds: float) -> Path:
+        planes = flat_frames.flat(light, 80, 100)
+        planes[hot] += 0.1 * seconds
+        planes[dead] *= 0.1
+        noisy = flat_frames.truth(800).sample(planes, rng)
+        return flat_frames.write(tmp_path / name, noisy, 800, seconds)
+
+    exposures = [(0.02, 0.01), (0.2, 0.02), (0.6, 0.03), (0.0, 1.0)]
+    flats = [shot(f"{n}{t}.dng", *each) for n, each in enumerate(exposures) for t in "ab"]
+    camera = tmp_path / "camera.json"
+    run = kpn("calibrate", *flats, "-o", camera)
+    assert run.exit_code == 0, run.output
+    assert "defects     2 pixels" in run.stderr
+    listed = json.loads(camera.read_text())["defects"]
+    assert listed == {"height": 159, "width": 200, "rows": [39, 82], "columns": [60, 100]}
+    photo = shot("photo.dng", 0.1, 0.5)
+    run = kpn("denoise", photo, "-o", tmp_path / "out", "--noise", camera, "--format", "dng",
+              "--weights", averaging, "--json")  # fmt: skip
+    (result,) = json.loads(run.stdout)["bursts"]
+    assert result["defects"]["listed"] == 2
+    out = read_planes(read_info(result["outputs"]["dng"]))
+    for place in (hot, dead):
+        usual = float(flat_frames.flat(0.1, 80, 100)[place])
+        assert out[place] == pytest.approx(usual, abs=4 * (6e-6 * 8 * usual) ** 0.5)
+
+
+def test_flats_that_tell_nothing_about_defects_are_told(tmp_path):
+    """A scene stands still, but is no even surface."""
+    rng = np.random.default_rng(4)
+    texture = rng.uniform(0.02, 0.9, (4, 80, 100)).astype(np.float32)
+    texture[:, ::2] = 0.4
+    flats = []
+    for turn in range(2):
+        for light in (0.05, 0.3, 0.8):
+            noisy = flat_frames.truth(800).sample(light * texture, rng)
+            path = tmp_path / f"{light}{turn}.dng"
+            flats.append(flat_frames.write(path, noisy, 800, light))
+    run = kpn("calibrate", *flats, "-o", tmp_path / "camera.json")
+    assert run.exit_code == 0, run.output
+    assert "no list of defects" in run.stderr
+    assert "defects" not in json.loads((tmp_path / "camera.json").read_text())
 
 
 def test_a_calibration_of_another_camera_or_a_damaged_one_is_one_line(burst, tmp_path):

@@ -11,29 +11,28 @@ import numpy as np
 import pytest
 import torch
 from command_line import KPN_PROGRAM, assert_one_line, kpn
+from marked_bursts import (
+    CONSTANT,
+    LIST,
+    LISTED,
+    PLACES,
+    errors,
+    excess,
+    listed_burst,
+    listing_camera,
+    marked_burst,
+)
 from pictures import scene
 
 from kpn_cli.evaluation import metrics
 from kpn_cli.image import bayer
-from kpn_cli.network.kpn import KPN
-from kpn_cli.network.weights import save_weights
 from kpn_cli.output import dng_levels, dng_tags, dng_writer
 from kpn_cli.raw.reader import read_info, read_planes
 from kpn_cli.synthesis import demo, protocol
+from kpn_cli.tiff.reader import read_tree, walk
 
 SHARED = Path(__file__).parents[3] / "shared" / "raw"
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="../shared is not there")
-
-
-@pytest.fixture(scope="module")
-def averaging(tmp_path_factory, tiny_config) -> Path:
-    """An untrained network: it returns the robust mean, which for one frame is that frame."""
-    network = KPN(tiny_config)
-    with torch.no_grad():
-        network.head_weight.zero_()
-    path = tmp_path_factory.mktemp("weights") / "averaging.safetensors"
-    save_weights(path, network, {})
-    return path
 
 
 # --- the main job -----------------------------------------------------------
@@ -168,7 +167,7 @@ def test_finished_outputs_are_kept_without_overwrite(burst, weights, tmp_path):
 
 @pytest.mark.parametrize(
     "change", [["--strength", "2"], ["--reference", "2"], ["--compression", "none"], ["--noise",
-    "1e-3,1e-5"]]
+    "1e-3,1e-5"], ["--defects", "off"]]
 )  # fmt: skip
 def test_outputs_of_other_options_or_frames_are_an_error_and_not_replaced(
     burst, weights, tmp_path, change
@@ -234,6 +233,82 @@ def test_the_source_of_the_noise_model_is_reported(burst, weights, tmp_path):
     # The typical camera at this ISO has a fraction of the noise that the frames show.
     assert source(stripped) == "measured"
     assert source(stripped[:1]) == "measured"
+
+
+# --- defective pixels -------------------------------------------------------
+
+
+def the_result(weights: Path, *arguments: object) -> dict:
+    run = kpn("denoise", *arguments, "--no-group", "--weights", weights, "--format", "dng",
+              "--json")  # fmt: skip
+    assert run.exit_code == 0, run.output
+    (result,) = json.loads(run.stdout)["bursts"]
+    return result
+
+
+@pytest.mark.parametrize("kind", [CONSTANT, LIST])
+@pytest.mark.parametrize(
+    ("frames", "options"),
+    [(4, []), (4, ["--defects", "off"]), (4, ["--strength", "0"]), (1, []),
+     (1, ["--strength", "0", "--defects", "off"])],
+)  # fmt: skip
+def test_pixels_that_the_files_mark_are_repaired_and_the_marks_left_out(
+    kind, frames, options, averaging, tmp_path
+):
+    paths = marked_burst(tmp_path / "in", kind, frames)
+    result = the_result(averaging, *paths, "-o", tmp_path, *options)
+    assert result["defects"]["marked"] == len(PLACES)
+    assert result["defects"]["listed"] == 0
+    out = Path(result["outputs"]["dng"])
+    info = read_info(out)
+    linear = bayer.unpack(read_planes(info), info.phase, info.height, info.width)
+    assert errors(linear).max() < 4
+    tree = read_tree(out)
+    assert not any(field.code == 51008 for ifd in walk(tree.ifds) for field in ifd)
+    assert info.marked == ((), ())
+
+
+def test_what_was_repaired_is_told_to_people_too(averaging, tmp_path):
+    paths = marked_burst(tmp_path / "in", LIST)
+    run = kpn("denoise", *paths, "--no-group", "-o", tmp_path, "--weights", averaging, "--report")
+    assert run.exit_code == 0
+    told = f"repaired {len(PLACES)} pixels ({len(PLACES)} marked by the file"
+    assert told in run.stderr
+    assert told in (tmp_path / "report.html").read_text("utf-8")
+
+
+def test_marks_that_are_ignored_are_told(averaging, tmp_path):
+    paths = marked_burst(tmp_path / "in", CONSTANT, frames=1)
+    data = paths[0].read_bytes()
+    paths[0].write_bytes(data.replace(b"\0\0\0\1\0\0\0\4\1\3", b"\0\0\0\7\0\0\0\4\1\3"))
+    result = the_result(averaging, *paths, "-o", tmp_path)
+    assert result["defects"]["marked"] == 0
+    assert any("OpcodeList1 is damaged" in note for note in result["notes"])
+
+
+def test_the_cameras_list_is_repaired_unless_defects_are_off(averaging, tmp_path):
+    paths = listed_burst(tmp_path / "in")
+    camera = listing_camera(tmp_path / "camera.json")
+    command = [*paths, "--noise", camera, "--reference", "first", "-o"]
+    found = {
+        how: the_result(averaging, *command, tmp_path / how, "--defects", how)
+        for how in ("auto", "off")
+    }
+    assert found["auto"]["defects"]["listed"] == len(LISTED)
+    assert found["off"]["defects"] == dict.fromkeys(found["off"]["defects"], 0)
+    auto, off = (
+        excess(read_planes(read_info(result["outputs"]["dng"]))) for result in found.values()
+    )
+    assert np.abs(auto).max() < 4
+    assert off.min() > 8
+
+
+def test_a_list_for_pictures_of_another_size_is_not_used_with_a_warning(averaging, tmp_path):
+    paths = listed_burst(tmp_path / "in", frames=1)
+    camera = listing_camera(tmp_path / "camera.json", size=(238, 320))
+    result = the_result(averaging, *paths, "--noise", camera, "-o", tmp_path)
+    assert result["defects"]["listed"] == 0
+    assert "lists defects of pictures of 320x238 pixels" in result["noise"]["warning"]
 
 
 # --- errors -----------------------------------------------------------------

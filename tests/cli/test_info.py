@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 from command_line import kpn
 from maker_notes import dng_with_note, nikon_note
+from marked_bursts import LIST, PLACES, marked_burst
 
 from kpn_cli.output import dng_tags, dng_writer
 from kpn_cli.raw.reader import read_info, read_mosaic
@@ -68,3 +70,24 @@ def test_info_names_the_standard_tag(burst):
         "",
     )
     assert "3450 (PhotographicSensitivity)" in kpn("info", burst[0][0]).stdout
+
+
+def test_info_shows_the_defective_pixels(burst, tmp_path):
+    (path,) = marked_burst(tmp_path / "in", LIST, frames=1)
+    marked, clean = json.loads(kpn("info", path, burst[0][0], "--json").stdout)["files"]
+    assert marked["defects"]["marked"] == len(PLACES)
+    assert clean["defects"] == dict.fromkeys(["marked", "listed", "found", "columns", "rows"], 0)
+    assert f"{len(PLACES)} pixels ({len(PLACES)} marked by the file)" in kpn("info", path).stdout
+    assert "none" in kpn("info", burst[0][0]).stdout.partition("defects")[2].splitlines()[0]
+
+
+def test_info_shows_the_facts_of_a_blank_picture(burst, tmp_path):
+    info = read_info(burst[0][0])
+    blank = tmp_path / "blank.dng"
+    mosaic = np.full((info.height, info.width), 4096, np.uint16)
+    tags = dng_tags.tags_of(info, noise=info.noise_profile)
+    dng_writer.write_cfa_dng(blank, mosaic, tags)
+    (row,) = json.loads(kpn("info", blank, "--json").stdout)["files"]
+    assert (row["cfa"], row["noise"]["source"], row["defects"]) == ("GRBG", "profile", None)
+    table = kpn("info", blank).stdout
+    assert "cannot be determined" in table.partition("defects")[2].splitlines()[0]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from command_line import kpn
 from inspected_bursts import START, options, still, write_burst
+from marked_bursts import excess, listed_burst, listing_camera
 from pictures import ORIENTATIONS, planes
 
 from kpn_cli.align import warp
@@ -20,9 +21,8 @@ from kpn_cli.inspection import inspect, points
 from kpn_cli.inspection.inspect import Inspection
 from kpn_cli.network.kpn import KPN
 from kpn_cli.network.weights import load_weights, save_weights
-from kpn_cli.noise.selection import given_noise
 from kpn_cli.output.dng_writer import write_cfa_dng
-from kpn_cli.pipeline import denoise, loading
+from kpn_cli.pipeline import denoise, loading, prepare
 from kpn_cli.pipeline.options import Options
 from kpn_cli.synthesis.camera import Camera
 from kpn_cli.synthesis.protocol import noise_of_gain
@@ -31,9 +31,8 @@ from kpn_cli.synthesis.protocol import noise_of_gain
 def whole_picture(paths: list[Path], how: Options) -> tuple[torch.Tensor, KPN]:
     """Kernels of all cells, from one call of the network: `(frames or more, K, K, h, w)`."""
     loaded = loading.load_burst(paths, how, "")
-    found, noise = denoise.align_and_measure(
-        loaded, given_noise(loaded.infos[0], how.noise), torch.device("cpu")
-    )
+    prepared = prepare.prepare(loaded, how, torch.device("cpu"))
+    found, noise = prepared.aligned, prepared.noise
     network, _ = load_weights(how.weights)
     burst = warp.warp_frames(
         found.frames, found.shifts, *(slice(0, side) for side in found.frames[0].size)
@@ -207,6 +206,23 @@ def test_a_link_to_a_page_is_never_replaced(tmp_path, small, weights):
     result = kpn("inspect", *small, "-o", tmp_path / "out", "--weights", weights)
     assert result.exit_code == 1 and "choose another folder" in result.stderr
     assert (tmp_path / "out" / "index.html").is_symlink()
+
+
+def test_defects_are_repaired_as_in_denoising(tmp_path, weights):
+    paths = listed_burst(tmp_path / "burst")
+    camera = listing_camera(tmp_path / "camera.json")
+    auto, off = (
+        inspect.inspect(paths, options(tmp_path, weights, noise=camera, defects=how), [(9, 9)])
+        for how in ("auto", "off")
+    )
+    assert np.abs(excess(auto.maps.reference)).max() < 4
+    assert excess(off.maps.reference).min() > 8
+
+
+def test_defects_can_be_left_as_they_are(tmp_path, small, weights):
+    run = kpn("inspect", *small, "-o", tmp_path / "out", "--weights", weights, "--defects", "off")
+    assert run.exit_code == 0, run.output
+    assert kpn("inspect", *small, "--defects", "none").exit_code == 2
 
 
 def test_the_reference_is_the_frame_that_was_chosen(tmp_path, small, weights):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
+import marked_bursts
 from cards import denoised, write_bursts, write_frame
 
 from kpn_cli.pipeline import denoise, fingerprint
@@ -28,9 +29,10 @@ def test_outputs_hold_the_fingerprint_of_their_burst(tmp_path, weights):
         replace(options, weights=None),
         replace(options, reference="first"),
         replace(options, compression="none"),
+        replace(options, defects="off"),
     ]
     marks = {fingerprint.options_digest(each) for each in (options, *changed)}
-    assert len(marks) == 5
+    assert len(marks) == 6
     assert fingerprint.options_digest(replace(options, device="cpu", tile=96)) in marks
 
 
@@ -46,3 +48,21 @@ def test_a_changed_frame_is_noticed(tmp_path, weights):
     document = denoised(*command, "--format", "dng", code=1)
     assert "made of other frames" in document["failed"][0]["error"]
     assert document["failed"][0]["files"] == [str(p) for p in sorted((tmp_path / "a").iterdir())]
+
+
+def test_options_of_earlier_versions_have_the_same_digest_so_that_their_results_stay():
+    digests = {
+        "c2ce6eb86d1b9ff45e46201490cd33d54a558e3125cbb92c901e346de1e3211e": Options("x"),
+        "dd14597b98a021a8fde63fbaff5f8aa9619aa0992035b48385fb61efdd50a273": Options(
+            "x", strength=2, reference="first"
+        ),
+    }
+    for digest, options in digests.items():
+        assert fingerprint.options_digest(options) == digest
+
+
+def test_a_list_of_defects_changes_the_picture(tmp_path):
+    camera = marked_bursts.listing_camera(tmp_path / "camera.json")
+    listing = Options("x", noise=camera)
+    none = replace(listing, noise=replace(listing.noise, defects=None))
+    assert fingerprint.options_digest(listing) != fingerprint.options_digest(none)
