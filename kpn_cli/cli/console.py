@@ -269,7 +269,7 @@ def show_calibration(calibration: Calibration) -> None:
         if level.note:
             note(f"warning     {level.note}")
     if calibration.defects is None:
-        note("warning     the frames are no even surface, or no pair: no list of defects")
+        note("warning     the surface is not even: no list of defects")
     else:
         note(f"defects     {count(len(calibration.defects.rows), 'pixel')}")
 

@@ -65,7 +65,7 @@ STRENGTH = click.option(
     show_default=True,
     help="How strongly to denoise: multiplies the noise sigma given to the network. Below 1 keeps "
     "more grain; above 1 removes more noise, at some cost in fine texture; 0 returns the "
-    "reference as it is, but for defects.",
+    "reference and repairs only its defective pixels.",
 )
 NOISE = click.option(
     "--noise",
@@ -79,9 +79,9 @@ DEFECTS_OPTION = click.option(
     type=click.Choice(DEFECTS),
     default=DEFECTS[0],
     show_default=True,
-    help="Repair of the sensor's hot, dead and stuck pixels, columns and rows: auto finds them in "
-    "the burst and takes those of the camera's list (--noise FILE); off repairs only what the "
-    "files mark.",
+    help="Which defective pixels to repair: auto looks for hot, dead and stuck pixels, columns and "
+    "rows, and takes the camera's list (--noise FILE) too; off repairs only pixels that the files "
+    "mark.",
 )
 TRAINING_NOISE = click.option(
     "--noise",
