@@ -18,8 +18,11 @@ _SEGMENTS, _MIN_SEGMENTS = 16, 4
 #: Each segment deviates by more than this many sigmas of the segments of other lines, the whole
 #: by more than the second number.
 _SEGMENT_SIGMAS, _LINE_SIGMAS = 1.5, 8.0
-#: Largest share of a line's deviation in the lines beside it.
-_MAX_SHARED = 0.2
+#: Largest share of a line's deviation in the lines beside it, where the scene moves between the
+#: frames, and where it stands still. A line of the scene that spreads a share L shows half of it:
+#: its other neighbour, with which they are compared, has it too. A lens that blurs by 0.5 pixels
+#: spreads 0.14.
+_MAX_SHARED, _MAX_SHARED_WHERE_STILL = 0.2, 0.06
 #: Lines of one colour on each side that the scatter of lines is taken from.
 _WINDOW = 16
 #: Fewest samples of a segment.
@@ -65,22 +68,26 @@ class Line:
         return (plane, along, across) if self.vertical else (plane, across, along)
 
 
-def find_lines(mean: np.ndarray, noise: NoiseModel, averaged: int) -> list[Line]:
+def find_lines(mean: np.ndarray, noise: NoiseModel, averaged: int, *, still: bool) -> list[Line]:
     """Return the defective columns and rows of a burst.
 
     Args:
         mean: `(4, height, width)` float32, by `mean_frame`.
         noise: of one frame.
         averaged: number of values in each sample of the mean.
+        still: whether the scene stands still, or there is one frame only.
     """
-    columns = _lines(mean, noise, averaged, vertical=True)
+    shared = _MAX_SHARED_WHERE_STILL if still else _MAX_SHARED
+    columns = _lines(mean, noise, averaged, shared, vertical=True)
     # The planes of the transposed mosaic: G1 and G2 change places.
     transposed = np.ascontiguousarray(mean[[0, 2, 1, 3]].swapaxes(1, 2))
     swapped = NoiseModel(*(((a, c, b, d)) for a, b, c, d in (noise.shot, noise.read)))
-    return columns + _lines(transposed, swapped, averaged, vertical=False)
+    return columns + _lines(transposed, swapped, averaged, shared, vertical=False)
 
 
-def _lines(mean: np.ndarray, noise: NoiseModel, averaged: int, vertical: bool) -> list[Line]:
+def _lines(
+    mean: np.ndarray, noise: NoiseModel, averaged: int, shared: float, *, vertical: bool
+) -> list[Line]:
     """Return the defective columns of planes, as columns or, of transposed planes, as rows."""
     _, height, width = mean.shape
     if height < _SEGMENTS * _MIN_SEGMENT_SAMPLES or width < 2 * _WINDOW:
@@ -113,9 +120,10 @@ def _lines(mean: np.ndarray, noise: NoiseModel, averaged: int, vertical: bool) -
         own = abs(along[odd, column])
         # A defective line seems to bend the lines of its colour beside it the other way.
         beside = np.abs(along[odd, max(column - 1, 0) : column + 2]).max()
-        if own < max(_LINE_SIGMAS * usual, beside) or _shares(along, int(odd), int(column)):
-            continue
         index = 2 * int(column) + int(odd)
+        rows = slice(edges[run.start], edges[run.stop])
+        if own < max(_LINE_SIGMAS * usual, beside) or _shares(mean[:, rows], index, shared):
+            continue
         line = _measured(mean, vertical, index, edges[run.start : run.stop + 1], usual)
         if line is not None:
             found.append(line)
@@ -178,16 +186,29 @@ def _longest_run(relative: np.ndarray) -> slice | None:
     return best
 
 
-def _shares(deviation: np.ndarray, odd: int, column: int) -> bool:
+def _shares(mean: np.ndarray, index: int, most: float) -> bool:
     """Whether the lines beside one deviate too, as they do at a line or an edge of the scene.
 
     Args:
-        deviation: `(2, width)`, of the even and of the odd columns of the mosaic.
-        odd, column: of the line.
+        mean: of the rows of the line.
+        index: column of the line in the mosaic.
+        most: largest share that a defective line shows.
     """
-    own = deviation[odd, column]
-    beside = deviation[1 - odd, max(column - 1 + odd, 0) : column + 1 + odd]
-    return bool((np.abs(beside) > _MAX_SHARED * abs(own)).any())
+    last = 2 * mean.shape[2] - 1
+    own, *beside = (
+        np.mean([np.median(_deviation(mean[plane], at // 2)) for plane in (at % 2, 2 + at % 2)])
+        for at in (index, max(index - 1, 1 - index), min(index + 1, 2 * last - index - 1))
+    )
+    return bool(np.max(np.abs(beside)) > most * abs(own))
+
+
+def _deviation(plane: np.ndarray, column: int) -> np.ndarray:
+    """Return a column of a plane minus the mean of the two beside it, mirrored at the border."""
+    last = plane.shape[1] - 1
+    left = plane[:, column - 1 if column else 1]
+    right = plane[:, column + 1 if column < last else last - 1]
+    deviation: np.ndarray = plane[:, column] - (left + right) / 2
+    return deviation
 
 
 def _measured(
@@ -209,11 +230,8 @@ def _measured(
     odd, column = index % 2, index // 2
     for plane in (odd, 2 + odd):
         part = mean[plane, edges[0] : edges[-1]]
-        last = part.shape[1] - 1
-        left = part[:, column - 1 if column else 1]
-        right = part[:, column + 1 if column < last else last - 1]
-        beside = (left + right) / 2
-        deviation = part[:, column] - beside
+        deviation = _deviation(part, column)
+        beside = part[:, column] - deviation
         starts = edges[:-1] - edges[0]
         segments = [
             (np.median(d), b.mean())

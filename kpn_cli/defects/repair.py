@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from .prediction import CHUNK, Prediction, window_index
 #: Where nothing moves, point lights may look like hot samples. If there are more of them than this
 #: share of the samples, more than sensors have, they are spared.
 _MAX_SHARE_WHERE_STILL = 6e-4
+#: Side of the part in the middle of a picture that shows whether the scene moves, in cells.
+_MIDDLE = 256
 #: Searches of a picture: a defect hides its defective neighbour until it is repaired.
 _SEARCHES = 3
 #: Distance in cells within which one defect hides another.
@@ -104,9 +106,10 @@ def repair_burst(
     if not find:
         return Repaired(**counts)
     mean = mean_frame(frames)
-    lines = find_lines(mean, noise, averaged_frames(len(frames)))
+    still = _stands_still(frames, mean, noise)
+    lines = find_lines(mean, noise, averaged_frames(len(frames)), still=still)
     _correct_lines(frames, mean, lines, noise)
-    found = _find_sites(frames, mean, noise)
+    found = _find_sites(frames, mean, noise, still)
     for frame in frames:
         fill(frame, found, noise)
     columns = sum(line.vertical for line in lines)
@@ -127,7 +130,24 @@ def _with_rounding(noise: NoiseModel, frame: Frame) -> NoiseModel:
 # --- finding ----------------------------------------------------------------
 
 
-def _find_sites(frames: Sequence[Frame], mean: np.ndarray, noise: NoiseModel) -> np.ndarray:
+def _stands_still(frames: Sequence[Frame], mean: np.ndarray, noise: NoiseModel) -> bool:
+    """Whether the scene stands still, by the detail in the middle of the picture."""
+    middle = tuple(
+        slice(max(side - _MIDDLE, 0) // 2, (side + min(_MIDDLE, side)) // 2)
+        for side in frames[0].size
+    )
+    cut = [
+        replace(frame, samples=frame.samples[:, middle[0], middle[1]].contiguous())
+        for frame in frames
+    ]
+    part = np.ascontiguousarray(mean[:, middle[0], middle[1]])
+    suspects = features.find_suspects(part, noise, len(frames))
+    return features.is_still(features.suspect_features(suspects, suspects, part, cut, noise))
+
+
+def _find_sites(
+    frames: Sequence[Frame], mean: np.ndarray, noise: NoiseModel, still: bool
+) -> np.ndarray:
     """Return the defective samples that a burst shows, `(3, sites)`; fills them in its mean."""
     judge = classifier.bundled()
     found = [np.empty((3, 0), np.int64)]
@@ -136,7 +156,6 @@ def _find_sites(frames: Sequence[Frame], mean: np.ndarray, noise: NoiseModel) ->
         values = features.suspect_features(ahead, suspects, mean, frames, noise)
         if search == 0:
             context = features.context_of(values, suspects.shape[1], mean.size)
-            still = features.is_still(values)
         ratio = judge.log_ratio(features.with_context(values, context))
         if still:  # stars stand still too
             ratio[features.is_spot(values)] = -np.inf

@@ -52,7 +52,7 @@ def test_the_bundled_one_fits_the_features():
 
 
 def ratios(rng: np.random.Generator, detail: int, defects: int) -> np.ndarray:
-    return np.concatenate([rng.exponential(1 / 0.85, detail), rng.normal(9, 2, defects)])
+    return np.concatenate([rng.exponential(1 / 1.2, detail), rng.normal(9, 2, defects)])
 
 
 def taken(ratio: np.ndarray, **how) -> np.ndarray:
@@ -70,7 +70,7 @@ def test_many_clear_cases_lend_belief_to_doubtful_ones(rng):
     ratio = ratios(rng, 300, 80)
     chosen = taken(ratio)
     assert chosen[300:].mean() > 0.95
-    assert chosen[:300].mean() < 0.05
+    assert chosen[:300].mean() < 0.2
     few = ratios(rng, 300, 2)
     assert ratio[chosen].min() < 6
     assert not taken(few)[few < 9].any()

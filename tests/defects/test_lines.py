@@ -15,7 +15,7 @@ SIZE = 320
 
 
 def burst(
-    reach: int = 2, frames: int = 8, change=lambda mosaic: None
+    reach: int = 2, frames: int = 8, change=lambda mosaic: None, noise=NOISE
 ) -> tuple[np.ndarray, np.ndarray]:
     """A clean burst, and a noisy one of a sensor that `change` makes of each frame's mosaic."""
     clean = surface(frames, SIZE, reach)
@@ -23,7 +23,7 @@ def burst(
     for mosaic in mosaics:
         change(mosaic)
     recorded = np.stack([bayer.pack(mosaic, "RGGB") for mosaic in mosaics])
-    return clean, NOISE.sample(recorded, np.random.default_rng(0)).astype(np.float32)
+    return clean, noise.sample(recorded, np.random.default_rng(0)).astype(np.float32)
 
 
 def transposed(mosaic: np.ndarray, vertical: bool) -> np.ndarray:
@@ -31,10 +31,13 @@ def transposed(mosaic: np.ndarray, vertical: bool) -> np.ndarray:
 
 
 @pytest.mark.parametrize("vertical", [True, False])
-@pytest.mark.parametrize("index", [0, 1, 200, 201, 2 * SIZE - 1])
-@pytest.mark.parametrize("reach", [0, 2])
+@pytest.mark.parametrize(
+    ("index", "reach"),
+    [(0, 2), (1, 2), (200, 2), (201, 2), (2 * SIZE - 1, 2), (200, 0), (201, 0)],
+)
 def test_the_offset_of_a_line_is_taken_away(vertical, index, reach):
-    offset = np.float32(0.02)
+    # On a tripod it might be a wire of the scene, if it weren't that strong.
+    offset = np.float32(0.02 if reach else 0.05)
 
     def change(mosaic):
         transposed(mosaic, vertical)[:, index] += offset
@@ -55,7 +58,7 @@ def test_a_part_of_a_column_is_repaired_alone():
         mosaic[:SIZE, 301] -= np.float32(0.02)
 
     _, noisy = burst(change=change)
-    (line,) = find_lines(noisy.mean(0), NOISE, 8)
+    (line,) = find_lines(noisy.mean(0), NOISE, 8, still=False)
     assert (line.vertical, line.index, line.start, line.dead) == (True, 301, 0, False)
     assert abs(line.stop - SIZE // 2) <= SIZE // 16
 
@@ -83,17 +86,21 @@ def test_saturated_samples_stay_saturated():
     assert frames[0].planes()[:, 155:165, 145:155].min() == 1
 
 
-@pytest.mark.parametrize("thickness", [1.0, 2.0, 5.0])
-@pytest.mark.parametrize("vertical", [True, False])
-def test_a_wire_of_the_scene_on_a_tripod_is_none(thickness, vertical):
-    x = np.arange(2 * SIZE)
-    profile = 0.1 * np.exp(-((x - 200.3) ** 2) / (2 * 0.36 * thickness**2))
+@pytest.mark.parametrize("sigma", [0.5, 0.6, 1.0, 3.0])
+@pytest.mark.parametrize("drift", [0.0, 0.25, 1.0])
+@pytest.mark.parametrize("frames", [1, 8])
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_a_wire_of_the_scene_on_a_tripod_is_none(sigma, drift, frames, scale):
+    y, x = np.mgrid[: 2 * SIZE, : 2 * SIZE]
+    middle = 200.1 + drift * y / (2 * SIZE)
+    wire = np.float32(0.05 * np.exp(-((x - middle) ** 2) / (2 * sigma**2)))
+    noise = NOISE.with_strength(scale)
 
     def change(mosaic):
-        transposed(mosaic, vertical)[:] -= np.float32(profile)
+        mosaic -= wire
 
-    _, noisy = burst(0, change=change)
-    assert find_lines(noisy.mean(0), NOISE, 8) == []
+    _, noisy = burst(0, frames, change, noise)
+    assert find_lines(noisy.mean(0), noise, frames, still=True) == []
 
 
 @pytest.mark.parametrize("vertical", [True, False])
@@ -102,7 +109,7 @@ def test_a_sharp_horizon_is_none(vertical):
         transposed(mosaic, vertical)[:, 200:] *= 0.3
 
     _, noisy = burst(0, change=change)
-    assert find_lines(noisy.mean(0), NOISE, 8) == []
+    assert find_lines(noisy.mean(0), NOISE, 8, still=True) == []
 
 
 def test_row_noise_of_single_frames_is_none():
@@ -112,8 +119,8 @@ def test_row_noise_of_single_frames_is_none():
         mosaic += rng.normal(0, 0.0008, (2 * SIZE, 1)).astype(np.float32)
 
     _, noisy = burst(change=change)
-    assert find_lines(noisy.mean(0), NOISE, 8) == []
+    assert find_lines(noisy.mean(0), NOISE, 8, still=True) == []
 
 
 def test_a_small_picture_is_not_searched():
-    assert find_lines(np.zeros((4, 20, 20), np.float32), NOISE, 8) == []
+    assert find_lines(np.zeros((4, 20, 20), np.float32), NOISE, 8, still=False) == []
