@@ -2,7 +2,8 @@
 
 TRAIN and VAL are folders of photos. From each photo bursts are made with random noise, number of
 frames, motion, defects and stars; the features of their suspects (`kpn_cli/defects/features.py`)
-are what the classifier learns from. It prints what it misses and takes wrongly on VAL.
+are what the classifier learns from. It prints what it misses and takes wrongly on VAL; with
+`--check`, of a FILE that exists.
 """
 
 from __future__ import annotations
@@ -183,29 +184,17 @@ def train(found: list[Suspects]) -> classifier.Classifier:
     return classifier.Classifier(tuple(weights_of), tuple(biases))
 
 
-def main() -> None:
-    """Train, write the classifier, and print its errors on the validation photos."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("train", type=Path)
-    parser.add_argument("val", type=Path)
-    parser.add_argument("file", type=Path)
-    options = parser.parse_args()
-    found = list(all_suspects(options.train, SEED, SHARE, seldom=True))
-    defects = sum(int(one.defects.sum()) for one in found)
-    print(f"{len(found)} bursts, {defects} defects", flush=True)
-    trained = train(found)
-    classifier.save(trained, options.file)
+def report(trained: classifier.Classifier, folder: Path) -> None:
+    """Print the errors of a classifier on bursts of photos, with defects and without."""
     print("| frames | motion | missed | wrongly taken, of a million | the same without defects |")
     print("|---|---|---|---|---|")
     table: dict[tuple[bool, bool], np.ndarray] = {}
     for density, index in ((3e-4, 0), (0.0, 1)):
-        for one in all_suspects(options.val, SEED + 1, density, seldom=False):
+        for one in all_suspects(folder, SEED + 1, density, seldom=False):
             ratio = trained.log_ratio(one.features)
-            taken = classifier.Mixture.of(ratio, one.samples).are_defects(
-                ratio, still=one.still, frames=one.count
-            )
-            key = one.count > 1, one.reach > 0
-            counts = table.setdefault(key, np.zeros(6))
+            mixture = classifier.Mixture.of(ratio, one.samples)
+            taken = mixture.are_defects(ratio, still=one.still, frames=one.count)
+            counts = table.setdefault((one.count > 1, one.reach > 0), np.zeros(6))
             wrong = (taken & ~one.defects).sum()
             if index == 0:
                 missed = (one.defects & ~taken).sum()
@@ -217,6 +206,25 @@ def main() -> None:
             f"| {'several' if several else 'one'} | {'hand-held' if moved else 'tripod'} | "
             f"{missed / number:.3f} | {1e6 * wrong / samples:.1f} | {1e6 * more / others:.1f} |"
         )
+
+
+def main() -> None:
+    """Train, write the classifier, and print its errors on the validation photos."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("train", type=Path)
+    parser.add_argument("val", type=Path)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--check", action="store_true", help="measure FILE, do not train")
+    options = parser.parse_args()
+    if options.check:
+        trained = classifier.load_classifier(options.file)
+    else:
+        found = list(all_suspects(options.train, SEED, SHARE, seldom=True))
+        defects = sum(int(one.defects.sum()) for one in found)
+        print(f"{len(found)} bursts, {defects} defects", flush=True)
+        trained = train(found)
+        classifier.save(trained, options.file)
+    report(trained, options.val)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ _CERTAIN_SHARE, _CERTAIN_NUMBER = 2e-5, 5.0
 #: frame it is not.
 _LEAST_PROBABILITY, _LEAST_PROBABILITY_OF_ONE = 0.05, 0.5
 #: Otherwise defects are believed from these log ratios on: where detail moves, and where not.
-_CLEAR, _BEYOND_DOUBT = 7.0, 10.0
+_CLEAR, _BEYOND_DOUBT = 9.0, 10.0
 
 
 @dataclass(frozen=True)
@@ -148,12 +148,17 @@ def save(classifier: Classifier, path: Path) -> None:
     save_file(tensors, path)
 
 
-@cache
-def bundled() -> Classifier:
-    """Return the classifier that comes with kpn (`weights/defects.safetensors`)."""
-    tensors = load(files("kpn_weights").joinpath("defects.safetensors").read_bytes())
+def load_classifier(path: Path) -> Classifier:
+    """Read what `save` wrote."""
+    tensors = load(path.read_bytes())
     layers = range(len(tensors) // 2)
     return Classifier(
         tuple(tensors[f"{number}.weight"] for number in layers),
         tuple(tensors[f"{number}.bias"] for number in layers),
     )
+
+
+@cache
+def bundled() -> Classifier:
+    """Return the classifier that comes with kpn (`weights/defects.safetensors`)."""
+    return load_classifier(Path(str(files("kpn_weights"))) / "defects.safetensors")
