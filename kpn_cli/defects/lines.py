@@ -22,7 +22,7 @@ _SEGMENT_SIGMAS, _LINE_SIGMAS = 1.5, 8.0
 #: frames, and where it stands still. A line of the scene that spreads a share L shows half of it:
 #: its other neighbour, with which they are compared, has it too. A lens that blurs by 0.5 pixels
 #: spreads 0.14.
-_MAX_SHARED, _MAX_SHARED_WHERE_STILL = 0.2, 0.06
+_MAX_SHARED, _MAX_SHARED_WHERE_STILL = 0.1, 0.06
 #: Lines of one colour on each side that the scatter of lines is taken from.
 _WINDOW = 16
 #: Fewest samples of a segment.
