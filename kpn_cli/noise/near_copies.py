@@ -17,12 +17,11 @@ from ..errors import KpnError
 from ..image.noise_model import NoiseModel
 from . import estimation
 
-#: Frames that differ by less than this share of the noise, as a variance, show next to none: of
-#: the noise that each of them shows, and of the stated noise, from which single cameras differ by
-#: a factor of about 2 of sigma.
+#: Two frames are copies if the variance of their difference is below this share of both the noise
+#: that each frame shows and the stated noise. The stated sigma may be off by a factor of 2.
 NEXT_TO_NONE = 1 / 16
 #: Blocks that are cut out of a frame; the share of them that is compared, the flattest, and at
-#: least so many.
+#: least `_MIN_BLOCKS`.
 _BLOCKS, _FLATTEST_SHARE, _MIN_BLOCKS = 1000, 0.1, 20
 #: Share of these blocks that must show next to no noise: losses depend on the brightness.
 _ALIKE_SHARE = 0.25

@@ -223,8 +223,7 @@ def warn_if_overstated(
     """Return a report, with a warning if the frames show far less noise than a given model states.
 
     The network would take fine texture for noise. What frames show is an upper bound: texture and
-    motion add to it, and nothing but clipping, which is left out, and numbers too coarse to hold
-    the noise take from it.
+    motion add to it. Only clipping and coarse quantization lower it; both are excluded.
 
     Args:
         report: the model; other sources than the user are compared in `choose_noise`.
