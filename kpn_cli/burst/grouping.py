@@ -3,7 +3,7 @@
 The frames of each folder and camera are sorted by time. Two successive frames are in one run if
 the camera says so (the burst's name, the frame's number), or if the pause between them is at
 most the gap; where files have no time, if their names have successive numbers. A run is split
-into bursts where the size changes, or the exposure by more than rounding (`exposure.py`). If every
+into bursts where the size changes, or the exposure by more than rounding (`raw/exposure.py`). If every
 frame of a run has a different exposure, it is an exposure bracket, which kpn does not merge.
 """
 
@@ -18,8 +18,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from ..choices import DEFAULT_GAP
+from ..raw import exposure
 from ..raw.info import Capture
-from . import exposure
 
 #: Fewest frames of a bracket, where the camera does not say that it is one.
 _MIN_BRACKET_FRAMES = 3

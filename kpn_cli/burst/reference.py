@@ -9,8 +9,8 @@ from datetime import datetime
 import numpy as np
 
 from ..errors import KpnError
+from ..raw import exposure
 from ..raw.info import RawInfo
-from . import exposure
 
 #: Settings that must be the same in all frames, besides the exposure: name in messages, value.
 _SAME: tuple[tuple[str, Callable[[RawInfo], object]], ...] = (

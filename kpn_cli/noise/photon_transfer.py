@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..burst import exposure
 from ..defects.flat_fields import FlatDefects
 from ..errors import KpnError
 from ..image.noise_model import NoiseModel, typical_log_read
+from ..raw import exposure
 from ..raw.full_exif import complete_iso
 from ..raw.info import RawInfo
 from ..raw.reader import read_info, read_planes

@@ -11,12 +11,13 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from ..burst import copies, exposure, reference
+from ..burst import copies, reference
 from ..burst.frame import Frame
 from ..errors import KpnError, TransientError
 from ..image import bayer
 from ..noise import near_copies
 from ..noise.selection import stated_noise
+from ..raw import exposure
 from ..raw.camera_notes import CameraNotes, lacks_iso
 from ..raw.checks import check_file
 from ..raw.full_exif import complete, read_camera_notes

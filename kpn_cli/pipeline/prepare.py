@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from ..align import alignment
-from ..burst import exposure
 from ..burst.frame import Frame
 from ..defects.repair import Repaired, plane_sites, repair_burst
 from ..image.noise_model import NoiseModel
@@ -23,6 +22,7 @@ from ..noise.selection import (
     warn_if_overstated,
     warn_if_understated,
 )
+from ..raw import exposure
 from ..raw.info import RawInfo
 from ..system.memory import return_freed_memory
 from .loading import Loaded

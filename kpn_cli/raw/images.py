@@ -17,15 +17,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from . import exposure
 from .tags import PHOTOMETRIC_CFA, Directory, Metadata, Tag, numbers_of
 
 #: More images than this in a file are not counted.
 _MAX_IMAGES = 1024
 #: Tags of a mosaic that are the same in all frames of a burst.
 _LAYOUT = (Tag.WIDTH, Tag.HEIGHT, Tag.SAMPLES_PER_PIXEL, Tag.CFA_PATTERN, Tag.ACTIVE_AREA)
-#: Exposure settings in the directory of an image, and by how much they may differ by rounding:
-#: 0.05 EV, of the aperture half of that.
-_EXPOSURE = ((Tag.EXPOSURE_TIME, 0.035), (Tag.ISO, 0.035), (Tag.F_NUMBER, 0.017))
 #: In a mosaic with two samples a pixel, the second is of low sensitivity (Fujifilm SR).
 _TWO_SENSITIVITIES = (2,)
 
@@ -82,15 +80,24 @@ def _alike(one: Directory, other: Directory) -> bool:
         return False
     if any(numbers_of(one, tag) != numbers_of(other, tag) for tag in _LAYOUT):
         return False
-    for tag, tolerance in _EXPOSURE:
-        ours, theirs = numbers_of(one, tag), numbers_of(other, tag)
-        if len(ours) != len(theirs):
-            return False
-        if not all(
-            math.isclose(a, b, rel_tol=tolerance) for a, b in zip(ours, theirs, strict=True)
-        ):
-            return False
-    return True
+    return exposure.match(_exposure(one), _exposure(other)) is exposure.Match.SAME
+
+
+@dataclass(frozen=True)
+class _Exposure:
+    """The settings in the directory of an image; None where it states none that can be used."""
+
+    iso: float | None
+    exposure_time: float | None
+    f_number: float | None
+
+
+def _exposure(directory: Directory) -> _Exposure:
+    def first(tag: Tag) -> float | None:
+        value = next(iter(numbers_of(directory, tag)), 0)
+        return float(value) if 0 < value < math.inf else None
+
+    return _Exposure(first(Tag.ISO), first(Tag.EXPOSURE_TIME), first(Tag.F_NUMBER))
 
 
 def maker_images(metadata: Metadata, has_image: Callable[[int], bool]) -> Images:

@@ -7,8 +7,8 @@ from fractions import Fraction
 
 import pytest
 
-from kpn_cli.burst import exposure
-from kpn_cli.burst.exposure import Match, match
+from kpn_cli.raw import exposure
+from kpn_cli.raw.exposure import Match, match
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,29 @@ def test_images_of_another_size_or_exposure_are_no_frames_and_counted(tmp_path, 
     assert any(np.array_equal(mosaic, expected) for expected in MOSAICS)
 
 
+@pytest.mark.parametrize(("ev", "used"), [(0.015, 2), (0.04, 1), (0.06, 1)])
+def test_images_are_frames_if_their_settings_and_the_sum_differ_by_rounding_only(ev, used):
+    def directory(step: float) -> dict:
+        return {
+            Tag.PHOTOMETRIC: fields.integer_field(262, 32803),
+            Tag.ISO: fields.rational_field(34855, 1000 * 2**step),
+            Tag.EXPOSURE_TIME: fields.rational_field(33434, 2**step / 64),
+            Tag.F_NUMBER: fields.rational_field(33437, 4 * 2 ** (-step / 2)),
+        }
+
+    one, other = directory(0), directory(ev)
+    assert len(images.dng_images(Metadata({}, one, 0, (one, other))).shots) == used
+
+
+def test_absurd_settings_of_images_raise_nothing():
+    one = {
+        Tag.PHOTOMETRIC: fields.integer_field(262, 32803),
+        Tag.ISO: fields.integer_field(34855, 0),
+        Tag.EXPOSURE_TIME: fields.rational_field(33434, 0),
+    }
+    assert images.dng_images(Metadata({}, one, 0, (one, dict(one)))).shots == (0, 1)
+
+
 def test_the_largest_image_is_read_wherever_it_is(tmp_path):
     path = dng_of_images(tmp_path / "a.dng", cfa_image(MOSAICS[1][:40]), cfa_image(MOSAICS[0]))
     info, mosaic = read_raw(path)
