@@ -3,8 +3,9 @@
 The frames of each folder and camera are sorted by time. Two successive frames are in one run if
 the camera says so (the burst's name, the frame's number), or if the pause between them is at
 most the gap; where files have no time, if their names have successive numbers. A run is split
-into bursts where the size changes, or the exposure by more than rounding (`raw/exposure.py`). If every
-frame of a run has a different exposure, it is an exposure bracket, which kpn does not merge.
+into bursts where the size changes, or the exposure by more than rounding (`raw/exposure.py`). A run
+is an exposure bracket, which kpn does not merge, if the camera says so, or if every frame has
+another exposure than the one before it and they spread over about 1 EV.
 """
 
 from __future__ import annotations
@@ -159,7 +160,7 @@ def _bursts(run: Sequence[Capture]) -> list[Group]:
     sizes = _split(run, lambda one, other: (one.height, one.width) == (other.height, other.width))
     parts = [part for frames in sizes for part in exposure.split(frames)]
     if _is_bracket(run, parts):
-        exposures = ", ".join(dict.fromkeys(exposure.show(frame) for frame in run))
+        exposures = "; ".join(dict.fromkeys(exposure.show(frame) for frame in run))
         return [
             Group(
                 _files(run),

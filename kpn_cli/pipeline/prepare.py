@@ -141,7 +141,7 @@ def _of_another_exposure(
         if stated is exposure.Match.SAME or abs(math.log2(brightness)) < exposure.ANOTHER_EV:
             continue
         reasons[index] = (
-            f"another exposure ({exposure.show(infos[index])}, the reference "
+            f"another exposure ({exposure.show(infos[index])}; the reference "
             f"{exposure.show(infos[0])}): it is {brightness:.2f} times as bright"
         )
     return reasons

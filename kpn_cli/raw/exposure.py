@@ -117,10 +117,14 @@ def split(frames: Sequence[E]) -> list[list[E]]:
 
 
 def show(frame: Exposed) -> str:
-    """Return an exposure as text: "1/60 s at ISO 800"."""
+    """Return an exposure as text: "1/60 s, f/1.8, ISO 800"; without what it does not state."""
     time = frame.exposure_time
     if time is None:
-        text = "unknown time"
+        parts = ["unknown time"]
     else:
-        text = f"{time:g} s" if time >= 0.4 else f"1/{1 / time:.0f} s"
-    return f"{text} at ISO {frame.iso:g}" if frame.iso else text
+        parts = [f"{time:g} s" if time >= 0.4 else f"1/{1 / time:.0f} s"]
+    if frame.f_number:
+        parts.append(f"f/{frame.f_number:g}")
+    if frame.iso:
+        parts.append(f"ISO {frame.iso:g}")
+    return ", ".join(parts)

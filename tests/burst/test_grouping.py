@@ -121,6 +121,12 @@ def test_a_bracket_is_refused_with_its_exposures():
                       for n, c in enumerate(frames)])) == 3  # fmt: skip
 
 
+def test_a_bracket_of_apertures_is_refused_with_them():
+    frames = [frame(f"{n}.dng", 0.2 * n, f_number=f) for n, f in enumerate((4.0, 2.8, 5.6))]
+    (found,) = group(frames)
+    assert "(1/100 s, f/4, ISO 800; 1/100 s, f/2.8, ISO 800; 1/100 s, f/5.6" in found.refused
+
+
 def test_two_frames_are_a_bracket_only_if_the_camera_says_so():
     pair = [frame("a.dng", 0.1), frame("b.dng", 0.3, exposure_time=0.04)]
     assert [burst.refused for burst in group(pair)] == ["", ""]

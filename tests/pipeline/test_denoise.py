@@ -105,7 +105,7 @@ def test_where_tags_do_not_tell_the_exposure_the_brightness_of_the_frames_does(t
     assert result.exposure[2] == pytest.approx(1.12, rel=0.01)
     ((left_out, why),) = result.dropped.items()
     assert left_out.name == "3.dng"
-    assert why.startswith("another exposure (1/89 s at ISO 800, the reference 1/100 s at ISO 800)")
+    assert why.startswith("another exposure (1/89 s, ISO 800; the reference 1/100 s, ISO 800)")
     assert "1.30 times as bright" in why
 
 

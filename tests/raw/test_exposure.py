@@ -71,4 +71,10 @@ def test_the_setting_that_differs_most_is_named():
 
     assert named(Shot(100.0, 0.02, 2.8)) == ("exposure time", 0.02)
     assert named(Shot(100.0, 0.01, None)) == ("aperture", None)
-    assert named(Shot(110.0, 0.0111, 2.8)) == ("exposure", "1/90 s at ISO 110")
+    assert named(Shot(110.0, 0.0111, 2.8)) == ("exposure", "1/90 s, f/2.8, ISO 110")
+
+
+def test_an_exposure_is_shown_with_its_aperture_and_without_what_is_unknown():
+    assert exposure.show(Shot(800.0, 1 / 60, 1.8)) == "1/60 s, f/1.8, ISO 800"
+    assert exposure.show(Shot(None, 2.0, None)) == "2 s"
+    assert exposure.show(Shot(100.0, None, 4.0)) == "unknown time, f/4, ISO 100"
