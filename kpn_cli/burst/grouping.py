@@ -22,8 +22,10 @@ from ..choices import DEFAULT_GAP
 from ..raw import exposure
 from ..raw.info import Capture
 
-#: Fewest frames of a bracket, where the camera does not say that it is one.
-_MIN_BRACKET_FRAMES = 3
+#: Fewest frames of a bracket, and by how much its brightest frame exceeds its darkest one, in EV,
+#: where the camera does not say that it is one. Automatic exposure jitters by one or two steps of
+#: a third, and tags round 1 EV to 0.9 (1/15 and 1/8 s).
+_MIN_BRACKET_FRAMES, _MIN_BRACKET_EV = 3, 0.9
 #: Files that a message names before it says how many more there are.
 _NAMED_FILES = 9
 
@@ -186,6 +188,9 @@ def _is_bracket(run: Sequence[Capture], parts: Sequence[Sequence[Capture]]) -> b
         return True
     if len(run) < _MIN_BRACKET_FRAMES or len(parts) < len(run):
         return False
+    brightness = [exposure.brighter_by(run[0], frame) for frame in run]
+    if max(brightness) - min(brightness) < _MIN_BRACKET_EV:
+        return False  # automatic exposure jitters
     # Settings that make up for each other, such as those of automatic ISO, are no bracket.
     return all(abs(exposure.brighter_by(a, b)) >= exposure.ANOTHER_EV for a, b in pairwise(run))
 

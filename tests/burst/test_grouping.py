@@ -141,6 +141,16 @@ def test_drift_of_the_light_meter_is_no_bracket():
     assert [len(burst.files) for burst in group(two)] == [3, 2]
 
 
+@pytest.mark.parametrize(
+    "times", [(60, 50, 60), (60, 50, 40), (60, 50, 60, 50), (60, 80, 50), (50, 60, 50, 60, 80)]
+)
+def test_jitter_of_automatic_exposure_by_a_step_is_no_bracket_unless_the_camera_says_so(times):
+    frames = [frame(f"{n}.dng", 0.8 * n, exposure_time=1 / t) for n, t in enumerate(times)]
+    assert [(len(burst.files), burst.refused) for burst in group(frames)] == [(1, "")] * len(times)
+    (bracket,) = group([replace(c, bracketed=True) for c in frames])
+    assert bracket.refused
+
+
 @pytest.mark.parametrize("value", [1e-320, 1e300])
 def test_absurd_exposures_raise_nothing(value):
     frames = [
@@ -240,7 +250,7 @@ def test_the_jitter_of_a_phone_s_clock_splits_no_burst():
 
 
 def test_a_bracket_s_message_names_its_files_and_their_folder():
-    times = (1 / 60, 1 / 50, 1 / 40)  # a third of an EV, as it is rounded in tags
+    times = (1 / 60, 1 / 45, 1 / 90)  # half an EV to either side, as it is rounded in tags
     (bracket,) = group([frame(f"{n}.dng", 0.1 * n, exposure_time=t) for n, t in enumerate(times)])
     assert bracket.refused.startswith("0.dng, 1.dng, 2.dng in card are an exposure bracket")
     long = [frame(f"{n}.dng", 0.1 * n, iso=100.0 * 2 ** (n % 3)) for n in range(12)]
