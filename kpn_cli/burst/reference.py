@@ -48,8 +48,22 @@ def check_same_settings(infos: Sequence[RawInfo]) -> None:
             usual = Counter(values).most_common(1)[0][0]
             odd = [info for info in infos if read(info) != usual]
             raise _not_one_burst(infos[values.index(usual)], odd, name, read)
-    # Steps add up along a chain of frames, so all are compared with the one that most agree with.
-    anchor = max(infos, key=lambda one: sum(exposure.may_be_one_burst(one, o) for o in infos))
+    # A frame that states few settings agrees with frames that do not agree with each other.
+    alike: dict[tuple[bool, ...], list[RawInfo]] = {}
+    for info in infos:
+        alike.setdefault(exposure.stated(info), []).append(info)
+    groups = sorted(alike.values(), key=len)
+    for group in groups:
+        _check_exposures(_anchor(group), group)
+    _check_exposures(_anchor(groups[-1]), infos)
+
+
+def _anchor(infos: Sequence[RawInfo]) -> RawInfo:
+    """Return the frame that most agree with: along a chain of frames, steps add up."""
+    return max(infos, key=lambda one: sum(exposure.may_be_one_burst(one, o) for o in infos))
+
+
+def _check_exposures(anchor: RawInfo, infos: Sequence[RawInfo]) -> None:
     odd = [info for info in infos if not exposure.may_be_one_burst(anchor, info)]
     if odd:
         name, read = exposure.largest_step(anchor, odd[0])

@@ -17,7 +17,7 @@ from ..errors import KpnError, TransientError
 from ..image import bayer
 from ..noise import near_copies
 from ..noise.selection import stated_noise
-from ..raw import exposure
+from ..raw import exif, exposure
 from ..raw.camera_notes import CameraNotes, lacks_iso
 from ..raw.checks import check_file
 from ..raw.full_exif import complete, read_camera_notes
@@ -299,22 +299,29 @@ def _complete_iso(
     """Complete the frames whose standard tags do not state the ISO.
 
     Returns:
-        All frames; the files of those completed. If the notes of one can't be read, its ISO is
-        that of the others: the burst must not fail for it.
+        All frames; the files of those completed. If one has no ISO in its notes either, its ISO
+        is that of all others, if these agree: the burst must not fail for it.
     """
     paths = {info.path for info in infos if lacks_iso(info)}
     infos = [complete(info, read_notes) if info.path in paths else info for info in infos]
-    found = {info.iso for info in infos if info.path in paths and not lacks_iso(info)}
-    if len(found) != 1:
+    found = [info.iso for info in infos if info.iso and not lacks_iso(info)]
+    if not found or math.log2(max(found) / min(found)) > exposure.SAME_EV:
         return infos, paths
-    (iso,) = found
+    iso = found[len(found) // 2]
     line = f"its ISO is taken to be {iso:g}, as in the other frames"
     return [
         replace(info, iso=iso, iso_source="other frames", notes=(*info.notes, line))
-        if lacks_iso(info) and info.iso != iso
+        if lacks_iso(info) and info.iso != iso and _may_have(info, iso)
         else info
         for info in infos
     ], paths
+
+
+def _may_have(info: RawInfo, iso: float) -> bool:
+    """Whether an ISO contradicts nothing that a frame says: LibRaw's ISO, or an overflow."""
+    if info.iso is None:
+        return True
+    return info.iso_source == exif.ISO_NAME and iso > exif.ISO_OVERFLOW
 
 
 def _check_memory(frame_bytes: int, count: int) -> None:

@@ -57,27 +57,33 @@ SETTINGS: tuple[
 )  # fmt: skip
 
 
+def stated(frame: Exposed) -> tuple[bool, ...]:
+    """Return which of `SETTINGS` a frame states."""
+    return tuple(read(frame) is not None for _, read, _ in SETTINGS)
+
+
 def steps(one: Exposed, other: Exposed) -> list[float]:
     """Return how much brighter the other frame is by each of `SETTINGS`, in EV.
 
-    0 where neither frame states a setting; infinite where only one does.
+    0 where a frame does not state a setting.
     """
     return [_step(brightness, read(one), read(other)) for _, read, brightness in SETTINGS]
 
 
 def _step(brightness: Callable[[float], float], one: float | None, other: float | None) -> float:
-    if one is None or other is None:
-        return 0.0 if one is other else math.inf
-    return brightness(other) - brightness(one)
+    return 0.0 if one is None or other is None else brightness(other) - brightness(one)
 
 
 def match(one: Exposed, other: Exposed) -> Match:
-    """Return how far two exposures agree, each setting and all together."""
+    """Return how far two exposures agree, each setting and all together.
+
+    A setting that only one of them states is undecided, unless another setting differs.
+    """
     by_setting = steps(one, other)
     off = max(abs(step) for step in (*by_setting, math.fsum(by_setting)))
-    if off <= SAME_EV:
-        return Match.SAME
-    return Match.UNDECIDED if off < ANOTHER_EV else Match.ANOTHER
+    if off >= ANOTHER_EV:
+        return Match.ANOTHER
+    return Match.SAME if off <= SAME_EV and stated(one) == stated(other) else Match.UNDECIDED
 
 
 def brighter_by(one: Exposed, other: Exposed) -> float:
@@ -85,9 +91,7 @@ def brighter_by(one: Exposed, other: Exposed) -> float:
 
     Settings that only one of the frames states are left out.
     """
-    if match(one, other) is Match.SAME:
-        return 0.0
-    return math.fsum(filter(math.isfinite, steps(one, other)))
+    return 0.0 if match(one, other) is Match.SAME else math.fsum(steps(one, other))
 
 
 def may_be_one_burst(one: Exposed, other: Exposed) -> bool:
@@ -106,13 +110,20 @@ def largest_step(one: Exposed, other: Exposed) -> tuple[str, Callable[[Exposed],
 
 
 def split(frames: Sequence[E]) -> list[list[E]]:
-    """Cut a sequence where a frame has another exposure than the first one since the last cut."""
-    runs = [[frames[0]]]
-    for frame in frames[1:]:
-        if may_be_one_burst(runs[-1][0], frame):
-            runs[-1].append(frame)
-        else:
-            runs.append([frame])
+    """Cut a sequence where a frame has another exposure than the first one since the last cut.
+
+    The first one of those that state the same settings, too: a frame that states none may be of
+    any burst, and must not join two of them.
+    """
+    runs: list[list[E]] = []
+    firsts: dict[tuple[bool, ...], E] = {}
+    for frame in frames:
+        if not all(may_be_one_burst(first, frame) for first in firsts.values()):
+            firsts.clear()
+        if not firsts:
+            runs.append([])
+        firsts.setdefault(stated(frame), frame)
+        runs[-1].append(frame)
     return runs
 
 

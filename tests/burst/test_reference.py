@@ -50,7 +50,6 @@ def _frames(count: int) -> list[RawInfo]:
         ({"width": 122}, "size 122x100"),
         ({"phase": "BGGR"}, "CFA phase BGGR"),
         ({"iso": 3200.0}, "ISO 3200"),
-        ({"iso": None}, "ISO none"),
         ({"exposure_time": 0.02}, "exposure time 0.02"),
         ({"f_number": 4.0}, "aperture 4"),
     ],
@@ -83,6 +82,16 @@ def test_frames_whose_exposure_differs_by_rounding_are_one_burst():
         )
     ]
     reference.check_same_settings(infos)
+
+
+def test_a_frame_that_does_not_state_a_setting_may_be_of_the_burst_but_hides_no_other_exposure():
+    infos = _frames(4)
+    infos[1] = replace(infos[1], iso=None)
+    reference.check_same_settings(infos)
+    for kept in (infos, infos[:3]):
+        changed = [*kept[:-1], replace(kept[-1], iso=(infos[0].iso or 0) * 8)]
+        with pytest.raises(KpnError, match=f"^{kept[-1].path.name}: ISO "):
+            reference.check_same_settings(changed)
 
 
 def test_frames_may_differ_in_time_and_name():

@@ -103,6 +103,57 @@ def test_a_frame_whose_notes_cannot_be_read_does_not_end_the_burst(tmp_path, wei
     assert odd.notes == ("left out", "its ISO is taken to be 102400, as in the other frames")
 
 
+@pytest.mark.parametrize("iso", [None, 65535.0])
+def test_a_frame_without_an_iso_among_frames_that_state_one_is_of_their_burst(
+    tmp_path, weights, iso
+):
+    def stated(path):
+        if "0001" in path.name:
+            return {"iso": iso, "iso_source": "PhotographicSensitivity" if iso else ""}
+        return {"iso": usual, "iso_source": "ISOSpeed"}
+
+    usual = 102400 if iso else 800
+    burst, asked = loaded(tmp_path, weights, stated, lambda path: CameraNotes())
+    assert asked[0] == "IMG_0001.dng"
+    assert [info.iso for info in burst.infos] == [usual] * 3
+    (odd,) = (info for info in burst.infos if "0001" in info.path.name)
+    assert odd.notes[-1] == f"its ISO is taken to be {usual}, as in the other frames"
+
+
+def test_an_iso_above_the_largest_number_of_its_tag_is_not_taken_from_frames_below_it(
+    tmp_path, weights
+):
+    overflows = {"iso": 65535.0, "iso_source": "PhotographicSensitivity"}
+    with pytest.raises(KpnError, match=r"^IMG_0001.dng: ISO 65535, but IMG_0000.dng has 800"):
+        loaded(
+            tmp_path,
+            weights,
+            lambda path: overflows if "0001" in path.name else {},
+            lambda path: CameraNotes(),
+        )
+
+
+def test_libraw_s_iso_is_not_replaced_by_that_of_other_frames(tmp_path, weights):
+    by_libraw = {"iso": 850.0, "iso_source": "LibRaw"}
+    burst, _ = loaded(
+        tmp_path,
+        weights,
+        lambda path: by_libraw if "0001" in path.name else {},
+        lambda path: CameraNotes(),
+    )
+    assert sorted(info.iso or 0 for info in burst.infos) == [800, 800, 850]
+
+
+def test_frames_without_an_iso_are_grouped_and_merged_with_those_around_them(tmp_path, weights):
+    for n in range(4):
+        iso = None if n == 1 else 800.0
+        write_frame(tmp_path / "a" / f"{n}.dng", 0.1 * n + 0.05, iso=iso)
+    for n, more in enumerate(((), ("--no-group",))):
+        out = tmp_path / f"out{n}"
+        found = denoised(tmp_path / "a", "-o", out, "--weights", weights, "--format", "dng", *more)
+        assert [len(burst["frames"]) for burst in found["bursts"]] == [4]
+
+
 def stored_again(source: Path, path: Path, change=lambda mosaic: mosaic, **tags: object) -> None:
     """Store a file's pixels again, as an editor without maker's notes does."""
     info = read_info(source)

@@ -40,7 +40,6 @@ def test_rounding_and_the_jitter_of_clocks_are_the_same_exposure(one, other):
         (Shot(exposure_time=1 / 60), Shot(exposure_time=1 / 50)),
         (Shot(iso=800.0), Shot(iso=1000.0)),
         (Shot(f_number=2.8), Shot(f_number=3.2)),
-        (Shot(iso=800.0), Shot(iso=None)),
         # As bright, but of another noise.
         (Shot(iso=800.0, exposure_time=1 / 60), Shot(iso=1600.0, exposure_time=1 / 120)),
         # Each is small, together they are not.
@@ -70,7 +69,7 @@ def test_the_setting_that_differs_most_is_named():
         return name, read(other)
 
     assert named(Shot(100.0, 0.02, 2.8)) == ("exposure time", 0.02)
-    assert named(Shot(100.0, 0.01, None)) == ("aperture", None)
+    assert named(Shot(100.0, 0.02, None)) == ("exposure time", 0.02)
     assert named(Shot(110.0, 0.0111, 2.8)) == ("exposure", "1/90 s, f/2.8, ISO 110")
 
 
@@ -78,3 +77,17 @@ def test_an_exposure_is_shown_with_its_aperture_and_without_what_is_unknown():
     assert exposure.show(Shot(800.0, 1 / 60, 1.8)) == "1/60 s, f/1.8, ISO 800"
     assert exposure.show(Shot(None, 2.0, None)) == "2 s"
     assert exposure.show(Shot(100.0, None, 4.0)) == "unknown time, f/4, ISO 100"
+
+
+def test_a_setting_that_only_one_frame_states_is_undecided_unless_another_one_differs():
+    for other in (Shot(iso=None), Shot(f_number=None), Shot(None, None, None)):
+        assert match(Shot(), other) is match(other, Shot()) is Match.UNDECIDED
+    assert match(Shot(), Shot(None, 0.02, 2.8)) is Match.ANOTHER
+    assert exposure.brighter_by(Shot(), Shot(iso=None)) == 0
+
+
+def test_a_frame_that_states_no_setting_does_not_join_two_exposures():
+    bare, one, other = Shot(iso=None), Shot(iso=100.0), Shot(iso=800.0)
+    assert exposure.split([one, bare, one]) == [[one, bare, one]]
+    assert exposure.split([bare, one, other]) == [[bare, one], [other]]
+    assert exposure.split([one, bare, other, one]) == [[one, bare], [other], [one]]
