@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
+
+#: Files that a message names before it says how many more there are.
+_NAMED_FILES = 9
 
 
 class KpnError(Exception):
@@ -61,3 +65,11 @@ def reason_of(error: Exception, otherwise: str = "") -> str:
     """
     reason = getattr(error, "strerror", None) or otherwise or str(error) or type(error).__name__
     return " ".join(reason.split())
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names of files for a message: "a, b, c"; of a long list the first, and "12 more"."""
+    more = len(names) - _NAMED_FILES
+    if more > 1:
+        names = [*names[:_NAMED_FILES], f"{more} more"]
+    return ", ".join(names)

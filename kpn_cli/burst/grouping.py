@@ -19,6 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from ..choices import DEFAULT_GAP
+from ..errors import listed
 from ..raw import exposure
 from ..raw.info import Capture
 
@@ -26,8 +27,6 @@ from ..raw.info import Capture
 #: where the camera does not say that it is one. Automatic exposure jitters by one or two steps of
 #: a third, and tags round 1 EV to 0.9 (1/15 and 1/8 s).
 _MIN_BRACKET_FRAMES, _MIN_BRACKET_EV = 3, 0.9
-#: Files that a message names before it says how many more there are.
-_NAMED_FILES = 9
 
 #: The burst's name in file names of phones: 00001IMG_00001_BURST20200102030405_COVER,
 #: IMG_20200102_030405_BURST001.
@@ -162,25 +161,18 @@ def _bursts(run: Sequence[Capture]) -> list[Group]:
     sizes = _split(run, lambda one, other: (one.height, one.width) == (other.height, other.width))
     parts = [part for frames in sizes for part in exposure.split(frames)]
     if _is_bracket(run, parts):
+        names = listed([frame.path.name for frame in run])
         exposures = "; ".join(dict.fromkeys(exposure.show(frame) for frame in run))
         return [
             Group(
                 _files(run),
                 "an exposure bracket",
-                f"{_names(run)} in {run[0].path.parent} are an exposure bracket ({exposures}): kpn "
+                f"{names} in {run[0].path.parent} are an exposure bracket ({exposures}): kpn "
                 "merges frames of one exposure; merge them with an HDR program, or pass the frames "
                 "of one exposure with --no-group",
             )
         ]
     return [Group(_files(part), _why(part, len(parts))) for part in parts]
-
-
-def _names(frames: Sequence[Capture]) -> str:
-    names = [frame.path.name for frame in frames]
-    more = len(names) - _NAMED_FILES
-    if more > 1:
-        names = [*names[:_NAMED_FILES], f"{more} more"]
-    return ", ".join(names)
 
 
 def _is_bracket(run: Sequence[Capture], parts: Sequence[Sequence[Capture]]) -> bool:

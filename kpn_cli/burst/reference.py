@@ -8,7 +8,7 @@ from datetime import datetime
 
 import numpy as np
 
-from ..errors import KpnError
+from ..errors import KpnError, listed
 from ..raw import exposure
 from ..raw.info import RawInfo
 
@@ -18,9 +18,6 @@ _SAME: tuple[tuple[str, Callable[[RawInfo], object]], ...] = (
     ("size", lambda info: f"{info.width}x{info.height}"),
     ("CFA phase", lambda info: info.phase),
 )
-
-#: Files that a message names before it says how many more there are.
-_NAMED_FILES = 9
 
 
 def sort_by_time(infos: Sequence[RawInfo]) -> list[RawInfo]:
@@ -74,12 +71,10 @@ def _not_one_burst(
     normal: RawInfo, odd: Sequence[RawInfo], name: str, read: Callable[[RawInfo], object]
 ) -> KpnError:
     """Return the error about frames that differ from a normal one in a setting."""
-    others = "".join(f", {info.path.name}" for info in odd[1:_NAMED_FILES])
-    if len(odd) > _NAMED_FILES:
-        others += f" and {len(odd) - _NAMED_FILES} more"
+    others = listed([info.path.name for info in odd[1:]])
     return KpnError(
         f"{odd[0].path.name}: {name} {_show(read(odd[0]))}, but {normal.path.name} has "
-        f"{_show(read(normal))}{f' (others that differ: {others[2:]})' if others else ''}; pass "
+        f"{_show(read(normal))}{f' (others that differ: {others})' if others else ''}; pass "
         f"the frames of one burst only (folder {odd[0].path.parent})"
     )
 

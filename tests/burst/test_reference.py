@@ -74,6 +74,13 @@ def test_a_bracket_names_all_files_that_differ_and_their_folder():
     )
 
 
+def test_a_long_list_of_files_that_differ_is_cut():
+    infos = _frames(40)
+    infos[20:34] = [replace(info, iso=3200.0) for info in infos[20:34]]
+    with pytest.raises(KpnError, match=r"differ: IMG_0021.dng, .*, IMG_0029.dng, 4 more\)"):
+        reference.check_same_settings(infos)
+
+
 def test_frames_whose_exposure_differs_by_rounding_are_one_burst():
     infos = [
         replace(info, iso=801.0 + n, exposure_time=time, f_number=1.8 - n / 1000)
