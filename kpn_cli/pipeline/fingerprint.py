@@ -72,7 +72,7 @@ def burst_fingerprint(frames: Sequence[str], options: str) -> bytes:
     """Return the fingerprint of a burst, 16 bytes.
 
     Args:
-        frames: `file_digest` of each frame, in any order.
+        frames: `file_digest` of each file, in any order, without copies under other bytes.
         options: from `options_digest`.
     """
     # Each digest once: copies of a frame are not merged.

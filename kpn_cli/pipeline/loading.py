@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,6 +57,29 @@ def read_packed(path: Path, image: int = 0, /) -> tuple[RawInfo, np.ndarray]:
     """
     info, mosaic = read_raw(path, image)
     return info, bayer.pack(mosaic, info.phase)
+
+
+class _Dropped(dict[Path, str]):
+    """The files, and images of files, that are left out -> reason.
+
+    Attributes:
+        originals: those left out as copies -> the frame that each is a copy of.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.originals: dict[Path, Path] = {}
+
+    def add_copy(self, copy: Path, original: Path, how: str = "") -> None:
+        """Leave a frame out as a copy of another one."""
+        self[copy] = f"a copy of {original.name}{how}"
+        self.originals[copy] = original
+
+    def original_of(self, frame: Path) -> Path:
+        """Return the frame that stays of a frame and its copies."""
+        while frame in self.originals:
+            frame = self.originals[frame]
+        return frame
 
 
 @dataclass(kw_only=True)
@@ -122,26 +146,30 @@ def load_burst(
     clock = Clock()
     digests = {path: _digest(path, alone=len(files) == 1) for path in files}
     fingerprint = burst_fingerprint(list(digests.values()), options_digest)
-    named_after = None
-    if not options.overwrite:
-        named_after = outputs.find_finished(files, options.output, options.formats, fingerprint)
-    if named_after is not None:
-        paths = outputs.output_paths(named_after, options.output, options.formats)
-        frames = [named_after, *(path for path in files if path != named_after)]
-        notes = outputs.complete_sidecars(named_after, paths, fingerprint, options.strength)
-        return Result(
-            named_after, frames, paths, notes=notes, skipped=True, fingerprint=fingerprint
-        )
+    finished = _finished(files, options, fingerprint)
+    if finished is not None:
+        return finished
     loaded, dropped = _read_all(files, digests, read, should_stop, on_stage)
     infos, completed = _complete_iso([info for info, _ in loaded], read_notes)
     loaded = [(info, planes) for info, (_, planes) in zip(infos, loaded, strict=True)]
     reference.check_same_settings(infos)
     loaded = _without_near_copies(loaded, options, dropped)
     infos = reference.sort_by_time([info for info, _ in loaded])
+    # Copies change nothing: a burst stays finished when they appear or are removed.
+    left = [path for path in files if not _is_copy(path, infos, dropped)]
+    without_copies = burst_fingerprint([digests[path] for path in left], options_digest)
+    if without_copies != fingerprint:
+        fingerprint = without_copies
+        finished = _finished([path for path in left if path not in dropped], options, fingerprint)
+        if finished is not None:
+            return replace(finished, dropped=dict(dropped))
     planes = {info.frame: planes for info, planes in loaded}
     sharp = [reference.frame_sharpness(planes[info.frame]) for info in infos]
-    first = reference.pick_reference(options.reference, infos, sharp)
+    wanted, note = _original_of_reference(options.reference, infos, dropped)
+    first = reference.pick_reference(wanted, infos, sharp)
     infos.insert(0, infos.pop(first))
+    if note:
+        infos[0] = replace(infos[0], notes=(*infos[0].notes, note))
     if infos[0].path not in completed:
         infos[0] = complete(infos[0], read_notes)
     paths = outputs.output_paths(infos[0].path, options.output, options.formats)
@@ -151,11 +179,48 @@ def load_burst(
         fingerprint=fingerprint,
         infos=infos,
         planes=[planes[info.frame] for info in infos],
-        dropped=dropped,
+        dropped=dict(dropped),
         outputs=paths,
         missing=paths if options.overwrite else outputs.missing_outputs(paths, fingerprint),
         timings=clock.timings,
     )
+
+
+def _finished(files: Sequence[Path], options: Options, fingerprint: bytes) -> Result | None:
+    """Return the result of a burst whose outputs all exist, with its missing sidecars written."""
+    if options.overwrite:
+        return None
+    named_after = outputs.find_finished(files, options.output, options.formats, fingerprint)
+    if named_after is None:
+        return None
+    paths = outputs.output_paths(named_after, options.output, options.formats)
+    frames = [named_after, *(path for path in files if path != named_after)]
+    notes = outputs.complete_sidecars(named_after, paths, fingerprint, options.strength)
+    return Result(named_after, frames, paths, notes=notes, skipped=True, fingerprint=fingerprint)
+
+
+def _is_copy(path: Path, infos: Sequence[RawInfo], dropped: _Dropped) -> bool:
+    """Whether all frames of a file are copies of frames in other files."""
+    if any(info.path == path for info in infos):
+        return False
+    frames = re.compile(re.escape(str(path)) + r"(#\d+)?")
+    names = {name for name in dropped if frames.fullmatch(str(name))}
+    return bool(names) and names <= dropped.originals.keys()
+
+
+def _original_of_reference(
+    wanted: str, infos: Sequence[RawInfo], dropped: _Dropped
+) -> tuple[str, str]:
+    """Return the user's choice of the reference, and a note if it is a copy of that frame."""
+    if any(wanted in (info.frame.name, str(info.frame)) for info in infos):
+        return wanted, ""
+    originals = {
+        dropped.original_of(copy) for copy in dropped.originals if wanted in (copy.name, str(copy))
+    }
+    if len(originals) != 1:
+        return wanted, ""
+    (original,) = originals
+    return str(original), f"--reference {wanted}: a copy of {original.name}, which is used"
 
 
 def _digest(path: Path, alone: bool) -> str:
@@ -175,10 +240,10 @@ def _read_all(
     read: Reader,
     should_stop: Callable[[], bool],
     on_stage: Callable[[Stage], None],
-) -> tuple[list[tuple[RawInfo, np.ndarray]], dict[Path, str]]:
+) -> tuple[list[tuple[RawInfo, np.ndarray]], _Dropped]:
     """Return the readable frames; the other files -> reason."""
     frames: dict[str, tuple[RawInfo, np.ndarray]] = {}  # by the digest of their pixels
-    dropped: dict[Path, str] = {}
+    dropped = _Dropped()
     originals: dict[str, Path] = {}
     for number, path in enumerate(files):
         on_stage(Stage("reading", number, len(files)))
@@ -187,7 +252,7 @@ def _read_all(
         # The noise of two copies is the same: it would be taken for detail.
         original = originals.setdefault(digests[path], path)
         if original != path:
-            dropped[path] = f"a copy of {original.name}"
+            dropped.add_copy(path, original)
             continue
         try:
             info, planes = read(path)
@@ -214,7 +279,7 @@ def _read_all(
 def _add(
     frame: tuple[RawInfo, np.ndarray],
     frames: dict[str, tuple[RawInfo, np.ndarray]],
-    dropped: dict[Path, str],
+    dropped: _Dropped,
 ) -> None:
     """Add a frame to those that were read, unless it is a copy; or in place of its copy."""
     info, planes = frame
@@ -226,7 +291,7 @@ def _add(
     original, copy = _original_first([info, twin[0]])
     if original is info:
         frames[digest] = frame
-    dropped[copy.frame] = f"a copy of {original.frame.name}: the same pixels"
+    dropped.add_copy(copy.frame, original.frame, ": the same pixels")
 
 
 def _add_image(
@@ -235,7 +300,7 @@ def _add_image(
     first: tuple[RawInfo, np.ndarray],
     read: Reader,
     frames: dict[str, tuple[RawInfo, np.ndarray]],
-    dropped: dict[Path, str],
+    dropped: _Dropped,
 ) -> None:
     """Add a further image of a file, unless it is unreadable or of another exposure.
 
@@ -266,7 +331,7 @@ def _mean_signal(info: RawInfo, planes: np.ndarray) -> float:
 
 
 def _without_near_copies(
-    frames: list[tuple[RawInfo, np.ndarray]], options: Options, dropped: dict[Path, str]
+    frames: list[tuple[RawInfo, np.ndarray]], options: Options, dropped: _Dropped
 ) -> list[tuple[RawInfo, np.ndarray]]:
     """Return the frames without those that are another one stored again with small losses."""
     stated = stated_noise(frames[0][0], options.noise)
@@ -278,9 +343,10 @@ def _without_near_copies(
         original, copy = _original_first([frames[index][0] for index in pair])
         if not left_out & {original.frame, copy.frame}:
             left_out.add(copy.frame)
-            dropped[copy.frame] = (
-                f"a copy of {original.frame.name}, stored again with losses: they differ by next "
-                "to no noise"
+            dropped.add_copy(
+                copy.frame,
+                original.frame,
+                ", stored again with losses: they differ by next to no noise",
             )
     return [frame for frame in frames if frame[0].frame not in left_out]
 

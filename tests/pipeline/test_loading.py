@@ -180,6 +180,65 @@ def test_the_same_pixels_under_other_bytes_are_a_copy(tmp_path, weights):
     }
 
 
+def test_a_burst_stays_finished_when_copies_appear_or_are_removed(tmp_path, weights):
+    for n in range(3):
+        write_frame(tmp_path / "a" / f"IMG_{n}.dng", 0.1 * n + 0.05, software="Ver.1.01")
+    edit = tmp_path / "a" / "IMG_1_edit.dng"
+    outs = [tmp_path / "before", tmp_path / "with"]
+
+    def run(out):
+        told = denoised(tmp_path / "a", "-o", out, "--weights", weights, "--format", "dng")
+        return told["bursts"][0]
+
+    assert not run(outs[0])["skipped"]
+    stored_again(tmp_path / "a" / "IMG_1.dng", edit, software="Adobe DNG Converter")
+    again = run(outs[0])
+    assert again["skipped"]
+    assert again["dropped"] == {str(edit): "a copy of IMG_1.dng: the same pixels"}
+    assert str(edit) not in again["frames"]
+    assert len(again["frames"]) == 3
+    assert not run(outs[1])["skipped"]
+    assert run(outs[1])["skipped"]
+    edit.unlink()
+    assert run(outs[1])["skipped"]
+    write_frame(tmp_path / "a" / "IMG_3.dng", 0.35)  # a frame more is another burst
+    assert not run(outs[0])["skipped"]
+
+
+def test_a_file_whose_images_are_all_copies_does_not_change_the_burst(tmp_path):
+    shots = images_of(2)
+    first = dng_of_images(tmp_path / "a.dng", *map(cfa_image, shots))
+    again = dng_of_images(tmp_path / "b.dng", *map(cfa_image, shots[::-1]))
+    marks = []
+    for files in ([first], [first, again]):
+        loaded = loading.load_burst(files, Options(tmp_path / "out"), "digest")
+        assert isinstance(loaded, loading.Loaded)
+        marks.append(loaded.fingerprint)
+    assert len(loaded.dropped) == 2
+    assert marks[0] == marks[1]
+
+
+@pytest.mark.parametrize("kind", ["bytes", "pixels", "losses"])
+def test_a_copy_as_the_reference_stands_for_its_original(tmp_path, kind):
+    for n in range(2):
+        write_frame(tmp_path / f"IMG_{n}.dng", 0.1 * n + 0.05, size=(240, 320), software="Ver.1")
+    original, copy = tmp_path / "IMG_0.dng", tmp_path / "IMG_0 copy.dng"
+    if kind == "bytes":
+        shutil.copy(original, copy)
+    else:
+        change = (lambda m: m + m % 2) if kind == "losses" else (lambda m: m)
+        stored_again(original, copy, change, software="GIMP")
+    files = [original, copy, tmp_path / "IMG_1.dng"]
+    for wanted in (copy.name, str(copy)):
+        options = Options(tmp_path / "out", reference=wanted)
+        loaded = loading.load_burst(files, options, "digest")
+        assert isinstance(loaded, loading.Loaded)
+        assert loaded.files[0] == original
+        assert f"--reference {wanted}: a copy of IMG_0.dng, which is used" in loaded.infos[0].notes
+    with pytest.raises(KpnError, match="no such frame"):
+        loading.load_burst(files, Options(tmp_path / "out", reference="none.dng"), "digest")
+
+
 def test_a_frame_that_was_compressed_again_with_losses_is_a_copy(tmp_path):
     for n in range(2):
         path = tmp_path / "a" / f"IMG_000{n}.dng"
