@@ -35,8 +35,7 @@ def calibrate(flats: tuple[Path, ...], output: Path, as_json: bool) -> None:
     from ..noise.photon_transfer import calibrate as measure
 
     paths = files.find_raws(flats)
-    if output.resolve() in {path.resolve() for path in paths}:
-        raise KpnError(f"{output}: would overwrite an input; choose another file with -o")
+    _check_output(output, paths)
     with console.bar("measuring", len(paths)) as move:
         measured = measure(paths, lambda done, total: move(completed=done))
     calibration.save_calibration(output, measured)
@@ -45,3 +44,24 @@ def calibrate(flats: tuple[Path, ...], output: Path, as_json: bool) -> None:
     else:
         console.show_calibration(measured)
         console.print_path(output)
+
+
+def _check_output(output: Path, flats: list[Path]) -> None:
+    """Refuse an output that would replace a photo, a sidecar or another program's file."""
+    from ..burst.files import RAW_SUFFIXES
+    from ..noise.calibration import is_replaceable
+    from ..pipeline.sidecars import is_sidecar_of_any
+
+    resolved = output.resolve()
+    inputs = frozenset(path.resolve() for path in flats)
+    if resolved in inputs:
+        problem = "would overwrite an input"
+    elif output.suffix.lower() in RAW_SUFFIXES:
+        problem = "has the suffix of a raw photo, and a calibration is JSON"
+    elif is_sidecar_of_any(resolved, inputs) or is_sidecar_of_any(output.absolute(), inputs):
+        problem = "would be the sidecar of an input"
+    elif not is_replaceable(output):
+        problem = "exists and is no calibration of kpn, so it is not replaced"
+    else:
+        return
+    raise KpnError(f"{output}: {problem}; choose another file with -o")

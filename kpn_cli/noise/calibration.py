@@ -178,6 +178,25 @@ def save_calibration(path: Path, calibration: Calibration) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
+def is_replaceable(path: Path) -> bool:
+    """Whether nothing but a calibration, of any version, or an empty file would be lost.
+
+    Args:
+        path: where a calibration is to be written; it need not exist.
+    """
+    try:
+        if not path.exists():
+            return True
+        if not path.is_file() or path.stat().st_size > _MAX_FILE_BYTES:
+            return False
+        data = path.read_bytes()
+        document = json.loads(data) if data else {"kpn": _FORMAT}
+    except (OSError, ValueError, RecursionError):
+        return False
+    found = document.get("kpn") if isinstance(document, dict) else None
+    return isinstance(found, str) and found.startswith(_FORMAT.rstrip("0123456789"))
+
+
 def load_calibration(path: Path) -> Calibration:
     """Read what `save_calibration` wrote.
 

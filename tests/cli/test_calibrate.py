@@ -105,5 +105,28 @@ def test_a_calibration_of_another_camera_or_a_damaged_one_is_one_line(burst, tmp
     assert "camera.json" in failed[0]["error"]
     assert not (tmp_path / "out").exists()
     assert_one_line(kpn("calibrate", *flats, "-o", flats[0]), flats[0].name, "input")
-    assert_one_line(kpn("calibrate", *flats[:-1], "-o", camera), flats[-2].name, "no second frame")
-    assert camera.read_text() == "{"
+    other = tmp_path / "other.json"
+    assert_one_line(kpn("calibrate", *flats[:-1], "-o", other), flats[-2].name, "no second frame")
+    assert not other.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("other.dng", "suffix of a raw photo"),
+        ("new.CR3", "suffix of a raw photo"),
+        ("{flat}.xmp", "sidecar of an input"),
+        ("{flat}.dng.XMP", "sidecar of an input"),
+        ("notes.json", "no calibration of kpn"),
+        ("picture.tif", "no calibration of kpn"),
+    ],
+)
+def test_calibrate_replaces_no_photo_sidecar_or_other_file(name, words, tmp_path):
+    flat = tmp_path / "F000.dng"
+    flat.write_bytes(b"never read")
+    output = tmp_path / name.format(flat="F000")
+    new = name == "new.CR3"
+    if not new:
+        output.write_text('{"mine": 1}')
+    assert_one_line(kpn("calibrate", flat, "-o", output), output.name, words)
+    assert not output.exists() if new else output.read_text() == '{"mine": 1}'

@@ -152,6 +152,18 @@ def test_a_list_of_defects_that_does_not_fit_a_file_is_told(info):
     assert none.warning(info) == ""
 
 
+def test_only_calibrations_and_empty_files_are_replaceable(tmp_path):
+    path = tmp_path / "camera.json"
+    assert calibration.is_replaceable(path)
+    for text in ("", json.dumps(DOCUMENT), '{"kpn": "noise-2"}'):
+        path.write_text(text)
+        assert calibration.is_replaceable(path)
+    for text in ("{", "[]", "{}", '{"kpn": 1}', "[" * 100_000, "\udcff"):
+        path.write_text(text, errors="surrogateescape")
+        assert not calibration.is_replaceable(path)
+    assert not calibration.is_replaceable(tmp_path)
+
+
 def changed(**changes: object) -> str:
     return json.dumps(DOCUMENT | changes)
 
