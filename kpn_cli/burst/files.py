@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,8 @@ def find_raws(paths: Sequence[Path]) -> list[Path]:
     Of a folder, only files with a raw suffix; a file that is named, whatever its suffix.
 
     Raises:
-        KpnError: if a path does not exist, or a folder holds no raw files.
+        KpnError: if a path does not exist, a folder holds no raw files, or a raw file in it cannot
+            be reached (a link to nothing).
     """
     found: dict[Path, Path] = {}
     for path in paths:
@@ -43,7 +45,10 @@ def _raws_at(path: Path) -> list[Path]:
     if not path.is_dir():
         path.stat()
         return [path]
-    inside = sorted(p for p in path.iterdir() if _is_raw(p))
+    errors: dict[Path, KpnError] = {}
+    inside = _raws_in(path, errors)
+    for error in errors.values():
+        raise error
     if not inside:
         raise KpnError(f"{path}: no raw files in this folder; give the files, or another folder")
     return inside
@@ -126,15 +131,23 @@ def _folders(top: Path, errors: dict[Path, KpnError]) -> Iterator[Path]:
 
 
 def _raws_in(folder: Path, errors: dict[Path, KpnError]) -> list[Path]:
+    """Return the raw files of a folder in order; add what cannot be reached to `errors`."""
+    found = []
     try:
-        return sorted(path for path in folder.iterdir() if _is_raw(path))
+        for path in sorted(filter(_has_raw_name, folder.iterdir())):
+            try:
+                # A pipe or device with a raw file's name is refused when it is read.
+                if not stat.S_ISDIR(path.stat().st_mode):
+                    found.append(path)
+            except (OSError, RuntimeError) as error:  # a link to nothing, or a loop of links
+                errors[path] = _unreadable(path, error)
     except OSError as error:
         errors[folder] = _unreadable(folder, error)
-        return []
+    return found
 
 
-def _is_raw(path: Path) -> bool:
+def _has_raw_name(path: Path) -> bool:
     # Hidden files are temporary files of other programs, or macOS's "._" companions. The
     # results of kpn are no frames of a burst.
     ignored = path.name.startswith(".") or path.name.endswith("_kpn.dng")
-    return path.suffix.lower() in RAW_SUFFIXES and not ignored and path.is_file()
+    return path.suffix.lower() in RAW_SUFFIXES and not ignored

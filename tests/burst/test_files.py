@@ -37,3 +37,18 @@ def test_missing_paths_and_folders_without_raw_files_are_named(tmp_path):
         files.find_raws([tmp_path / "missing.dng"])
     with pytest.raises(KpnError, match="no raw files"):
         files.find_raws([tmp_path])
+
+
+@pytest.mark.parametrize("target", ["gone.dng", "link.dng"])
+def test_links_to_nothing_in_a_folder_are_errors_like_named_ones(target, tmp_path):
+    (tmp_path / "a.dng").write_bytes(b"x")
+    link = tmp_path / "link.dng"
+    link.symlink_to(tmp_path / target)
+    (tmp_path / "link.txt").symlink_to(tmp_path / "gone")
+    found, errors = files.find_raws_below([tmp_path])
+    assert [raw.path.name for raw in found] == ["a.dng"]
+    assert list(errors) == [link]
+    _, named = files.find_raws_below([link])
+    assert str(errors[link]) == str(named[link])
+    with pytest.raises(KpnError, match=r"link\.dng: cannot be read"):
+        files.find_raws([tmp_path])
