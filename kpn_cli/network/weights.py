@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..errors import KpnError, read_error
-from ..system.files import atomic
+from ..system.files import atomic, check_no_pipe
 from .kpn import KPN, KPNConfig, to_channels_last
 
 #: Key of the single entry of the files' metadata, a JSON document: safetensors writes several
@@ -59,6 +59,7 @@ def load_tensors(
         KpnError: if the file is missing, too large, damaged or of another program.
     """
     advice = "choose a .safetensors file written by kpn train"
+    check_no_pipe(path, advice)
     try:
         if path.stat().st_size > max_bytes:
             raise KpnError(f"{path}: too large for weights of kpn; {advice}")

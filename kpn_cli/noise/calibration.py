@@ -14,7 +14,7 @@ from ..defects.defect_list import DefectList
 from ..errors import KpnError, read_error
 from ..image.noise_model import NoiseModel
 from ..raw.info import RawInfo
-from ..system.files import atomic
+from ..system.files import atomic, check_no_pipe
 
 _FORMAT = "noise-1"
 #: A list of as many defects as there can be, of a sensor of 150 megapixels, takes 21 MB.
@@ -203,6 +203,7 @@ def load_calibration(path: Path) -> Calibration:
     Raises:
         KpnError: if the file cannot be read, is damaged or something else.
     """
+    check_no_pipe(path, "give a file written by kpn calibrate")
     try:
         with path.open("rb") as file:
             text = file.read(_MAX_FILE_BYTES)

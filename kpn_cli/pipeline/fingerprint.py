@@ -20,6 +20,7 @@ from ..noise.calibration import Calibration
 from ..output.xmp import MAX_BYTES
 from ..output.xmp_edit import unique_id_of
 from ..raw.tags import Tag, read_metadata
+from ..system.files import check_no_pipe
 from .options import Options
 
 #: Bytes that are read at once.
@@ -32,6 +33,7 @@ def file_digest(path: Path) -> str:
     Raises:
         KpnError: if the file cannot be read.
     """
+    check_no_pipe(path)
     digest = hashlib.sha256()
     try:
         with open(path, "rb") as file:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import KpnError, reason_of
+from ..errors import KpnError, read_error, reason_of
 
 if sys.platform != "win32":
     import fcntl
@@ -253,6 +253,25 @@ def _remove_if_abandoned(path: Path) -> None:
                 os.close(descriptor)
         if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
             path.unlink()
+
+
+def check_no_pipe(path: Path, remedy: str = "check it") -> None:
+    """Check that opening a file to read does not wait for ever, nor reads without end.
+
+    Paths that do not exist and folders pass: opening them fails at once, with a reason.
+
+    Args:
+        path: to be read.
+        remedy: what to do next if it is refused.
+
+    Raises:
+        KpnError: if it is a pipe, a socket or a device, or not to be reached.
+    """
+    try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise read_error(path, OSError(), remedy, otherwise="not a regular file")
+    except (OSError, ValueError) as error:
+        raise read_error(path, error, remedy) from None
 
 
 def write_error(path: Path, error: OSError) -> KpnError:

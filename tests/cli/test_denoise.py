@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -454,3 +456,22 @@ def test_a_static_burst_of_a_real_camera_beats_the_plain_mean(tmp_path):
 
     mean = np.mean([read_planes(read_info(path)) for path in frames], axis=0)
     assert error(read_planes(read_info(burst["outputs"]["dng"]))) < error(mean)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes")
+@pytest.mark.parametrize("option", ["--noise", "--weights"])
+def test_a_pipe_as_calibration_or_weights_is_refused_without_waiting_for_it(
+    option, burst, tmp_path
+):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    # A reader that waits gets these bytes and fails with other words, instead of hanging the test.
+    end = os.open(pipe, os.O_RDWR)
+    os.write(end, b"{}")
+    patience = threading.Timer(5, os.close, [end])
+    patience.start()
+    run = kpn("denoise", burst[0][0], "-o", tmp_path / "out", option, pipe)
+    if patience.is_alive():
+        patience.cancel()
+        os.close(end)
+    assert_one_line(run, "pipe: cannot be read (not a regular file)")
