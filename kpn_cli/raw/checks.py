@@ -36,6 +36,8 @@ _UNCOMPRESSED, _JPEG, _JPEG_XL = 1, 7, 52546
 #: Marker EOI (ITU-T T.81, table B.1), and how many bytes may follow it in a strip.
 _JPEG_END, _MAX_PADDING = b"\xff\xd9", 64
 _FLOAT = 3
+#: Length of the header of a TIFF file (TIFF 6.0, section 2).
+_HEADER_BYTES = 8
 
 #: Colour codes of TIFF/EP: red, green, blue; cyan, magenta, yellow with and without green.
 _RED_GREEN_BLUE = frozenset((0, 1, 2))
@@ -120,9 +122,15 @@ def refuse_not_bayer(path: Path, what: str) -> NoReturn:
 
 
 def _check_segments(path: Path, metadata: Metadata) -> None:
-    """Refuse an image with strips or tiles beyond the file's end, or with too few tiles."""
+    """Refuse an image with strips or tiles in the header or beyond the end, or too few tiles."""
     raw = metadata.raw_integers
     segments = _segments(metadata)
+    # In vendors' dialects of compressed files, other tags may say where the image is.
+    by_offsets = metadata.is_dng or raw(Tag.COMPRESSION) == (_UNCOMPRESSED,)
+    first = min((at for at, _ in segments), default=_HEADER_BYTES)
+    if by_offsets and first < _HEADER_BYTES:
+        name = "tile" if raw(Tag.TILE_OFFSETS) else "strip"
+        refuse(path, f"a {name} of its image begins at byte {first}, in the header", _COPY_AGAIN)
     needed = _bytes_needed(path, metadata, segments)
     missing = _missing(metadata, zip(segments, needed, strict=True))
     if missing > (0 if metadata.is_dng else _MAX_MISSING * sum(needed)):

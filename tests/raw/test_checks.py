@@ -61,6 +61,29 @@ def test_a_file_cut_short_is_refused(tmp_path):
     assert "ends too early" in refusal(path)
 
 
+@pytest.mark.parametrize("start", [0, 5])
+def test_a_strip_that_begins_in_the_header_is_refused(tmp_path, start):
+    path = overwrite(write_dng(tmp_path / "a.dng", noise_mosaic()), 273, start)
+    assert f"a strip of its image begins at byte {start}, in the header" in refusal(path)
+
+
+@pytest.mark.parametrize(("dng", "compression", "fine"), [(True, 7, False), (False, 1, False),
+                                                          (False, 34316, True)])  # fmt: skip
+def test_a_tile_in_the_header_is_refused_unless_a_vendor_may_mean_something(
+    tmp_path, dng, compression, fine
+):
+    path = tmp_path / "a.raw"
+    values = {Tag.COMPRESSION: compression, Tag.TILE_OFFSETS: 0, Tag.TILE_BYTE_COUNTS: 300}
+    raw = {tag: fields.long_field(tag, value) for tag, value in values.items()}
+    main = {Tag.DNG_VERSION: fields.byte_field(Tag.DNG_VERSION, bytes((1, 4, 0, 0)))}
+    metadata = Metadata(main if dng else {}, raw, 400)
+    if fine:
+        checks.check_tags(path, metadata)
+    else:
+        with pytest.raises(KpnError, match="a tile of its image begins at byte 0"):
+            checks.check_tags(path, metadata)
+
+
 def test_byte_counts_beyond_the_end_are_ignored_with_a_line_if_all_samples_are_there(tmp_path):
     """The last strip is counted in full, as some writers do."""
     path = write_dng(tmp_path / "a.dng", noise_mosaic())
