@@ -13,6 +13,7 @@ import numpy as np
 from ..defects.defect_list import DefectList
 from ..errors import KpnError, read_error
 from ..image.noise_model import NoiseModel
+from ..raw.exif import plausible_iso
 from ..raw.info import RawInfo
 from ..system.files import atomic, check_no_pipe
 
@@ -65,7 +66,8 @@ class Calibration:
         ISO, O with its square.
 
         Raises:
-            KpnError: if the file is another camera's, or states no ISO.
+            KpnError: if the file is another camera's, states no ISO, or one so far from the
+                calibrated ones that no noise model fits it.
         """
         if not same_camera(self, info):
             raise KpnError(
@@ -77,7 +79,13 @@ class Calibration:
                 f"{info.path.name}: states no ISO, by which {self._source} lists the noise; "
                 "give --noise S,O"
             )
-        return self._at_iso(info.iso)
+        try:
+            return self._at_iso(info.iso)
+        except KpnError as error:
+            raise KpnError(
+                f"{self._source}: gives no noise for ISO {info.iso:g} of {info.path.name} "
+                f"({error}); make it with kpn calibrate"
+            ) from None
 
     def warning(self, info: RawInfo) -> str:
         """Return what a file lacks in the calibration: its ISO, its list of defects; else ""."""
@@ -266,6 +274,7 @@ def _read_level(row: Any) -> IsoNoise:
         raise TypeError("one of its levels is damaged")
     shot, read = (_four_planes([_number(v) for v in row[key]]) for key in ("shot", "read"))
     noise = NoiseModel(shot, read)
-    return IsoNoise(
-        _number(row["iso"]), noise, int(_number(row["pairs"])), _text(row.get("note", ""))
-    )
+    iso = _number(row["iso"])
+    if not plausible_iso(iso):
+        raise ValueError(f"ISO {iso:g} is not that of a camera")
+    return IsoNoise(iso, noise, int(_number(row["pairs"])), _text(row.get("note", "")))

@@ -94,6 +94,13 @@ def test_a_file_without_iso_is_refused(info):
         CAMERA.noise_of(replace(info, iso=None))
 
 
+def test_an_extrapolation_that_is_no_noise_names_the_calibration(info):
+    loud = IsoNoise(1.0, NoiseModel((1.0,) * 4, (1.0,) * 4), 1)
+    camera = replace(CAMERA, levels=(loud,), path=Path("camera.json"))
+    with pytest.raises(KpnError, match=r"camera\.json: gives no noise for ISO 25600 of a\.dng"):
+        camera.noise_of(replace(info, iso=25600.0))
+
+
 # --- the file ---------------------------------------------------------------
 
 
@@ -193,6 +200,8 @@ def listing(**changes: object) -> str:
         (changed(levels=DOCUMENT["levels"][:1] * 2), "twice"),
         (level(iso=0), "not above 0"),
         (level(iso=float("nan")), "not above 0"),
+        (level(iso=5e-324), "ISO 4.94066e-324 is not that of a camera"),
+        (level(iso=1e308), "not that of a camera"),
         (level(iso=True), "not a number"),
         (level(iso=10**400), "too large"),
         (level(shot=[1e-6] * 3), "four numbers"),
