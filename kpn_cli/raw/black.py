@@ -18,6 +18,9 @@ from .tags import Metadata, Tag
 
 #: Smaller differences within a plane are rounding errors, in DN.
 _NEGLIGIBLE = 1e-6
+#: Deltas that move black by more than this share of the range from BlackLevel to white are absurd.
+#: They describe the sensor's fixed pattern, a small part of black.
+_MAX_SHIFT = 0.5
 #: Rows whose black levels are in memory at once.
 _BAND_ROWS = 256
 
@@ -122,7 +125,7 @@ def dng_black(
 ) -> tuple[BlackMap | None, tuple[str, ...]]:
     """Return the black levels of a DNG.
 
-    A tag that is damaged, or that leaves no range below white, is ignored with a note.
+    A tag that is damaged, or that moves black absurdly far, is ignored with a note.
 
     Args:
         metadata: of the file.
@@ -150,8 +153,16 @@ def dng_black(
     found = BlackMap(
         pattern, none if rows is None else rows, none if columns is None else columns, (top, left)
     )
-    if found.extremes(area)[1].max() >= white > plain.extremes(area)[1].max():
-        notes.append("BlackLevelDeltaH and BlackLevelDeltaV leave no range below white: ignored")
+    (low, high), (new_low, new_high) = (
+        (levels[0].min(), levels[1].max())
+        for levels in (plain.extremes(area), found.extremes(area))
+    )
+    shift = max(new_high - high, low - new_low)
+    if high < white and shift > _MAX_SHIFT * (white - high):
+        notes.append(
+            f"BlackLevelDeltaH and BlackLevelDeltaV move black by {shift:g} DN, and white is only "
+            f"{white - high:g} DN above it: ignored"
+        )
         found = plain
     return found, tuple(notes)
 

@@ -110,7 +110,12 @@ def test_black_that_differs_between_planes_only_leaves_samples_as_recorded(tmp_p
         ({"columns": (1.0,) * 67}, "BlackLevelDeltaH has 67 values for 68 columns"),
         ({"rows": (1.0,) * 47}, "BlackLevelDeltaV has 47 values for 46 rows"),
         ({"rows": (5000.0, *(0.0,) * 45)}, "BlackLevelDeltaV has values of 1023 DN and more"),
-        ({"rows": (0.0, 600.0) * 23, "columns": (0.0, 600.0) * 34}, "leave no range below white"),
+        (
+            {"rows": (0.0, 600.0) * 23, "columns": (0.0, 600.0) * 34},
+            "move black by 1200 DN, and white is only 959",
+        ),
+        ({"columns": (900.0,) * 68}, "move black by 900 DN, and white is only 959 DN above it"),
+        ({"rows": (-900.0,) * 46}, "move black by 900 DN"),
     ],
 )
 def test_absurd_deltas_are_ignored_with_a_line(tmp_path, options, words):
