@@ -24,6 +24,7 @@ from .options import (
     STRENGTH,
     TILE,
     WEIGHTS,
+    FloatRange,
 )
 from .startup import no_gc_imports
 
@@ -70,7 +71,7 @@ def _parse_formats(context: click.Context, option: click.Parameter, text: str) -
 @WEIGHTS
 @click.option(
     "--gap",
-    type=click.FloatRange(0),
+    type=FloatRange(0),
     default=DEFAULT_GAP,
     show_default=True,
     help="Longest pause within a burst, in seconds, from the end of one exposure to the start of "

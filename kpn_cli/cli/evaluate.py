@@ -10,7 +10,7 @@ import click
 
 from ..choices import BASELINES, GAINS, USUAL_BASELINES
 from . import console
-from .options import DEVICE, JSON, PHOTOS, PRECISION, QUIET, WEIGHTS
+from .options import DEVICE, JSON, PHOTOS, PRECISION, QUIET, WEIGHTS, FloatRange
 from .photos import load_photos
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ _PHOTO_PIXELS = 256  # smallest side of a usable photo
 )
 @click.option(
     "--noise-scale",
-    type=click.FloatRange(0, min_open=True),
+    type=FloatRange(0, min_open=True),
     default=1.0,
     show_default=True,
     help="Noise sigma given to the network, as a multiple of the true one, to test how it copes "

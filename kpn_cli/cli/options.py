@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,19 @@ def _parse_noise(context: click.Context, option: click.Parameter, text: str | No
         ) from None
     except KpnError as error:
         raise click.BadParameter(str(error)) from None
+
+
+class FloatRange(click.FloatRange):
+    """A number in a range; click's own lets "nan" pass, which no comparison excludes."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, context: click.Context | None
+    ) -> float:
+        """Return the number; a usage error if it is none or out of range."""
+        number = float(super().convert(value, param, context))
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, context)
+        return number
 
 
 DEVICE = click.option(
@@ -60,7 +74,7 @@ REFERENCE = click.option(
 )
 STRENGTH = click.option(
     "--strength",
-    type=click.FloatRange(0, MAX_STRENGTH),
+    type=FloatRange(0, MAX_STRENGTH),
     default=1.0,
     show_default=True,
     help="How strongly to denoise: multiplies the noise sigma given to the network. Below 1 keeps "

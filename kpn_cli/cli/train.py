@@ -14,7 +14,7 @@ import click
 
 from ..choices import GAINS, SCHEDULES, VARIANTS
 from . import console
-from .options import DEVICE, PRECISION, QUIET, TRAINING_NOISE
+from .options import DEVICE, PRECISION, QUIET, TRAINING_NOISE, FloatRange
 from .photos import load_photos
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--minutes",
-    type=click.FloatRange(0, min_open=True),
+    type=FloatRange(0, min_open=True),
     help="Stop after this many minutes; the same command continues the run.",
 )
 @click.option(
@@ -69,7 +69,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--lr",
-    type=click.FloatRange(0, min_open=True),
+    type=FloatRange(0, min_open=True),
     default=1e-3,
     show_default=True,
     help="Peak learning rate of Adam.",
@@ -91,19 +91,19 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--ema",
-    type=click.FloatRange(0, 1, max_open=True),
+    type=FloatRange(0, 1, max_open=True),
     default=0.999,
     show_default=True,
     help="Decay per step of the moving average of the weights; the averaged weights are saved.",
 )
 @click.option(
     "--anneal",
-    type=click.FloatRange(0),
+    type=FloatRange(0),
     help="Initial weight of the annealed per-frame loss (the paper's beta).  [default: 0.1]",
 )
 @click.option(
     "--decay",
-    type=click.FloatRange(0, 1),
+    type=FloatRange(0, 1),
     help="Factor per step on that weight (the paper's alpha). Default: the per-frame loss ends "
     "after a twentieth of the run.",
 )

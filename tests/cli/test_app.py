@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from command_line import assert_one_line, kpn
 
@@ -106,3 +107,18 @@ def test_an_output_folder_that_cannot_be_made_is_one_line(command, tmp_path, wei
     if command[0] == "eval":
         more += ["--gains", "1"]
     assert_one_line(kpn(*words, "-o", tmp_path / "file" / "out", *more), "file")
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (name, option.opts[0])
+        for name in COMMANDS
+        for option in main.commands[name].params
+        if isinstance(option.type, click.types.FloatParamType)
+    ],
+)
+def test_nan_is_a_usage_error_of_every_option_that_takes_a_number(command, option, tmp_path):
+    run = kpn(command, tmp_path, "-o", tmp_path / "out", option, "nan")
+    assert run.exit_code == 2
+    assert f"'{option}': 'nan' is not a number" in run.stderr
