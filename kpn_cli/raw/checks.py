@@ -36,6 +36,9 @@ _UNCOMPRESSED, _JPEG, _JPEG_XL = 1, 7, 52546
 #: Marker EOI (ITU-T T.81, table B.1), and how many bytes may follow it in a strip.
 _JPEG_END, _MAX_PADDING = b"\xff\xd9", 64
 _FLOAT = 3
+#: Bits of a sample that cameras and converters write, those of unpacked samples first; and how much
+#: of what follows the samples is looked at, in bytes.
+_DEPTHS, _MAX_REST = (16, 8, 10, 12, 14), 1 << 16
 #: Length of the header of a TIFF file (TIFF 6.0, section 2).
 _HEADER_BYTES = 8
 
@@ -131,6 +134,8 @@ def _check_segments(path: Path, metadata: Metadata) -> None:
     if by_offsets and first < _HEADER_BYTES:
         name = "tile" if raw(Tag.TILE_OFFSETS) else "strip"
         refuse(path, f"a {name} of its image begins at byte {first}, in the header", _COPY_AGAIN)
+    if metadata.is_dng and raw(Tag.COMPRESSION) == (_UNCOMPRESSED,):
+        _check_depth(path, metadata, segments)
     needed = _bytes_needed(path, metadata, segments)
     missing = _missing(metadata, zip(segments, needed, strict=True))
     if missing > (0 if metadata.is_dng else _MAX_MISSING * sum(needed)):
@@ -144,13 +149,58 @@ def _check_segments(path: Path, metadata: Metadata) -> None:
         refuse(path, f"it has only {tiles} of the {count} tiles of its image", _COPY_AGAIN)
 
 
+def _check_depth(path: Path, metadata: Metadata, segments: list[tuple[int, int]]) -> None:
+    """Refuse a BitsPerSample that an uncompressed DNG cannot have, or that its data contradict.
+
+    They do where all byte counts are exactly those of another depth. A writer may reserve space
+    for 16 bits and fill it up with zeros: then the stated depth is right.
+    """
+    bits = metadata.raw_integers(Tag.BITS_PER_SAMPLE)
+    if bits and not 1 <= min(bits) <= max(bits) <= 32:
+        refuse(path, f"BitsPerSample is {bits[0]}, and a DNG has 8 to 32", _COPY_AGAIN)
+    claimed = [length for _, length in segments]
+    if not segments or len(set(bits)) != 1:
+        return
+
+    def fits(depth: int) -> bool:
+        return claimed == _sample_bytes(metadata, len(segments), depth, padded=True)
+
+    if fits(bits[0]):
+        return
+    depth = next((depth for depth in _DEPTHS if fits(depth)), 0)
+    if depth and (depth < bits[0] or _has_more_data(path, metadata, segments)):
+        refuse(
+            path, f"BitsPerSample is {bits[0]}, but the size of its data is that of {depth} bits",
+            _COPY_AGAIN,
+        )  # fmt: skip
+
+
+def _has_more_data(path: Path, metadata: Metadata, segments: list[tuple[int, int]]) -> bool:
+    """Whether anything but padding follows the samples in the first strip or tile."""
+    at, length = segments[0]
+    used = _sample_bytes(metadata, len(segments))[0]
+    try:
+        with open(path, "rb") as file:
+            file.seek(at + used)
+            return len(set(file.read(max(min(length - used, _MAX_REST), 0)))) > 1
+    except OSError as error:
+        refuse_unreadable(path, error)
+
+
 def segment_note(metadata: Metadata) -> str:
-    """Return a note if a complete image claims bytes beyond the file's end; else ""."""
+    """Return a note if a complete image claims too many or too few bytes; else ""."""
     segments = _segments(metadata)
-    beyond = _missing(metadata, ((segment, segment[1]) for segment in segments))
-    if not beyond or not metadata.is_dng:
+    if not metadata.is_dng:
         return ""
     name = "TileByteCounts" if metadata.raw_integers(Tag.TILE_OFFSETS) else "StripByteCounts"
+    if metadata.raw_integers(Tag.COMPRESSION) == (_UNCOMPRESSED,):
+        needed = _sample_bytes(metadata, len(segments))
+        few = sum(max(n - length, 0) for n, (_, length) in zip(needed, segments, strict=True))
+        if few:
+            return f"{name} claims {few} bytes too few for its samples: ignored, all are read"
+    beyond = _missing(metadata, ((segment, segment[1]) for segment in segments))
+    if not beyond:
+        return ""
     return f"{name} claims {beyond} bytes beyond the end of the file: ignored, no sample is missing"
 
 
@@ -186,11 +236,19 @@ def _bytes_needed(path: Path, metadata: Metadata, segments: list[tuple[int, int]
     return claimed
 
 
-def _sample_bytes(metadata: Metadata, count: int) -> list[int]:
+def _sample_bytes(
+    metadata: Metadata, count: int, depth: int = 0, *, padded: bool = False
+) -> list[int]:
     """Return how many bytes the samples take in each of `count` uncompressed strips or tiles.
 
     TIFF 6.0, sections 3 and 15: rows begin at a byte; tiles are padded beyond the image, but
     nobody needs the padding behind the last sample.
+
+    Args:
+        metadata: of the file.
+        count: number of strips or tiles.
+        depth: bits of a sample; 0 for BitsPerSample.
+        padded: whether to count the whole of each, as byte counts do, the padding of tiles too.
     """
 
     def number(tag: Tag, default: int) -> int:
@@ -198,12 +256,16 @@ def _sample_bytes(metadata: Metadata, count: int) -> list[int]:
         return values[0] if values and values[0] > 0 else default
 
     height, width = number(Tag.HEIGHT, 0), number(Tag.WIDTH, 0)
-    bits = number(Tag.BITS_PER_SAMPLE, 1) * number(Tag.SAMPLES_PER_PIXEL, 1)
+    bits = (depth or number(Tag.BITS_PER_SAMPLE, 1)) * number(Tag.SAMPLES_PER_PIXEL, 1)
     rows, columns = number(Tag.ROWS_PER_STRIP, height), width
     if metadata.raw_integers(Tag.TILE_OFFSETS):
         rows, columns = number(Tag.TILE_HEIGHT, height), number(Tag.TILE_WIDTH, width)
     across = max(-(-width // max(columns, 1)), 1)
     row_bytes = -(-columns * bits // 8)
+    if padded and metadata.raw_integers(Tag.TILE_OFFSETS):
+        return [rows * row_bytes] * count
+    if padded and count == 1:  # a single strip is the image, whatever RowsPerStrip says
+        return [height * row_bytes]
     found = []
     for index in range(count):
         used_rows = min(rows, height - index // across * rows)

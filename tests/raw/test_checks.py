@@ -102,6 +102,48 @@ def test_byte_counts_beyond_the_end_are_ignored_with_a_line_if_all_samples_are_t
     assert "ends too early: 0.0% of the image" in refusal(path)
 
 
+@pytest.mark.parametrize("claimed", [0, 1, 100, 46 * 68 * 2 - 1])
+def test_byte_counts_that_are_too_small_are_ignored_with_a_line(tmp_path, claimed):
+    path = overwrite(write_dng(tmp_path / "a.dng", noise_mosaic()), 279, claimed)
+    info = read_info(path)
+    assert (read_mosaic(info) == noise_mosaic()).all()
+    few = 46 * 68 * 2 - claimed
+    (note,) = info.notes
+    assert (
+        note == f"StripByteCounts claims {few} bytes too few for its samples: ignored, all are read"
+    )
+
+
+@pytest.mark.parametrize("bits", [0, 1, 8, 12, 14, 33])
+def test_a_depth_that_the_data_contradict_is_refused(tmp_path, bits):
+    path = overwrite(write_dng(tmp_path / "a.dng", noise_mosaic()), 258, bits)
+    message = refusal(path)
+    assert f"BitsPerSample is {bits}" in message
+    assert ("that of 16 bits" in message) == (0 < bits < 33)
+
+
+def test_a_depth_above_that_of_the_data_is_refused(tmp_path):
+    path = write_dng(tmp_path / "a.dng", noise_mosaic())
+    overwrite(path, 279, 46 * 68 * 12 // 8)
+    assert "BitsPerSample is 16, but the size of its data is that of 12 bits" in refusal(path)
+
+
+def test_packed_samples_with_space_for_unpacked_ones_are_read(tmp_path):
+    """Twelve bits take three quarters of the space; zeros follow."""
+    mosaic = noise_mosaic()
+    path = write_dng(tmp_path / "a.dng", mosaic)
+    with tifffile.TiffFile(path) as tif:
+        start = tif.pages[0].dataoffsets[0]
+    first, second = mosaic.reshape(-1, 2).astype(int).T
+    packed = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], -1)
+    data = path.read_bytes()
+    body = packed.astype(np.uint8).tobytes().ljust(len(data) - start, b"\0")
+    path.write_bytes(data[:start] + body)
+    info = read_info(overwrite(path, 258, 12))
+    assert (read_mosaic(info) == mosaic).all()
+    assert info.notes == ()
+
+
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
 def test_samples_of_strips_and_tiles_are_counted_as_tiff_packs_them(bits):
     def needed(count: int, **tags: int) -> list[int]:
