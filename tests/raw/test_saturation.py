@@ -67,6 +67,48 @@ def test_samples_above_white_are_not_lost():
     assert saturation(recorded(picture(), 16000), BLACK, 15000.0) == 16000
 
 
+def test_a_hot_pixel_above_white_does_not_hide_where_the_others_saturate():
+    mosaic = recorded(picture(), 15800)
+    mosaic[10, 20] = 16383
+    assert saturation(mosaic, BLACK, 15000.0) == 15800
+
+
+def test_of_samples_above_white_that_do_not_pile_up_the_largest_but_for_strays_counts():
+    mosaic = recorded(picture(0.93), 65535)
+    mosaic[2, 2] = 65000
+    largest = max(np.sort(mosaic[y::2, x::2].ravel())[-4] for y in (0, 1) for x in (0, 1))
+    assert saturation(mosaic, BLACK, 12000.0) == largest < 16383
+    assert saturation(recorded(picture(0.6), 65535), BLACK, WHITE) is None
+
+
+def test_a_hot_pixel_above_white_is_no_level():
+    mosaic = recorded(picture(0.5), 65535)
+    mosaic[10, 20] = 16000
+    assert saturation(mosaic, BLACK, 12000.0) is None
+
+
+def lamp(side: int, level: float, noise: float = 0) -> np.ndarray:
+    """A dark picture of 3 megapixels with a small bright square, and three hot pixels."""
+    rng = np.random.default_rng(3)
+    values = rng.normal(900, 30, (1500, 2000))
+    values[700 : 700 + side, 900 : 900 + side] = level + noise * rng.normal(0, 1, (side, side))
+    values[[3, 500, 901], [7, 90, 1700]] = 16383
+    return np.rint(values).astype(np.uint16)
+
+
+@pytest.mark.parametrize("side", [10, 12, 30, 200])
+def test_a_highlight_of_any_size_shows_where_samples_saturate(side):
+    assert saturation(lamp(side, 15000), BLACK, WHITE) == 15000
+
+
+@pytest.mark.parametrize("step", [1, 16, 40])
+@pytest.mark.parametrize("side", [10, 30, 100, 200])
+def test_a_small_bright_surface_below_saturation_shows_nothing(side, step):
+    """Also where compression leaves a value in each `step` only."""
+    mosaic = lamp(side, 14500, 100) // step * step
+    assert saturation(mosaic.astype(np.uint16), BLACK, WHITE) is None
+
+
 def test_in_makers_formats_white_is_libraws_maximum_and_not_its_linear_limit(tmp_path):
     """LibRaw's limit for this camera is 61247; samples above it were clipped to white."""
     values = np.random.default_rng(0).normal(600 + 0.97 * 64935, 300, (64, 80))
