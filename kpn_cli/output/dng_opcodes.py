@@ -8,16 +8,17 @@ whatever the byte order of the file.
 from __future__ import annotations
 
 import struct
+from collections.abc import Collection
 
 #: Opcodes that depend on positions only: WarpRectilinear (1), WarpFisheye (2), TrimBounds (6),
-#: WarpRectilinear2 (14). FixBadPixelsConstant (4) and FixBadPixelsList (5) are done already
-#: (`raw/marked_pixels.py`). The others compute with sample values: FixVignetteRadial (3), MapTable
-#: (7), MapPolynomial (8), GainMap (9), DeltaPerRow (10), DeltaPerColumn (11), ScalePerRow (12),
-#: ScalePerColumn (13). Newer opcodes are treated like these.
+#: WarpRectilinear2 (14). FixBadPixelsList (5) too, but it is done already, unless it was ignored
+#: (`raw/marked_pixels.py`). The others need the source's sample values: FixVignetteRadial (3),
+#: FixBadPixelsConstant (4), MapTable (7), MapPolynomial (8), GainMap (9), DeltaPerRow (10),
+#: DeltaPerColumn (11), ScalePerRow (12), ScalePerColumn (13). Newer opcodes are treated like these.
 _GEOMETRIC = {1, 2, 6, 14}
 
 
-def keep_geometric_opcodes(data: bytes) -> bytes:
+def keep_geometric_opcodes(data: bytes, also: Collection[int] = ()) -> bytes:
     """Return OpcodeList1 (tag 51008) for a mosaic of the same size with other levels.
 
     Readers apply that list to the stored samples, before the black and white levels. Opcodes that
@@ -28,20 +29,21 @@ def keep_geometric_opcodes(data: bytes) -> bytes:
 
     Args:
         data: value of the tag.
+        also: places in the list, from 0, of other opcodes to keep: of a FixBadPixelsList.
 
     Returns:
-        The list of the geometric opcodes; b"" if there is none or the list is damaged.
+        The list of these opcodes; b"" if there is none or the list is damaged.
     """
     if len(data) < 4:
         return b""
     kept, at = [], 4
-    for _ in range(min(struct.unpack(">L", data[:4])[0], len(data) // 16)):
+    for place in range(min(struct.unpack(">L", data[:4])[0], len(data) // 16)):
         if at + 16 > len(data):
             return b""
         number, length = struct.unpack(">L8xL", data[at : at + 16])
         if at + 16 + length > len(data):
             return b""
-        if number in _GEOMETRIC:
+        if number in _GEOMETRIC or place in also:
             kept.append(data[at : at + 16 + length])
         at += 16 + length
     return struct.pack(">L", len(kept)) + b"".join(kept) if kept else b""

@@ -7,6 +7,7 @@ TIFF 6.0, section 8; Exif 2.32, section 4.6.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -100,12 +101,15 @@ def is_auxiliary_image(ifd: Ifd) -> bool:
     return bool(kind) and kind[0] not in _RENDERED_SUBFILES
 
 
-def tags_kept_from_dng(tree: Tree, image: int = 0) -> KeptTags | None:
+def tags_kept_from_dng(
+    tree: Tree, image: int = 0, opcodes: Collection[int] = ()
+) -> KeptTags | None:
     """Return the tags to keep from a DNG; None if it has no Bayer mosaic.
 
     Args:
         tree: its tags.
         image: of several frames in it, the number of the one that is replaced (`RawInfo.image`).
+        opcodes: of OpcodeList1 to keep, besides the geometric ones (`RawInfo.ignored_marks`).
     """
     top = tree.ifds[0]
     nested = [ifd for parent in tree.ifds for ifd in _nested(parent, SUB_IFDS)]
@@ -126,7 +130,9 @@ def tags_kept_from_dng(tree: Tree, image: int = 0) -> KeptTags | None:
     return KeptTags(
         order=tree.order,
         main=_without_offsets(tuple(main)),
-        mosaic=_without_offsets(tuple(filter(None, map(_at_output_levels, moved)))),
+        mosaic=_without_offsets(
+            tuple(filter(None, (_at_output_levels(tag, opcodes) for tag in moved)))
+        ),
         auxiliary=tuple(map(_without_offsets, auxiliary)),
         size=(integers(mosaic, 257)[0], integers(mosaic, 256)[0]),
         white=(integers(mosaic, 50717) or ((1 << min(bits, 16)) - 1,))[0],
@@ -221,12 +227,12 @@ def _size_rank(ifd: Ifd) -> tuple[bool, int]:
     return integers(ifd, 254) in ((), (0,)), integers(ifd, 256)[0] * integers(ifd, 257)[0]
 
 
-def _at_output_levels(tag: Field) -> Field | None:
+def _at_output_levels(tag: Field, opcodes: Collection[int]) -> Field | None:
     """Return a tag of the mosaic for kpn's levels; None to drop it."""
     if tag.code in LEVEL_TAGS:
         return None
     if tag.code == _OPCODE_LIST_1 and isinstance(tag.data, bytes):
-        data = dng_opcodes.keep_geometric_opcodes(tag.data)
+        data = dng_opcodes.keep_geometric_opcodes(tag.data, frozenset(opcodes))
         return Field(tag.code, tag.kind, len(data), data) if data else None
     return tag
 

@@ -75,7 +75,7 @@ def write_denoised_dng(
     """
     kept = None
     if tree is not None and integers(tree.ifds[0], DNG_VERSION):
-        kept = tags_kept_from_dng(tree, info.image)
+        kept = tags_kept_from_dng(tree, info.image, info.ignored_marks)
     white = max(info.white, info.saturation or 0)
     if kept is not None and kept.white > max(info.black):
         white = kept.white

@@ -49,6 +49,7 @@ class RawInfo:
         pixel_aspect: width of a pixel over its height; 1 in a DNG, which has a tag for it.
         marked: rows and columns of the pixels that the file marks as defective, in the visible
             mosaic (`marked_pixels`).
+        ignored_marks: which opcodes of OpcodeList1, from 0, mark others (`marked_pixels.Marks`).
         notes: what is odd in the file and how it was treated, a line for the user each.
         images: raw images of the file that are frames of one burst; 1 for nearly all files.
         image: number of this image among them, from 0; 0 for nearly all files.
@@ -82,6 +83,7 @@ class RawInfo:
     crop: tuple[int, int, int, int] | None = None
     pixel_aspect: float = 1.0
     marked: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
+    ignored_marks: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
     images: int = 1
     image: int = 0

@@ -30,29 +30,42 @@ Places = np.ndarray
 
 
 @dataclass(frozen=True)
+class Marks:
+    """The pixels that a file marks as defective.
+
+    Attributes:
+        places: `(2, count)`: their rows and columns in the mosaic, each once.
+        notes: a line for each mark that was ignored.
+        ignored: which opcodes of OpcodeList1, from 0, are valid FixBadPixelsLists that were
+            ignored: other programs may follow them.
+    """
+
+    places: Places
+    notes: tuple[str, ...]
+    ignored: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class _Opcodes:
-    """What OpcodeList1 marks: values, and rectangles (top, left, bottom, right)."""
+    """What OpcodeList1 marks: values, and rectangles (top, left, bottom, right) by opcode."""
 
     values: tuple[int, ...]
-    areas: np.ndarray
+    areas: dict[int, np.ndarray]
 
 
 def marked_pixels(
     metadata: Metadata, mosaic: np.ndarray, origin: tuple[int, int], black: float
-) -> tuple[Places, tuple[str, ...]]:
-    """Return the pixels that a file marks as defective.
+) -> Marks:
+    """Return the pixels that a file marks as defective; each opcode is judged on its own.
 
     Args:
         metadata: of the file.
         mosaic: `(height, width)`, visible, as recorded, DN.
         origin: row and column of its first pixel in the stored image.
         black: lowest black level, DN.
-
-    Returns:
-        `(2, count)`: their rows and columns in the mosaic, each once; a line for each mark that
-        was ignored.
     """
     notes: list[str] = []
+    ignored: list[int] = []
     marked = np.zeros(mosaic.shape, bool)
     if metadata.is_dng:
         opcodes = _opcodes(metadata.raw_blob(Tag.OPCODE_LIST_1), notes)
@@ -65,12 +78,13 @@ def marked_pixels(
                 )
                 continue
             _mark(marked, mosaic == value, f"FixBadPixelsConstant ({constant})", notes)
-        _mark_areas(marked, opcodes.areas - np.tile(origin, 2), notes)
+        areas = {n: area - np.tile(origin, 2) for n, area in opcodes.areas.items()}
+        ignored = _mark_areas(marked, areas, notes)
     elif black >= _HIGH_BLACK or (
         black > 0 and metadata.text(Tag.MAKE).lower().startswith(_ZERO_IS_MARK)
     ):
         _mark(marked, mosaic == 0, "the value 0", notes)
-    return np.stack(np.nonzero(marked)), tuple(notes)
+    return Marks(np.stack(np.nonzero(marked)), tuple(dict.fromkeys(notes)), tuple(ignored))
 
 
 def _mark(marked: np.ndarray, found: np.ndarray, by: str, notes: list[str]) -> None:
@@ -81,17 +95,28 @@ def _mark(marked: np.ndarray, found: np.ndarray, by: str, notes: list[str]) -> N
         marked |= found
 
 
-def _mark_areas(marked: np.ndarray, areas: np.ndarray, notes: list[str]) -> None:
-    """Add rectangles to the marked pixels, `(rectangles, 4)`, by the origin of the mosaic."""
-    sides = np.tile(marked.shape, 2)
-    inside = areas.clip(0, sides)
-    sizes = (inside[:, 2] - inside[:, 0]) * (inside[:, 3] - inside[:, 1])
-    # Before they are drawn: a small file may hold thousands as large as the picture.
-    if sizes.sum() > _MAX_SHARE * marked.size:
-        notes.append(_too_many("FixBadPixelsList"))
-        return
-    for top, left, bottom, right in inside[sizes > 0]:
-        marked[top:bottom, left:right] = True
+def _mark_areas(marked: np.ndarray, areas: dict[int, np.ndarray], notes: list[str]) -> list[int]:
+    """Add rectangles to the marked pixels, by the origin of the mosaic; return ignored opcodes.
+
+    Args:
+        marked: the marked pixels.
+        areas: opcode -> `(rectangles, 4)`.
+        notes: for lines about what is ignored.
+    """
+    ignored = []
+    left_over = _MAX_SHARE * marked.size
+    for opcode, rectangles in areas.items():
+        inside = rectangles.clip(0, np.tile(marked.shape, 2))
+        sizes = (inside[:, 2] - inside[:, 0]) * (inside[:, 3] - inside[:, 1])
+        # Before they are drawn: a small file may hold thousands as large as the picture.
+        if sizes.sum() > left_over:
+            notes.append(_too_many("FixBadPixelsList"))
+            ignored.append(opcode)
+            continue
+        left_over -= sizes.sum()
+        for top, left, bottom, right in inside[sizes > 0]:
+            marked[top:bottom, left:right] = True
+    return ignored
 
 
 def _too_many(by: str) -> str:
@@ -99,30 +124,47 @@ def _too_many(by: str) -> str:
 
 
 def _opcodes(data: bytes, notes: list[str]) -> _Opcodes:
-    """Return the marks of an opcode list; a damaged list marks nothing, with a note."""
-    values: set[int] = set()
-    areas = [np.empty((0, 4), np.int64)]
+    """Return the marks of an opcode list, and notes on what is damaged.
+
+    Nothing in a list whose opcodes have no clear ends is believed.
+    """
     try:
-        for number, parameters in _each_opcode(data):
+        opcodes = list(_each_opcode(data))
+    except struct.error:
+        notes.append("OpcodeList1 is damaged: the pixels it marks are not repaired")
+        return _Opcodes((), {})
+    values: set[int] = set()
+    areas = {}
+    for place, (number, parameters) in enumerate(opcodes):
+        try:
             if number == _BAD_PIXELS_CONSTANT:
                 values.add(struct.unpack(">LL", parameters)[0])
             elif number == _BAD_PIXELS_LIST:
-                _, points, rectangles = struct.unpack(">LLL", parameters[:12])
-                if len(parameters) != 12 + 8 * points + 16 * rectangles:
-                    raise ValueError
-                numbers = np.frombuffer(parameters[12:], ">u4").astype(np.int64)
-                pairs = numbers[: 2 * points].reshape(-1, 2)
-                corners = numbers[2 * points :].reshape(-1, 4)
-                if (corners[:, :2] > corners[:, 2:]).any():
-                    raise ValueError
-                areas += [np.hstack([pairs, pairs + 1]), corners]
-    except (struct.error, ValueError):
-        notes.append("OpcodeList1 is damaged: the pixels it marks are not repaired")
-        return _Opcodes((), areas[0])
+                areas[place] = _rectangles(parameters)
+        except (struct.error, ValueError):
+            name = "Constant" if number == _BAD_PIXELS_CONSTANT else "List"
+            notes.append(f"FixBadPixels{name} is damaged: the pixels it marks are not repaired")
     if len(values) > _MAX_CONSTANTS:
         notes.append(f"FixBadPixelsConstant marks pixels by {len(values)} values: ignored")
         values.clear()
-    return _Opcodes(tuple(sorted(values)), np.concatenate(areas))
+    return _Opcodes(tuple(sorted(values)), areas)
+
+
+def _rectangles(parameters: bytes) -> np.ndarray:
+    """Return the points and rectangles of a FixBadPixelsList, `(count, 4)` int64.
+
+    Raises:
+        struct.error, ValueError: if it is damaged.
+    """
+    _, points, rectangles = struct.unpack(">LLL", parameters[:12])
+    if len(parameters) != 12 + 8 * points + 16 * rectangles:
+        raise ValueError
+    numbers = np.frombuffer(parameters[12:], ">u4").astype(np.int64)
+    pairs = numbers[: 2 * points].reshape(-1, 2)
+    corners = numbers[2 * points :].reshape(-1, 4)
+    if (corners[:, :2] > corners[:, 2:]).any():
+        raise ValueError
+    return np.concatenate([np.hstack([pairs, pairs + 1]), corners])
 
 
 def _each_opcode(data: bytes) -> Iterator[tuple[int, bytes]]:

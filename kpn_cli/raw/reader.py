@@ -277,9 +277,8 @@ def _info(
     if balance is None:
         clipped = white if saturated is None else min(white, saturated)
         balance, balance_note = white_balance.estimated(mosaic, phase, black, clipped)
-    (marked_rows, marked_columns), mark_notes = marked_pixels(
-        metadata, mosaic, (top, left), min(black)
-    )
+    marks = marked_pixels(metadata, mosaic, (top, left), min(black))
+    marked_rows, marked_columns = marks.places.tolist()
     libraw = libraw_exposure(raw)
     sensitivity = exif.sensitivity(metadata, libraw.iso)
     crop, aspect = None, 1.0
@@ -315,7 +314,8 @@ def _info(
         images=len(found.shots),
         image=image,
         shot=found.shots[image],
-        marked=(tuple(marked_rows.tolist()), tuple(marked_columns.tolist())),
+        marked=(tuple(marked_rows), tuple(marked_columns)),
+        ignored_marks=marks.ignored,
         notes=tuple(
             note
             for note in (
@@ -323,7 +323,7 @@ def _info(
                 segment_note(metadata),
                 *black_notes,
                 *shape_notes,
-                *mark_notes,
+                *marks.notes,
                 *sensitivity.problems,
                 balance_note,
                 "" if matrix else _NO_MATRIX,

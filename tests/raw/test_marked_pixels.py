@@ -57,8 +57,8 @@ def places_in(data: bytes, mosaic: np.ndarray | None = None) -> tuple[list, tupl
     """The marks of an opcode list, without a file."""
     field = fields.undefined_field(51008, data)
     metadata = Metadata({50706: fields.byte_field(50706, b"\1\4\0\0")}, {51008: field}, 0)
-    places, notes = marked_pixels(metadata, noise_mosaic() if mosaic is None else mosaic, (0, 0), 0)
-    return sorted(zip(*places.tolist(), strict=True)), notes
+    marks = marked_pixels(metadata, noise_mosaic() if mosaic is None else mosaic, (0, 0), 0)
+    return sorted(zip(*marks.places.tolist(), strict=True)), marks.notes
 
 
 # --- DNG ------------------------------------------------------------------------------
@@ -172,17 +172,44 @@ GOOD = opcode_list(constant(0), listed([(3, 5)], [(10, 20, 12, 23)]))
         GOOD[:30],
         GOOD[:2],
         b"\xff" * 64,
-        opcode_list(opcode(CONSTANT, b"\0" * 4)),
-        opcode_list(opcode(LIST, struct.pack(">LLL", 0, 5, 0))),
-        opcode_list(opcode(LIST, struct.pack(">LLL", 0, 2**32 - 1, 2**32 - 1))),
-        opcode_list(opcode(LIST, b"\0" * 5)),
-        opcode_list(constant(0), listed(rectangles=[(10, 20, 8, 30)])),
     ],
 )
 def test_a_damaged_list_marks_nothing_with_a_line(data, tmp_path):
     info = dng(tmp_path, with_zeros(), data)
     assert places_of(info) == []
     assert info.notes == ("OpcodeList1 is damaged: the pixels it marks are not repaired",)
+
+
+@pytest.mark.parametrize(
+    ("name", "damaged"),
+    [
+        ("Constant", opcode(CONSTANT, b"\0" * 4)),
+        ("List", opcode(LIST, struct.pack(">LLL", 0, 5, 0))),
+        ("List", opcode(LIST, struct.pack(">LLL", 0, 2**32 - 1, 2**32 - 1))),
+        ("List", opcode(LIST, b"\0" * 5)),
+        ("List", listed(rectangles=[(10, 20, 8, 30)])),
+    ],
+)
+def test_a_damaged_opcode_is_ignored_alone_with_a_line(name, damaged, tmp_path):
+    marks = opcode_list(damaged, constant(0), listed([(30, 30)]), damaged)
+    info = dng(tmp_path, with_zeros(), marks)
+    assert places_of(info) == sorted([*PLACES, (30, 30)])
+    assert info.notes == (f"FixBadPixels{name} is damaged: the pixels it marks are not repaired",)
+    assert info.ignored_marks == ()
+
+
+def test_a_list_of_too_many_is_ignored_alone(tmp_path):
+    many = listed(rectangles=[(0, 0, 46, 68)])
+    info = dng(tmp_path, with_zeros(), opcode_list(opcode(1), many, constant(0), listed([(9, 9)])))
+    assert places_of(info) == sorted([*PLACES, (9, 9)])
+    assert info.ignored_marks == (1,)
+
+
+def test_lists_that_mark_too_many_together_are_not_all_believed():
+    row = listed(rectangles=[(0, 0, 1, 20)])
+    places, notes = places_in(opcode_list(*[row] * 20_000))
+    assert len(places) == 20
+    assert len(notes) == 1
 
 
 @given(st.binary(max_size=200))
@@ -202,8 +229,8 @@ def test_damage_anywhere_marks_some_places_in_the_picture_or_none(at, cut, put):
 
 def maker(make: str, black: float, mosaic: np.ndarray) -> tuple[list, tuple[str, ...]]:
     metadata = Metadata({271: fields.ascii_field(271, make)}, {}, 0)
-    places, notes = marked_pixels(metadata, mosaic, (0, 0), black)
-    return sorted(zip(*places.tolist(), strict=True)), notes
+    marks = marked_pixels(metadata, mosaic, (0, 0), black)
+    return sorted(zip(*marks.places.tolist(), strict=True)), marks.notes
 
 
 @pytest.mark.parametrize("make", ["Panasonic", "LEICA CAMERA AG", "YUNEEC"])
