@@ -1,7 +1,8 @@
 """The outputs of a burst: their names, which of them exist already, writing them.
 
 Every output holds the fingerprint of its burst (`fingerprint.py`), by which a finished output is
-recognised. A sidecar is written before its DNG: beside a finished DNG, it is the user's to edit.
+recognised. A sidecar is written before its DNG, and again whenever the DNG is written: beside a
+finished DNG, it is the user's to edit.
 """
 
 from __future__ import annotations
@@ -84,7 +85,10 @@ def find_finished(
 
 
 def missing_outputs(outputs: dict[str, Path], fingerprint: bytes) -> dict[str, Path]:
-    """Return the outputs that do not exist yet.
+    """Return the outputs to write: those that do not exist yet, and all sidecars of a missing DNG.
+
+    A sidecar without its DNG is of an interrupted run, or its DNG was deleted: the source's sidecar
+    may have changed since.
 
     Args:
         outputs: format -> path.
@@ -103,7 +107,8 @@ def missing_outputs(outputs: dict[str, Path], fingerprint: bytes) -> dict[str, P
                 f"{path}: already exists, made {made}; "
                 "replace it with --overwrite, or choose another folder with -o"
             )
-    return absent
+    again = set(SIDECARS) if "dng" in absent else set()
+    return {name: path for name, path in outputs.items() if name in absent or name in again}
 
 
 def complete_sidecars(

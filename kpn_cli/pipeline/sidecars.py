@@ -20,6 +20,7 @@ from ..output import xmp
 from ..output.xmp import BrokenXmpError
 from ..output.xmp_edit import Edit, dng_sidecar
 from ..system.files import atomic
+from .fingerprint import has_fingerprint
 
 _SUFFIX = ".xmp"
 
@@ -42,7 +43,7 @@ class Sidecar:
 
 
 def sidecars_of(reference: Path) -> list[Sidecar]:
-    """Return the sidecars beside a photo; those that count more come last.
+    """Return the sidecars beside a photo in rising order of precedence.
 
     Lightroom's goes before darktable's: the content is for Adobe's programs.
 
@@ -109,7 +110,7 @@ def write_sidecars(
         reference: the photo, whose sidecars are read.
         outputs: key of `choices.SIDECARS` -> path; others are not written.
         edit: how the result differs from its source.
-        replace: whether existing files may be replaced.
+        replace: whether existing files may be replaced; those with `edit.unique_id` always are.
 
     Returns:
         Notes: sidecars that cannot be used.
@@ -124,7 +125,9 @@ def write_sidecars(
         elif each.name in outputs:
             data, found = dng_sidecar(each.data, edit)
             notes += [f"{each.path.name}: {note}" for note in found]
-            with atomic(outputs[each.name], replace=replace) as temporary:
+            path = outputs[each.name]
+            ours = has_fingerprint(path, edit.unique_id)
+            with atomic(path, replace=replace or ours) as temporary:
                 temporary.write_bytes(data)
     return notes
 

@@ -143,14 +143,36 @@ def test_a_sidecar_that_is_missing_beside_a_finished_dng_is_added_without_denois
     assert Path(again["outputs"]["xmp"]).read_bytes() == stamp
 
 
-def test_a_sidecar_of_an_interrupted_run_is_kept(one, weights):
+def test_a_sidecar_of_an_interrupted_run_is_written_again_with_its_dng(one, weights):
     (one.parent / "bär.xmp").write_bytes(settings(5))
     (done,) = run(one, weights)["bursts"]
-    before = Path(done["outputs"]["xmp"]).read_bytes()
     Path(done["outputs"]["dng"]).unlink()
+    (one.parent / "bär.xmp").write_bytes(settings(3))
     (again,) = run(one, weights)["bursts"]
-    assert not again["skipped"] and Path(again["outputs"]["dng"]).exists()
-    assert Path(again["outputs"]["xmp"]).read_bytes() == before
+    assert not again["skipped"]
+    assert read(again["outputs"]["xmp"]).get(RATING) == "3"
+    assert embedded(again["outputs"]["dng"]).get(RATING) == "3"
+
+
+def test_beside_a_finished_dng_a_sidecar_is_the_users_whatever_it_holds(one, weights):
+    """Also where another output is missing, so that the burst is denoised again."""
+    (one.parent / "bär.xmp").write_bytes(settings(5))
+    (done,) = run(one, weights)["bursts"]
+    own = Path(done["outputs"]["xmp"])
+    own.write_bytes(settings(1))  # without the fingerprint
+    (again,) = run(one, weights, "--format", "dng,jpeg")["bursts"]
+    assert Path(again["outputs"]["jpeg"]).exists()
+    assert own.read_bytes() == settings(1)
+
+
+def test_a_sidecar_that_is_not_ours_is_refused_where_the_dng_is_missing(one, weights):
+    (one.parent / "bär.xmp").write_bytes(settings(5))
+    (done,) = run(one, weights)["bursts"]
+    Path(done["outputs"]["dng"]).unlink()
+    own = Path(done["outputs"]["xmp"])
+    own.write_bytes(settings(1))
+    assert "already exists, made not by kpn" in run(one, weights, code=1)["failed"][0]["error"]
+    assert own.read_bytes() == settings(1)
 
 
 def test_a_users_own_sidecar_is_replaced_with_overwrite_only(one, weights):
