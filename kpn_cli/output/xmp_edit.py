@@ -194,6 +194,8 @@ def _with_new_levels(document: Xmp) -> tuple[str, ...]:
     if f"{_OLD_HISTORY}operation" in history:
         document.remove(history)
         return ("its darktable history, of a version before 3.0, is left out of the result",)
+    # Read once and written once: a hostile file has thousands of lists and descriptions.
+    end = before = _integer(document.get(_HISTORY_END))
     for element in list(document.root.iter()):
         stale = [child for child in element if child.get(_OPERATION) == _DARKTABLE_LEVELS]
         if not stale:
@@ -203,9 +205,9 @@ def _with_new_levels(document: Xmp) -> tuple[str, ...]:
         for child in element:
             if child.get(_NUMBER) is not None:
                 child.set(_NUMBER, str(_moved_up(_integer(child.get(_NUMBER)), removed)))
-        if document.get(_HISTORY_END):
-            end = _integer(document.get(_HISTORY_END))
-            document.set(_HISTORY_END, str(_moved_up(end, removed)))
+        end = _moved_up(end, removed)
+    if end != before:
+        document.set(_HISTORY_END, str(end))
     return ()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import tifffile
 from dng_results import NOW, identity
@@ -130,6 +132,19 @@ def test_darktables_modules_take_the_new_levels_and_denoise_no_more(denoised):
         ("2", "flip", "1"),
     ]
     assert result.get(f"{{{DT}}}history_end") == "2"
+
+
+def test_thousands_of_lists_of_modules_take_no_time():
+    each = (
+        f"<rdf:Description {SPACES}><darktable:history><rdf:Seq>"
+        '<rdf:li darktable:num="0" darktable:operation="rawprepare"/>'
+        "</rdf:Seq></darktable:history></rdf:Description>"
+    )
+    data = document("", SPACES).replace(b"</rdf:RDF>", each.encode() * 8000 + b"</rdf:RDF>")
+    start = time.monotonic()
+    packet, _ = dng_xmp(data, [], DENOISED)
+    assert time.monotonic() - start < 2
+    assert b"rawprepare" not in packet
 
 
 def test_a_history_in_darktables_old_form_is_left_out_with_a_line():
