@@ -16,12 +16,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import rawpy
 
-from ..errors import KpnError, refuse
+from ..errors import KpnError, read_error, refuse
 from ..image import bayer
 from . import burst_tags, exif, images, white_balance
 from .black import Area, BlackMap, dng_black
@@ -190,7 +191,23 @@ def _images(path: Path, metadata: Metadata) -> images.Images:
     """Return which raw images of a file may be frames of a burst."""
     if metadata.is_dng:
         return images.dng_images(metadata)
-    return images.maker_images(metadata, lambda shot: _has_image(path, metadata, shot))
+    try:
+        changed = path.stat().st_mtime_ns
+    except OSError as error:
+        raise read_error(path, error) from None
+    return _maker_images(path, changed, metadata.file_bytes)
+
+
+@lru_cache(maxsize=8)
+def _maker_images(path: Path, changed: int, file_bytes: int) -> images.Images:
+    """Count the images of a file once until it changes: each that is tried is decoded.
+
+    Args:
+        path: the file.
+        changed: time of its last change, which makes an older count invalid.
+        file_bytes: its length.
+    """
+    return images.maker_images(read_metadata(path), lambda shot: _has_image(path, file_bytes, shot))
 
 
 def _of_image(metadata: Metadata, image: int) -> Metadata:
@@ -200,10 +217,10 @@ def _of_image(metadata: Metadata, image: int) -> Metadata:
     return replace(metadata, raw=images.frame_directory(metadata, image))
 
 
-def _has_image(path: Path, metadata: Metadata, shot: int) -> bool:
+def _has_image(path: Path, file_bytes: int, shot: int) -> bool:
     """Whether LibRaw knows a raw image of this number; if so, it is decoded."""
     try:
-        with _opened(path, metadata.file_bytes, decode=False, shot=shot) as raw:
+        with _opened(path, file_bytes, decode=False, shot=shot) as raw:
             raw.unpack()
     except rawpy.LibRawRequestForNonexistentImageError:
         return False
@@ -382,6 +399,8 @@ def _opened(path: Path, file_bytes: int, *, decode: bool, shot: int = 0) -> Iter
         except KpnError:
             raise
         except Exception as error:  # LibRaw's errors, and any other that rawpy raises for odd files
+            if not shot:  # its images were counted when it could not be read, perhaps for a moment
+                _maker_images.cache_clear()
             refuse(path, *_libraw_complaint(error))
         yield raw
 

@@ -7,7 +7,7 @@ import pytest
 from raw_files import BLACK, cfa_image, dng_of_images, raw_of_images, scene
 
 from kpn_cli.errors import KpnError
-from kpn_cli.raw import images
+from kpn_cli.raw import images, reader
 from kpn_cli.raw.decoder_process import Decoder
 from kpn_cli.raw.reader import read_frame, read_info, read_raw
 from kpn_cli.raw.tags import Metadata, Tag
@@ -132,6 +132,19 @@ def test_images_of_a_maker_s_format_are_frames_where_the_maker_tells(
     (note,) = (note for note in read_info(path).notes if note.startswith("the file holds"))
     assert note.startswith("the file holds 3 raw images; ")
     assert ("not known, so only one is used" in note) == (used == 1)
+
+
+def test_the_images_of_a_file_are_counted_once_until_it_changes(tmp_path, monkeypatch):
+    tried = []
+    has_image = reader._has_image
+    monkeypatch.setattr(
+        reader, "_has_image", lambda *what: tried.append(what[2]) or has_image(*what)
+    )
+    path = raw_of_images(tmp_path / "a.pef", "PENTAX", "PENTAX K-1", *MOSAICS)
+    assert [read_raw(path, number)[0].image for number in range(4)] == [0, 1, 2, 3]
+    assert len(tried) == len(set(tried))
+    raw_of_images(path, "PENTAX", "PENTAX K-1", *MOSAICS[:2])
+    assert read_raw(path)[0].images == 2
 
 
 @pytest.mark.parametrize(("count", "used"), [(1, 1), (2, 1), (3, 3), (30, 30), (63, 63)])
