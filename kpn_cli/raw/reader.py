@@ -35,6 +35,7 @@ from .checks import (
     refuse_not_bayer,
     segment_note,
 )
+from .chosen_image import check_chosen
 from .info import Capture, RawInfo
 from .levels import (
     LibRawExposure,
@@ -231,17 +232,6 @@ def _has_image(path: Path, file_bytes: int, shot: int) -> bool:
     return True
 
 
-def _check_chosen(path: Path, raw: rawpy.RawPy, metadata: Metadata) -> None:
-    """Refuse a DNG of several raw images if LibRaw chose another one than the tags are from."""
-    tagged = metadata.raw_integers(Tag.WIDTH), metadata.raw_integers(Tag.HEIGHT)
-    decoded = (raw.sizes.raw_width,), (raw.sizes.raw_height,)
-    if metadata.is_dng and len(metadata.raws) > 1 and tagged != decoded:
-        refuse(
-            path, f"holds {len(metadata.raws)} raw images in an order that LibRaw reads otherwise",
-            "convert it with Adobe DNG Converter",
-        )  # fmt: skip
-
-
 def _area(info: RawInfo) -> Area:
     return (*info.origin, info.height, info.width)
 
@@ -273,7 +263,7 @@ def _black_map(
 def _info(
     path: Path, raw: rawpy.RawPy, metadata: Metadata, found: images.Images, image: int = 0
 ) -> RawInfo:
-    _check_chosen(path, raw, metadata)
+    check_chosen(path, raw, metadata)
     area = visible_area(raw, metadata)
     top, left, height, width = area
     phase = cfa_phase(path, raw, top, left)
