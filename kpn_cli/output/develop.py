@@ -208,7 +208,7 @@ def _band(
         if before:
             tiled[0, 0] = _mosaic(info, planes, 0, 0, 2)[0][0, 0]
         mosaic = np.concatenate([tiled, mosaic] if before else [mosaic, tiled], axis)
-    clipped = _saturation(info, white - black)
+    clipped = min(round((white - black) * info.clipped_share), white - black)
     rgb = _postprocess(info, mosaic, black, clipped, half_size=half)
     if clipped < white - black:  # LibRaw has made 65535 of it
         rgb = _apply_table(_darkened(clipped / (white - black)), rgb)
@@ -216,14 +216,6 @@ def _band(
     start = (before + span[0] - first) // scale
     count = -(-(span[1] - span[0]) // scale)
     return rgb.take(range(start, start + count), axis)
-
-
-def _saturation(info: RawInfo, span: int) -> int:
-    """Return where samples are clipped, above black, where white is `span`; at most `span`."""
-    if info.saturation is None:
-        return span
-    black = max(info.black)
-    return min(round(span * (info.saturation - black) / (info.white - black)), span)
 
 
 @cache

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from ..raw.info import RawInfo
+from ..raw.levels import MAX_ASPECT
 from ..tiff import fields
 from ..tiff.fields import Ifd
 from ..tiff.reader import fractions, integers
@@ -31,9 +32,6 @@ _NAMES = {
 MARGIN = 2
 #: A mosaic smaller than this, in pixels, has no margin to spare.
 _MIN_SIDE = 16
-
-#: Largest ratio of the sides of a pixel: the Nikon D1X has 2.
-_MAX_ASPECT = 4
 
 
 def crop_tags(info: RawInfo) -> Ifd:
@@ -179,7 +177,7 @@ def _with_square_pixels(picture: np.ndarray, mosaic: Ifd, notes: list[str]) -> n
     if scale is None:
         return picture
     across, down = scale
-    if not (min(scale) > 0 and 1 / _MAX_ASPECT <= across / down <= _MAX_ASPECT):
+    if not (min(scale) > 0 and 1 / MAX_ASPECT <= across / down <= MAX_ASPECT):
         notes.append(
             f"its DefaultScale ({across:g}, {down:g}) is not the shape of a pixel; the preview "
             "ignores it"

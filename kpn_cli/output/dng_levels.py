@@ -50,8 +50,8 @@ def output_levels(info: RawInfo, white: float) -> tuple[float, np.ndarray]:
 
     Args:
         info: the source.
-        white: the highest level to encode, in DN: WhiteLevel of a DNG, and of other formats the
-            larger of `info.white` and `info.saturation`.
+        white: the highest level to encode, in DN: WhiteLevel of a DNG, and of other formats
+            `info.highest`.
 
     Returns:
         Output steps for one DN of the source; black levels of R, G1, G2, B, `(4,)` in steps.
@@ -76,15 +76,13 @@ def output_white(info: RawInfo, step: float) -> tuple[int, float]:
     Returns:
         WhiteLevel in steps; BaselineExposure in EV.
     """
-    highest = max(info.black)
-    clipped = info.white if info.saturation is None else info.saturation
-    level = min(round(OUTPUT_BLACK + (clipped - highest) * step), OUTPUT_WHITE)
-    return level, float(np.log2((clipped - highest) / (info.white - highest)))
+    level = min(round(OUTPUT_BLACK + (info.clipped_from - max(info.black)) * step), OUTPUT_WHITE)
+    return level, float(np.log2(info.clipped_share))
 
 
 def source_white_in_output(info: RawInfo) -> float:
     """Return where `info.white` lies in the DNG made from a source that is no DNG, in steps."""
-    step, _ = output_levels(info, max(info.white, info.saturation or 0))
+    step, _ = output_levels(info, info.highest)
     return OUTPUT_BLACK + (info.white - max(info.black)) * step
 
 

@@ -76,7 +76,7 @@ def write_denoised_dng(
     kept = None
     if tree is not None and integers(tree.ifds[0], DNG_VERSION):
         kept = tags_kept_from_dng(tree, info.image, info.ignored_marks)
-    white = max(info.white, info.saturation or 0)
+    white = info.highest
     if kept is not None and kept.white > max(info.black):
         white = kept.white
     step, black = output_levels(info, white)

@@ -94,6 +94,22 @@ class RawInfo:
         """The path that names the frame to users: of the file, with `#1` for its second image."""
         return frame_path(self.path, self.image) if self.images > 1 else self.path
 
+    @property
+    def clipped_from(self) -> float:
+        """From which level on a colour is clipped, in DN: `saturation`, or else `white`."""
+        return self.white if self.saturation is None else self.saturation
+
+    @property
+    def clipped_share(self) -> float:
+        """Where `clipped_from` lies: 0 is the highest black level, 1 is white."""
+        black = max(self.black)
+        return (self.clipped_from - black) / (self.white - black)
+
+    @property
+    def highest(self) -> float:
+        """The highest level that a sample can be believed to have, in DN."""
+        return max(self.white, self.clipped_from)
+
 
 def frame_path(path: Path, image: int) -> Path:
     """Return the path that names an image of a file with several of them to users."""

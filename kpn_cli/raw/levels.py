@@ -17,7 +17,7 @@ from .info import Matrix
 from .tags import Metadata, Tag
 
 #: Largest ratio of the sides of a pixel (the Nikon D1X has 2), and what still counts as square.
-_MAX_ASPECT, _SQUARE = 4, 0.005
+MAX_ASPECT, _SQUARE = 4, 0.005
 
 
 def visible_area(raw: rawpy.RawPy, metadata: Metadata) -> Area:
@@ -66,7 +66,7 @@ def camera_crop(
 def pixel_aspect(sizes: rawpy.ImageSizes) -> tuple[float, tuple[str, ...]]:
     """Return the width of a pixel over its height; 1 and a note if it is not plausible."""
     aspect = sizes.pixel_aspect
-    if 1 / _MAX_ASPECT <= aspect <= _MAX_ASPECT:
+    if 1 / MAX_ASPECT <= aspect <= MAX_ASPECT:
         # LibRaw computes it from sizes that the maker rounded.
         return (1.0 if abs(aspect - 1) < _SQUARE else float(aspect)), ()
     return 1.0, (f"its pixels are {aspect:g} times as wide as high; taken as square",)
