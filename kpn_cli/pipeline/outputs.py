@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from ..output.xmp_edit import Edit
 from ..raw import exif
 from ..raw.info import RawInfo
 from ..raw.tags import read_metadata
-from ..tiff.reader import read_tree
+from ..tiff.reader import Tree, read_tree
 from .fingerprint import has_fingerprint
 from .sidecars import is_sidecar_of_any, sidecar_outputs, sidecars_of, write_sidecars
 
@@ -215,21 +216,44 @@ def write_outputs(
             sidecars=[each.data for each in sidecars_of(info.path) if not each.problem],
         )
         on_file()
-    developed = [name for name in outputs if name in FORMATS and name != "dng"]
-    if not developed:
-        return notes
+    pictures = {name: outputs[name] for name in outputs if name in FORMATS and name != "dng"}
+    if pictures:
+        tags = _Tags(tree, modified, fingerprint)
+        _write_pictures(info, denoised, pictures, tags, replace=replace, on_file=on_file)
+    return notes
+
+
+@dataclass(frozen=True)
+class _Tags:
+    """What the tags of developed pictures are made of: the source's, a time, the fingerprint."""
+
+    source: Tree | None
+    modified: datetime | None
+    fingerprint: bytes
+
+
+def _write_pictures(
+    info: RawInfo,
+    denoised: Denoised,
+    outputs: dict[str, Path],
+    made_of: _Tags,
+    *,
+    replace: bool,
+    on_file: Callable[[], None],
+) -> None:
+    """Write developed pictures: format -> path, without "dng"."""
     size = develop.developed_size(info)
     tags = {
         name: tiff_jpeg.photo_tags(
             info,
-            tree,
+            made_of.source,
             size,
             linear=name == "linear",
             jpeg=name == "jpeg",
-            modified=modified,
-            unique_id=fingerprint,
+            modified=made_of.modified,
+            unique_id=made_of.fingerprint,
         )
-        for name in developed
+        for name in outputs
     }
     jpeg_bands = []  # a JPEG is encoded at once, from a third of the bytes of a TIFF
     with ExitStack() as files:
@@ -259,4 +283,3 @@ def write_outputs(
         rgb = np.concatenate(jpeg_bands)
         tiff_jpeg.write_jpeg(outputs["jpeg"], rgb, tags["jpeg"], replace=replace)
         on_file()
-    return notes

@@ -267,33 +267,31 @@ def _info(
     area = visible_area(raw, metadata)
     top, left, height, width = area
     phase = cfa_phase(path, raw, top, left)
-    white = float(raw.white_level)
-    black_map, black_notes = _black_map(metadata, area, white)
-    black = black_levels(raw, black_map, phase, area)
-    if not white > max(black):
-        refuse(
-            path, f"white level {white:g} is not above black level {max(black):g}",
-            "the file's levels are wrong: convert it with Adobe DNG Converter",
-        )  # fmt: skip
+    black, white, black_notes = _levels(path, raw, metadata, phase, area)
     capture = _capture(path, raw, metadata, height, width)
     mosaic = _visible(raw, area)
     saturated = None if metadata.is_dng else saturation(mosaic, max(black), white)
+    clipped = white if saturated is None else min(white, saturated)
     matrix = color_matrix(raw, metadata)
     balance, balance_note = white_balance.as_recorded(raw, metadata, matrix is not None)
     estimated = balance is None
     if balance is None:
-        clipped = white if saturated is None else min(white, saturated)
         balance, balance_note = white_balance.estimated(mosaic, phase, black, clipped)
     marks = marked_pixels(metadata, mosaic, (top, left), min(black))
     marked_rows, marked_columns = marks.places.tolist()
     libraw = libraw_exposure(raw)
     sensitivity = exif.sensitivity(metadata, libraw.iso)
-    crop, aspect = None, 1.0
-    shape_notes: tuple[str, ...] = ()
-    if not metadata.is_dng:  # a DNG says both in its own tags, which its result keeps
-        crop, of_crop = camera_crop(raw.sizes, area)
-        aspect, of_aspect = pixel_aspect(raw.sizes)
-        shape_notes = (*of_crop, *of_aspect)
+    crop, aspect, shape_notes = _shape(raw, metadata, area)
+    notes = (
+        found.note,
+        segment_note(metadata),
+        *black_notes,
+        *shape_notes,
+        *marks.notes,
+        *sensitivity.problems,
+        balance_note,
+        "" if matrix else _NO_MATRIX,
+    )
     return RawInfo(
         path=path,
         make=capture.make,
@@ -323,21 +321,38 @@ def _info(
         shot=found.shots[image],
         marked=(tuple(marked_rows), tuple(marked_columns)),
         ignored_marks=marks.ignored,
-        notes=tuple(
-            note
-            for note in (
-                found.note,
-                segment_note(metadata),
-                *black_notes,
-                *shape_notes,
-                *marks.notes,
-                *sensitivity.problems,
-                balance_note,
-                "" if matrix else _NO_MATRIX,
-            )
-            if note
-        ),
+        notes=tuple(filter(None, notes)),
     )
+
+
+def _levels(
+    path: Path, raw: rawpy.RawPy, metadata: Metadata, phase: str, area: Area
+) -> tuple[tuple[float, float, float, float], float, tuple[str, ...]]:
+    """Return black levels and white level in DN, and notes on the black levels.
+
+    Raises:
+        KpnError: if white is not above black.
+    """
+    white = float(raw.white_level)
+    black_map, notes = _black_map(metadata, area, white)
+    black = black_levels(raw, black_map, phase, area)
+    if not white > max(black):
+        refuse(
+            path, f"white level {white:g} is not above black level {max(black):g}",
+            "the file's levels are wrong: convert it with Adobe DNG Converter",
+        )  # fmt: skip
+    return black, white, notes
+
+
+def _shape(
+    raw: rawpy.RawPy, metadata: Metadata, area: Area
+) -> tuple[tuple[int, int, int, int] | None, float, tuple[str, ...]]:
+    """Return crop and aspect as in `RawInfo`, and notes on them."""
+    if metadata.is_dng:  # it says both in its own tags, which its result keeps
+        return None, 1.0, ()
+    crop, of_crop = camera_crop(raw.sizes, area)
+    aspect, of_aspect = pixel_aspect(raw.sizes)
+    return crop, aspect, (*of_crop, *of_aspect)
 
 
 def _capture(path: Path, raw: rawpy.RawPy, metadata: Metadata, height: int, width: int) -> Capture:
