@@ -109,6 +109,15 @@ def test_a_small_bright_surface_below_saturation_shows_nothing(side, step):
     assert saturation(mosaic.astype(np.uint16), BLACK, WHITE) is None
 
 
+@pytest.mark.parametrize("step", [8, 40])
+def test_a_largest_value_that_is_hardly_more_frequent_than_the_next_shows_nothing(step):
+    mosaic = lamp(1, 900)
+    values = np.repeat(14000 + step * np.arange(12), 30)  # of each plane
+    for y, x in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        mosaic[600 + y, x : 2 * len(values) : 2] = values
+    assert saturation(mosaic, BLACK, WHITE) is None
+
+
 def test_in_makers_formats_white_is_libraws_maximum_and_not_its_linear_limit(tmp_path):
     """LibRaw's limit for this camera is 61247; samples above it were clipped to white."""
     values = np.random.default_rng(0).normal(600 + 0.97 * 64935, 300, (64, 80))
