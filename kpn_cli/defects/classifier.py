@@ -27,12 +27,12 @@ _ODD_SHARE, _ODD_REACH = 1e-5, 13.0
 _DETAIL_RATES = (0.35, 1.3)
 _ITERATIONS = 60
 #: From this share of the samples and this number on it is certain that a sensor has defects.
-_CERTAIN_SHARE, _CERTAIN_NUMBER = 2e-5, 5.0
+_CERTAIN_SHARE, _CERTAIN_NUMBER = 2e-5, 8.0
 #: Then a missed one costs more than a repaired detail, and this probability is enough; in a single
 #: frame it is not.
 _LEAST_PROBABILITY, _LEAST_PROBABILITY_OF_ONE = 0.05, 0.5
 #: Otherwise defects are believed from these log ratios on: where detail moves, and where not.
-_CLEAR, _BEYOND_DOUBT = 9.0, 10.0
+_CLEAR, _BEYOND_DOUBT = 12.0, 11.0
 
 
 @dataclass(frozen=True)
