@@ -18,7 +18,7 @@ from ..raw.info import Capture
 
 #: What a plan does not know, for the user.
 UNSEEN = (
-    "a dry run does not look at the pictures: damaged files, copies of a photo under other bytes, "
+    "a dry run does not look at the pictures: damaged files, copies of a photo, "
     "and several raw images in one file show only when the bursts are denoised"
 )
 

@@ -158,6 +158,7 @@ def _options(options: Options) -> str:
         "--reference": options.reference,
         "--strength": f"{options.strength:g}",
         "--noise": noise,
+        "--defects": options.defects,
         "--device": options.device,
         "--precision": options.precision,
         "--tile": options.tile or "by the free memory",

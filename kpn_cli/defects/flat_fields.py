@@ -11,7 +11,7 @@ import numpy as np
 
 from ..image.bayer import RED_OFFSET
 from ..raw.info import RawInfo
-from .defect_list import MAX_SHARE, DefectList
+from .defect_list import DefectList
 
 #: Sigmas, of the scatter of pixels around their neighbours, by which a defect deviates in each
 #: frame; with two frames, no noise does.
@@ -20,6 +20,9 @@ _SIGMAS = 5.0
 _HOT, _DEAD = 0.002, 0.2
 #: Signals below this, over white, are dark: nothing is dead there.
 _DARK = 0.01
+#: If more than this share of the pixels deviates, the surface is not even: sensors have fewer
+#: defects.
+_EVEN_SHARE = 0.003
 _MAD_TO_SIGMA = 1.4826
 
 
@@ -72,7 +75,7 @@ class FlatDefects:
         # The planes' borders mirror pixels that are in them already.
         inside = (rows >= 0) & (rows < info.height) & (columns >= 0) & (columns < info.width)
         rows, columns = rows[inside] + info.origin[0], columns[inside] + info.origin[1]
-        if len(rows) > MAX_SHARE * info.height * info.width:  # the surface is not even
+        if len(rows) > _EVEN_SHARE * info.height * info.width:
             return None
         order = np.lexsort((columns, rows))
         return DefectList(

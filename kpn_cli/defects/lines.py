@@ -26,9 +26,11 @@ _MAX_SHARED, _MAX_SHARED_WHERE_STILL = 0.1, 0.06
 #: Lines of one colour on each side that the scatter of lines is taken from.
 _WINDOW = 16
 #: Fewest samples of a segment.
-_MIN_SEGMENT_SAMPLES = 20
-#: A line whose deviation falls by this much per unit of signal doesn't see the light.
-_DEAD_SLOPE = -0.5
+_MIN_SEGMENT_SAMPLES = 14
+#: A line whose samples change by less than this share of their neighbours' does not see the light.
+_DEAD_CHANGE = 0.5
+#: Signal over white from which on samples are saturated.
+_SATURATED = 0.95
 #: Slopes beyond these are no property of a sensor's line.
 _EXTREME_SLOPES = (-1.2, 1.0)
 #: Largest unevenness of a line's segments, as a share of its deviation.
@@ -107,7 +109,7 @@ def _lines(
     alike = (np.abs(relative) > _SEGMENT_SIGMAS).sum(1) >= _MIN_SEGMENTS
     found = []
     for odd, column in zip(*np.nonzero(alike), strict=True):
-        run = _longest_run(relative[odd, :, column])
+        run = _longest_run(relative[odd, :, column], deviation[odd, :, column])
         if run is None:
             continue
         along = deviation[:, run].mean(1)
@@ -169,37 +171,60 @@ def _scatter_around(deviation: np.ndarray) -> np.ndarray:
     return scatter
 
 
-def _longest_run(relative: np.ndarray) -> slice | None:
-    """Return the longest run of segments that deviate alike, `_MIN_SEGMENTS` or more."""
-    best, start = None, 0
+def _longest_run(relative: np.ndarray, deviation: np.ndarray) -> slice | None:
+    """Return the longest run of segments that deviate alike, `_MIN_SEGMENTS` or more.
+
+    Args:
+        relative: `(segments,)`, deviations in sigmas.
+        deviation: `(segments,)`, linear.
+    """
     signs = np.sign(relative) * (np.abs(relative) > _SEGMENT_SIGMAS)
+    run = _longest(signs)
+    if run is None:
+        return None
+    # Where a defect ends, chance may go on in its direction.
+    strong = np.abs(deviation) > np.quantile(np.abs(deviation[run]), 0.75) / 4
+    outside = np.ones(len(signs), bool)
+    outside[run] = False
+    return _longest(np.where(strong & ~outside, signs, 0))
+
+
+def _longest(signs: np.ndarray) -> slice | None:
+    """Return the longest run of equal values other than 0, of `_MIN_SEGMENTS` or more."""
+    best, start = None, 0
     for end in range(1, len(signs) + 1):
         if end < len(signs) and signs[end] == signs[start]:
             continue
-        if (
-            signs[start]
-            and end - start >= _MIN_SEGMENTS
-            and (best is None or end - start > best.stop - best.start)
-        ):
+        long_enough = signs[start] and end - start >= _MIN_SEGMENTS
+        if long_enough and (best is None or end - start > best.stop - best.start):
             best = slice(start, end)
         start = end
     return best
 
 
 def _shares(mean: np.ndarray, index: int, most: float) -> bool:
-    """Whether the lines beside one deviate too, as they do at a line or an edge of the scene.
+    """Whether a line is one of the scene, or only seems to deviate beside a defective one.
+
+    Lines beside a line or an edge of the scene deviate too. And the lines of its colour beside a
+    defective line, which are compared with it, seem to deviate by half as much.
 
     Args:
         mean: of the rows of the line.
         index: column of the line in the mosaic.
-        most: largest share that a defective line shows.
+        most: largest share that the lines beside a defective one show.
     """
     last = 2 * mean.shape[2] - 1
-    own, *beside = (
-        np.mean([np.median(_deviation(mean[plane], at // 2)) for plane in (at % 2, 2 + at % 2)])
-        for at in (index, max(index - 1, 1 - index), min(index + 1, 2 * last - index - 1))
+
+    def size(at: int) -> float:
+        at = last - abs(last - abs(at))  # mirrored at the borders
+        medians = [np.median(_deviation(mean[plane], at // 2)) for plane in (at % 2, 2 + at % 2)]
+        return float(abs(np.mean(medians)))
+
+    own = size(index)
+    return (
+        max(size(index - 1), size(index + 1)) > most * own
+        or max(size(index - 2), size(index + 2)) > own
     )
-    return bool(np.max(np.abs(beside)) > most * abs(own))
 
 
 def _deviation(plane: np.ndarray, column: int) -> np.ndarray:
@@ -226,7 +251,8 @@ def _measured(
         The line; None if it is none of the sensor: its deviation is neither constant nor in
         proportion to the light.
     """
-    offsets, dead = [], False
+    offsets: list[float] = []
+    dead = False
     odd, column = index % 2, index // 2
     for plane in (odd, 2 + odd):
         part = mean[plane, edges[0] : edges[-1]]
@@ -252,5 +278,18 @@ def _measured(
         if min(uneven) > allowed:
             return None
         offsets.append(offset)
-        dead = dead or bool(slope < _DEAD_SLOPE and np.ptp(slope * light) > allowed)
+        dead = dead or _is_dead(part[:, column], deviation)
     return Line(vertical, index, int(edges[0]), int(edges[-1]), (offsets[0], offsets[1]), dead)
+
+
+def _is_dead(line: np.ndarray, deviation: np.ndarray) -> bool:
+    """Whether a line's samples do not follow the light: they change less than their neighbours'.
+
+    Args:
+        line: `(length,)`, its samples in one plane.
+        deviation: of them from the mean of the lines beside it.
+    """
+    own, beside = (np.median(np.abs(np.diff(values))) for values in (line, line - deviation))
+    saturated = np.median(line) > _SATURATED > np.median(line - deviation)
+    # The mean of two lines has less noise than one.
+    return bool(own < _DEAD_CHANGE * beside or saturated)

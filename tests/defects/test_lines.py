@@ -53,6 +53,25 @@ def test_the_offset_of_a_line_is_taken_away(vertical, index, reach):
     assert abs(np.median(done - before)) < offset / 4
 
 
+@pytest.mark.parametrize("value", [0.0, 0.05, 0.5, 1.0])
+@pytest.mark.parametrize("stuck", [False, True])
+@pytest.mark.parametrize("reach", [0, 2])
+def test_a_strong_column_is_repaired_and_its_neighbours_stay(value, stuck, reach):
+    def change(mosaic):
+        mosaic[:, 301] = value if stuck else mosaic[:, 301] + np.float32(value)
+
+    clean, noisy = burst(reach, change=change)
+    noisy = np.minimum(noisy, 1)
+    frames = [Frame.of_planes(planes.copy()) for planes in noisy]
+    repaired = repair_burst(frames, NOISE)
+    expected = 1 if stuck or value else 0
+    assert (repaired.columns, repaired.rows) == (expected, 0)
+    done = np.mean([frame.planes() for frame in frames], 0) - clean.mean(0)
+    errors = np.abs(np.median(bayer.unpack(done, "RGGB", 2 * SIZE, 2 * SIZE), axis=0))
+    assert errors[[297, 299, 303, 305, 300, 302]].max() < 0.001
+    assert errors[301] < 0.01
+
+
 def test_a_part_of_a_column_is_repaired_alone():
     def change(mosaic):
         mosaic[:SIZE, 301] -= np.float32(0.02)
