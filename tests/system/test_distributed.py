@@ -120,7 +120,9 @@ try:
         for _ in range(100):
             processes.mean(torch.ones(1))
 except KpnError as error:
-    sys.exit(f"rank {processes.rank}: {error}")
+    # At once with its newline: both processes may write at the same time.
+    sys.stderr.write(f"rank {processes.rank}: {error}\\n")
+    sys.exit(1)
 """
 
 
