@@ -30,6 +30,7 @@ from . import outputs
 from .fingerprint import burst_fingerprint, file_digest
 from .options import Options
 from .result import Clock, Result, Stage
+from .sidecars import sidecars_of
 
 #: Reads the maker's notes of a raw file; raises nothing.
 NotesReader = Callable[[Path], CameraNotes]
@@ -245,7 +246,8 @@ def _read_all(
     frames: dict[str, tuple[RawInfo, np.ndarray]] = {}  # by the digest of their pixels
     dropped = _Dropped()
     originals: dict[str, Path] = {}
-    for number, path in enumerate(files):
+    # Of files with equal bytes the first one stays: the one that has a sidecar.
+    for number, path in enumerate(sorted(files, key=lambda path: not sidecars_of(path))):
         on_stage(Stage("reading", number, len(files)))
         if should_stop():
             raise KpnError("stopped")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from cards import denoised, write_bursts, write_frame
 from command_line import kpn
-from raw_files import BLACK, cfa_image, dng_of_images, scene
+from raw_files import BLACK, XMP, cfa_image, dng_of_images, scene
 
 from kpn_cli.errors import KpnError
 from kpn_cli.output import dng_tags, dng_writer
@@ -162,6 +162,16 @@ def stored_again(source: Path, path: Path, change=lambda mosaic: mosaic, **tags:
         captured=info.captured, make=info.make, model=info.model, **tags
     )  # fmt: skip
     dng_writer.write_cfa_dng(path, change(read_mosaic(info)), written)
+
+
+def test_of_equal_files_the_one_with_a_sidecar_stays(tmp_path):
+    write_bursts(tmp_path / "a", 1, frames=2)
+    (original,) = (tmp_path / "a").rglob("*1.dng")
+    copy = original.with_name("A.dng")
+    shutil.copy(original, copy)
+    original.with_suffix(".xmp").write_bytes(XMP)
+    loaded = loading.load_burst(sorted(original.parent.glob("*.dng")), Options(tmp_path), "digest")
+    assert list(loaded.dropped) == [copy]
 
 
 def test_the_same_pixels_under_other_bytes_are_a_copy(tmp_path, weights):
