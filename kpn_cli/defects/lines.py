@@ -184,9 +184,9 @@ def _longest_run(relative: np.ndarray, deviation: np.ndarray) -> slice | None:
         return None
     # Where a defect ends, chance may go on in its direction.
     strong = np.abs(deviation) > np.quantile(np.abs(deviation[run]), 0.75) / 4
-    outside = np.ones(len(signs), bool)
-    outside[run] = False
-    return _longest(np.where(strong & ~outside, signs, 0))
+    inside = np.zeros(len(signs), bool)
+    inside[run] = True
+    return _longest(np.where(strong & inside, signs, 0))
 
 
 def _longest(signs: np.ndarray) -> slice | None:

@@ -150,26 +150,31 @@ def _find_sites(
 ) -> np.ndarray:
     """Return the defective samples that a burst shows, `(3, sites)`; fills them in its mean."""
     judge = classifier.bundled()
-    found = [np.empty((3, 0), np.int64)]
-    ahead = suspects = features.find_suspects(mean, noise, len(frames))
-    for search in range(_SEARCHES):
-        values = features.suspect_features(ahead, suspects, mean, frames, noise)
-        if search == 0:
-            context = features.context_of(values, suspects.shape[1], mean.size)
+    suspects = features.find_suspects(mean, noise, len(frames))
+    values = features.suspect_features(suspects, suspects, mean, frames, noise)
+    context = features.context_of(values, suspects.shape[1], mean.size)
+
+    def log_ratio(values: np.ndarray) -> np.ndarray:
         ratio = judge.log_ratio(features.with_context(values, context))
         if still:  # stars stand still too
             ratio[features.is_spot(values)] = -np.inf
-        if search == 0:
-            mixture = classifier.Mixture.of(ratio, mean.size)
-            spare_bright = still and mixture.defects > _MAX_SHARE_WHERE_STILL * mean.size
+        return ratio
+
+    ratio = log_ratio(values)
+    mixture = classifier.Mixture.of(ratio, mean.size)
+    spare_bright = still and mixture.defects > _MAX_SHARE_WHERE_STILL * mean.size
+    found = [np.empty((3, 0), np.int64)]
+    for _ in range(_SEARCHES):
         taken = mixture.are_defects(ratio, still=still, frames=len(frames))
         if spare_bright:
             taken &= ~features.is_bright(values)
         if not taken.any():
             break
-        found.append(ahead[:, taken])
+        found.append(suspects[:, taken])
         fill(Frame.of_planes(mean), found[-1], noise)
-        ahead = _near(ahead[:, ~taken], found[-1], mean.shape)
+        rest = _near(suspects[:, ~taken], found[-1], mean.shape)
+        values = features.suspect_features(rest, suspects, mean, frames, noise)
+        suspects, ratio = rest, log_ratio(values)
     return np.concatenate(found, axis=1)
 
 
