@@ -164,17 +164,18 @@ def _find_sites(
     mixture = classifier.Mixture.of(ratio, mean.size)
     spare_bright = still and mixture.defects > _MAX_SHARE_WHERE_STILL * mean.size
     found = [np.empty((3, 0), np.int64)]
+    ahead = suspects
     for _ in range(_SEARCHES):
         taken = mixture.are_defects(ratio, still=still, frames=len(frames))
         if spare_bright:
             taken &= ~features.is_bright(values)
         if not taken.any():
             break
-        found.append(suspects[:, taken])
+        found.append(ahead[:, taken])
         fill(Frame.of_planes(mean), found[-1], noise)
-        rest = _near(suspects[:, ~taken], found[-1], mean.shape)
-        values = features.suspect_features(rest, suspects, mean, frames, noise)
-        suspects, ratio = rest, log_ratio(values)
+        ahead = _near(ahead[:, ~taken], found[-1], mean.shape)
+        values = features.suspect_features(ahead, suspects, mean, frames, noise)
+        ratio = log_ratio(values)
     return np.concatenate(found, axis=1)
 
 
