@@ -139,11 +139,19 @@ if TYPE_CHECKING:
     show_default=True,
     help="Patches between validations.",
 )
+@click.option(
+    "--save-every",
+    type=click.IntRange(1),
+    default=5_000,
+    show_default=True,
+    help="Patches between checkpoints.",
+)
 @TRAINING_NOISE
 @click.option(
     "--workers",
     type=click.IntRange(0),
-    help="Threads that generate training data. Default: as many as suit the device.",
+    help="Threads that generate training data, or processes beside a GPU. Default: as many as suit "
+    "the device.",
 )
 @click.option(
     "--tensorboard",
@@ -173,6 +181,7 @@ def train(
     init: Path | None,
     seed: int,
     validate_every: int,
+    save_every: int,
     noise: NoiseModel | Path | None,
     workers: int | None,
     tensorboard: bool,
@@ -199,6 +208,7 @@ def train(
         average=ema,
         seed=seed,
         validate_every=validate_every,
+        save_every=save_every,
         workers=workers,
         device=device,
         precision=precision,

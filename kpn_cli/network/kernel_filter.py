@@ -7,6 +7,7 @@ pixel p (K x K weights) with the K x K neighbourhood V^p(X_i) of p in frame X_i.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
@@ -31,14 +32,13 @@ class _FilterFrames(torch.autograd.Function):
         batch, count, taps, height, width = kernels.shape
         side = round(taps**0.5)
         out = padded.new_zeros(batch, count, padded.shape[2], height, width)
-        step = max(_CACHED_SAMPLES // (width * count * padded.shape[2]), 1)
-        for b, top in product(range(batch), range(0, height, step)):
-            band = out[b, :, :, top : top + step]
-            rows = band.shape[2]
+        for some, top, step in _pieces(out):
+            band = out[some, :, :, top : top + step]
+            rows = band.shape[3]
             for tap in range(taps):
                 row, column = (dilation * i for i in divmod(tap, side))
-                window = padded[b, :, :, top + row : top + row + rows, column : column + width]
-                band.addcmul_(window, kernels[b, :, tap, None, top : top + rows])
+                window = padded[some, ..., top + row : top + row + rows, column : column + width]
+                band.addcmul_(window, kernels[some, :, tap, None, top : top + rows])
         # Kernels are large: they are kept only if backward needs them.
         ctx.save_for_backward(padded, *([kernels] if ctx.needs_input_grad[0] else []))
         ctx.side, ctx.dilation = side, dilation
@@ -52,19 +52,40 @@ class _FilterFrames(torch.autograd.Function):
         # (batch, count, planes, side, side, height, width): a view, every shift of every plane
         windows = padded.unfold(3, height, 1).unfold(4, width, 1)
         windows = windows[:, :, :, :: ctx.dilation, :: ctx.dilation]
-        for b in range(batch):
-            for n in range(count):
-                torch.mul(windows[b, n, 0], gradient[b, n, 0], out=out[b, n])
-                for plane in range(1, planes):
-                    out[b, n].addcmul_(windows[b, n, plane], gradient[b, n, plane])
+        # On the CPU frame by frame, which stays in the cache.
+        alone = gradient.device.type == "cpu"
+        parts = product(range(batch), range(count)) if alone else [(slice(None), slice(None))]
+        for b, n in parts:
+            part, window, slope = out[b, n], windows[b, n], gradient[b, n]
+            # Counted from the last dimension: the first two are absent or whole.
+            shifted, slopes = window.unbind(-5), slope[..., None, None, :, :].unbind(-5)
+            torch.mul(shifted[0], slopes[0], out=part)
+            for plane in range(1, planes):
+                part.addcmul_(shifted[plane], slopes[plane])
         back = None
         if kernels:
             back = torch.zeros_like(padded)
-            for b, tap in product(range(batch), range(ctx.side**2)):
+            members = [slice(b, b + 1) for b in range(batch)] if alone else [slice(None)]
+            for some, tap in product(members, range(ctx.side**2)):
                 row, column = (ctx.dilation * i for i in divmod(tap, ctx.side))
-                window = back[b, :, :, row : row + height, column : column + width]
-                window.addcmul_(gradient[b], kernels[0][b, :, tap, None])
+                window = back[some, ..., row : row + height, column : column + width]
+                window.addcmul_(gradient[some], kernels[0][some, :, tap, None])
         return back, out.flatten(2, 3), None
+
+
+def _pieces(out: Tensor) -> Iterator[tuple[slice, int, int]]:
+    """Yield what is filtered together: bursts of a batch, the first row and the number of rows.
+
+    On the CPU, bands of one burst, which stay in the cache; on accelerators everything at once,
+    since the time of many small operations would be that of starting them.
+    """
+    batch, count, planes, height, width = out.shape
+    if out.device.type != "cpu":
+        yield slice(None), 0, height
+        return
+    step = max(_CACHED_SAMPLES // (width * count * planes), 1)
+    for b, top in product(range(batch), range(0, height, step)):
+        yield slice(b, b + 1), top, step
 
 
 def filter_frames(burst: Tensor, kernels: Tensor, dilation: int = 1) -> Tensor:

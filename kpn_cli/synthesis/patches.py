@@ -44,12 +44,18 @@ class TrainingBatch:
 
     def to(self, device: torch.device) -> TrainingBatch:
         """Return the batch on another device."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> TrainingBatch:
+        """Return the batch in memory that a GPU reads while the CPU goes on."""
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> TrainingBatch:
         tensors = {field.name: getattr(self, field.name) for field in fields(self)}
-        moved: dict[str, Any] = {
-            name: None if tensor is None else tensor.to(device, non_blocking=True)
-            for name, tensor in tensors.items()
+        mapped: dict[str, Any] = {
+            name: None if tensor is None else function(tensor) for name, tensor in tensors.items()
         }
-        return TrainingBatch(**moved)
+        return TrainingBatch(**mapped)
 
 
 def collate(patches: Sequence[Patch]) -> TrainingBatch:

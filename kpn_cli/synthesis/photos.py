@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -213,14 +214,14 @@ def _usable(
     at_least: int,
     on_photo: Callable[[], None],
     on_skip: Callable[[str], None],
+    map_function: Callable[..., Iterable[Scene | KpnError]] = map,
 ) -> Iterator[tuple[Path, Scene]]:
     """Read photos one by one; report and skip those that cannot be used."""
     any_usable = False
-    for path in find_photos(paths):
-        try:
-            scene = load_scene(path)
-        except KpnError as error:
-            on_skip(str(error))
+    photos = find_photos(paths)
+    for path, scene in zip(photos, map_function(_scene_or_error, photos), strict=True):
+        if isinstance(scene, KpnError):
+            on_skip(str(scene))
         else:
             if min(scene.height, scene.width) < at_least:
                 size = f"{scene.width}x{scene.height}"
@@ -231,6 +232,13 @@ def _usable(
         on_photo()
     if not any_usable:
         raise KpnError(f"no usable photo in {', '.join(map(str, paths))}")
+
+
+def _scene_or_error(path: Path) -> Scene | KpnError:
+    try:
+        return load_scene(path)
+    except KpnError as error:
+        return error
 
 
 def load_scenes(
@@ -251,7 +259,8 @@ def load_scenes(
     Raises:
         KpnError: if no photo is usable.
     """
-    return [scene for _, scene in _usable(paths, at_least, on_photo, on_skip)]
+    with ThreadPoolExecutor() as pool:
+        return [scene for _, scene in _usable(paths, at_least, on_photo, on_skip, pool.map)]
 
 
 def readable_photos(

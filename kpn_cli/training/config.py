@@ -64,7 +64,8 @@ class TrainConfig:
             ships.
         seed: of the data and the initial weights.
         precision, device: of `choices.PRECISIONS` and `choices.DEVICES`.
-        workers: threads that draw data; None for as many as suit the device.
+        workers: threads that draw data, or processes beside an accelerator; None for as many as
+            suit the device.
         validate_every, save_every: intervals in patches.
         network: of the weights.
         data: of the training bursts.

@@ -10,7 +10,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -19,12 +18,13 @@ import torch
 from torch import Tensor
 
 from ..errors import KpnError
-from ..synthesis.patches import BatchSource, MapFunction, TrainingBatch
+from ..synthesis.patches import BatchSource
 from ..synthesis.photos import Scene
 from ..system.device import pick_device
 from ..system.distributed import local_device, process_group
 from ..system.files import lock_folder, make_folder
 from ..system.memory import keep_freed_memory
+from .batches import draw_batches
 from .config import TrainConfig
 from .run import MAX_GRADIENT_NORM, Progress, TrainingRun
 from .tensorboard import TensorBoardLog
@@ -74,6 +74,8 @@ def train(
     """
     keep_freed_memory()
     device = local_device(pick_device(config.device))
+    # All batches have the same shape: cuDNN may try which of its algorithms is the fastest.
+    torch.backends.cudnn.benchmark = device.type == "cuda"
     make_folder(folder)
     first = int(os.environ.get("RANK", "0")) == 0
     with process_group(device) as processes, lock_folder(folder) if first else nullcontext():
@@ -124,7 +126,9 @@ def _steps(
         run.save_best(validate(run.average, sets, run.device, run.dtype))
     processes.barrier()
     since = time.monotonic()
-    for batch in _batches(run, source):
+    members = processes.share(config.batch)
+    steps = range(run.step, config.steps)
+    for batch in draw_batches(source, config, steps, members, run.device):
         losses.append(run.train_step(batch))
         over = processes.broadcast(stop()) or run.step >= config.steps
         validating = sets is not None and (over or _is_due(run, config.validate_every))
@@ -147,34 +151,3 @@ def _steps(
 def _is_due(run: TrainingRun, interval: int) -> bool:
     """Whether the last step reached a multiple of `interval` patches."""
     return run.patches // interval > (run.patches - run.config.batch) // interval
-
-
-def _batches(run: TrainingRun, source: BatchSource) -> Iterator[TrainingBatch]:
-    """Yield this process's share of each remaining batch."""
-    config = run.config
-    members = run.processes.share(config.batch)
-    on_accelerator = run.device.type != "cpu"
-    workers = _workers(on_accelerator) if config.workers is None else config.workers
-
-    def draw(step: int, map_function: MapFunction) -> TrainingBatch:
-        return source.draw((config.seed, step), members, config.data, map_function)
-
-    steps = range(run.step, config.steps)
-    if workers < 2 and not on_accelerator:
-        yield from (draw(step, map) for step in steps)
-        return
-    with ThreadPoolExecutor(max(workers, 1)) as pool, ThreadPoolExecutor(1) as ahead:
-        next_batch = None
-        for step in steps:
-            batch = draw(step, pool.map) if next_batch is None else next_batch.result()
-            # While an accelerator computes, the CPU draws the next batch; on the CPU itself the
-            # two would compete for cores.
-            read_ahead = on_accelerator and step + 1 < config.steps
-            next_batch = ahead.submit(draw, step + 1, pool.map) if read_ahead else None
-            yield batch
-
-
-def _workers(on_accelerator: bool) -> int:
-    if on_accelerator:
-        return max((os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1, 1)
-    return torch.get_num_threads()

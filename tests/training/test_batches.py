@@ -1,0 +1,71 @@
+"""Worker processes draw the same training batches as the process that trains."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from kpn_cli.errors import KpnError
+from kpn_cli.synthesis.config import SynthConfig
+from kpn_cli.synthesis.mapped_scenes import MappedScenes
+from kpn_cli.synthesis.patches import PhotoSource, TrainingBatch
+from kpn_cli.synthesis.photos import Scene
+from kpn_cli.training.batches import draw_batches, draw_in_processes
+from kpn_cli.training.config import TrainConfig
+
+CONFIG = TrainConfig(batch=3, workers=1, data=SynthConfig(cells=8, frames=3))
+STEPS, MEMBERS = range(2, 7), range(1, 3)
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    rng = np.random.default_rng(0)
+    return [Scene(str(n), rng.integers(0, 65535, (3, 90, 80 + n), np.uint16)) for n in range(3)]
+
+
+class Killed:
+    """A source whose process is killed; one that raises the error of a damaged file."""
+
+    digest = ""
+
+    def __init__(self, error: str = "") -> None:
+        self.error = error
+
+    def draw(self, seed, members, config, map_function=map) -> TrainingBatch:
+        if self.error:
+            raise KpnError(self.error)
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+def test_processes_draw_the_batches_that_threads_draw(scenes):
+    source = PhotoSource(scenes)
+    alone = draw_batches(source, CONFIG, STEPS, MEMBERS, torch.device("cpu"))
+    for one, other in zip(alone, draw_in_processes(source, CONFIG, STEPS, MEMBERS, 2), strict=True):
+        for name in vars(one):
+            first, second = getattr(one, name), getattr(other, name)
+            assert (first is second is None) or torch.equal(first, second)
+
+
+def test_an_error_of_a_worker_keeps_its_line():
+    with pytest.raises(KpnError, match=r"^shard\.tar: damaged$"):
+        next(draw_in_processes(Killed("shard.tar: damaged"), CONFIG, STEPS, MEMBERS, 1))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+def test_a_killed_worker_is_a_line():
+    with pytest.raises(KpnError, match="was killed, perhaps for lack of memory"):
+        next(draw_in_processes(Killed(), CONFIG, STEPS, MEMBERS, 1))
+
+
+def test_mapped_scenes_are_the_scenes(scenes, tmp_path):
+    mapped = MappedScenes(scenes, tmp_path / "scenes")
+    assert len(mapped) == 3
+    for scene, other in zip(scenes, mapped[:], strict=True):
+        assert scene.name == other.name
+        assert np.array_equal(scene.channels, other.channels)
+    assert PhotoSource(mapped).digest == PhotoSource(scenes).digest
