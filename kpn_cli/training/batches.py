@@ -15,6 +15,7 @@ from pathlib import Path
 
 import cv2
 import torch
+from threadpoolctl import threadpool_limits
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import KpnError
@@ -23,7 +24,7 @@ from ..synthesis.patches import BatchSource, MapFunction, PhotoSource, TrainingB
 from .config import TrainConfig
 
 #: Batches that each worker draws ahead.
-_AHEAD = 4
+_AHEAD = 3
 
 
 def draw_batches(
@@ -145,4 +146,7 @@ def draw_in_processes(
 def _start_worker(number: int) -> None:
     # Ctrl-C reaches all processes of the terminal: the first one saves the run and ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # There is a worker for each core. OpenBLAS alone would start that many threads in each of them,
+    # which wait in busy loops.
+    threadpool_limits(1)
     cv2.setNumThreads(1)
