@@ -1,24 +1,36 @@
 """Time of `kpn denoise` as a whole: `python benchmarks/whole.py [megapixels] [frames]`.
 
-Makes a burst from an enlarged bundled picture, denoises it in a new process, and prints the time in
-seconds and per megapixel. It depends on the machine: compare ratios within one run. `memory.py`
-measures memory.
+Makes a burst from an enlarged bundled picture, denoises it in new processes, and prints the time
+by stage, that of the whole process, and its peak memory. The time depends on the machine: compare
+ratios within one run. With `--against FOLDER`, another checkout of kpn denoises the same burst in
+turn, and the ratios are printed. What follows `--` are options of `kpn denoise`. `memory.py`
+measures memory by size.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
+from statistics import median
 
 import cv2
 import numpy as np
+import psutil
 from skimage import data
 
 from kpn_cli.synthesis.demo import write_demo_burst
 from kpn_cli.synthesis.photos import scene_from_srgb
+
+#: The checkout that this script is in.
+HERE = Path(__file__).resolve().parents[1]
+#: What is measured of a run besides its stages.
+WHOLE, PROCESS, MEMORY = "all stages", "process", "peak MiB"
 
 
 def make_burst(folder: Path, megapixels: float, frames: int) -> list[Path]:
@@ -33,21 +45,83 @@ def make_burst(folder: Path, megapixels: float, frames: int) -> list[Path]:
     return write_demo_burst(scene_from_srgb("coffee", photo), folder, frames=frames)[0]
 
 
-def main(megapixels: float, frames: int) -> None:
-    """Run the benchmark and print its line."""
-    with tempfile.TemporaryDirectory() as folder:
-        files = make_burst(Path(folder), megapixels, frames)
-        command = [Path(sys.executable).with_name("kpn"), "denoise", *files, "-o", folder, "--json"]
-        run = subprocess.run(command, capture_output=True, text=True, check=True)
-    (burst,) = json.loads(run.stdout)["bursts"]
-    seconds = burst["seconds"]
-    print(
-        f"{megapixels:g} megapixels x {frames}: {seconds:.1f} s on {burst['device']}, "
-        f"{seconds / megapixels:.2f} s per megapixel; "
-        + ", ".join(f"{stage} {time:.1f} s" for stage, time in burst["timings"].items())
-    )
+def run_kpn(checkout: Path, arguments: list[object]) -> tuple[dict[str, object], float, float]:
+    """Run the `kpn` of a checkout with `--json`.
+
+    Returns:
+        Its document, the seconds of the whole process, and the peak memory of it and its children
+        together in MiB.
+    """
+    command = [sys.executable, "-m", "kpn_cli", *map(str, arguments), "--json"]
+    environment = os.environ | {"PYTHONPATH": str(checkout)}
+    start = time.perf_counter()
+    with tempfile.TemporaryFile() as out:
+        run = psutil.Popen(command, stdout=out, stderr=subprocess.PIPE, env=environment)
+        most = 0
+        while run.poll() is None:
+            try:
+                tree = [run, *run.children(recursive=True)]
+                most = max(most, sum(process.memory_info().rss for process in tree))
+            except psutil.NoSuchProcess:
+                pass
+            time.sleep(0.01 if time.perf_counter() - start < 10 else 0.04)
+        seconds = time.perf_counter() - start
+        if run.returncode:
+            sys.exit(run.stderr.read().decode())
+        out.seek(0)
+        return json.load(out), seconds, most / 2**20
+
+
+def measure(checkout: Path, files: list[Path], folder: Path, options: list[str]) -> dict[str, float]:
+    """Denoise a burst once; return seconds by stage, of all and of the process, and its memory."""
+    command = ["denoise", *files, "-o", folder, "--overwrite", *options]
+    document, seconds, memory = run_kpn(checkout, command)
+    (burst,) = document["bursts"]
+    return burst["timings"] | {WHOLE: burst["seconds"], PROCESS: seconds, MEMORY: memory}
+
+
+def print_table(runs: dict[str, list[dict[str, float]]]) -> None:
+    """Print the best and the median of runs by their names, and ratios to the last name's."""
+    first, *others = runs
+    print(f"{'':16}" + "".join(f"{name:>18}" for name in runs) + ("   ratio" if others else ""))
+    for stage in runs[first][0]:
+        columns, best = "", []
+        for rounds in runs.values():
+            values = [each.get(stage, 0.0) for each in rounds]
+            best.append((min(values), median(values)))
+            digits = 0 if stage == MEMORY else 2
+            columns += f"{min(values):10.{digits}f}{median(values):8.{digits}f}"
+        ratio = ""
+        if others and best[-1][0]:
+            ratio = f"{best[0][0] / best[-1][0]:8.2f}{best[0][1] / best[-1][1]:6.2f}"
+        print(f"{stage:16}{columns}{ratio}")
+
+
+def main() -> None:
+    """Run the benchmark and print its table: best and median."""
+    parser = argparse.ArgumentParser(description="Time of kpn denoise as a whole.")
+    parser.add_argument("megapixels", type=float, nargs="?", default=12)
+    parser.add_argument("frames", type=int, nargs="?", default=8)
+    parser.add_argument("--against", type=Path, help="another checkout, run in turn")
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments, options = parser.parse_known_args()
+    options = [option for option in options if option != "--"]
+    checkouts = {"here": HERE}
+    if arguments.against is not None:
+        checkouts["against"] = arguments.against.resolve()
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in checkouts}
+    with tempfile.TemporaryDirectory() as name:
+        files = make_burst(Path(name), arguments.megapixels, arguments.frames)
+        for number in range(arguments.rounds):
+            # Each goes first in turn: what runs second may find caches warm, or a slower clock.
+            order = list(checkouts) if number % 2 == 0 else list(checkouts)[::-1]
+            for key in order:
+                runs[key].append(measure(checkouts[key], files, Path(name) / "out", options))
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+    print(f"{arguments.megapixels:g} megapixels x {arguments.frames}, {arguments.rounds} rounds, "
+          f"load {load:.1f}: best and median, seconds")  # fmt: skip
+    print_table(runs)
 
 
 if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    main(float(arguments[0]) if arguments else 12, int(arguments[1]) if arguments[1:] else 8)
+    main()

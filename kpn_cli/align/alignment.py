@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..burst.frame import Frame, noise_coefficients
 from ..image.noise_model import NoiseModel
+from ..system.threads import map_in_threads
 from .block_matching import Aligner, stabilise
 from .blur import normalised_gradients, relative_sharpness
 from .robustness import robustness_weights, sigma_map
@@ -160,12 +161,22 @@ def align_frames(
     Returns:
         As `AlignedBurst.shifts`.
     """
+    if len(frames) == 1:
+        return [_zero_shifts(frames[0])]
     aligner = Aligner(_stabilised(frames[0], noise))
-    shifts = []
-    for frame in frames[1:]:
-        shifts.append(aligner.align(_stabilised(frame, noise)))
+
+    def align(frame: Frame) -> Tensor:
+        return aligner.align(_stabilised(frame, noise))
+
+    shifts = [_zero_shifts(frames[0])]
+    for of_frame in map_in_threads(align, frames[1:], on_cpu=_is_on_cpu(frames)):
+        shifts.append(of_frame)
         on_frame()
-    return [_zero_shifts(frames[0]), *shifts]
+    return shifts
+
+
+def _is_on_cpu(frames: Sequence[Frame]) -> bool:
+    return frames[0].samples.device.type == "cpu"
 
 
 def _stabilised(frame: Frame, noise: NoiseModel) -> Tensor:
@@ -189,8 +200,7 @@ def align_burst(
         stated: brightness of each frame over the reference's by its exposure settings, which may
             be wrong; None where all are the same.
     """
-    zero = _zero_shifts(frames[0])
-    unaligned = _compare(frames, [zero] * len(frames), noise)
+    unaligned = _compare_unaligned(frames, noise)
     exposure = [
         _first_exposure(comparison, likely)
         for comparison, likely in zip(unaligned, stated or [1.0] * len(frames), strict=True)
@@ -262,23 +272,51 @@ def _matched(frame: Frame, exposure: float) -> Frame:
     return frame if exposure == 1 else replace(frame, gain=frame.gain / exposure)
 
 
+def _compare_unaligned(frames: Sequence[Frame], noise: NoiseModel) -> list[_Comparison]:
+    """Compare the brightness of each frame with the first's, as they are; nothing else."""
+    if len(frames) == 1:
+        return [_Comparison()]
+    coefficients = noise_coefficients(noise, frames[0].samples.device)
+
+    def of_square(square: tuple[slice, slice]) -> tuple[Tensor, Tensor]:
+        rows, columns = square
+        burst = torch.stack([frame.linear(frame.samples[:, rows, columns]) for frame in frames])
+        return _brightness(burst, sigma_map(burst[:1], *coefficients))
+
+    squares = list(sample_squares(*frames[0].size))
+    sums, deviations = zip(
+        *map_in_threads(of_square, squares, on_cpu=_is_on_cpu(frames)), strict=True
+    )
+    brightness, sigmas = torch.cat(sums, 1), torch.cat(deviations, 1)[0]
+    others = [_compare_blocks(1.0, blocks, brightness[0], sigmas) for blocks in brightness[1:]]
+    return [_Comparison(), *others]
+
+
 def _compare(
     frames: Sequence[Frame], shifts: Sequence[Tensor], noise: NoiseModel
 ) -> list[_Comparison]:
     """Compare each frame with the first, on `sample_squares`."""
-    shot, read = noise_coefficients(noise, frames[0].samples.device)
-    robustness, rejected, sums, deviations, gradients = [], [], [], [], []
-    for rows, columns in sample_squares(*frames[0].size):
-        burst = warp_frames(frames, shifts, rows, columns)
-        sigma = sigma_map(burst[:1], shot, read)
+    if len(frames) == 1:
+        return [_Comparison()]
+    coefficients = noise_coefficients(noise, frames[0].samples.device)
+
+    def of_square(square: tuple[slice, slice]) -> tuple[Tensor, ...]:
+        burst = warp_frames(frames, shifts, *square)
+        sigma = sigma_map(burst[:1], *coefficients)
         differences = (burst[1:] - burst[:1]) / (2**0.5 * sigma)
         weights = robustness_weights(differences[None])[0]
-        robustness.append(weights.mean((1, 2)).cpu())
         tiles = F.avg_pool2d(weights[:, None], min(TILE, *weights.shape[-2:]))
-        rejected.append((tiles < _REJECTED_BELOW).float().flatten(1).cpu())
-        gradients.append(normalised_gradients(burst, sigma[0].square()))
-        sums.append(_block_sums(burst).cpu().double())  # in this order: MPS has no float64
-        deviations.append(_block_sums(sigma.square()).sqrt().cpu().double())
+        return (
+            weights.mean((1, 2)).cpu(),
+            (tiles < _REJECTED_BELOW).float().flatten(1).cpu(),
+            normalised_gradients(burst, sigma[0].square()),
+            *_brightness(burst, sigma),
+        )
+
+    squares = list(sample_squares(*frames[0].size))
+    robustness, rejected, gradients, sums, deviations = zip(
+        *map_in_threads(of_square, squares, on_cpu=_is_on_cpu(frames)), strict=True
+    )
     means = torch.stack(robustness).mean(0).tolist()
     brightness, sigmas = torch.cat(sums, 1), torch.cat(deviations, 1)[0]
     shares = torch.cat(rejected, 1).mean(1).tolist()
@@ -290,6 +328,12 @@ def _compare(
         for mean, blocks, sharp, share in zip(means, brightness[1:], sharpness, shares, strict=True)
     ]
     return [_Comparison(), *comparisons]
+
+
+def _brightness(burst: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sums over the blocks of frames, and the reference's noise in them."""
+    # In this order: MPS has no float64.
+    return _block_sums(burst).cpu().double(), _block_sums(sigma.square()).sqrt().cpu().double()
 
 
 def _compare_blocks(

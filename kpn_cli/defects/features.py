@@ -8,15 +8,14 @@ samples beside it, which are of other colours. Where the camera moved, detail mo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
-import torch
 
 from ..burst.frame import Frame
 from ..image import bayer
 from ..image.noise_model import NoiseModel
+from ..system.threads import map_in_threads
 from .mean_frame import averaged_frames
 from .prediction import CHUNK, REACH, Prediction, at
 
@@ -103,15 +102,16 @@ def find_suspects(mean: np.ndarray, noise: NoiseModel, count: int) -> np.ndarray
     """
     limit = _SUSPECT_SIGMAS.get(count, _SUSPECT_SIGMAS_MANY)
     height = mean.shape[1]
-    sites, scores = [], []
-    for top in range(0, height, _BAND_ROWS):
+
+    def of_band(top: int) -> tuple[np.ndarray, np.ndarray]:
         # Band by band, so that all of it stays in the processor's cache.
         start, stop = max(top - _HALO, 0), min(top + _BAND_ROWS + _HALO, height)
         clear, score = _distinct(mean[:, start:stop], noise, limit, averaged_frames(count))
         inner = slice(top - start, min(top + _BAND_ROWS, height) - start)
         plane, row, column = np.nonzero(clear[:, inner])
-        sites.append(np.stack([plane, row + top, column]))
-        scores.append(score[:, inner][plane, row, column])
+        return np.stack([plane, row + top, column]), score[:, inner][plane, row, column]
+
+    sites, scores = zip(*map_in_threads(of_band, range(0, height, _BAND_ROWS)), strict=True)
     found, score = np.concatenate(sites, axis=1), np.concatenate(scores)
     most = max(int(_MOST_SUSPECTS * mean.size), _FEWEST_SUSPECTS)
     if found.shape[1] > most:
@@ -213,8 +213,7 @@ def suspect_features(
         return _chunk_features(chunk, windows, frames, noise, around)
 
     chunks = [sites[:, start : start + CHUNK] for start in range(0, sites.shape[1], CHUNK)]
-    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        parts = [np.empty((0, len(NAMES)), np.float32), *threads.map(of_chunk, chunks)]
+    parts = [np.empty((0, len(NAMES)), np.float32), *map_in_threads(of_chunk, chunks)]
     return np.concatenate(parts)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..image.noise_model import NoiseModel
+from ..system.threads import map_in_threads
 
 #: Segments of a column or row, and fewest of them in a row that are a defective line.
 _SEGMENTS, _MIN_SEGMENTS = 16, 4
@@ -97,10 +98,9 @@ def _lines(
     edges = np.linspace(0, height, _SEGMENTS + 1).astype(int)
     deviation = np.empty((2, _SEGMENTS, width), np.float32)
     error = np.empty((2, _SEGMENTS, 1), np.float32)
+    of_planes = list(map_in_threads(lambda plane: _segments(plane, edges), mean))
     for odd in (0, 1):
-        segments, variance = zip(
-            *(_segments(mean[plane], edges) for plane in (odd, 2 + odd)), strict=True
-        )
+        segments, variance = zip(*of_planes[odd::2], strict=True)
         deviation[odd] = sum(segments) / 2
         error[odd] = np.sqrt(sum(variance)) / 2
     floor = _rounding_floor(noise, averaged)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..burst.frame import Frame
+from ..system.threads import map_in_threads
 
 #: From this number of frames on, the highest and the lowest value of each sample are left out of
 #: its mean: a cosmic ray, or a light that passes, is in one frame.
@@ -29,7 +30,8 @@ def mean_frame(frames: Sequence[Frame]) -> np.ndarray:
     mean = np.empty((4, height, width), np.float32)
     step = max(_BAND_SAMPLES // (4 * width), 1)
     trimmed = len(frames) >= MIN_TRIMMED
-    for top in range(0, height, step):
+
+    def add_band(top: int) -> None:
         rows = slice(top, top + step)
         total = frames[0].linear(frames[0].samples[:, rows]).numpy()
         low, high = (total.copy(), total.copy()) if trimmed else (total, total)
@@ -42,8 +44,10 @@ def mean_frame(frames: Sequence[Frame]) -> np.ndarray:
         if trimmed:
             total -= low
             total -= high
-        total /= len(frames) - 2 * trimmed
-        mean[:, rows] = total
+        np.divide(total, len(frames) - 2 * trimmed, out=mean[:, rows])
+
+    for _ in map_in_threads(add_band, range(0, height, step)):
+        pass
     return mean
 
 

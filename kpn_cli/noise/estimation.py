@@ -27,6 +27,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from ..errors import KpnError
 from ..image.noise_model import NoiseModel, typical_log_read
+from ..system.threads import map_in_threads
 
 #: Medians over the green channels of the noise profiles of 433 camera models: ISO, S, O.
 _TABLE_ISO = np.array([100, 800, 3200, 12800, 25600])
@@ -113,13 +114,16 @@ def measure_blocks(blocks: np.ndarray) -> NoiseModel:
     return _fit([_points(signal, variance, texture, clipped_blocks(blocks, levels))])
 
 
-def measure_burst_blocks(reference: np.ndarray, others: Iterable[np.ndarray]) -> NoiseModel:
+def measure_burst_blocks(
+    reference: np.ndarray, others: Iterable[Callable[[], np.ndarray]]
+) -> NoiseModel:
     """Measure the noise of a burst in the differences between its frames.
 
     Args:
         reference: `(4, blocks, side, side)`, as `cut_blocks` returns them.
-        others: the same blocks of each other frame, aligned to the reference in whole
-            cells; consumed one at a time. If there are none, the reference is measured alone.
+        others: functions that cut the same blocks of each other frame, aligned to the reference
+            in whole cells; called in several threads. If there are none, the reference is
+            measured alone.
 
     Raises:
         KpnError: if the frames are blank or clipped all over.
@@ -127,7 +131,9 @@ def measure_burst_blocks(reference: np.ndarray, others: Iterable[np.ndarray]) ->
     levels = clip_levels(reference)
     # The points of the frames are not averaged: those of a misaligned or blurred frame are above
     # the others, and the fit passes below them.
-    points = [_difference_points(reference, blocks, levels) for blocks in others]
+    points = list(
+        map_in_threads(lambda cut: _difference_points(reference, cut(), levels), others)
+    )
     return _fit(points) if points else measure_blocks(reference)
 
 

@@ -19,6 +19,7 @@ from ..align.robustness import sigma_map
 from ..align.warp import warp_frames
 from ..burst.frame import Frame, noise_coefficients
 from ..image.noise_model import NoiseModel
+from ..system.threads import map_in_threads
 
 #: Side of the regions that are examined, in the middle of `alignment.sample_squares`, and of the
 #: blocks whose variance is measured, in cells.
@@ -60,24 +61,31 @@ def observed_sigma_ratio(
     if len(frames) < _MIN_FRAMES:
         return 1.0
     shot, read = noise_coefficients(noise, frames[0].samples.device)
-    by_square: list[list[tuple[Tensor, Tensor]]] = []  # of each square, for each other frame
-    for rows, columns in sample_squares(*frames[0].size):
-        burst = warp_frames(frames, shifts, _middle(rows), _middle(columns))
-        if min(burst.shape[-2:]) < _BLOCK_SIDE:
-            return 1.0
+
+    def of_square(square: tuple[slice, slice]) -> list[tuple[Tensor, Tensor]]:
+        """Return what is seen in a square, for each other frame."""
+        burst = warp_frames(frames, shifts, *map(_middle, square))
         # A frame brought to the reference's exposure by a gain has other noise.
-        variances = torch.cat(
-            [sigma_map(burst[:1], shot * f.gain, read * f.gain**2).square() for f in frames]
-        )
-        unclipped = torch.stack(
-            [_unclipped(planes, f.gain) for planes, f in zip(burst, frames, strict=True)]
-        )
-        by_square.append(
-            [
-                _compare_pair(burst[[0, n]], variances[[0, n]], unclipped[0] & unclipped[n])
-                for n in range(1, len(frames))
-            ]
-        )
+        gains = {frame.gain for frame in frames}
+        variance = {
+            gain: sigma_map(burst[:1], shot * gain, read * gain**2).square()[0] for gain in gains
+        }
+        unclipped = [_unclipped(planes, f.gain) for planes, f in zip(burst, frames, strict=True)]
+        first = variance[frames[0].gain]
+        return [
+            _compare_pair(
+                burst[[0, n]],
+                torch.stack([first, variance[frames[n].gain]]),
+                unclipped[0] & unclipped[n],
+            )
+            for n in range(1, len(frames))
+        ]
+
+    squares = list(sample_squares(*frames[0].size))
+    sides = [span.stop - span.start for span in map(_middle, squares[0])]
+    if min(sides) < _BLOCK_SIDE:
+        return 1.0
+    by_square = list(map_in_threads(of_square, squares, on_cpu=shot.device.type == "cpu"))
     observed = []
     for of_frame in zip(*by_square, strict=True):
         differences, sums = zip(*of_frame, strict=True)

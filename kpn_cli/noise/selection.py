@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -288,7 +289,7 @@ def noise_of_file(info: RawInfo, planes: np.ndarray) -> NoiseReport:
 
 
 def _measure(frames: Sequence[Frame], shifts: Sequence[Tensor]) -> NoiseModel:
-    others = (_blocks(*other) for other in zip(frames[1:], shifts[1:], strict=True))
+    others = [partial(_blocks, *other) for other in zip(frames[1:], shifts[1:], strict=True)]
     return estimation.measure_burst_blocks(_blocks(frames[0]), others)
 
 

@@ -6,14 +6,12 @@ import ctypes
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import psutil
 import torch
 
 from ..errors import KpnError
-
-_CGROUP_ROOT = Path("/sys/fs/cgroup")
+from .control_groups import control_groups
 
 
 def free_memory(device: torch.device) -> int:
@@ -27,7 +25,7 @@ def free_memory(device: torch.device) -> int:
         free, _ = torch.cuda.mem_get_info(device)
         return free + unused
     available: int = psutil.virtual_memory().available
-    for folder in _cgroup_folders():
+    for folder in control_groups():
         try:
             limit = (folder / "memory.max").read_text().strip()
             used = int((folder / "memory.current").read_text())
@@ -69,19 +67,6 @@ def is_out_of_memory(error: Exception) -> bool:
     """Whether an error means that memory ran out; torch reports that in several ways."""
     kinds = (MemoryError, torch.OutOfMemoryError)
     return isinstance(error, kinds) or "can't allocate memory" in str(error)
-
-
-def _cgroup_folders() -> list[Path]:
-    """Folders of this process's control group and its parents; [] without control groups."""
-    try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return []
-    own = next((line[3:] for line in lines if line.startswith("0::")), None)
-    if own is None:
-        return []
-    folder = _CGROUP_ROOT / own.strip("/")
-    return [folder, *(f for f in folder.parents if f.is_relative_to(_CGROUP_ROOT))]
 
 
 def return_freed_memory() -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +53,8 @@ def measure_frame(planes: np.ndarray) -> NoiseModel:
 
 
 def measure_burst(reference: np.ndarray, others: Iterable[np.ndarray]) -> NoiseModel:
-    return measure_burst_blocks(blocks_of(reference), map(blocks_of, others))
+    cuts = [partial(blocks_of, other) for other in others]
+    return measure_burst_blocks(blocks_of(reference), cuts)
 
 
 def close_to(noise: NoiseModel, signals: tuple[float, ...] = (0.05, 0.18, 0.3)) -> object:

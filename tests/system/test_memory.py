@@ -16,7 +16,7 @@ def test_free_memory_is_limited_by_the_control_group(tmp_path, monkeypatch):
     (tmp_path / "user" / "memory.stat").write_text("anon 5\nactive_file 300\ninactive_file 200\n")
     (tmp_path / "user" / "memory.max").write_text("5000\n")
     (tmp_path / "user" / "memory.current").write_text("2000\n")
-    monkeypatch.setattr(memory, "_cgroup_folders", lambda: [group, group.parent, tmp_path])
+    monkeypatch.setattr(memory, "control_groups", lambda: [group, group.parent, tmp_path])
     assert memory.free_memory(torch.device("cpu")) == 3500
-    monkeypatch.setattr(memory, "_cgroup_folders", list)
+    monkeypatch.setattr(memory, "control_groups", list)
     assert memory.free_memory(torch.device("cpu")) > 1 << 20

@@ -1,0 +1,93 @@
+"""Work in threads: how many cores kpn may use, and a map whose parts run on one core each.
+
+PyTorch shares each operation among its threads, which then wait for each other. Where operations
+are small, or other programs use the cores, the waiting takes longer than the work. So where there
+are several equal pieces of work, such as frames, each piece gets one thread and its operations one
+core: there is one wait for each piece instead of thousands. And a sum is then the same, whatever
+the number of threads.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import TypeVar
+
+import torch
+from threadpoolctl import ThreadpoolController
+
+from .control_groups import control_groups
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use, at least 1.
+
+    Those that it is bound to (`taskset`), or fewer where a control group limits its time
+    (containers, batch systems). https://docs.kernel.org/admin-guide/cgroup-v2.html
+    """
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    for folder in control_groups():
+        try:
+            quota, period = (folder / "cpu.max").read_text().split()
+            if quota != "max":
+                cores = min(cores, math.ceil(int(quota) / int(period)))
+        except (OSError, ValueError, ZeroDivisionError):
+            continue
+    return max(cores, 1)
+
+
+def limit_torch() -> None:
+    """Let PyTorch use no more threads than there are usable cores.
+
+    It knows the cores that a process is bound to, but not the limit of a control group: with 64
+    threads for the time of two cores, the threads that wait take the time of those that work.
+    """
+    cores = usable_cores()
+    if torch.get_num_threads() > cores:
+        torch.set_num_threads(cores)
+
+
+def map_in_threads(
+    work: Callable[[T], R], items: Iterable[T], *, on_cpu: bool = True
+) -> Iterator[R]:
+    """Yield `work(item)` of items in their order; in as many threads as PyTorch uses, one core each.
+
+    Args:
+        work: may use PyTorch, NumPy and OpenCV; what it changes must not be shared.
+        items: pieces of work.
+        on_cpu: whether the work is done by the CPU; a GPU takes one piece at a time.
+
+    Raises:
+        Exception: the first error of `work`, in the order of the items.
+    """
+    pieces = list(items)
+    threads = min(torch.get_num_threads(), len(pieces)) if on_cpu else 1
+    if threads <= 1:
+        yield from map(work, pieces)
+        return
+    pool = ThreadPoolExecutor(threads, "kpn", initializer=_use_one_core)
+    try:
+        yield from pool.map(work, pieces)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _use_one_core() -> None:
+    """Let operations of this thread run on one core; those of other threads stay as they are."""
+    torch.get_num_threads()  # otherwise PyTorch sets its number at the first operation
+    _openmp().limit(limits=1, user_api="openmp")
+
+
+@cache
+def _openmp() -> ThreadpoolController:
+    """The OpenMP libraries of this process, found once: the search takes milliseconds."""
+    return ThreadpoolController()
