@@ -14,7 +14,6 @@ The result equals the development of the whole picture bit for bit (tests/output
 from __future__ import annotations
 
 import io
-import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +28,7 @@ from threadpoolctl import ThreadpoolController
 from ..errors import KpnError
 from ..image.orientation import FLIPPED, MIRRORED, TRANSPOSED, upright
 from ..image.srgb import srgb_encode
+from ..system.threads import usable_cores
 from ..tiff import fields, writer
 from . import dng_levels, dng_tags
 from .dng_images import mosaic_ifd
@@ -45,8 +45,9 @@ BAND, _MARGIN, _STRIP = 512, 16, 8
 #: Limit on bands that are developed at once: each takes tens of megabytes.
 _MAX_WORKERS = 4
 
-#: Samples that go through a table at once: NumPy converts indices to 64 bits first.
-_LOOKUP_CHUNK = 1 << 20
+#: Samples that go through a table at once: NumPy converts indices to 64 bits first, which stay
+#: in the processor's cache.
+_LOOKUP_CHUNK = 1 << 16
 
 #: Rows of cells whose samples are selected at once: a selection is a copy.
 _SELECTED_ROWS = 512
@@ -142,7 +143,7 @@ def develop_bands(
     def develop_span(span: tuple[int, int]) -> np.ndarray:
         return upright(_band(info, planes, axis, span, strip, half), orientation)
 
-    workers = min(_MAX_WORKERS, _cpu_count(), len(spans))
+    workers = min(_MAX_WORKERS, usable_cores(), len(spans))
     with ThreadPoolExecutor(workers) as pool:
         # Only this many ahead: the memory of finished bands stays bounded.
         ahead = deque(pool.submit(develop_span, span) for span in spans[: workers + 1])
@@ -150,12 +151,6 @@ def develop_bands(
             yield ahead.popleft().result()
             if span is not None:
                 ahead.append(pool.submit(develop_span, span))
-
-
-def _cpu_count() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def preview(info: RawInfo, planes: np.ndarray) -> np.ndarray:
@@ -319,7 +314,8 @@ def _apply_table(table: np.ndarray, index: np.ndarray) -> np.ndarray:
     indices, values = index.reshape(-1), result.reshape(-1)
     for start in range(0, len(indices), _LOOKUP_CHUNK):
         part = slice(start, start + _LOOKUP_CHUNK)
-        values[part] = table[indices[part]]
+        # A uint16 is never out of range; "clip" spares NumPy the check of each.
+        np.take(table, indices[part], out=values[part], mode="clip")
     return result
 
 

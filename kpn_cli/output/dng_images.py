@@ -14,6 +14,7 @@ import imagecodecs
 import numpy as np
 from PIL import Image
 
+from ..system.threads import map_in_threads
 from ..tiff import fields
 from ..tiff.fields import Ifd
 
@@ -140,11 +141,12 @@ def _tiles(mosaic: np.ndarray) -> Ifd:
         for side, tile in zip(mosaic.shape, (height, width), strict=True)
     )
     padded = mosaic[np.ix_(rows, columns)]
-    tiles = [
-        _lossless_jpeg(padded[top : top + height, left : left + width])
+    parts = [
+        padded[top : top + height, left : left + width]
         for top in range(0, len(rows), height)
         for left in range(0, len(columns), width)
     ]
+    tiles = list(map_in_threads(_lossless_jpeg, parts))
     return (
         fields.long_field(322, width),  # TileWidth
         fields.long_field(323, height),  # TileLength

@@ -19,6 +19,8 @@ from ..raw.reader import read_frame
 #: 67 sigmas of a read noise of 0.001 of white. The remaining 61439 steps are finer than 14 bits.
 OUTPUT_BLACK = 4096
 OUTPUT_WHITE = 65535
+#: Rows of cells that are encoded at a time: they stay in the processor's cache.
+_ENCODED_ROWS = 16
 
 
 def encode_planes(
@@ -35,10 +37,15 @@ def encode_planes(
         The mosaic, `(height, width)` uint16, rounded to nearest and clipped to 0 and white;
         `OUTPUT_BLACK`; `OUTPUT_WHITE`. Decoding the mosaic gives the planes within half a step.
     """
-    mosaic = unpack(planes, phase, height, width) * np.float32(OUTPUT_WHITE - OUTPUT_BLACK)
-    mosaic += np.float32(OUTPUT_BLACK)
-    np.clip(np.rint(mosaic, out=mosaic), 0, OUTPUT_WHITE, out=mosaic)
-    return mosaic.astype(np.uint16), OUTPUT_BLACK, OUTPUT_WHITE
+    steps = np.empty(planes.shape, np.uint16)
+    for top in range(0, planes.shape[1], _ENCODED_ROWS):
+        rows = slice(top, top + _ENCODED_ROWS)
+        part = planes[:, rows] * np.float32(OUTPUT_WHITE - OUTPUT_BLACK)
+        part += np.float32(OUTPUT_BLACK)
+        np.clip(np.rint(part, out=part), 0, OUTPUT_WHITE, out=part)
+        steps[:, rows] = part
+    mosaic = np.ascontiguousarray(unpack(steps, phase, height, width))
+    return mosaic, OUTPUT_BLACK, OUTPUT_WHITE
 
 
 def output_levels(info: RawInfo, white: float) -> tuple[float, np.ndarray]:

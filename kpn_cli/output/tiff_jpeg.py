@@ -19,6 +19,7 @@ from PIL import Image
 from .. import __version__
 from ..raw.info import RawInfo
 from ..system.files import atomic
+from ..system.threads import usable_cores
 from ..tiff import fields, writer
 from ..tiff.fields import Field, Ifd, Ifds
 from ..tiff.reader import Tree
@@ -137,7 +138,7 @@ def tiff_writer(
     with (
         atomic(path, replace=replace) as temporary,
         temporary.open("wb") as file,
-        ThreadPoolExecutor() as pool,
+        ThreadPoolExecutor(usable_cores()) as pool,
     ):
         file.write(bytes(_TIFF_HEADER))
 

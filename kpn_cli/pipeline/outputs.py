@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -197,11 +198,13 @@ def write_outputs(
         notes += write_sidecars(info.path, outputs, edit, replace=replace)
         for _ in set(outputs) & set(SIDECARS):
             on_file()
-    if "dng" in outputs:
+    pictures = {name: outputs[name] for name in outputs if name in FORMATS and name != "dng"}
+
+    def write_dng() -> tuple[str, ...]:
         residual = None
         if noise is not None and denoised.residual_noise is not None:
             residual = noise.with_strength(denoised.residual_noise**0.5)
-        notes += dng_writer.write_denoised_dng(
+        return dng_writer.write_denoised_dng(
             outputs["dng"],
             info,
             tree,
@@ -215,11 +218,18 @@ def write_outputs(
             strength=strength,
             sidecars=[each.data for each in sidecars_of(info.path) if not each.problem],
         )
-        on_file()
-    pictures = {name: outputs[name] for name in outputs if name in FORMATS and name != "dng"}
-    if pictures:
-        tags = _Tags(tree, modified, fingerprint)
-        _write_pictures(info, denoised, pictures, tags, replace=replace, on_file=on_file)
+
+    # At once: each spends part of its time on one core, or waits for the disk.
+    with ThreadPoolExecutor(1, "dng") as other:
+        dng = other.submit(write_dng) if "dng" in outputs else None
+        try:
+            if pictures:
+                tags = _Tags(tree, modified, fingerprint)
+                _write_pictures(info, denoised, pictures, tags, replace=replace, on_file=on_file)
+        finally:
+            if dng is not None:  # if both fail, as on a full disk, the error about the DNG is shown
+                notes += dng.result()
+                on_file()
     return notes
 
 
