@@ -30,7 +30,7 @@ from kpn_cli.synthesis.photos import scene_from_srgb
 #: The checkout that this script is in.
 HERE = Path(__file__).resolve().parents[1]
 #: What is measured of a run besides its stages.
-WHOLE, PROCESS, MEMORY = "all stages", "process", "peak MiB"
+WHOLE, PROCESS, CPU, MEMORY = "all stages", "process", "CPU time", "peak MiB"
 
 
 def make_burst(folder: Path, megapixels: float, frames: int) -> list[Path]:
@@ -45,18 +45,22 @@ def make_burst(folder: Path, megapixels: float, frames: int) -> list[Path]:
     return write_demo_burst(scene_from_srgb("coffee", photo), folder, frames=frames)[0]
 
 
-def run_kpn(checkout: Path, arguments: list[object]) -> tuple[dict[str, object], float, float]:
+def run_kpn(
+    checkout: Path, arguments: list[object]
+) -> tuple[dict[str, object], float, float, float]:
     """Run the `kpn` of a checkout with `--json`.
 
     Returns:
-        Its document, the seconds of the whole process, and the peak memory of it and its children
-        together in MiB.
+        Its document, the seconds of the whole process, those of all cores that it used, and the
+        peak memory of it and its children together in MiB.
     """
     command = [sys.executable, "-m", "kpn_cli", *map(str, arguments), "--json"]
     environment = os.environ | {"PYTHONPATH": str(checkout)}
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), cpu_seconds()
     with tempfile.TemporaryFile() as out:
-        run = psutil.Popen(command, stdout=out, stderr=subprocess.PIPE, env=environment)
+        run = psutil.Popen(
+            command, stdout=out, stderr=subprocess.PIPE, env=environment, cwd=checkout
+        )
         most = 0
         while run.poll() is None:
             try:
@@ -69,15 +73,23 @@ def run_kpn(checkout: Path, arguments: list[object]) -> tuple[dict[str, object],
         if run.returncode:
             sys.exit(run.stderr.read().decode())
         out.seek(0)
-        return json.load(out), seconds, most / 2**20
+        return json.load(out), seconds, cpu_seconds() - cpu, most / 2**20
 
 
-def measure(checkout: Path, files: list[Path], folder: Path, options: list[str]) -> dict[str, float]:
+def cpu_seconds() -> float:
+    """Return the time of all cores that ended child processes have used, theirs included."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def measure(
+    checkout: Path, files: list[Path], folder: Path, options: list[str]
+) -> dict[str, float]:
     """Denoise a burst once; return seconds by stage, of all and of the process, and its memory."""
     command = ["denoise", *files, "-o", folder, "--overwrite", *options]
-    document, seconds, memory = run_kpn(checkout, command)
+    document, seconds, cpu, memory = run_kpn(checkout, command)
     (burst,) = document["bursts"]
-    return burst["timings"] | {WHOLE: burst["seconds"], PROCESS: seconds, MEMORY: memory}
+    return burst["timings"] | {WHOLE: burst["seconds"], PROCESS: seconds, CPU: cpu, MEMORY: memory}
 
 
 def print_table(runs: dict[str, list[dict[str, float]]]) -> None:

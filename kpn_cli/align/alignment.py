@@ -300,7 +300,9 @@ def _compare(
         return [_Comparison()]
     coefficients = noise_coefficients(noise, frames[0].samples.device)
 
-    def of_square(square: tuple[slice, slice]) -> tuple[Tensor, ...]:
+    def of_square(
+        square: tuple[slice, slice],
+    ) -> tuple[Tensor, Tensor, list[Tensor], Tensor, Tensor]:
         burst = warp_frames(frames, shifts, *square)
         sigma = sigma_map(burst[:1], *coefficients)
         differences = (burst[1:] - burst[:1]) / (2**0.5 * sigma)

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import KpnError
-from ..pipeline import denoise, loading
-from ..pipeline.denoise import Computed, Engine
+from ..pipeline import loading
 from ..pipeline.fingerprint import options_digest
 from ..pipeline.loading import Loaded, NotesReader, Reader
 from ..pipeline.options import Options
@@ -21,7 +20,10 @@ from ..raw.full_exif import read_camera_notes
 from ..system.files import remove_abandoned
 from ..system.memory import memory_as_error
 from .plan import Job
-from .report import SectionWriter
+
+if TYPE_CHECKING:
+    from ..pipeline.denoise import Computed, Engine
+    from .report import SectionWriter
 
 T = TypeVar("T")
 
@@ -115,6 +117,8 @@ def denoise_all(
         return loaded
 
     def write(job: Job, computed: Computed) -> Result:
+        from ..pipeline import denoise
+
         result = denoise.write_computed(computed, options, partial(on_stage, job))
         return sections.add(computed, result) if sections else result
 
@@ -122,12 +126,15 @@ def denoise_all(
         ahead = reading.submit(load, jobs[0])
         behind: tuple[Job, Future[Result]] | None = None
         try:
+            # While the first burst is read: PyTorch takes a second. See also `cli/startup.py`.
+            from ..pipeline import denoise
+
             for number, job in enumerate(jobs):
                 step: Loaded | Computed | Result | KpnError = _result_or_error(ahead.result)
                 if number + 1 < len(jobs):
                     ahead = reading.submit(load, jobs[number + 1])
                 if isinstance(step, Loaded):
-                    engine = engine or Engine(options)
+                    engine = engine or denoise.Engine(options)
                     on_job_stage = partial(on_stage, job)
                     step = _result_or_error(
                         partial(denoise.compute, step, _for(job, options), engine, on_job_stage)
@@ -135,7 +142,7 @@ def denoise_all(
                 if behind is not None:
                     yield _outcome(behind[0], _result_or_error(behind[1].result))
                     behind = None
-                if isinstance(step, Computed):
+                if isinstance(step, denoise.Computed):
                     behind = job, writing.submit(write, job, step)
                 else:
                     yield _outcome(job, step)

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from datetime import timedelta
 from itertools import chain, zip_longest
 from pathlib import Path
-from typing import Protocol
-
-import torch
+from typing import TYPE_CHECKING, Protocol
 
 from ..errors import KpnError
 from ..pipeline.options import Options
 from ..pipeline.result import Failure, Stage
 from ..raw.decoder_process import Decoder
 from ..system.distributed import process_group
-from . import report
 from .plan import GroupingOptions, Job, Plan, make_plan
 from .read_ahead import BurstOutcome, Summary, denoise_all
-from .report import CollectedSections, SectionWriter
+
+if TYPE_CHECKING:
+    from .report import CollectedSections, SectionWriter
 
 #: Time limit for a process that waits for the others.
 _TIMEOUT = timedelta(days=30)
@@ -72,17 +71,21 @@ def run_batch(
         KpnError: if no burst can be denoised.
     """
     if options.report:
+        from . import report  # needs PyTorch, for which reading must not wait without a report
+
         report.check_path(options.output)  # before the work, in case it is not possible
     start = time.monotonic()
     # Results are exchanged as Python objects, so over the CPU, whatever the network runs on.
-    with process_group(torch.device("cpu"), _TIMEOUT) as processes, Decoder() as decoder:
+    with process_group(None, _TIMEOUT) as processes, Decoder() as decoder:
         # One plan for all: with a plan in each process, a new file would change their shares.
         plan = processes.make_on_first(
             lambda: make_plan(paths, options, how, decoder.capture, view.scanning)
         )
         share = plan.jobs[processes.rank :: processes.size]
         view.begin(plan, share)
-        with report.collect_sections(options, len(plan.jobs)) as sections:
+        with (
+            report.collect_sections(options, len(plan.jobs)) if options.report else nullcontext()
+        ) as sections:
             outcomes: list[BurstOutcome] = []
             try:
                 # Closed before the decoder, whatever happens: its threads use the decoder.
@@ -133,6 +136,8 @@ def _report(
     start: float,
 ) -> None:
     """Write the report; add its path to the summary, or the error to its failures."""
+    from . import report
+
     try:
         summary.report = report.publish(
             options,

@@ -26,7 +26,7 @@ from .options import (
     WEIGHTS,
     FloatRange,
 )
-from .startup import no_gc_imports
+from .startup import import_torch_meanwhile
 
 if TYPE_CHECKING:
     from ..batch.plan import Plan
@@ -153,11 +153,11 @@ def denoise(
     if no_group and burst_size is not None:
         raise click.UsageError("--burst-size and --no-group exclude each other; give one of them")
     console.mute_other_ranks()
-    with no_gc_imports():
-        from ..batch import run
-        from ..batch.plan import GroupingOptions
-        from ..noise import calibration
-        from ..pipeline.options import Options
+    import_torch_meanwhile()
+    from ..batch import run
+    from ..batch.plan import GroupingOptions
+    from ..noise import calibration
+    from ..pipeline.options import Options
 
     try:
         options = Options(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ..batch.plan import Plan
     from ..batch.read_ahead import Summary
-    from ..defects.repair import Repaired
+    from ..defects.repaired import Repaired
     from ..inspection.inspect import Inspection
     from ..inspection.kernels import KernelView
     from ..inspection.points import Point

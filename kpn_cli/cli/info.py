@@ -15,7 +15,7 @@ from . import console, documents
 from .options import JSON
 
 if TYPE_CHECKING:
-    from ..defects.repair import Repaired
+    from ..defects.repaired import Repaired
     from ..noise.selection import NoiseReport
     from ..raw.decoder_process import Decoder
     from ..raw.info import RawInfo

@@ -7,9 +7,12 @@ averages finite: the linear toe below 0, the tangent at 1 above 1. `srgb_encode`
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:  # developing a picture needs no PyTorch
+    from torch import Tensor
 
 _TOE = 12.92
 _SCALE, _OFFSET, _POWER = 1.055, 0.055, 2.4
@@ -44,6 +47,8 @@ def srgb_curve(linear: Tensor) -> Tensor:
 
     Extended rather than clipped, so that overshoots and noise below black keep a gradient.
     """
+    import torch
+
     curve = _SCALE * linear.clamp(_LINEAR_KNEE, 1) ** (1 / _POWER) - _OFFSET
     beyond = (linear - 1).clamp_min(0) * _TANGENT
     return torch.where(linear < _LINEAR_KNEE, _TOE * linear, curve + beyond)

@@ -62,6 +62,7 @@ def denoise_frames(
     dtype: torch.dtype = torch.float32,
     tile: int = DEFAULT_TILE,
     measure_residual: bool = True,
+    observed: float | None = None,
     on_tile: Callable[[], None] = lambda: None,
 ) -> Denoised:
     """Merge frames into clean planes, the first being the reference.
@@ -76,9 +77,12 @@ def denoise_frames(
         tile: side of a tile in sensor pixels; memory grows with its square.
         measure_residual: whether to measure the residual noise; for small pictures that takes
             longer than merging them.
+        observed: `profile_check.observed_sigma_ratio` of these frames; None to measure it.
         on_tile: called after each of `tile_count` tiles.
     """
-    merger = TileMerger(network, frames, shifts, noise, strength=strength, dtype=dtype)
+    merger = TileMerger(
+        network, frames, shifts, noise, strength=strength, dtype=dtype, observed=observed
+    )
     shares: list[tuple[float, int]] = []  # of the network's result in a tile, and its cells
 
     def process(rows: slice, columns: slice) -> np.ndarray:

@@ -83,6 +83,7 @@ class TileMerger:
         *,
         strength: float = 1.0,
         dtype: torch.dtype = torch.float32,
+        observed: float | None = None,
     ) -> None:
         """Prepare a burst; see `merge.denoise_frames` for the arguments."""
         self._network, self._frames, self._shifts = network, frames, shifts
@@ -92,7 +93,9 @@ class TileMerger:
         self.assumed_noise = noise_coefficients(noise.with_strength(strength), self._device)
         # The guard allows larger differences at higher strength, which removes more than noise,
         # and where the stated noise is too low: there it is not the result that is wrong.
-        allowed = max(strength, 1.0) * observed_sigma_ratio(frames, shifts, noise)
+        if observed is None:
+            observed = observed_sigma_ratio(frames, shifts, noise)
+        allowed = max(strength, 1.0) * observed
         self._allowed_noise = noise_coefficients(noise.with_strength(allowed), self._device)
         self.groups = frame_groups(len(frames), network.config.frames)
 

@@ -131,9 +131,7 @@ def measure_burst_blocks(
     levels = clip_levels(reference)
     # The points of the frames are not averaged: those of a misaligned or blurred frame are above
     # the others, and the fit passes below them.
-    points = list(
-        map_in_threads(lambda cut: _difference_points(reference, cut(), levels), others)
-    )
+    points = list(map_in_threads(lambda cut: _difference_points(reference, cut(), levels), others))
     return _fit(points) if points else measure_blocks(reference)
 
 

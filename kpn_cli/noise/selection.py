@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -59,12 +59,15 @@ class NoiseReport:
         model: of the reference.
         warning: for the user; "" if there is none.
         file: the calibration file it is from; None if from none.
+        observed: how many times the stated sigma the frames show
+            (`profile_check.observed_sigma_ratio`); None if that was not measured.
     """
 
     source: str
     model: NoiseModel
     warning: str = ""
     file: Path | None = None
+    observed: float | None = field(default=None, compare=False)
 
     @property
     def origin(self) -> str:
@@ -199,7 +202,7 @@ def _is_next_to_none(measured: NoiseModel, other: NoiseModel) -> bool:
 def warn_if_understated(
     report: NoiseReport, frames: Sequence[Frame], shifts: Sequence[Tensor]
 ) -> NoiseReport:
-    """Return a report, with a warning if the frames show more noise than its model states.
+    """Return a report, with what the frames show, and a warning if that is more than it states.
 
     Args:
         report: the model, given or chosen.
@@ -208,6 +211,7 @@ def warn_if_understated(
     if report.warning or report.source == "measured":
         return report
     ratio = observed_sigma_ratio(frames, shifts, report.model)
+    report = replace(report, observed=ratio)
     if ratio < _UNDERSTATED:
         return report
     shown = f"{ratio:.2g} times" if ratio < MAX_RATIO else f"{MAX_RATIO:.2g} times, or more,"

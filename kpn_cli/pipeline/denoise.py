@@ -19,11 +19,11 @@ from ..align import alignment
 from ..burst import files as burst_files
 from ..burst.frame import Frame
 from ..errors import KpnError
-from ..image.noise_model import NoiseModel
 from ..merge import merge
 from ..merge.merge import Denoised
 from ..network.kpn import KPN
 from ..network.weights import load_weights
+from ..noise.selection import NoiseReport
 from ..raw.info import RawInfo
 from ..system.device import choose_precision, pick_device
 from ..system.distributed import local_device
@@ -35,6 +35,7 @@ from ..system.memory import (
     memory_as_error,
     return_freed_memory,
 )
+from ..system.threads import limit_torch
 from . import outputs
 from .fingerprint import options_digest
 from .loading import Loaded, load_burst
@@ -60,6 +61,7 @@ class Engine:
 
     def __init__(self, options: Options) -> None:
         keep_freed_memory()
+        limit_torch()
         self.device = local_device(pick_device(options.device))
         self.precision = choose_precision(options.precision, self.device)
         self.dtype = self.precision.dtype
@@ -141,7 +143,10 @@ def compute(
     make_folder(options.output)  # before the work, in case it is not possible
     prepared = prepare(loaded, options, engine.device, on_stage, clock.end_stage)
     aligned, noise = prepared.aligned.keep_best(engine.network.config.frames), prepared.noise
-    denoised = _run_network(engine, aligned, noise.model, options, on_stage)
+    # What was observed in the frames that are merged, or in others too: then it is measured again.
+    same = len(aligned.frames) == len(prepared.aligned.frames)
+    seen = noise if same else replace(noise, observed=None)
+    denoised = _run_network(engine, aligned, seen, options, on_stage)
     return_freed_memory()
     clock.end_stage("denoise")
     not_aligned = {loaded.files[n]: reason for n, reason in aligned.dropped.items()}
@@ -195,7 +200,7 @@ def median_shift(shifts: Tensor) -> tuple[int, int]:
 def _run_network(
     engine: Engine,
     aligned: alignment.AlignedBurst,
-    noise: NoiseModel,
+    noise: NoiseReport,
     options: Options,
     on_stage: Callable[[Stage], None],
 ) -> Denoised:
@@ -246,7 +251,7 @@ def retry_with_smaller_tiles(
 def _merge(
     engine: Engine,
     aligned: alignment.AlignedBurst,
-    noise: NoiseModel,
+    noise: NoiseReport,
     strength: float,
     tile: int,
     on_stage: Callable[[Stage], None],
@@ -264,10 +269,11 @@ def _merge(
         engine.network,
         aligned.frames,
         aligned.shifts,
-        noise,
+        noise.model,
         strength=strength,
         dtype=engine.dtype,
         tile=tile,
+        observed=noise.observed,
         on_tile=step,
     )
 

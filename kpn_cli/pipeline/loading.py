@@ -10,14 +10,10 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import torch
 
 from ..burst import copies, reference
-from ..burst.frame import Frame
 from ..errors import KpnError, TransientError
 from ..image import bayer
-from ..noise import near_copies
-from ..noise.selection import stated_noise
 from ..raw import exif, exposure
 from ..raw.camera_notes import CameraNotes, lacks_iso
 from ..raw.checks import check_file
@@ -336,6 +332,13 @@ def _without_near_copies(
     frames: list[tuple[RawInfo, np.ndarray]], options: Options, dropped: _Dropped
 ) -> list[tuple[RawInfo, np.ndarray]]:
     """Return the frames without those that are another one stored again with small losses."""
+    # Imported after the files were read: until then, another thread may have imported PyTorch.
+    import torch
+
+    from ..burst.frame import Frame
+    from ..noise import near_copies
+    from ..noise.selection import stated_noise
+
     stated = stated_noise(frames[0][0], options.noise)
     if stated is None:
         return frames
@@ -394,7 +397,7 @@ def _may_have(info: RawInfo, iso: float) -> bool:
 
 def _check_memory(frame_bytes: int, count: int) -> None:
     """Check that the frames of a long burst fit into the free memory."""
-    free = free_memory(torch.device("cpu"))
+    free = free_memory()
     if count > 8 and frame_bytes * (count - 1) > free:
         raise TransientError(
             f"its {count} frames need {frame_bytes * count / 2**30:.1f} GiB of memory, but only "

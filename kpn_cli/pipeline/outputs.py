@@ -14,13 +14,13 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..choices import FORMATS, SIDECARS
 from ..errors import KpnError
 from ..image.noise_model import NoiseModel
-from ..merge.merge import Denoised
 from ..output import develop, dng_writer, tiff_jpeg
 from ..output.dng_source import is_auxiliary_image
 from ..output.xmp_edit import Edit
@@ -30,6 +30,9 @@ from ..raw.tags import read_metadata
 from ..tiff.reader import Tree, read_tree
 from .fingerprint import has_fingerprint
 from .sidecars import is_sidecar_of_any, sidecar_outputs, sidecars_of, write_sidecars
+
+if TYPE_CHECKING:  # finished outputs are found without PyTorch
+    from ..merge.merge import Denoised
 
 
 def output_paths(reference: Path, folder: Path, formats: Sequence[str]) -> dict[str, Path]:

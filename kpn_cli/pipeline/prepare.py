@@ -11,7 +11,8 @@ import torch
 
 from ..align import alignment
 from ..burst.frame import Frame
-from ..defects.repair import Repaired, plane_sites, repair_burst
+from ..defects.repair import plane_sites, repair_burst
+from ..defects.repaired import Repaired
 from ..image.noise_model import NoiseModel
 from ..noise.calibration import Calibration
 from ..noise.selection import (

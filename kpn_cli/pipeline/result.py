@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..defects.repair import Repaired
-from ..noise.selection import NoiseReport
+from ..defects.repaired import Repaired
+
+if TYPE_CHECKING:  # reading a burst must not wait for PyTorch
+    from ..noise.selection import NoiseReport
 
 
 @dataclass(frozen=True)

@@ -6,18 +6,18 @@ Without a launcher the group has a single process, and nothing here costs anythi
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
-
-import torch
-import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import KpnError
+
+if TYPE_CHECKING:  # a single process must not wait for PyTorch before it reads files
+    import torch
+    from torch import Tensor, nn
 
 T = TypeVar("T")
 
@@ -59,12 +59,16 @@ class ProcessGroup:
         """Return the network so that `backward` averages its gradients over the processes."""
         if self.size == 1:
             return network
+        from torch.nn.parallel import DistributedDataParallel
+
         ids = [device.index] if device.type == "cuda" else None
         return DistributedDataParallel(network, device_ids=ids)
 
     def mean(self, value: Tensor) -> Tensor:
         """Return the mean of a tensor over the processes, the same on each of them."""
         if self.size > 1:
+            import torch.distributed as dist
+
             value = value.clone()
             dist.all_reduce(value)
             value /= self.size
@@ -74,6 +78,8 @@ class ProcessGroup:
         """Return the value of the first process: clocks differ, decisions must not."""
         if self.size == 1:
             return value
+        import torch.distributed as dist
+
         values = [value]
         dist.broadcast_object_list(values)
         return values[0]
@@ -82,6 +88,8 @@ class ProcessGroup:
         """Call `make` on the first process only; return what it made on every process."""
         if self.size == 1:
             return make()
+        import torch.distributed as dist
+
         made: list[Any] = [make() if self.is_first else None]
         dist.broadcast_object_list(made)
         result: T = made[0]
@@ -95,6 +103,8 @@ class ProcessGroup:
         """
         if self.size == 1:
             return
+        import torch.distributed as dist
+
         values: list[object] = [None] * self.size
         dist.all_gather_object(values, value)
         if any(other != value for other in values):
@@ -104,6 +114,8 @@ class ProcessGroup:
         """Return the values of all processes by rank on the first process, [] on the others."""
         if self.size == 1:
             return [value]
+        import torch.distributed as dist
+
         values = [value] * self.size  # all of them replaced
         dist.all_gather_object(values, value)
         return values if self.is_first else []
@@ -111,31 +123,40 @@ class ProcessGroup:
     def barrier(self) -> None:
         """Wait until all processes have reached this call."""
         if self.size > 1:
+            import torch.distributed as dist
+
             dist.barrier()
 
 
 @contextmanager
-def process_group(device: torch.device, timeout: timedelta | None = None) -> Iterator[ProcessGroup]:
+def process_group(
+    device: torch.device | None = None, timeout: timedelta | None = None
+) -> Iterator[ProcessGroup]:
     """Join the processes that `torchrun` has started, for as long as the block lasts.
 
     Args:
-        device: device of the tensors that the processes exchange.
+        device: device of the tensors that the processes exchange; None for the CPU.
         timeout: how long a process waits for the others; None for PyTorch's default.
 
     Raises:
         KpnError: if the processes cannot connect, or one of them stops during the block.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
+    # Another thread may be importing it just now; then nobody has initialised it.
+    is_initialised = getattr(sys.modules.get("torch.distributed"), "is_initialized", bool)
+    if size == 1 and not is_initialised():
+        yield ProcessGroup()
+        return
+    import torch.distributed as dist
+
     if dist.is_initialized():  # by the program that calls this
         yield ProcessGroup(dist.get_rank(), dist.get_world_size())
         return
-    if size == 1:
-        yield ProcessGroup()
-        return
-    if device.type == "mps":
+    kind = "cpu" if device is None else device.type
+    if kind == "mps":
         raise KpnError("torchrun: needs --device cpu or cuda, not mps")
     try:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timeout)
+        dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=timeout)
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise KpnError(
@@ -159,6 +180,8 @@ def local_device(device: torch.device) -> torch.device:
     """
     if device.type != "cuda" or "LOCAL_RANK" not in os.environ:
         return device
+    import torch
+
     index = int(os.environ["LOCAL_RANK"])
     if index >= torch.cuda.device_count():
         raise KpnError(

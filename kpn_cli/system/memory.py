@@ -6,21 +6,26 @@ import ctypes
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import psutil
-import torch
 
 from ..errors import KpnError
 from .control_groups import control_groups
 
+if TYPE_CHECKING:  # what only reads files must not wait for PyTorch
+    import torch
 
-def free_memory(device: torch.device) -> int:
-    """Return how many bytes can still be allocated on a device.
+
+def free_memory(device: torch.device | None = None) -> int:
+    """Return how many bytes can still be allocated on a device; None is the CPU.
 
     On the CPU: the memory that the system reports as available, or less where a control group
     (container, batch system) limits it. https://docs.kernel.org/admin-guide/cgroup-v2.html
     """
-    if device.type == "cuda":
+    if device is not None and device.type == "cuda":
+        import torch
+
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         free, _ = torch.cuda.mem_get_info(device)
         return free + unused
@@ -65,6 +70,8 @@ def _out_of_memory() -> KpnError:
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether an error means that memory ran out; torch reports that in several ways."""
+    import torch
+
     kinds = (MemoryError, torch.OutOfMemoryError)
     return isinstance(error, kinds) or "can't allocate memory" in str(error)
 

@@ -5,6 +5,8 @@ are small, or other programs use the cores, the waiting takes longer than the wo
 are several equal pieces of work, such as frames, each piece gets one thread and its operations one
 core: there is one wait for each piece instead of thousands. And a sum is then the same, whatever
 the number of threads.
+
+PyTorch is imported when it is needed: what only reads files must not wait for it.
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import TypeVar
 
-import torch
 from threadpoolctl import ThreadpoolController
 
 from .control_groups import control_groups
@@ -51,6 +52,8 @@ def limit_torch() -> None:
     It knows the cores that a process is bound to, but not the limit of a control group: with 64
     threads for the time of two cores, the threads that wait take the time of those that work.
     """
+    import torch
+
     cores = usable_cores()
     if torch.get_num_threads() > cores:
         torch.set_num_threads(cores)
@@ -59,7 +62,7 @@ def limit_torch() -> None:
 def map_in_threads(
     work: Callable[[T], R], items: Iterable[T], *, on_cpu: bool = True
 ) -> Iterator[R]:
-    """Yield `work(item)` of items in their order; in as many threads as PyTorch uses, one core each.
+    """Yield `work(item)` of items in order; in as many threads as PyTorch uses, one core each.
 
     Args:
         work: may use PyTorch, NumPy and OpenCV; what it changes must not be shared.
@@ -69,6 +72,8 @@ def map_in_threads(
     Raises:
         Exception: the first error of `work`, in the order of the items.
     """
+    import torch
+
     pieces = list(items)
     threads = min(torch.get_num_threads(), len(pieces)) if on_cpu else 1
     if threads <= 1:
@@ -83,6 +88,8 @@ def map_in_threads(
 
 def _use_one_core() -> None:
     """Let operations of this thread run on one core; those of other threads stay as they are."""
+    import torch
+
     torch.get_num_threads()  # otherwise PyTorch sets its number at the first operation
     _openmp().limit(limits=1, user_api="openmp")
 

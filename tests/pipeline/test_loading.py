@@ -26,7 +26,7 @@ def test_a_burst_larger_than_the_memory_is_refused_before_it_is_read(
     tmp_path, weights, monkeypatch
 ):
     write_bursts(tmp_path / "card", 1, frames=9)
-    monkeypatch.setattr(loading, "free_memory", lambda device: 9000)
+    monkeypatch.setattr(loading, "free_memory", lambda: 9000)
     options = Options(tmp_path / "out", formats=("dng",), weights=weights)
     with pytest.raises(KpnError, match=r"its 9 frames need .* --burst-size"):
         denoise.denoise([tmp_path / "card"], options)
