@@ -8,6 +8,7 @@ import pytest
 import torch
 from pictures import planes, scene
 
+from kpn_cli.align import alignment
 from kpn_cli.align.alignment import AlignedBurst, align_burst
 from kpn_cli.burst.frame import Frame
 from kpn_cli.evaluation.metrics import psnr
@@ -167,3 +168,27 @@ def test_tiny_pictures_are_aligned(size):
     noise, scene = noise_of_gain(1), planes(3, size, size)
     found = align_burst(burst(noise, scene, scene), noise)
     assert found.used == [0, 1]
+
+
+def test_the_number_of_threads_changes_no_shift_and_no_figure():
+    noise, scene = noise_of_gain(2), planes(3, SIZE, SIZE)
+    frames = burst(noise, scene, np.roll(scene, 3, 1), scene * 0.9, np.roll(scene, -2, 2))
+    before, found = torch.get_num_threads(), []
+    try:
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            found.append(align_burst(frames, noise))
+    finally:
+        torch.set_num_threads(before)
+    one, two = found
+    assert all(torch.equal(a, b) for a, b in zip(one.shifts, two.shifts, strict=True))
+    assert (one.used, one.robustness, one.exposure) == (two.used, two.robustness, two.exposure)
+
+
+def test_a_single_frame_is_not_searched(monkeypatch):
+    noise, scene = noise_of_gain(2), planes(3, SIZE, SIZE)
+    monkeypatch.setattr(alignment, "Aligner", None)
+    monkeypatch.setattr(alignment, "sample_squares", None)
+    found = align_burst(burst(noise, scene), noise)
+    assert (found.used, found.robustness, found.rejected) == ([0], [1.0], [0.0])
+    assert not found.shifts[0].any()

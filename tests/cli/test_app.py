@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from command_line import assert_one_line, kpn
 
 from kpn_cli import choices
 from kpn_cli.batch.plan import GroupingOptions
+from kpn_cli.cli import startup
 from kpn_cli.cli.app import main
 from kpn_cli.output import dng_images
 from kpn_cli.pipeline.options import Options
@@ -31,6 +33,25 @@ def test_help_needs_no_torch():
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_reading_a_burst_does_not_wait_for_torch():
+    code = (
+        "import sys\n"
+        "import kpn_cli.batch.run, kpn_cli.pipeline.options, kpn_cli.noise.calibration\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_waiting_threads_sleep_unless_the_user_wants_otherwise(monkeypatch, given, used):
+    if given is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    else:
+        monkeypatch.setenv("OMP_WAIT_POLICY", given)
+    startup.wait_without_spinning()
+    assert os.environ["OMP_WAIT_POLICY"] == used
 
 
 @pytest.mark.parametrize("command", COMMANDS)

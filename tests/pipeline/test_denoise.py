@@ -14,12 +14,16 @@ from raw_files import BLACK, WHITE, scene
 
 from kpn_cli.align import block_matching
 from kpn_cli.errors import KpnError
-from kpn_cli.merge import merge
+from kpn_cli.image.noise_model import NoiseModel
+from kpn_cli.merge import merge, tile
 from kpn_cli.network.kpn import KPN
+from kpn_cli.noise import selection
 from kpn_cli.output import dng_tags, dng_writer
 from kpn_cli.pipeline import denoise
 from kpn_cli.pipeline.options import Options
 from kpn_cli.raw.reader import read_info, read_planes
+
+NOISE = NoiseModel.uniform(1e-3, 1e-5)
 
 
 def test_tiles_become_smaller_when_memory_runs_out(tmp_path, weights, monkeypatch):
@@ -116,3 +120,18 @@ def test_a_burst_whose_exposure_times_jitter_is_merged_with_and_without_grouping
         out = tmp_path / f"out{n}"
         found = denoised(tmp_path / "a", "-o", out, "--weights", weights, "--format", "dng", *more)
         assert [len(burst["frames"]) for burst in found["bursts"]] == [3]
+
+
+def test_what_the_frames_show_is_measured_once(tmp_path, weights, monkeypatch):
+    write_bursts(tmp_path / "a", 1, frames=4, size=(300, 420))
+    options = Options(tmp_path / "out", formats=("dng",), weights=weights, noise=NOISE)
+    calls = []
+
+    def measure(frames, shifts, noise):
+        calls.append(noise)
+        return 1.1
+
+    monkeypatch.setattr(selection, "observed_sigma_ratio", measure)
+    monkeypatch.setattr(tile, "observed_sigma_ratio", measure)
+    denoise.denoise([tmp_path / "a"], options)
+    assert calls == [NOISE]

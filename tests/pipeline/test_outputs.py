@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import exifread
@@ -12,6 +13,7 @@ from dng_factory import write_dng
 from raw_files import BLACK, WHITE, scene
 
 from kpn_cli.errors import KpnError
+from kpn_cli.output import develop, dng_writer
 from kpn_cli.pipeline import denoise, fingerprint, loading
 from kpn_cli.pipeline.options import Options
 from kpn_cli.raw.reader import read_capture
@@ -68,3 +70,53 @@ def test_what_is_damaged_in_the_tags_of_the_reference_is_told(tmp_path, weights)
     (done,) = denoised(tmp_path / "a.dng", "-o", tmp_path / "out", *how)["bursts"]
     words = ("DefaultScale", "XMP is left out")
     assert [word in note for word, note in zip(words, done["notes"], strict=True)] == [True, True]
+
+
+def computed_burst(tmp_path, weights):
+    write_frame(tmp_path / "a.dng", 0)
+    options = Options(tmp_path / "out", formats=("dng", "srgb"), weights=weights)
+    digest = fingerprint.options_digest(options)
+    loaded = loading.load_burst([tmp_path / "a.dng"], options, digest)
+    return denoise.compute(loaded, options, denoise.Engine(options)), options
+
+
+def test_the_dng_and_the_pictures_are_written_at_once(monkeypatch, tmp_path, weights):
+    computed, options = computed_burst(tmp_path, weights)
+    both = threading.Barrier(2)
+    write_dng, bands = dng_writer.write_denoised_dng, develop.develop_bands
+
+    def wait_and_write(*arguments, **how):
+        both.wait(20)
+        return write_dng(*arguments, **how)
+
+    def wait_and_develop(info, planes, **how):
+        if not how:  # not the preview
+            both.wait(20)
+        return bands(info, planes, **how)
+
+    monkeypatch.setattr(dng_writer, "write_denoised_dng", wait_and_write)
+    monkeypatch.setattr(develop, "develop_bands", wait_and_develop)
+    done = denoise.write_computed(computed, options)
+    assert all(path.stat().st_size for path in done.outputs.values())
+
+
+@pytest.mark.parametrize("failing", ["dng", "srgb", "both"])
+def test_if_one_output_fails_the_other_is_whole_and_the_error_about_the_dng_comes_first(
+    monkeypatch, tmp_path, weights, failing
+):
+    computed, options = computed_burst(tmp_path, weights)
+
+    def fail(name):
+        def work(*_, **__):
+            raise KpnError(f"{name}: disk full")
+
+        return work
+
+    if failing != "srgb":
+        monkeypatch.setattr(dng_writer, "write_denoised_dng", fail("dng"))
+    if failing != "dng":
+        monkeypatch.setattr(develop, "to_srgb", fail("srgb"))
+    with pytest.raises(KpnError, match="srgb" if failing == "srgb" else "dng"):
+        denoise.write_computed(computed, options)
+    written = {"dng": {"a_kpn_srgb.tif"}, "srgb": {"a_kpn.dng"}, "both": set()}[failing]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == written

@@ -1,0 +1,81 @@
+"""Pieces of work run in threads of one core each, in no more threads than there are cores."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+
+from kpn_cli.system import threads
+from kpn_cli.system.threads import limit_torch, map_in_threads, usable_cores
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_results_come_in_the_order_of_the_items(two_threads):
+    second_done = threading.Event()
+
+    def work(item):
+        if item == 0:
+            assert second_done.wait(20)  # so both run at once
+        else:
+            second_done.set()
+        return 10 * item
+
+    assert list(map_in_threads(work, [0, 1])) == [0, 10]
+
+
+def test_operations_of_a_piece_use_one_core_and_those_of_others_all(two_threads):
+    assert list(map_in_threads(lambda _: torch.get_num_threads(), range(4))) == [1, 1, 1, 1]
+    assert torch.get_num_threads() == 2
+    in_new_thread = []
+    thread = threading.Thread(target=lambda: in_new_thread.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert in_new_thread == [2]
+
+
+def test_one_piece_and_a_gpu_keep_the_thread_and_its_cores(two_threads):
+    def work(_):
+        return threading.current_thread() is threading.main_thread(), torch.get_num_threads()
+
+    assert list(map_in_threads(work, [0])) == [(True, 2)]
+    assert list(map_in_threads(work, [0, 1], on_cpu=False)) == [(True, 2)] * 2
+    assert list(map_in_threads(work, [])) == []
+
+
+def test_the_first_error_in_order_is_raised(two_threads):
+    def work(item):
+        if item:
+            raise ValueError(str(item))
+
+    with pytest.raises(ValueError, match="1"):
+        list(map_in_threads(work, [0, 1, 2]))
+
+
+@pytest.mark.parametrize(
+    ("limit", "cores"),
+    [("150000 100000", 2), ("50000 100000", 1), ("max 100000", 8), ("nonsense", 8), ("1 0", 8)],
+)
+def test_a_control_group_limits_the_cores(monkeypatch, tmp_path, limit, cores):
+    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    (tmp_path / "group").mkdir()
+    (tmp_path / "group" / "cpu.max").write_text(limit)
+    monkeypatch.setattr(threads, "control_groups", lambda: [tmp_path / "group", tmp_path])
+    assert usable_cores() == cores
+
+
+def test_torch_gets_no_more_threads_than_cores_and_never_more_than_it_had(monkeypatch, two_threads):
+    monkeypatch.setattr(threads, "usable_cores", lambda: 8)
+    limit_torch()
+    assert torch.get_num_threads() == 2
+    monkeypatch.setattr(threads, "usable_cores", lambda: 1)
+    limit_torch()
+    assert torch.get_num_threads() == 1
