@@ -9,6 +9,8 @@ and one threshold serves every ISO.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,14 +20,18 @@ from .warp import TILE, most_common_shift
 
 #: Tiles whose windows are cut out together: they fit into a cache.
 _TILES_AT_ONCE = 512
+#: How far a tile's window reaches beyond the tile on each side, in cells: more than twice the
+#: samples, which high noise needs.
+_WINDOW_MARGIN = 4
+#: Windows are added up from blocks of this side, in cells; it divides tiles and windows.
+_BLOCK = math.gcd(TILE, 2 * _WINDOW_MARGIN)
+#: Rows of cells whose costs are computed together, at all shifts.
+_DENSE_ROWS = 8 * _BLOCK
 #: If at least this share of the tiles has one shift, costs are computed densely, over the whole
 #: picture at that shift; else tile by tile.
 _DENSE_SHARE = 0.25
 #: Samples that go through all steps of the global cost together: they stay in a cache.
 _CACHED_SAMPLES = 2**17
-#: How far a tile's window reaches beyond the tile on each side, in cells: more than twice the
-#: samples, which high noise needs.
-_WINDOW_MARGIN = 4
 #: Largest shift of the whole picture in cells, either way: 128 sensor pixels.
 MAX_SHIFT = 64
 _MAX_LEVELS = 4  # of the pyramid
@@ -116,14 +122,19 @@ def _global_shift(
     return best
 
 
-def _window_sums(padded: Tensor) -> Tensor:
+def _block_sums(padded: Tensor) -> Tensor:
+    """Return the sums over blocks of `_BLOCK` cells a side, of which windows are made."""
+    return F.avg_pool2d(padded[None], _BLOCK, divisor_override=1)[0]
+
+
+def _window_sums(blocks: Tensor) -> Tensor:
     """Return the sum over the window of each tile, `(tiles,)`.
 
     Args:
-        padded: as `_TileGrid._padded_zeros` returns it.
+        blocks: `_block_sums` of an image like `_TileGrid._padded_zeros`.
     """
-    side = TILE + 2 * _WINDOW_MARGIN
-    return F.avg_pool2d(padded[None], side, TILE, divisor_override=1).flatten()
+    side, step = (TILE + 2 * _WINDOW_MARGIN) // _BLOCK, TILE // _BLOCK
+    return F.avg_pool2d(blocks[None], side, step, divisor_override=1).flatten()
 
 
 class _TileGrid:
@@ -153,7 +164,7 @@ class _TileGrid:
         self._top, self._left = row.flatten() * TILE, column.flatten() * TILE
         inside, picture = self._padded_zeros()
         picture.fill_(1)
-        self.deviation = (2 * _window_sums(inside)).sqrt()
+        self.deviation = (2 * _window_sums(_block_sums(inside))).sqrt()
 
     def _padded_zeros(self) -> tuple[Tensor, Tensor]:
         """Return zeros that hold the windows of all tiles, and the view that is the picture."""
@@ -248,12 +259,25 @@ class _TileGrid:
             for row in range(top, top + 2 * margin + 1)
             for column in range(left, left + 2 * margin + 1)
         ]
-        squares, picture = self._padded_zeros()
-        costs = []
-        for one in moved:
-            torch.sub(one, self._reference, out=picture).square_()
-            costs.append(_window_sums(squares).mul_(0.5))
-        return torch.stack(costs)
+        padded_height = TILE * self.rows + 2 * _WINDOW_MARGIN
+        padded_width = TILE * self.columns + 2 * _WINDOW_MARGIN
+        sums = frame.new_empty(len(moved), padded_height // _BLOCK, padded_width // _BLOCK)
+        # In bands, which stay in a cache for all shifts.
+        for start in range(0, padded_height, _DENSE_ROWS):
+            band = slice(start // _BLOCK, min(start + _DENSE_ROWS, padded_height) // _BLOCK)
+            squares = frame.new_zeros(_BLOCK * (band.stop - band.start), padded_width)
+            first = start - _WINDOW_MARGIN
+            stop = min(first + len(squares), height)
+            rows = slice(min(max(first, 0), stop), stop)  # none below the picture
+            if rows.start == rows.stop:
+                sums[:, band] = 0
+                continue
+            inside = squares[rows.start - first : rows.stop - first]
+            inside = inside[:, _WINDOW_MARGIN : _WINDOW_MARGIN + width]
+            for number, one in enumerate(moved):
+                torch.sub(one[rows], self._reference[rows], out=inside).square_()
+                sums[number, band] = _block_sums(squares)
+        return torch.stack([_window_sums(blocks).mul_(0.5) for blocks in sums])
 
     def best_candidate(self, frame: Tensor, first: Tensor, candidates: list[Tensor]) -> Tensor:
         """Return the cheapest of several `(tiles, 2)` shifts; `first` unless one clearly wins."""
