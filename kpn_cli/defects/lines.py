@@ -8,6 +8,7 @@ of other colours beside it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -83,7 +84,7 @@ def find_lines(mean: np.ndarray, noise: NoiseModel, averaged: int, *, still: boo
     shared = _MAX_SHARED_WHERE_STILL if still else _MAX_SHARED
     columns = _lines(mean, noise, averaged, shared, vertical=True)
     # The planes of the transposed mosaic: G1 and G2 change places.
-    transposed = np.ascontiguousarray(mean[[0, 2, 1, 3]].swapaxes(1, 2))
+    transposed = mean[[0, 2, 1, 3]].swapaxes(1, 2)
     swapped = NoiseModel(*(((a, c, b, d)) for a, b, c, d in (noise.shot, noise.read)))
     return columns + _lines(transposed, swapped, averaged, shared, vertical=False)
 
@@ -139,8 +140,9 @@ def _rounding_floor(noise: NoiseModel, averaged: int) -> float:
 
 def _against_neighbours(plane: np.ndarray) -> np.ndarray:
     """Return samples minus the mean of those of the columns beside them in the plane."""
-    padded = np.pad(plane, ((0, 0), (1, 1)), mode="reflect")
-    beside: np.ndarray = padded[:, :-2] + padded[:, 2:]
+    beside = np.empty(plane.shape, np.float32)
+    np.add(plane[:, :-2], plane[:, 2:], out=beside[:, 1:-1])
+    beside[:, 0], beside[:, -1] = 2 * plane[:, 1], 2 * plane[:, -2]  # mirrored at the borders
     beside *= np.float32(-0.5)
     beside += plane
     return beside
@@ -152,15 +154,19 @@ def _segments(plane: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndar
     Returns:
         `(segments, width)`, and `(segments, 1)`.
     """
-    deviation = _against_neighbours(plane)
     # Edges and defects in the segment must not decide.
-    limit = 3 * _MAD_TO_SIGMA * float(np.median(np.abs(deviation[::5, ::3])))
-    np.clip(deviation, -limit, limit, out=deviation)
+    some = _against_neighbours(plane[::5])[:, ::3]
+    limit = 3 * _MAD_TO_SIGMA * float(np.median(np.abs(some)))
     counts = np.diff(edges)[:, None]
-    sums = np.add.reduceat(deviation, edges[:-1], axis=0)
-    deviation *= deviation
-    squares = np.add.reduceat(deviation, edges[:-1], axis=0)
-    return sums / counts, np.median(squares, axis=1, keepdims=True) / counts**2
+    sums = np.empty((2, len(counts), plane.shape[1]), np.float32)
+    for number, (start, stop) in enumerate(pairwise(edges)):
+        # A segment at a time, which stays in the processor's cache.
+        deviation = _against_neighbours(np.ascontiguousarray(plane[start:stop]))
+        np.clip(deviation, -limit, limit, out=deviation)
+        deviation.sum(0, out=sums[0, number])
+        deviation *= deviation
+        deviation.sum(0, out=sums[1, number])
+    return sums[0] / counts, np.median(sums[1], axis=1, keepdims=True) / counts**2
 
 
 def _scatter_around(deviation: np.ndarray) -> np.ndarray:
