@@ -18,6 +18,7 @@ from ..pipeline.options import Options
 from ..pipeline.result import Failure, Result, Stage
 from ..raw.full_exif import read_camera_notes
 from ..system.files import remove_abandoned
+from ..system.interrupts import interrupt_afterwards
 from ..system.memory import memory_as_error
 from .plan import Job
 
@@ -127,7 +128,8 @@ def denoise_all(
         behind: tuple[Job, Future[Result]] | None = None
         try:
             # While the first burst is read: PyTorch takes a second. See also `cli/startup.py`.
-            from ..pipeline import denoise
+            with interrupt_afterwards():
+                from ..pipeline import denoise
 
             for number, job in enumerate(jobs):
                 step: Loaded | Computed | Result | KpnError = _result_or_error(ahead.result)

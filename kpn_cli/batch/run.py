@@ -15,6 +15,7 @@ from ..pipeline.options import Options
 from ..pipeline.result import Failure, Stage
 from ..raw.decoder_process import Decoder
 from ..system.distributed import process_group
+from ..system.interrupts import interrupt_afterwards
 from .plan import GroupingOptions, Job, Plan, make_plan
 from .read_ahead import BurstOutcome, Summary, denoise_all
 
@@ -71,7 +72,8 @@ def run_batch(
         KpnError: if no burst can be denoised.
     """
     if options.report:
-        from . import report  # needs PyTorch, for which reading must not wait without a report
+        with interrupt_afterwards():
+            from . import report  # needs PyTorch, for which reading must not wait otherwise
 
         report.check_path(options.output)  # before the work, in case it is not possible
     start = time.monotonic()

@@ -11,6 +11,7 @@ import click
 
 from ..choices import COMPRESSIONS, DEFAULT_FORMATS, DEFAULT_GAP, FORMATS
 from ..errors import KpnError
+from ..system.interrupts import interrupt_afterwards
 from . import batch_view, console, documents
 from .options import (
     DEFECTS_OPTION,
@@ -153,13 +154,14 @@ def denoise(
     if no_group and burst_size is not None:
         raise click.UsageError("--burst-size and --no-group exclude each other; give one of them")
     console.mute_other_ranks()
-    import_torch_meanwhile()
-    from ..batch import run
-    from ..batch.plan import GroupingOptions
-    from ..noise import calibration
-    from ..pipeline.options import Options
-
     try:
+        with interrupt_afterwards():
+            import_torch_meanwhile()
+            from ..batch import run
+            from ..batch.plan import GroupingOptions
+            from ..noise import calibration
+            from ..pipeline.options import Options
+
         options = Options(
             output,
             formats=formats,

@@ -6,7 +6,7 @@ import gc
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 @contextmanager
@@ -28,12 +28,14 @@ def no_gc_imports() -> Iterator[None]:
 def import_torch_meanwhile() -> None:
     """Import PyTorch in another thread, with `no_gc_imports`.
 
-    What needs it waits for it; the program does not end before it is imported.
+    What needs it waits for it; the program does not end before it is imported. Imports of the main
+    thread meanwhile belong into `interrupt_afterwards`.
     """
     wait_without_spinning()
 
     def work() -> None:
-        with no_gc_imports():
+        # A PyTorch that cannot be imported is reported by what needs it.
+        with suppress(Exception), no_gc_imports():
             import torch  # noqa: F401
 
     threading.Thread(target=work, name="import torch").start()
