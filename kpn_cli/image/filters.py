@@ -22,12 +22,20 @@ def box(x: Tensor, side: int, dilation: int = 1, padding_mode: str = "replicate"
     Returns:
         The same shape.
     """
-    height, width = x.shape[-2:]
     padded = F.pad(x, (side // 2 * dilation,) * 4, mode=padding_mode)
-    offsets = range(0, side * dilation, dilation)
-    zero = x.new_zeros(())
-    rows = sum((padded[..., i : i + height, :] for i in offsets), zero)
-    return sum((rows[..., i : i + width] for i in offsets), zero) / side**2
+    sums = _sum_of_slices(_sum_of_slices(padded, 2, side, dilation), 3, side, dilation)
+    return sums.div_(side**2)
+
+
+def _sum_of_slices(x: Tensor, axis: int, number: int, dilation: int) -> Tensor:
+    """Return the sum of `number` slices of an axis that start `dilation` samples apart; a copy."""
+    length = x.shape[axis] - (number - 1) * dilation
+    slices = (x.narrow(axis, n * dilation, length) for n in range(number))
+    first = next(slices)
+    total = first + next(slices, 0)
+    for other in slices:
+        total += other
+    return total
 
 
 def neighbour(planes: Tensor, rows: int, columns: int) -> Tensor:

@@ -7,22 +7,25 @@ filters Y once more, and the planes exchange detail (`cross_plane`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from itertools import product
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..align.clipping import exclude_clipped
+from ..system.bands import Band, bands, for_each
 from . import cross_plane
-from .kernel_filter import filter_frames, filter_padded, pad_frames
-from .kpn import KPN
+from .kernel_filter import add_taps, filter_frames, pad_frames
+from .kpn import KPN, Head, Projection
 
 #: Distance between the taps of the dilated kernel, in cells: the first kernels have already
 #: made neighbours closer than that alike.
 DILATION = 3
-#: Values of kernels that are computed and applied together: 16 MB of them.
-_BAND_VALUES = 2**22
+#: Values of a band's features, kernels and samples: 4 MB for each core of a CPU. On other devices
+#: fewer, larger operations pay.
+_CACHED_VALUES, _VALUES = 2**20, 2**22
 
 
 class Restored(NamedTuple):
@@ -100,66 +103,48 @@ class Merged(NamedTuple):
     reference_weight: Tensor
 
 
+@torch.no_grad()
 def restore_in_bands(
     network: KPN,
     burst: Tensor,
     x: Tensor,
     weights: Tensor,
     *,
-    band_values: int = _BAND_VALUES,
+    band_values: int | None = None,
 ) -> Merged:
     """Merge a burst with kernels that are computed for a band of rows, applied and dropped.
 
-    Kernels take 900 bytes a cell: for a whole tile they would fill the memory, and no cache
-    would hold them from being computed to being applied. Not for training.
+    Kernels take 900 bytes a cell: for a whole tile they would fill the memory. A band of them
+    stays in the cache from being computed to being applied. Not for training.
 
     Args:
         network: predicts kernels.
         burst: `(batch, count, planes, height, width)`, as in `restore`.
         x: `(batch, config.head, height, width)`, `Encoded.features` of the burst (`KPN.encoded`).
         weights: `(batch, count, height, width)`, its `Encoded.weights`.
-        band_values: of kernels that are computed together.
+        band_values: that a band takes; None for what suits the device.
     """
-    batch, count, planes, height, width = burst.shape
-    centre = network.config.kernel**2 // 2
-    clean = burst.new_empty(batch, planes, height, width)
-    reference_weight = burst.new_empty(batch, height, width)
-    bands = _filter_in_bands(network, burst, x, weights, 1, band_values, dilated=False)
-    for band, kernels, filtered in bands:
-        clean[:, :, band] = filtered.mean(1)
-        reference_weight[:, band] = kernels[:, 0, centre] / count
-    merged = Merged(clean, reference_weight)
+    count = burst.shape[1]
+    head = network.kernel_head(count, dilated=False)
+    start = weights * (count / weights.sum(1, keepdim=True))
+    clean, centre_taps = _filter_in_bands(head, burst, x, start, 1, band_values)
+    merged = Merged(clean, centre_taps.div_(count))
     if network.config.wide:
         smoother, centre_taps = filter_dilated(network, clean, x, weights, band_values=band_values)
-        merged = Merged(smoother, reference_weight.mul_(centre_taps))
+        merged = Merged(smoother, merged.reference_weight.mul_(centre_taps))
     if network.config.scales:
-        merged = _add_detail_in_bands(network, merged, x, band_values)
+        merged = _add_detail_in_bands(network.detail_head(), merged, x, band_values)
     return merged
 
 
-def _add_detail_in_bands(network: KPN, merged: Merged, x: Tensor, band_values: int) -> Merged:
-    """Let the planes take each other's detail, band by band."""
-    clean, reference_weight = torch.empty_like(merged.clean), merged.reference_weight
-    height, width = reference_weight.shape[-2:]
-    reach = cross_plane.reach(network.config.scales)
-    step = max(band_values // (width * cross_plane.weight_count(network.config.scales)), 1)
-    for top in range(0, height, step):
-        band = slice(max(top - reach, 0), min(top + step + reach, height))
-        weights = network.detail_weights(x[:, :, band])
-        detailed = cross_plane.add_detail(merged.clean[:, :, band], weights)
-        inner = slice(top - band.start, min(top + step, height) - band.start)
-        clean[:, :, top : top + step] = detailed[:, :, inner]
-        reference_weight[:, top : top + step] *= cross_plane.self_weight(weights)[:, inner]
-    return Merged(clean, reference_weight)
-
-
+@torch.no_grad()
 def filter_dilated(
     network: KPN,
     picture: Tensor,
     x: Tensor,
     weights: Tensor,
     *,
-    band_values: int = _BAND_VALUES,
+    band_values: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Filter a picture with the dilated kernels, computed band by band.
 
@@ -169,42 +154,103 @@ def filter_dilated(
         x, weights, band_values: as in `restore_in_bands`.
 
     Returns:
-        The filtered picture, and the centre taps of the kernels, `(batch, height, width)`.
+        The filtered picture, and the centre taps of the kernels, `(batch, height, width)`. The
+        other taps are too far away: kernels of 5x5 taps or fewer never reach that sample.
     """
-    smoother, centre_taps = torch.empty_like(picture), torch.empty_like(picture[:, 0])
-    centre = network.config.kernel**2 // 2
-    bands = _filter_in_bands(
-        network, picture[:, None], x, weights, DILATION, band_values, frames=False
-    )
-    for band, kernels, filtered in bands:
-        smoother[:, :, band] = filtered[:, 0]
-        # The other taps are too far away: kernels of 5x5 taps or fewer never reach that sample.
-        centre_taps[:, band] = kernels[:, 0, centre]
-    return smoother, centre_taps
+    head = network.kernel_head(0, dilated=True)
+    return _filter_in_bands(head, picture[:, None], x, None, DILATION, band_values)
 
 
 def _filter_in_bands(
-    network: KPN,
+    head: Head,
     pictures: Tensor,
     x: Tensor,
-    weights: Tensor,
+    start: Tensor | None,
     dilation: int,
-    band_values: int,
-    **which: bool,
-) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Yield rows, their kernels and the pictures filtered with them, band by band.
+    band_values: int | None,
+) -> tuple[Tensor, Tensor]:
+    """Filter pictures with kernels that are computed band by band; return the mean.
 
     Args:
+        head: of the corrections to the kernels.
         pictures: `(batch, count, planes, height, width)`.
-        which: kernels to compute (`KPN.kernels`).
+        x: as in `restore_in_bands`.
+        start: `(batch, count, height, width)`, the centre taps to which corrections are added;
+            None for ones.
+        dilation: distance of the taps, in cells.
+        band_values: as in `restore_in_bands`.
+
+    Returns:
+        The mean, `(batch, planes, height, width)`, and the centre taps of the first picture's
+        kernels, `(batch, height, width)`.
     """
-    height, width = pictures.shape[-2:]
-    side = network.config.kernel
+    batch, count, planes, height, width = pictures.shape
+    taps = len(head.bias) // count
+    side = round(taps**0.5)
     reach = side // 2 * dilation
     padded = pad_frames(pictures, reach)
-    step = max(band_values // (width * pictures.shape[1] * side**2), 1)
-    for top in range(0, height, step):
-        band = slice(top, min(top + step, height))
-        kernels = network.kernels(x[:, :, band], weights[:, :, band], **which)
-        rows = padded[:, :, :, top : band.stop + 2 * reach]
-        yield band, kernels, filter_padded(rows, kernels, dilation)
+    clean = pictures.new_empty(batch, planes, height, width)
+    centre_taps = pictures.new_empty(batch, height, width)
+    step = _rows(head, count * planes, x, band_values)
+
+    def begin() -> Callable[[tuple[int, Band]], None]:
+        project = Projection(head, x, step)
+        buffer = pictures.new_empty(count * planes * step * width)
+
+        def work(item: tuple[int, Band]) -> None:
+            n, (rows, _, _) = item
+            number = rows.stop - rows.start
+            kernels = project(x[n, :, rows]).view(count, taps, number, width)
+            centre = kernels[:, taps // 2]
+            centre += 1 if start is None else start[n, :, rows]
+            filtered = buffer[: count * planes * number * width]
+            filtered = filtered.view(count, planes, number, width)
+            around = padded[n, :, :, rows.start : rows.stop + 2 * reach]
+            add_taps(filtered.zero_(), around, kernels, dilation)
+            torch.mean(filtered, 0, out=clean[n, :, rows])
+            centre_taps[n, rows] = centre[0]
+
+        return work
+
+    items = list(product(range(batch), bands(height, step)))
+    for_each(begin, items, pictures.device)
+    return clean, centre_taps
+
+
+def _add_detail_in_bands(
+    head: Head, merged: Merged, x: Tensor, band_values: int | None
+) -> Merged:
+    """Let the planes take each other's detail, band by band."""
+    clean, reference_weight = torch.empty_like(merged.clean), merged.reference_weight
+    batch, _, height, _ = clean.shape
+    scales = len(head.bias) // cross_plane.weight_count(1)
+    step = _rows(head, 2 * cross_plane.weight_count(1), x, band_values)
+
+    def begin() -> Callable[[tuple[int, Band]], None]:
+        project = Projection(head, x, step)
+
+        def work(item: tuple[int, Band]) -> None:
+            n, (rows, around, inner) = item
+            weights = torch.unflatten(project(x[n, :, rows]), 1, (-1, x.shape[3]))[None]
+            detailed = cross_plane.add_detail(merged.clean[n, None, :, around], weights, inner)
+            clean[n, :, rows] = detailed[0]
+            reference_weight[n, rows] *= cross_plane.self_weight(weights)[0]
+
+        return work
+
+    items = list(product(range(batch), bands(height, step, cross_plane.reach(scales))))
+    for_each(begin, items, x.device)
+    return Merged(clean, reference_weight)
+
+
+def _rows(head: Head, samples: int, x: Tensor, band_values: int | None) -> int:
+    """Return the rows of a band.
+
+    Args:
+        head: that predicts its kernels or weights.
+        samples: that each cell takes besides its features and kernels.
+        x, band_values: as in `restore_in_bands`.
+    """
+    if band_values is None:
+        band_values = _CACHED_VALUES if x.device.type == "cpu" else _VALUES
+    return max(band_values // ((sum(head.weight.shape) + samples) * x.shape[3]), 1)

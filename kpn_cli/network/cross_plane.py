@@ -10,13 +10,13 @@ This step is not part of Mildenhall et al. (2018).
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from ..image.filters import box, neighbour
+from ..image.filters import box
 
-#: Where the samples of R, G1, G2 and B lie in their cell: row and column, in halves of a cell.
-_OFFSETS = ((0, 0), (0, 1), (1, 0), (1, 1))
-PLANES = len(_OFFSETS)
+#: R, G1, G2 and B: upper left, upper right, lower left and lower right in their cell.
+PLANES = 4
 #: Each scale is this many times as coarse as the one before. The finest compares a sample with
 #: the mean of a square this many cells wide.
 _SIDE = 3
@@ -52,7 +52,7 @@ def details(planes: Tensor, scales: int) -> list[Tensor]:
     return by_scale
 
 
-def add_detail(clean: Tensor, weights: Tensor) -> Tensor:
+def add_detail(clean: Tensor, weights: Tensor, rows: slice = slice(None)) -> Tensor:
     """Return planes with weighted detail of all planes added.
 
     `Z_p = Y_p + sum over scales s and planes q of w_spq D_sq`, where D are the `details` of Y. At
@@ -62,17 +62,21 @@ def add_detail(clean: Tensor, weights: Tensor) -> Tensor:
 
     Args:
         clean: `(batch, 4, height, width)`, Y, linear.
-        weights: `(batch, scales * 16, height, width)`, w.
+        weights: `(batch, scales * 16, rows, width)`, w.
+        rows: the rows of Y for which there are weights; the others are their surroundings.
 
     Returns:
-        `(batch, 4, height, width)`, Z.
+        `(batch, 4, rows, width)`, Z.
     """
     by_scale = _by_scale(weights)
-    result = clean
+    result = clean[:, :, rows]
     for scale, (weight, detail) in enumerate(
         zip(by_scale, details(clean, len(by_scale)), strict=True)
     ):
-        aligned = detail[:, None] if scale else _at_each_offset(detail)
+        if scale:
+            aligned = detail[:, None, :, rows]
+        else:
+            aligned = _at_each_offset(detail)[:, :, :, rows]
         result = result + (weight * aligned).sum(2)
     return result
 
@@ -105,13 +109,21 @@ def _at_each_offset(detail: Tensor) -> Tensor:
     Returns:
         Indexed by the plane whose offset it is, then by the plane that is interpolated.
     """
+    height, width = detail.shape[-2:]
+    padded = F.pad(detail, (1, 1, 1, 1), mode="replicate")
+    above, level, below = (padded[:, :, n : n + height] for n in range(3))
+    # Planes of the upper row of a cell lie at the upper offsets, and those of the lower row
+    # half a cell below: between a sample and the one above it. The same holds for columns.
+    upper, lower = level[:, :2], level[:, 2:]
+    at_upper = torch.cat([upper, (lower + above[:, 2:]) / 2], 1)
+    at_lower = torch.cat([(upper + below[:, :2]) / 2, lower], 1)
     interpolated = []
-    for row, column in _OFFSETS:
-        for plane, (other_row, other_column) in enumerate(_OFFSETS):
-            x = detail[:, plane : plane + 1]
-            if row != other_row:
-                x = (x + neighbour(x, row - other_row, 0)) / 2
-            if column != other_column:
-                x = (x + neighbour(x, 0, column - other_column)) / 2
-            interpolated.append(x)
-    return torch.unflatten(torch.cat(interpolated, 1), 1, (PLANES, PLANES))
+    for at_row in (at_upper, at_lower):
+        before, here, after = (at_row[..., n : n + width] for n in range(3))
+        left, right = here[:, ::2], here[:, 1::2]
+        for planes in (
+            (left, (right + before[:, 1::2]) / 2),
+            ((left + after[:, ::2]) / 2, right),
+        ):
+            interpolated.append(torch.stack(planes, 2).flatten(1, 2))
+    return torch.stack(interpolated, 1)

@@ -34,11 +34,9 @@ class _FilterFrames(torch.autograd.Function):
         out = padded.new_zeros(batch, count, padded.shape[2], height, width)
         for some, top, step in _pieces(out):
             band = out[some, :, :, top : top + step]
-            rows = band.shape[3]
-            for tap in range(taps):
-                row, column = (dilation * i for i in divmod(tap, side))
-                window = padded[some, ..., top + row : top + row + rows, column : column + width]
-                band.addcmul_(window, kernels[some, :, tap, None, top : top + rows])
+            rows = slice(top, top + band.shape[3])
+            around = padded[some, :, :, top : rows.stop + dilation * (side - 1)]
+            add_taps(band, around, kernels[some, :, :, rows], dilation)
         # Kernels are large: they are kept only if backward needs them.
         ctx.save_for_backward(padded, *([kernels] if ctx.needs_input_grad[0] else []))
         ctx.side, ctx.dilation = side, dilation
@@ -120,6 +118,24 @@ def filter_padded(padded: Tensor, kernels: Tensor, dilation: int = 1) -> Tensor:
     # torch declares no types for `apply`.
     filtered: Tensor = _FilterFrames.apply(padded, kernels, dilation)  # type: ignore[no-untyped-call]
     return filtered
+
+
+def add_taps(out: Tensor, padded: Tensor, kernels: Tensor, dilation: int) -> None:
+    """Add filtered frames to `out`, tap by tap; not differentiable.
+
+    Args:
+        out: `(..., count, planes, height, width)`, changed in place.
+        padded: `(..., count, planes, height + 2 * reach, width + 2 * reach)`, as in
+            `filter_padded`.
+        kernels: `(..., count, K*K, height, width)`.
+        dilation: as in `filter_frames`.
+    """
+    height, width = out.shape[-2:]
+    side = round(kernels.shape[-3] ** 0.5)
+    for tap in range(side**2):
+        row, column = (dilation * i for i in divmod(tap, side))
+        window = padded[..., row : row + height, column : column + width]
+        out.addcmul_(window, kernels[..., tap, None, :, :])
 
 
 def pad_frames(burst: Tensor, reach: int) -> Tensor:

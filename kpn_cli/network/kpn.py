@@ -123,6 +123,18 @@ class Encoded(NamedTuple):
     weights: Tensor
 
 
+class Head(NamedTuple):
+    """A linear map of the U-Net's output at a cell.
+
+    Attributes:
+        weight: `(taps, config.head)`.
+        bias: `(taps,)`.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+
 class Block(nn.Module):
     """A residual block of two 3x3 convolutions."""
 
@@ -288,10 +300,8 @@ class KPN(nn.Module):
         """
         count, (height, width) = weights.shape[1], weights.shape[-2:]
         taps = self.config.kernel**2
-        parts = [slice(0, count * taps)] if frames else []
-        if dilated and self.config.wide:
-            parts.append(slice(self.config.frames * taps, None))
-        kernels = torch.unflatten(self._corrections(x, parts), 1, (-1, taps))
+        head = self.kernel_head(count if frames else 0, dilated=dilated)
+        kernels = torch.unflatten(_projected(x, *head), 1, (-1, taps))
         # In place and behind autograd's back: the starting weights are constants, neither
         # backward reads the kernels, and a copy of them costs as much as applying them.
         centre = kernels.detach()[:, :, taps // 2]
@@ -300,6 +310,33 @@ class KPN(nn.Module):
             centre[:, :count].add_(start.flatten(2))
         centre[:, count if frames else 0 :].add_(1)
         return torch.unflatten(kernels, 3, (height, width))
+
+    def kernel_head(self, count: int, *, dilated: bool) -> Head:
+        """Return the head that predicts the corrections to kernels.
+
+        They sum to zero at every cell over all frames, and over the dilated kernel. Subtracting
+        the mean is linear, so it is done on the head's weights, once, and not on the kernels. In
+        float32: in bf16 the rounding of 200 weights would leave their sum off by a thousandth,
+        which shows as noise in clean pictures.
+
+        Args:
+            count: frames of the burst; 0 to leave out their kernels.
+            dilated: whether to include the dilated kernel, if the network has one.
+        """
+        taps = self.config.kernel**2
+        parts = [slice(0, count * taps)] if count else []
+        if dilated and self.config.wide:
+            parts.append(slice(self.config.frames * taps, None))
+        weights = [self.head_weight[part] for part in parts]
+        biases = [self.head_bias[part] for part in parts]
+        return Head(
+            torch.cat([part - part.mean(0) for part in weights]),
+            torch.cat([part - part.mean() for part in biases]),
+        )
+
+    def detail_head(self) -> Head:
+        """Return the head that predicts the weights of detail; the network has scales."""
+        return Head(self.mix_weight, self.mix_bias)
 
     def detail_weights(self, x: Tensor) -> Tensor:
         """Return the weights for `cross_plane.add_detail` of any rows of what is `encoded`.
@@ -311,7 +348,7 @@ class KPN(nn.Module):
         Returns:
             `(batch, scales * 16, rows, width)`, float32.
         """
-        return torch.unflatten(_projected(x, self.mix_weight, self.mix_bias), 2, x.shape[-2:])
+        return torch.unflatten(_projected(x, *self.detail_head()), 2, x.shape[-2:])
 
     def _unet(self, x: Tensor) -> Tensor:
         x = self.stem(x)
@@ -333,24 +370,6 @@ class KPN(nn.Module):
             clean: Tensor = mean + sigma * (added + self.head_bias[:, None, None])
         return clean
 
-    def _corrections(self, x: Tensor, parts: list[slice]) -> Tensor:
-        """Return the corrections to the kernels, `(batch, taps, height * width)`.
-
-        They sum to zero at every cell over each part of the head: over all frames, and over
-        the dilated kernel. Subtracting the mean is linear, so it is done on the head's weights,
-        once, and not on the kernels. In float32: in bf16 the rounding of 200 weights would leave
-        their sum off by a thousandth, which shows as noise in clean pictures.
-
-        Args:
-            x: `(batch, config.head, height, width)`.
-            parts: rows of the head.
-        """
-        weights = [self.head_weight[part] for part in parts]
-        biases = [self.head_bias[part] for part in parts]
-        weight = torch.cat([part - part.mean(0) for part in weights])
-        bias = torch.cat([part - part.mean() for part in biases])
-        return _projected(x, weight, bias)
-
 
 def _projected(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Project `(batch, channels, height, width)` to `(batch, taps, height * width)`, in float32.
@@ -366,6 +385,43 @@ def _projected(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
             weight.expand(batch, -1, -1),
             cells.float().transpose(1, 2),
         )
+
+
+class Projection:
+    """Applies a head to rows of features, again and again in the same memory; not for training.
+
+    The bias is one more column of the weights, for a channel that is 1: to start the sums of a
+    matrix product from a bias takes another pass over the result.
+    """
+
+    def __init__(self, head: Head, x: Tensor, rows: int) -> None:
+        """Allocate the memory.
+
+        Args:
+            head: what to apply.
+            x: `(batch, config.head, height, width)`, features like those that will come.
+            rows: the most that will come at once.
+        """
+        self._weight = torch.cat([head.weight, head.bias[:, None]], 1)
+        taps, channels = self._weight.shape
+        cells = rows * x.shape[3]
+        self._cells_first = x.stride(1) == 1
+        shape = (cells, channels) if self._cells_first else (channels, cells)
+        self._features = torch.ones(shape, device=x.device)
+        self._out = torch.empty(taps * cells, device=x.device)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return the product for `(config.head, rows, width)`: `(taps, rows * width)`, float32.
+
+        It is overwritten by the next call.
+        """
+        channels, rows, width = x.shape
+        features, cells = self._features, rows * width
+        features = features[:cells].t() if self._cells_first else features[:, :cells]
+        torch.unflatten(features[:channels], 1, (rows, width)).copy_(x)
+        out = self._out[: len(self._weight) * cells].view(-1, cells)
+        with torch.autocast(x.device.type, enabled=False):
+            return torch.mm(self._weight, features, out=out)
 
 
 def extended(network: KPN, config: KPNConfig) -> KPN:
