@@ -31,9 +31,9 @@ def sigma_map(reference: Tensor, shot: Tensor, read: Tensor) -> Tensor:
     Returns:
         `(batch, 4, height, width)`, at least 1e-5.
     """
-    signal = box(reference, 3).clamp_min(0)
-    variance = shot[:, :, None, None] * signal + read[:, :, None, None]
-    return variance.sqrt().clamp_min(_MIN_SIGMA)
+    signal = box(reference, 3).clamp_min_(0)
+    variance = signal.mul_(shot[:, :, None, None]).add_(read[:, :, None, None])
+    return variance.sqrt_().clamp_min_(_MIN_SIGMA)
 
 
 def reference_coefficients(coefficients: Tensor) -> Tensor:
@@ -79,5 +79,9 @@ def robustness_weights(differences: Tensor) -> Tensor:
     """
     if differences.shape[1] == 0:  # a burst of one frame; padding refuses empty tensors
         return differences[:, :, 0]
-    distance = box(differences.square().mean(2), ROBUSTNESS_SIDE)
-    return torch.exp(-(distance - 1).clamp_min(0))
+    first, *others = differences.unbind(2)
+    squares = first.square()
+    for plane in others:
+        squares.addcmul_(plane, plane)
+    distance = box(squares.div_(1 + len(others)), ROBUSTNESS_SIDE)
+    return distance.sub_(1).clamp_min_(0).neg_().exp_()

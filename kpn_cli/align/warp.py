@@ -6,14 +6,18 @@ Whole cells are copied, never interpolated: the noise stays independent from sam
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import torch
 from torch import Tensor
 
 from ..burst.frame import Frame
+from ..system.bands import Band, bands, for_each
 
 #: Side of an alignment tile in cells. Every tile has its own shift.
 TILE = 16
+#: Rows that one core of a CPU warps together.
+_ROWS_AT_ONCE = 128
 
 
 def most_common_shift(shifts: Tensor) -> Tensor:
@@ -40,22 +44,56 @@ def warp_planes(planes: Tensor, shifts: Tensor, rows: slice, columns: slice) -> 
     _, height, width = planes.shape
     if planes.dtype == torch.uint16:  # which cannot be indexed
         return warp_planes(planes.view(torch.int16), shifts, rows, columns).view(torch.uint16)
-    y = torch.arange(rows.start, rows.stop, device=planes.device)
-    x = torch.arange(columns.start, columns.stop, device=planes.device)
-    grid = shifts[rows.start // TILE : -(-rows.stop // TILE)]
-    grid = grid[:, columns.start // TILE : -(-columns.stop // TILE)]
-    # Most tiles move alike: those are copied line by line, and only the others cell by cell.
+    # Whole tiles are aligned, and then cut to size.
+    down, across = (slice(span.start // TILE, -(-span.stop // TILE)) for span in (rows, columns))
+    grid = shifts[down, across]
+    top, left = down.start * TILE, across.start * TILE
+    # Most tiles move alike: those are copied line by line, and only the others tile by tile.
     common = most_common_shift(grid.flatten(0, 1))
-    region = planes[:, _mirror(y + common[0], height)][:, :, _mirror(x + common[1], width)]
-    differs = (grid != common).any(-1)
-    if differs.any():
-        cells = differs[y // TILE - y[0] // TILE][:, x // TILE - x[0] // TILE]
-        down, across = cells.nonzero(as_tuple=True)
-        shift = shifts[y[down] // TILE, x[across] // TILE]
-        source_y = _mirror(y[down] + shift[:, 0], height)
-        source_x = _mirror(x[across] + shift[:, 1], width)
-        region[:, down, across] = planes.flatten(1)[:, source_y * width + source_x]
-    return region
+    size = [TILE * length for length in grid.shape[:2]]
+    place = torch.stack([common.new_tensor([top, left]) + common, common.new_tensor(size)])
+    region = _rectangle(planes, *place.flatten().tolist())
+    differs = (grid != common).any(-1).nonzero()
+    if len(differs):
+        tiles = region.view(4, grid.shape[0], TILE, grid.shape[1], TILE).transpose(2, 3)
+        corners = differs * TILE + grid[differs[:, 0], differs[:, 1]]
+        corners += corners.new_tensor([top, left])
+        last = corners.new_tensor(planes.shape[1:]) - TILE
+        inside = ((corners >= 0) & (corners <= last)).all(1)
+        for those, copied in ((inside, _tiles), (~inside, _mirrored_tiles)):
+            down, across = differs[those].unbind(1)
+            if len(down):
+                tiles[:, down, across] = copied(planes, corners[those])
+    return region[:, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+
+
+def _rectangle(planes: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
+    """Return a copy of a rectangle of planes, which are mirrored beyond their border."""
+    rows, columns = planes.shape[1:]
+    if min(top, left) >= 0 and top + height <= rows and left + width <= columns:
+        return planes[:, top : top + height, left : left + width].clone(
+            memory_format=torch.contiguous_format
+        )
+    y = _mirror(torch.arange(top, top + height, device=planes.device), rows)
+    x = _mirror(torch.arange(left, left + width, device=planes.device), columns)
+    return planes[:, y][:, :, x].contiguous()
+
+
+def _tiles(planes: Tensor, corners: Tensor) -> Tensor:
+    """Return tiles of planes: `(4, tiles, TILE, TILE)`.
+
+    Args:
+        planes: `(4, height, width)`.
+        corners: `(tiles, 2)`, row and column of the first cell of each.
+    """
+    return planes.unfold(1, TILE, 1).unfold(2, TILE, 1)[:, corners[:, 0], corners[:, 1]]
+
+
+def _mirrored_tiles(planes: Tensor, corners: Tensor) -> Tensor:
+    """Return what `_tiles` does; planes are mirrored where a tile leaves them."""
+    cells = corners[:, :, None] + torch.arange(TILE, device=planes.device)
+    y, x = (_mirror(cells[:, axis], planes.shape[1 + axis]) for axis in (0, 1))
+    return planes[:, y[:, :, None], x[:, None, :]]
 
 
 def _mirror(index: Tensor, length: int) -> Tensor:
@@ -77,9 +115,16 @@ def warp_frames(
     Returns:
         `(frames, 4, rows, columns)` float32, 0 = black, 1 = white level.
     """
-    return torch.stack(
-        [
-            frame.linear(warp_planes(frame.samples, shift, rows, columns))
-            for frame, shift in zip(frames, shifts, strict=True)
-        ]
-    )
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    device = frames[0].samples.device
+    out = torch.empty(len(frames), 4, height, width, device=device)
+    step = _ROWS_AT_ONCE if device.type == "cpu" else height
+
+    def work(item: tuple[int, Band]) -> None:
+        n, band = item
+        part = slice(rows.start + band.rows.start, rows.start + band.rows.stop)
+        samples = warp_planes(frames[n].samples, shifts[n], part, columns)
+        frames[n].linear(samples, out[n, :, band.rows])
+
+    for_each(lambda: work, list(product(range(len(frames)), bands(height, step))), device)
+    return out

@@ -33,10 +33,15 @@ class Frame:
         """Return a frame of linear planes `(4, height, width)` float32; it shares their memory."""
         return cls(torch.from_numpy(planes))
 
-    def linear(self, samples: Tensor) -> Tensor:
-        """Return samples `(4, ...)` of this frame as float32: 0 is black, `gain` is white."""
+    def linear(self, samples: Tensor, out: Tensor | None = None) -> Tensor:
+        """Return samples `(4, ...)` of this frame as float32: 0 is black, `gain` is white.
+
+        Args:
+            samples: in units of the frame's own.
+            out: of the same shape, float32, to be overwritten; None for new memory.
+        """
         black = torch.tensor(self.black, device=samples.device).view(4, *[1] * (samples.dim() - 1))
-        linear = samples.to(torch.float32, copy=True)
+        linear = samples.to(torch.float32, copy=True) if out is None else out.copy_(samples)
         return linear.sub_(black).mul_(self.gain / (self.white - black))
 
     def planes(self) -> np.ndarray:

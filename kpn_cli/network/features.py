@@ -7,6 +7,8 @@ the noise. The paper (Mildenhall et al. 2018) gives its network the burst and on
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -41,7 +43,7 @@ def channel_count(frames: int, noise_ratios: bool = False) -> int:
 
 def _compress(x: Tensor) -> Tensor:
     """Logarithm with a linear middle, odd: keeps ratios of large differences apart."""
-    return torch.log1p(x.abs()).copysign(x)
+    return x.abs().log1p_().copysign_(x)
 
 
 def compand(x: Tensor) -> Tensor:
@@ -52,6 +54,20 @@ def compand(x: Tensor) -> Tensor:
     """
     companded: Tensor = x.sign() * ((x.abs() + _COMPAND_OFFSET).sqrt() - _COMPAND_OFFSET**0.5)
     return companded
+
+
+class Runs(NamedTuple):
+    """The network's input channels of a burst, but for those of missing frames, which are zero.
+
+    Attributes:
+        channels: the runs of channels that are there, `(batch, channels, rows, width)` each, and
+            the number of the first channel of each.
+        weights: `(batch, count, rows, width)`: robustness over relative variance; the
+            reference's is 1.
+    """
+
+    channels: list[tuple[int, Tensor]]
+    weights: Tensor
 
 
 def network_input(
@@ -65,6 +81,36 @@ def network_input(
 ) -> tuple[Tensor, Tensor]:
     """Return the network's input channels and the weight from which each frame's kernel starts.
 
+    Args:
+        burst, shot, read, frames, noise_ratios, unclipped: as for `input_runs`.
+
+    Returns:
+        `(batch, channel_count(frames, noise_ratios), height, width)` and
+        `(batch, count, height, width)` (`Runs.weights`). Neither depends on a cell more than
+        `REACH` away.
+    """
+    runs, weights = input_runs(
+        burst, shot, read, frames, noise_ratios=noise_ratios, unclipped=unclipped
+    )
+    batch, _, _, height, width = burst.shape
+    channels = burst.new_zeros(batch, channel_count(frames, noise_ratios), height, width)
+    for first, run in runs:
+        channels[:, first : first + run.shape[1]] = run
+    return channels, weights
+
+
+def input_runs(
+    burst: Tensor,
+    shot: Tensor,
+    read: Tensor,
+    frames: int,
+    *,
+    noise_ratios: bool = False,
+    unclipped: Tensor | None = None,
+    rows: slice = slice(None),
+) -> Runs:
+    """Return the input channels of some rows of a burst.
+
     The channels, in order, each for four planes unless stated: the robust mean, companded; log
     sigma; reference minus mean and the mean's detail, in sigmas, compressed; the differences of
     each other frame from the reference, likewise; the robustness of each other frame (one);
@@ -75,45 +121,52 @@ def network_input(
             reference first; 1 <= count <= frames.
         shot, read: variance coefficients in the reference's exposure (`relative_variance`),
             `(batch, count, 4)`, or `(batch, 4)` if they are the same for all frames.
-        frames: the number of frames that the network was built for; the channels of missing
-            frames are zero.
+        frames: the number of frames that the network was built for.
         noise_ratios: whether to include the logarithm of each other frame's sigma over the
             reference's.
         unclipped: `(batch, count, height, width)`, weights of `clipping.exclude_clipped`.
-
-    Returns:
-        `(batch, channel_count(frames, noise_ratios), height, width)` and
-        `(batch, count, height, width)`: robustness over relative variance; the reference's is
-        1. Neither depends on a cell more than `REACH` away.
+        rows: for which channels are wanted; the others are their surroundings.
     """
-    batch, count, _, height, width = burst.shape
-    reference = burst[:, 0]
+    count, reference = burst.shape[1], burst[:, 0]
     sigma = sigma_map(reference, reference_coefficients(shot), reference_coefficients(read))
-    others = burst[:, 1:]
-    differences = (others - reference[:, None]) * (2**-0.5 / sigma[:, None])
-    relative = None if shot.dim() == 2 else relative_variance(reference, shot, read)
+    differences = (burst[:, 1:] - reference[:, None]).mul_((2**-0.5 / sigma)[:, None])
+    relative = None if shot.dim() == 2 or count == 1 else relative_variance(reference, shot, read)
     if relative is not None:
-        differences = differences / ((1 + relative) / 2).sqrt()
+        differences /= ((1 + relative) / 2).sqrt_()
     robustness = robustness_weights(differences)
     if unclipped is not None:
         robustness = robustness * unclipped[:, 1:]
     weights = robustness if relative is None else robustness / relative.mean(2)
-    weights = torch.cat([torch.ones_like(reference[:, :1]), weights], 1)
-    mean = (weights[:, :, None] * burst).sum(1) / weights.sum(1, keepdim=True)
-    missing = burst.new_zeros(batch, frames - count, 5, height, width)
-    channels = [
+    mean = _weighted_mean(burst, weights)
+    detail = (mean - box(mean, _DETAIL_SIDE))[:, :, rows]
+    reference, mean, sigma = (x[:, :, rows] for x in (reference, mean, sigma))
+    common = [
         compand(mean),
         # Centred so that the noise met in practice (sigma 1e-5 to 0.2) spans about -3 to 1.
-        (sigma.log() + 4) / 2,
+        sigma.log().add_(4).div_(2),
         _compress((reference - mean) / sigma),
-        _compress((mean - box(mean, _DETAIL_SIDE)) / sigma),
-        _compress(differences).flatten(1, 2),
-        missing[:, :, :4].flatten(1, 2),
-        robustness,
-        missing[:, :, 4],
+        _compress(detail / sigma),
     ]
-    if noise_ratios:
-        no_ratio = torch.zeros_like(robustness)
-        channels.append(no_ratio if relative is None else relative.log().mean(2) / 2)
-        channels.append(missing[:, :, 4])
-    return torch.cat(channels, 1), weights
+    runs = [(0, torch.cat(common, 1))]
+    if count > 1:
+        first = 4 * len(common)
+        runs.append((first, _compress(differences[:, :, :, rows]).flatten(1, 2)))
+        runs.append((first + 4 * (frames - 1), robustness[:, :, rows]))
+        if noise_ratios and relative is not None:
+            ratios = relative[:, :, :, rows].log().mean(2) / 2
+            runs.append((first + 5 * (frames - 1), ratios))
+    weights = torch.cat([torch.ones_like(mean[:, :1]), weights[:, :, rows]], 1)
+    return Runs(runs, weights)
+
+
+def _weighted_mean(burst: Tensor, weights: Tensor) -> Tensor:
+    """Return the mean of the frames, the reference with a weight of 1.
+
+    Args:
+        burst: `(batch, count, planes, height, width)`.
+        weights: `(batch, count - 1, height, width)`, of the others.
+    """
+    total = burst[:, 0]
+    for other, weight in zip(burst[:, 1:].unbind(1), weights.unbind(1), strict=True):
+        total = torch.addcmul(total, other, weight[:, None])
+    return total / (1 + weights.sum(1, keepdim=True))

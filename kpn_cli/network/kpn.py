@@ -28,13 +28,14 @@ from torch import Tensor, nn
 
 from ..align import robustness
 from ..errors import KpnError
+from ..system.bands import Band, bands, for_each
 from . import cross_plane, features
 
 #: The noise (S, O) that scales a blind network's input, whatever the true noise: the paper's
 #: gain 1.
 _BLIND_NOISE = (2.7e-3, 4.7e-5)
 #: Cells whose input channels are computed together.
-_CELLS_AT_ONCE = 2**16
+_CELLS_AT_ONCE = 2**15
 _LEAKY_SLOPE = 0.1  # with plain ReLUs whole training runs died at a learning rate of 1e-3
 
 
@@ -253,7 +254,7 @@ class KPN(nn.Module):
             cells_at_once: size of a band.
         """
         batch, count, _, height, width = burst.shape
-        stride, reach = self.config.stride, features.REACH
+        stride = self.config.stride
         shape = (height + -height % stride, width + -width % stride)
         kind, dtype = burst.device.type, burst.dtype
         if torch.is_autocast_enabled(kind):
@@ -266,19 +267,24 @@ class KPN(nn.Module):
         )
         weights = burst.new_empty(batch, count, height, width)
         step = max(cells_at_once // width, 1)
-        for top in range(0, height, step):
-            end = min(top + step, height)
-            first, last = max(top - reach, 0), min(end + reach, height)
-            band = features.network_input(
-                burst[..., first:last, :],
+
+        def work(band: Band) -> None:
+            runs, of_band = features.input_runs(
+                burst[..., band.around, :],
                 shot,
                 read,
                 self.config.frames,
                 noise_ratios=self.config.noise_ratios,
-                unclipped=None if unclipped is None else unclipped[..., first:last, :],
+                unclipped=None if unclipped is None else unclipped[..., band.around, :],
+                rows=band.inner,
             )
-            for whole, part in zip((channels, weights), band, strict=True):
-                whole[..., top:end, :width] = part[..., top - first : end - first, :]
+            if sum(run.shape[1] for _, run in runs) < channels.shape[1]:
+                channels[:, :, band.rows].zero_()
+            for first, run in runs:
+                channels[:, first : first + run.shape[1], band.rows, :width] = run
+            weights[:, :, band.rows] = of_band
+
+        for_each(lambda: work, bands(height, step, features.REACH), burst.device)
         channels[..., :height, width:] = channels[..., :height, width - 1 : width]
         channels[..., height:, :] = channels[..., height - 1 : height, :]
         return channels, weights
