@@ -7,7 +7,6 @@ Super-Resolution" (SIGGRAPH 2019): 1 where a frame differs from the reference by
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ..image.filters import box

@@ -41,7 +41,6 @@ def warp_planes(planes: Tensor, shifts: Tensor, rows: slice, columns: slice) -> 
         `(4, rows, columns)`. Beyond its border the frame is mirrored: repeated border samples
         would agree with a flat reference, and the noise they share would show as streaks.
     """
-    _, height, width = planes.shape
     if planes.dtype == torch.uint16:  # which cannot be indexed
         return warp_planes(planes.view(torch.int16), shifts, rows, columns).view(torch.uint16)
     # Whole tiles are aligned, and then cut to size.
@@ -61,9 +60,9 @@ def warp_planes(planes: Tensor, shifts: Tensor, rows: slice, columns: slice) -> 
         last = corners.new_tensor(planes.shape[1:]) - TILE
         inside = ((corners >= 0) & (corners <= last)).all(1)
         for those, copied in ((inside, _tiles), (~inside, _mirrored_tiles)):
-            down, across = differs[those].unbind(1)
-            if len(down):
-                tiles[:, down, across] = copied(planes, corners[those])
+            row, column = differs[those].unbind(1)
+            if len(row):
+                tiles[:, row, column] = copied(planes, corners[those])
     return region[:, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
 
 

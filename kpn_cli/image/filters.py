@@ -1,4 +1,4 @@
-"""Filters on planes: the mean over a square (`box`), the adjacent sample (`neighbour`)."""
+"""Filters on planes: the mean over a square (`box`)."""
 
 from __future__ import annotations
 
@@ -36,20 +36,3 @@ def _sum_of_slices(x: Tensor, axis: int, number: int, dilation: int) -> Tensor:
     for other in slices:
         total += other
     return total
-
-
-def neighbour(planes: Tensor, rows: int, columns: int) -> Tensor:
-    """Return the adjacent sample of each: `rows` below, `columns` to the right.
-
-    The border is replicated.
-
-    Args:
-        planes: `(batch, planes, height, width)`.
-        rows, columns: -1 to 1.
-
-    Returns:
-        The same shape.
-    """
-    height, width = planes.shape[-2:]
-    padded = F.pad(planes, (1, 1, 1, 1), mode="replicate")
-    return padded[..., 1 + rows : 1 + rows + height, 1 + columns : 1 + columns + width]

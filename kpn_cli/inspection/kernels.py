@@ -102,6 +102,7 @@ def view_kernels(
     square_radius = _square_radius(shares.abs().sum(0))
     if dilated is not None:
         square_radius = square_radius + DILATION**2 * _square_radius(dilated)
+    generator = torch.Generator().manual_seed(0)
     y, x = cell[0] - crop_rows.start, cell[1] - crop_columns.start
     height, width = shares.shape[-2:]
     upright_x, upright_y = upright_position(y, x, (height, width), turn)
@@ -117,7 +118,7 @@ def view_kernels(
         kernel_share=float(merged.share[0, 0, rows, columns][y, x]),
         radius=2 * float(square_radius.sqrt().mean()),
         noise_left=residual_share(
-            [merger.probe_noise(merged, rows, columns, torch.Generator().manual_seed(0))]
+            [merger.probe_noise(merged.burst, merged.clean, (rows, columns), generator)]
         ),
         frames=to_upright(merged.burst[0, :, :, rows, columns], turn),
         clean=to_upright(merged.clean[0, :, rows, columns], turn),

@@ -9,16 +9,21 @@ darktable) do the same, under this name, for sensors whose greens differ.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..align.robustness import sigma_map
-from ..image.filters import box, neighbour
+from ..image.filters import box
+from ..system.bands import Band, bands, for_each
 
 #: Side of the square over which the greens are compared, in cells.
 _SIDE = 3
 #: Differences well below this share of the noise's sigma are noise; those above it are the
 #: picture's. 0.05 to 0.4 were tried on photos (docs/log.md).
 _NOISE_SHARE = 0.15
+#: How far from a cell its change depends on others, in cells; and the cells of which one core of a
+#: CPU equilibrates the greens together.
+_REACH, _CELLS_AT_ONCE = 1 + _SIDE // 2, 2**15
 
 
 def equilibrate_greens(
@@ -40,18 +45,43 @@ def equilibrate_greens(
     Returns:
         `(batch, 4, height, width)`, a copy.
     """
-    first, second = clean[:, 1:2], clean[:, 2:3]
+    result = clean.clone()
+    height, width = clean.shape[-2:]
+    step = max(_CELLS_AT_ONCE // width, 1) if clean.device.type == "cpu" else height
+
+    def work(band: Band) -> None:
+        greens, around = clean[:, 1:3, band.around], reference[:, 1:3, band.around]
+        sigma = sigma_map(around, shot[:, 1:3], read[:, 1:3]).mean(1, keepdim=True)
+        small = (1 - reference_weight[:, None, band.around]).clamp_(0, 1).mul_(sigma)
+        change = _change(greens, small.mul_(_NOISE_SHARE))[:, 0, band.inner]
+        result[:, 1, band.rows] -= change
+        result[:, 2, band.rows] += change
+
+    for_each(lambda: work, bands(height, step, _REACH), clean.device)
+    return result
+
+
+def _change(greens: Tensor, small: Tensor) -> Tensor:
+    """Return what is moved from the first green to the second, `(batch, 1, height, width)`.
+
+    Args:
+        greens: `(batch, 2, height, width)`, clean.
+        small: `(batch, 1, height, width)`, the difference of which half is moved.
+    """
+    height, width = greens.shape[-2:]
+    padded = F.pad(greens, (1, 1, 1, 1), mode="replicate")
+
+    def near(green: int, row: int, column: int) -> Tensor:
+        return padded[:, green, None, 1 + row :, 1 + column :][..., :height, :width]
+
+    first, second = greens[:, :1], greens[:, 1:]
     # G1 is right of red, G2 below it.
-    around_first = (
-        second + neighbour(second, -1, 0) + neighbour(second, 0, 1) + neighbour(second, -1, 1)
-    ) / 4
-    around_second = (
-        first + neighbour(first, 1, 0) + neighbour(first, 0, -1) + neighbour(first, 1, -1)
-    ) / 4
-    difference = box(((first - around_first) - (second - around_second)) / 2, _SIDE)
-    sigma = sigma_map(reference, shot, read)[:, 1:3].mean(1, keepdim=True)
-    small = _NOISE_SHARE * sigma * (1 - reference_weight[:, None]).clamp(0, 1)
-    change = (
-        difference / 2 * small.square() / (small.square() + difference.square()).clamp_min(1e-30)
-    )
-    return torch.cat([clean[:, :1], first - change, second + change, clean[:, 3:]], 1)
+    around_first = second + near(1, -1, 0)
+    around_first.add_(near(1, 0, 1)).add_(near(1, -1, 1)).div_(4)
+    around_second = first + near(0, 1, 0)
+    around_second.add_(near(0, 0, -1)).add_(near(0, 1, -1)).div_(4)
+    between = (first - around_first).sub_(second - around_second).div_(2)
+    difference = box(between, _SIDE)
+    squares = small.square()
+    total = torch.addcmul(squares, difference, difference).clamp_min_(1e-30)
+    return difference.div_(2).mul_(squares).div_(total)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..image.filters import box
+from ..system.bands import Band, bands, for_each
 
 #: Side of the square over which the difference is judged, in cells: 100 samples of noise,
 #: whose mean square is known to 14 %. Smaller errors take more samples to tell from noise: an
@@ -28,6 +29,9 @@ _AREA_EXCESS_ONSET, _AREA_EXCESS_FULL = 0.25, 0.45
 _MAX_SQUARE = 9.0
 #: Square beyond which a sample is off by more than any noise: once in 500 million.
 _OUTLIER_SQUARE = 36.0
+#: How far from a cell its share depends on others, in cells; and the cells that one core of a CPU
+#: judges together.
+_REACH, _CELLS_AT_ONCE = 3 // 2 + _SIDE // 2 + _SQUARES // 2 * _SIDE, 2**15
 _MIN_VARIANCE = 1e-10  # the rounding of 14 bits has 3e-10
 _MIN_INDEPENDENT = 0.01  # weight of all but the reference's own sample
 #: A sample from here on is clipped.
@@ -66,34 +70,66 @@ def fall_back_to_reference(
         The mix, `(batch, 4, height, width)`, and the result's share in it,
         `(batch, 1, height, width)`, 0 to 1.
     """
-    # Beside something bright, a mean over neighbours overstates the noise of shadows; and a ghost
-    # may be brighter than what it hides. So the lower of the two signals is taken.
-    signal = torch.minimum(clean, box(reference, 3)).clamp_min_(0)
-    variance = (shot[:, :, None, None] * signal + read[:, :, None, None]).clamp_min(_MIN_VARIANCE)
-    independent = (1 - reference_weight[:, None]).clamp(_MIN_INDEPENDENT, 1)
-    squares = (clean - reference).square() / (variance * independent)
-    informative = (reference < CLIPPED) | (clean < 1 - _MAX_SQUARE**0.5 * variance.sqrt())
-    squares *= informative
-    informative_share = box(informative.float().mean(1, keepdim=True), _SIDE)
-    informative_share = informative_share.clamp_min(_MIN_INFORMATIVE)
-    mean_square = box(squares.mean(1, keepdim=True), _SIDE) / informative_share
-    # Zero padding: replicated borders would let nine cells decide a corner.
-    excess = (squares.clamp_max(_MAX_SQUARE) - informative.float()).mean(1, keepdim=True)
-    excess = box(excess, _SIDE, padding_mode="constant")
-    area_excess = box(excess, _SQUARES, _SIDE, "constant") / box(informative_share, _SQUARES, _SIDE)
-    fallback = torch.maximum(
-        _ramp(excess / informative_share, _EXCESS_ONSET, _EXCESS_FULL),
-        _ramp(area_excess, _AREA_EXCESS_ONSET, _AREA_EXCESS_FULL),
-    )
-    share = 1 - fallback * (1 - 1 / mean_square.clamp_min(1))
-    mixed = torch.lerp(reference, clean, share)
-    if others is not None and others.shape[1]:
-        _keep_confirmed(mixed, squares > _OUTLIER_SQUARE, clean, reference, others)
+    mixed, share = torch.empty_like(clean), torch.empty_like(clean[:, :1])
+    height, width = clean.shape[-2:]
+    step = max(_CELLS_AT_ONCE // width, 2 * _REACH) if clean.device.type == "cpu" else height
+
+    def work(band: Band) -> None:
+        whole, original = clean[:, :, band.around], reference[:, :, band.around]
+        judged, squares = _share(whole, original, reference_weight[:, band.around], shot, read)
+        share[:, :, band.rows] = judged[:, :, band.inner]
+        whole, original = clean[:, :, band.rows], reference[:, :, band.rows]
+        part = torch.lerp(original, whole, share[:, :, band.rows])
+        if others is not None and others.shape[1]:
+            outliers = squares[:, :, band.inner] > _OUTLIER_SQUARE
+            _keep_confirmed(part, outliers, whole, original, others[..., band.rows, :])
+        mixed[:, :, band.rows] = part
+
+    for_each(lambda: work, bands(height, step, _REACH), clean.device)
     return mixed, share
 
 
+def _share(
+    clean: Tensor, reference: Tensor, reference_weight: Tensor, shot: Tensor, read: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the result's share, and the squares of the differences over their variance.
+
+    Args:
+        clean, reference, reference_weight, shot, read: as in `fall_back_to_reference`.
+    """
+    # Beside something bright, a mean over neighbours overstates the noise of shadows; and a ghost
+    # may be brighter than what it hides. So the lower of the two signals is taken.
+    signal = torch.minimum(clean, box(reference, 3)).clamp_min_(0)
+    variance = signal.mul_(shot[:, :, None, None]).add_(read[:, :, None, None])
+    variance.clamp_min_(_MIN_VARIANCE)
+    independent = (1 - reference_weight[:, None]).clamp_(_MIN_INDEPENDENT, 1)
+    squares = (clean - reference).square_().div_(variance * independent)
+    # Clipped as far as noise can tell; where no sample of the reference is, all are informative.
+    clipped = reference >= CLIPPED
+    if clipped.any():
+        limit = variance.sqrt_().mul_(-(_MAX_SQUARE**0.5)).add_(1)
+        informative = clipped.logical_not_().logical_or_(clean < limit).to(clean.dtype)
+        squares *= informative
+        informative_share = box(informative.mean(1, keepdim=True), _SIDE)
+        informative_share.clamp_min_(_MIN_INFORMATIVE)
+        excess = squares.clamp_max(_MAX_SQUARE).sub_(informative)
+        around = box(informative_share, _SQUARES, _SIDE)
+    else:
+        informative_share = around = clean.new_ones(())
+        excess = squares.clamp_max(_MAX_SQUARE).sub_(1)
+    mean_square = box(squares.mean(1, keepdim=True), _SIDE).div_(informative_share)
+    # Zero padding: replicated borders would let nine cells decide a corner.
+    excess = box(excess.mean(1, keepdim=True), _SIDE, padding_mode="constant")
+    area_excess = box(excess, _SQUARES, _SIDE, "constant").div_(around)
+    fallback = torch.maximum(
+        _ramp(excess.div_(informative_share), _EXCESS_ONSET, _EXCESS_FULL),
+        _ramp(area_excess, _AREA_EXCESS_ONSET, _AREA_EXCESS_FULL),
+    )
+    return 1 - fallback * (1 - 1 / mean_square.clamp_min_(1)), squares
+
+
 def _ramp(x: Tensor, first: float, last: float) -> Tensor:
-    return ((x - first) / (last - first)).clamp(0, 1)
+    return (x - first).div_(last - first).clamp_(0, 1)
 
 
 def _keep_confirmed(

@@ -93,7 +93,10 @@ def denoise_frames(
     size = frames[0].size
     out = tiling.blend(process, 4, *size, **_tiling(network, tile), on_tile=on_tile)
     share, cells = zip(*shares, strict=True)
-    residual = measure_residual_noise(merger, size) if measure_residual else None
+    residual = None
+    if measure_residual:
+        planes = torch.from_numpy(out).to(frames[0].samples.device)
+        residual = measure_residual_noise(merger, size, planes)
     return Denoised(out, residual, 1 - float(np.average(share, weights=cells)))
 
 

@@ -72,6 +72,7 @@ class TileMerger:
         assumed_noise: shot and read noise that the network assumes, `(1, 4)` each: the
             reference's, its sigma times the strength.
         groups: the indices of the frames in each group (`frame_groups`).
+        grid: tiles start at multiples of it (`tiling.spans`).
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class TileMerger:
             observed = observed_sigma_ratio(frames, shifts, noise)
         allowed = max(strength, 1.0) * observed
         self._allowed_noise = noise_coefficients(noise.with_strength(allowed), self._device)
+        self.grid = network.config.stride
         self.groups = frame_groups(len(frames), network.config.frames)
 
     def merge(self, rows: slice, columns: slice, *, keep_encoded: bool = False) -> MergedTile:
@@ -106,9 +108,13 @@ class TileMerger:
             rows, columns: of the tile, in cells.
             keep_encoded: whether `kernels` will be called for it; 256 bytes a cell for each group.
         """
-        burst = warp_frames(self._frames, self._shifts, rows, columns)[None]
+        burst = self.warped(rows, columns)
         with torch.inference_mode(), autocast(self._device, self._dtype):
             return self._merge(burst, keep_encoded)
+
+    def warped(self, rows: slice, columns: slice) -> Tensor:
+        """Return a part of the frames, aligned and linear: `(1, frames, 4, rows, columns)`."""
+        return warp_frames(self._frames, self._shifts, rows, columns)[None]
 
     def _merge(self, burst: Tensor, keep_encoded: bool) -> MergedTile:
         encoded, results = [], []
@@ -132,15 +138,20 @@ class TileMerger:
         return MergedTile(burst, clean, share, encoded)
 
     def probe_noise(
-        self, tile: MergedTile, rows: slice, columns: slice, generator: torch.Generator
+        self,
+        burst: Tensor,
+        clean: Tensor,
+        inner: tuple[slice, slice],
+        generator: torch.Generator,
     ) -> Tensor:
         """Measure what is left of noise: add a little more of it to all frames, and merge again.
 
         The kernels are computed again as well, so they follow the noise as they really do.
 
         Args:
-            tile: of the picture, as it was merged.
-            rows, columns: cells of the tile to measure; those at its border lack their
+            burst: `(1, frames, 4, rows, columns)`, a part of the picture (`warped`).
+            clean: `(1, 4, rows, columns)`, what it was merged to.
+            inner: its rows and columns to measure; those at its border lack their
                 surroundings.
             generator: of the noise, on the CPU.
 
@@ -148,13 +159,14 @@ class TileMerger:
             `(samples,)`: for each the square of its change, over the variance of the added noise;
             for `residual_noise.residual_share`. Clipped samples have no noise and are left out.
         """
-        noise = torch.randn(tile.burst.shape, generator=generator).to(tile.burst)
+        noise = torch.randn(burst.shape, generator=generator).to(burst)
         with torch.inference_mode(), autocast(self._device, self._dtype):
-            sigma = self._variance(tile.clean).sqrt_().mul_(_PROBE_SIGMAS)
-            unclipped = tile.burst < CLIPPED
-            noisier = tile.burst.addcmul(noise.mul_(unclipped), sigma[:, None])
-            clean = self._merge(noisier, keep_encoded=False).clean
-            squares = ((clean - tile.clean) / sigma).square_()
+            sigma = self._variance(clean).sqrt_().mul_(_PROBE_SIGMAS)
+            unclipped = burst < CLIPPED
+            noisier = burst.addcmul(noise.mul_(unclipped), sigma[:, None])
+            changed = self._merge(noisier, keep_encoded=False).clean
+            squares = ((changed - clean) / sigma).square_()
+            rows, columns = inner
             return squares[..., rows, columns][unclipped[:, 0, :, rows, columns]]
 
     def _variance(self, clean: Tensor) -> Tensor:

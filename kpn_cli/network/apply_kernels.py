@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..align.clipping import exclude_clipped
 from ..system.bands import Band, bands, for_each
 from . import cross_plane
-from .kernel_filter import add_taps, filter_frames, pad_frames
+from .kernel_filter import add_taps, continue_rows, filter_frames
 from .kpn import KPN, Head, Projection
 
 #: Distance between the taps of the dilated kernel, in cells: the first kernels have already
@@ -188,7 +188,6 @@ def _filter_in_bands(
     taps = len(head.bias) // count
     side = round(taps**0.5)
     reach = side // 2 * dilation
-    padded = pad_frames(pictures, reach)
     clean = pictures.new_empty(batch, planes, height, width)
     centre_taps = pictures.new_empty(batch, height, width)
     step = _rows(head, count * planes, x, band_values)
@@ -196,6 +195,7 @@ def _filter_in_bands(
     def begin() -> Callable[[tuple[int, Band]], None]:
         project = Projection(head, x, step)
         buffer = pictures.new_empty(count * planes * step * width)
+        padded = pictures.new_empty(count, planes, step + 2 * reach, width + 2 * reach)
 
         def work(item: tuple[int, Band]) -> None:
             n, (rows, _, _) = item
@@ -205,7 +205,8 @@ def _filter_in_bands(
             centre += 1 if start is None else start[n, :, rows]
             filtered = buffer[: count * planes * number * width]
             filtered = filtered.view(count, planes, number, width)
-            around = padded[n, :, :, rows.start : rows.stop + 2 * reach]
+            around = padded[:, :, : number + 2 * reach]
+            continue_rows(pictures[n], rows.start - reach, around, reach)
             add_taps(filtered.zero_(), around, kernels, dilation)
             torch.mean(filtered, 0, out=clean[n, :, rows])
             centre_taps[n, rows] = centre[0]
@@ -217,14 +218,15 @@ def _filter_in_bands(
     return clean, centre_taps
 
 
-def _add_detail_in_bands(
-    head: Head, merged: Merged, x: Tensor, band_values: int | None
-) -> Merged:
+def _add_detail_in_bands(head: Head, merged: Merged, x: Tensor, band_values: int | None) -> Merged:
     """Let the planes take each other's detail, band by band."""
     clean, reference_weight = torch.empty_like(merged.clean), merged.reference_weight
     batch, _, height, _ = clean.shape
     scales = len(head.bias) // cross_plane.weight_count(1)
+    reach = cross_plane.reach(scales)
     step = _rows(head, 2 * cross_plane.weight_count(1), x, band_values)
+    if band_values is None:  # or most of a band would be surroundings
+        step = max(step, 4 * reach)
 
     def begin() -> Callable[[tuple[int, Band]], None]:
         project = Projection(head, x, step)
@@ -238,7 +240,7 @@ def _add_detail_in_bands(
 
         return work
 
-    items = list(product(range(batch), bands(height, step, cross_plane.reach(scales))))
+    items = list(product(range(batch), bands(height, step, reach)))
     for_each(begin, items, x.device)
     return Merged(clean, reference_weight)
 

@@ -73,10 +73,7 @@ def add_detail(clean: Tensor, weights: Tensor, rows: slice = slice(None)) -> Ten
     for scale, (weight, detail) in enumerate(
         zip(by_scale, details(clean, len(by_scale)), strict=True)
     ):
-        if scale:
-            aligned = detail[:, None, :, rows]
-        else:
-            aligned = _at_each_offset(detail)[:, :, :, rows]
+        aligned = detail[:, None, :, rows] if scale else _at_each_offset(detail, rows)
         result = result + (weight * aligned).sum(2)
     return result
 
@@ -103,27 +100,31 @@ def _by_scale(weights: Tensor) -> tuple[Tensor, ...]:
     return torch.unflatten(weights, 1, (-1, PLANES, PLANES)).unbind(1)
 
 
-def _at_each_offset(detail: Tensor) -> Tensor:
-    """Interpolate all planes at each plane's offset: `(batch, 4, h, w)` -> `(batch, 4, 4, h, w)`.
+def _at_each_offset(detail: Tensor, rows: slice) -> Tensor:
+    """Interpolate all planes at each plane's offset.
+
+    Args:
+        detail: `(batch, 4, height, width)`.
+        rows: those that are wanted.
 
     Returns:
-        Indexed by the plane whose offset it is, then by the plane that is interpolated.
+        `(batch, 4, 4, rows, width)`, indexed by the plane whose offset it is, then by the plane
+        that is interpolated.
     """
     height, width = detail.shape[-2:]
     padded = F.pad(detail, (1, 1, 1, 1), mode="replicate")
-    above, level, below = (padded[:, :, n : n + height] for n in range(3))
+    first, end, _ = rows.indices(height)
+    above, level, below = (padded[:, :, n + first : n + end] for n in range(3))
     # Planes of the upper row of a cell lie at the upper offsets, and those of the lower row
     # half a cell below: between a sample and the one above it. The same holds for columns.
     upper, lower = level[:, :2], level[:, 2:]
-    at_upper = torch.cat([upper, (lower + above[:, 2:]) / 2], 1)
-    at_lower = torch.cat([(upper + below[:, :2]) / 2, lower], 1)
+    at_upper = torch.cat([upper, (lower + above[:, 2:]).mul_(0.5)], 1)
+    at_lower = torch.cat([(upper + below[:, :2]).mul_(0.5), lower], 1)
     interpolated = []
     for at_row in (at_upper, at_lower):
         before, here, after = (at_row[..., n : n + width] for n in range(3))
-        left, right = here[:, ::2], here[:, 1::2]
-        for planes in (
-            (left, (right + before[:, 1::2]) / 2),
-            ((left + after[:, ::2]) / 2, right),
-        ):
-            interpolated.append(torch.stack(planes, 2).flatten(1, 2))
-    return torch.stack(interpolated, 1)
+        to_left = (here[:, 1::2] + before[:, 1::2]).mul_(0.5)
+        to_right = (here[:, ::2] + after[:, ::2]).mul_(0.5)
+        interpolated += [here[:, :1], to_left[:, :1], here[:, 2:3], to_left[:, 1:]]
+        interpolated += [to_right[:, :1], here[:, 1:2], to_right[:, 1:], here[:, 3:]]
+    return torch.unflatten(torch.cat(interpolated, 1), 1, (PLANES, PLANES))

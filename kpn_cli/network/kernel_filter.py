@@ -138,6 +138,27 @@ def add_taps(out: Tensor, padded: Tensor, kernels: Tensor, dilation: int) -> Non
         out.addcmul_(window, kernels[..., tap, None, :, :])
 
 
+def continue_rows(frames: Tensor, first: int, out: Tensor, reach: int) -> None:
+    """Copy rows of frames, continued as `pad_frames` does.
+
+    Args:
+        frames: `(count, planes, height, width)`.
+        first: row of the frames that becomes the first of `out`; may be negative.
+        out: `(count, planes, rows, width + 2 * reach)`, overwritten.
+        reach: columns to add on each side.
+    """
+    height, width = frames.shape[-2:]
+    above = min(max(-first, 0), out.shape[2])
+    below = max(first + out.shape[2] - height, 0)
+    inside = out[:, :, above : out.shape[2] - below, reach : reach + width]
+    inside.copy_(frames[:, :, first + above : first + above + inside.shape[2]])
+    middle = out[..., reach : reach + width]
+    middle[:, :, :above] = frames[:, :, :1]
+    middle[:, :, out.shape[2] - below :] = frames[:, :, -1:]
+    out[..., :reach] = middle[..., :1]
+    out[..., reach + width :] = middle[..., -1:]
+
+
 def pad_frames(burst: Tensor, reach: int) -> Tensor:
     """Continue frames `(batch, count, planes, height, width)` by `reach` cells on each side."""
     padded = F.pad(burst.flatten(1, 2), (reach,) * 4, mode="replicate")

@@ -66,7 +66,10 @@ def for_each(
     rest = iter(items)
 
     def run() -> None:
-        with torch.inference_mode(inference), torch.no_grad():  # in this order: False enables gradients
+        with (
+            torch.inference_mode(inference),
+            torch.no_grad(),
+        ):  # in this order: False enables gradients
             work = start()
             try:
                 for item in rest:
@@ -88,7 +91,8 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     ready = threading.Barrier(threads + 1)
 
     def settle() -> None:
-        # For this thread, and for threads that torch has not met before; hence the next step.
+        torch.get_num_threads()  # torch sets up a thread at its first call, and would do so later
+        # For this thread, and for all that torch has not met before; hence the step after it.
         torch.set_num_threads(1)
         ready.wait()
 

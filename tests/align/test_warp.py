@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shifted_scenes import align, cut, scene_of
 
+from kpn_cli.align import warp
 from kpn_cli.align.block_matching import stabilise
-from kpn_cli.align.warp import TILE, warp_planes
+from kpn_cli.align.warp import TILE, warp_frames, warp_planes
+from kpn_cli.burst.frame import Frame
 from kpn_cli.image.noise_model import NoiseModel
 
 
@@ -57,3 +59,15 @@ def test_warping_keeps_the_dtype(dtype):
     planes = torch.ones(4, 5, 5, dtype=dtype)
     shifts = torch.zeros(1, 1, 2, dtype=torch.int64)
     assert warp_planes(planes, shifts, slice(0, 5), slice(1, 3)).dtype == dtype
+
+
+def test_frames_warped_in_bands_are_the_same(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    samples = torch.randint(0, 1000, (4, 70, 50), generator=generator).to(torch.uint16)
+    frames = [Frame(samples, (10.0, 11.0, 12.0, 13.0), 1000.0, gain) for gain in (1.0, 2.0)]
+    shifts = [torch.randint(-9, 10, (5, 4, 2), generator=generator) for _ in frames]
+    rows, columns = slice(5, 69), slice(3, 50)
+    monkeypatch.setattr(warp, "_ROWS_AT_ONCE", 11)
+    banded = warp_frames(frames, shifts, rows, columns)
+    for frame, shift, found in zip(frames, shifts, banded, strict=True):
+        assert torch.equal(found, frame.linear(warp_planes(samples, shift, rows, columns)))

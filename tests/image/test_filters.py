@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kpn_cli.image.filters import box, neighbour
+from kpn_cli.image.filters import box
 
 
 def slow_box(x, side):
@@ -38,13 +38,3 @@ def test_a_dilated_box_of_boxes_is_the_mean_over_the_whole_square():
 def test_constant_padding_is_zero():
     x = torch.ones(1, 1, 6, 6)
     assert box(x, 3, padding_mode="constant")[0, 0, 0, 0] == pytest.approx(4 / 9)
-
-
-@pytest.mark.parametrize(("rows", "columns"), [(1, 0), (0, -1), (-1, 1)])
-def test_a_neighbour_is_the_adjacent_sample_or_the_border(rows, columns):
-    x = torch.rand(1, 2, 5, 4, generator=torch.Generator().manual_seed(0))
-    found = neighbour(x, rows, columns)
-    for row in range(5):
-        for column in range(4):
-            y, z = min(max(row + rows, 0), 4), min(max(column + columns, 0), 3)
-            assert torch.equal(found[..., row, column], x[..., y, z])

@@ -7,6 +7,7 @@ import torch
 from pictures import planes
 
 from kpn_cli.image.filters import box
+from kpn_cli.merge import green_equilibration
 from kpn_cli.merge.green_equilibration import equilibrate_greens
 
 SHOT, READ = torch.full((1, 4), 1e-3), torch.full((1, 4), 1e-5)
@@ -83,3 +84,39 @@ def test_texture_hardly_changes():
     after = equilibrate_greens(truth, truth, torch.zeros(1, 80, 80), SHOT, READ)
     sigma = (1e-3 * truth + 1e-5).sqrt()
     assert float(((after - truth) / sigma).square().mean().sqrt()) < 0.05
+
+
+@pytest.mark.parametrize("rows", [1, 7])
+def test_bands_do_not_change_the_result(monkeypatch, rows):
+    generator = torch.Generator().manual_seed(0)
+    clean = flat() + SIGMA / 5 * torch.randn(1, 4, SIDE, SIDE, generator=generator)
+    weight = torch.rand(1, SIDE, SIDE, generator=generator)
+    whole = equilibrate_greens(clean, clean, weight, SHOT, READ)
+    assert not torch.equal(whole, clean)
+    monkeypatch.setattr(green_equilibration, "_CELLS_AT_ONCE", rows * SIDE)
+    banded = equilibrate_greens(clean, clean, weight, SHOT, READ)
+    torch.testing.assert_close(banded, whole, rtol=1e-6, atol=1e-9)
+
+
+def test_the_result_equals_the_formula_in_the_middle():
+    generator = torch.Generator().manual_seed(0)
+    clean = flat() + SIGMA / 5 * torch.randn(1, 4, SIDE, SIDE, generator=generator)
+    first, second = clean[0, 1], clean[0, 2]
+
+    def apart(y, x):
+        """Half of how much brighter G1 is than G2, each compared with the four around it."""
+        around_first = (
+            second[y, x] + second[y - 1, x] + second[y, x + 1] + second[y - 1, x + 1]
+        ) / 4
+        around_second = (first[y, x] + first[y + 1, x] + first[y, x - 1] + first[y + 1, x - 1]) / 4
+        return ((first[y, x] - around_first) - (second[y, x] - around_second)) / 2
+
+    row, column = 20, 31
+    near = [(row + i, column + j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+    difference = torch.stack([apart(*place) for place in near]).mean()
+    signal = torch.stack([clean[0, 1:3, y, x] for y, x in near]).mean(0)
+    small = 0.15 * (1e-3 * signal + 1e-5).sqrt().mean()
+    change = difference / 2 * small**2 / (small**2 + difference**2)
+    after = equilibrate_greens(clean, clean, MERGED, SHOT, READ)[0, :, row, column]
+    expected = clean[0, :, row, column] + change * torch.tensor([0, -1, 1, 0])
+    torch.testing.assert_close(after, expected, rtol=1e-6, atol=1e-7)

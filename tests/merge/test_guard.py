@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kpn_cli.merge import guard
 from kpn_cli.merge.guard import fall_back_to_reference
 
 SIDE = 120
@@ -158,3 +159,21 @@ def test_a_dot_in_texture_that_lies_elsewhere_in_every_frame_is_kept():
         clean, reference, torch.zeros(1, SIDE, SIDE), SHOT, READ, others
     )
     assert mixed[0, 3, 60, 60] == reference[0, 3, 60, 60]
+
+
+@pytest.mark.parametrize("brightest", [0.5, 1.2])
+def test_bands_do_not_change_the_mix(monkeypatch, brightest):
+    """So the guard looks no further than it says; and nothing clipped is no special case."""
+    generator = torch.Generator().manual_seed(0)
+    steps = torch.linspace(0.1, brightest, SIDE)[:, None].expand(1, 4, SIDE, SIDE)
+    reference = (steps + 0.02 * torch.randn(steps.shape, generator=generator)).clamp_max(1)
+    clean = steps + 0.02 * (torch.rand(steps.shape, generator=generator) > 0.97)
+    clean[..., 40:50, 50:60] += 0.2
+    others = reference[:, None] + 0.01 * torch.randn(1, 3, *steps.shape[1:], generator=generator)
+    weight = torch.rand(1, SIDE, SIDE, generator=generator)
+    arguments = clean, reference, weight, SHOT, READ, others
+    whole = fall_back_to_reference(*arguments)
+    assert 0.05 < whole[1].mean() < 0.95
+    monkeypatch.setattr(guard, "_CELLS_AT_ONCE", 1)
+    for one, other in zip(fall_back_to_reference(*arguments), whole, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)

@@ -71,16 +71,17 @@ def test_the_residual_noise_is_measured_only_on_request(tiny_network):
 
 @given(st.integers(1, 12_000))
 def test_probes_lie_in_the_picture_and_never_overlap(length):
-    spans = residual_noise._probe_spans(length)
+    spans = residual_noise._probe_spans(length, 8)
     cells = np.concatenate([np.arange(length)[span] for span in spans])
     assert len(cells) == sum(span.stop - span.start for span in spans)
     assert len(set(cells)) == len(cells)
     for span in spans:
+        assert span.start % 8 == 0
         inner = residual_noise._inner(span, length)
         kept = np.arange(length)[span][inner]
         assert len(kept) > 0
-        assert kept[0] == 0 or kept[0] - span.start == min(16, span.start)
-        assert kept[-1] == length - 1 or span.stop - 1 - kept[-1] == min(16, length - span.stop)
+        assert kept[0] == 0 or kept[0] - span.start == 16
+        assert kept[-1] == length - 1 or span.stop - 1 - kept[-1] == 16
 
 
 @pytest.mark.parametrize("alike", [0.0, 0.1, 0.25])
@@ -165,3 +166,18 @@ def test_the_residual_noise_above_strength_1_follows_the_share_of_the_assumed_no
     between = left(kept)
     assert 0.5 < shares[0].mean() < 0.95
     assert assumed < between < (plain + assumed) / 2
+
+
+@pytest.mark.parametrize("count", [1, 8])
+def test_the_merged_picture_serves_instead_of_merging_the_squares_once_more(count):
+    network, noise, rng = load_weights()[0], noise_of_gain(1), np.random.default_rng(0)
+    scene = planes(5, 320, 320)
+    frames = [Frame(torch.from_numpy(noise.sample(scene, rng))) for _ in range(count)]
+    merger = tile.TileMerger(network, frames, shifts_of(frames), noise)
+    whole = merger.merge(slice(0, 320), slice(0, 320)).clean[0]
+    again = residual_noise.measure_residual_noise(merger, (320, 320))
+    merges, merge_once = [], merger._merge
+    merger._merge = lambda *given, **more: merges.append(1) or merge_once(*given, **more)
+    found = residual_noise.measure_residual_noise(merger, (320, 320), whole)
+    assert len(merges) == 9  # one for each square
+    assert found == pytest.approx(again, rel=0.02)

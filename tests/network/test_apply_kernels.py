@@ -74,3 +74,36 @@ def test_kernels_computed_in_bands_give_the_same_result(wide, scales, rows_at_on
         assert (kept - without).abs().min() > 1e-6
     else:
         torch.testing.assert_close(risen[0, :, 5, 6], kept[0, 5, 6].expand(4), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_threads_layout_and_precision_of_the_features_do_not_change_the_result(layout, dtype):
+    torch.manual_seed(0)
+    network = KPN(KPNConfig(frames=3, widths=(8, 8), head=8))
+    with torch.no_grad():
+        network.head_weight.mul_(300)
+        network.mix_weight.normal_(0, 0.1)
+    burst, weights = torch.rand(2, 3, 4, 31, 17), torch.rand(2, 3, 31, 17)
+    x = torch.rand(2, 8, 31, 17).to(dtype)
+    with torch.no_grad():
+        x = x.contiguous(memory_format=layout)
+        expected = apply_kernels(burst, network.kernels(x, weights), network.detail_weights(x))
+        before = torch.get_num_threads()
+        results = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            results.append(restore_in_bands(network, burst, x, weights, band_values=5000))
+        torch.set_num_threads(before)
+    torch.testing.assert_close(results[0].clean, expected.clean)
+    for one, other in zip(*results, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_weights_for_some_rows_add_detail_there_alone():
+    clean, weights = torch.rand(1, 4, 20, 9), torch.randn(1, 32, 20, 9)
+    whole = cross_plane.add_detail(clean, weights)
+    rows = slice(6, 11)
+    torch.testing.assert_close(
+        cross_plane.add_detail(clean, weights[:, :, rows], rows), whole[:, :, rows]
+    )

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kernel_examples import by_loop, example
 
-from kpn_cli.network.kernel_filter import filter_frames
+from kpn_cli.network.kernel_filter import continue_rows, filter_frames, pad_frames
 
 
 @given(
@@ -83,3 +83,14 @@ def test_filtering_does_not_change_its_arguments():
     filter_frames(burst, kernels)
     assert torch.equal(burst, before[0])
     assert torch.equal(kernels, before[1])
+
+
+@given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 7), st.data())
+def test_rows_are_continued_as_whole_frames_are(height, width, reach, data):
+    frames, _ = example(batch=1, height=height, width=width)
+    whole = pad_frames(frames, reach)[0]
+    first = data.draw(st.integers(0, height - 1))
+    rows = data.draw(st.integers(1, height - first)) + 2 * reach
+    out = torch.full((*whole.shape[:2], rows, whole.shape[3]), torch.nan, dtype=whole.dtype)
+    continue_rows(frames[0], first - reach, out, reach)
+    assert torch.equal(out, whole[:, :, first : first + rows])
