@@ -103,31 +103,13 @@ def disk(count: int, folder: Path) -> float:
 def shares_of_network(engine: Engine) -> dict[str, float]:
     """Return the share of each step in the network's time on a tile."""
     burst, noise = example(engine, _CELLS)
-    network, kernel_time = engine.network, 0.0
-    make = network.kernels
-
-    def timed(*arguments: object, **options: object) -> torch.Tensor:
-        nonlocal kernel_time
-        synchronise()
-        start = time.perf_counter()
-        kernels = make(*arguments, **options)
-        synchronise()
-        kernel_time += time.perf_counter() - start
-        return kernels
-
+    network = engine.network
     with torch.inference_mode(), autocast(engine.device, engine.dtype):
         x, weights = network.encoded(burst, noise, noise)
         features = best(lambda: network.encoded(burst, noise, noise))
-        network.kernels, tries = timed, 3
-        both = best(lambda: apply_kernels.restore_in_bands(network, burst, x, weights), tries)
-        network.kernels = make
-    kernels = min(kernel_time / tries, both)
-    whole = features + both
-    return {
-        "features": features / whole,
-        "kernels": kernels / whole,
-        "their application": (both - kernels) / whole,
-    }
+        kernels = best(lambda: apply_kernels.restore_in_bands(network, burst, x, weights))
+    whole = features + kernels
+    return {"features": features / whole, "kernels and their use": kernels / whole}
 
 
 def limits(engine: Engine, files: list[Path], written: int, folder: Path) -> dict[str, float]:
@@ -183,7 +165,7 @@ def main(megapixels: float) -> None:
         print(f"  {stage:18}{seconds:6.2f} s  {seconds / limit:5.2f} of the limit")
         if stage == "denoise":
             for part, share in shares.items():
-                print(f"    {part:18}{share:8.0%}")
+                print(f"    {part:22}{share:8.0%}")
     for command, seconds in started.items():
         print(f"{command}: {seconds:.2f} s")
 

@@ -68,14 +68,32 @@ def warp_planes(planes: Tensor, shifts: Tensor, rows: slice, columns: slice) -> 
 
 def _rectangle(planes: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
     """Return a copy of a rectangle of planes, which are mirrored beyond their border."""
-    rows, columns = planes.shape[1:]
-    if min(top, left) >= 0 and top + height <= rows and left + width <= columns:
-        return planes[:, top : top + height, left : left + width].clone(
-            memory_format=torch.contiguous_format
-        )
-    y = _mirror(torch.arange(top, top + height, device=planes.device), rows)
-    x = _mirror(torch.arange(left, left + width, device=planes.device), columns)
-    return planes[:, y][:, :, x].contiguous()
+    y, first, end = _mirrored(top, height, planes.shape[1], planes.device)
+    x, before, after = _mirrored(left, width, planes.shape[2], planes.device)
+    out = planes.new_empty(planes.shape[0], height, width)
+    rows = planes[:, top + first : top + end]
+    out[:, first:end, before:after] = rows[..., left + before : left + after]
+    for part in (slice(0, before), slice(after, width)):
+        out[:, first:end, part] = rows[:, :, x[part]]
+    for part in (slice(0, first), slice(end, height)):
+        out[:, part] = planes[:, y[part]][:, :, x]
+    return out
+
+
+def _mirrored(
+    start: int, number: int, length: int, device: torch.device
+) -> tuple[Tensor, int, int]:
+    """Return mirrored indices, and the first and the end of those that need no mirror.
+
+    Args:
+        start: the first index, which may be negative.
+        number: of indices.
+        length: of the axis.
+        device: of the indices.
+    """
+    first = min(max(-start, 0), number)
+    end = min(max(length - start, first), number)
+    return _mirror(torch.arange(start, start + number, device=device), length), first, end
 
 
 def _tiles(planes: Tensor, corners: Tensor) -> Tensor:
