@@ -397,7 +397,8 @@ class Projection:
     """Applies a head to rows of features, again and again in the same memory; not for training.
 
     The bias is one more column of the weights, for a channel that is 1: to start the sums of a
-    matrix product from a bias takes another pass over the result.
+    matrix product from a bias takes another pass over the result. But where there are fewer taps
+    than channels, that pass is shorter than copying the channels.
     """
 
     def __init__(self, head: Head, x: Tensor, rows: int) -> None:
@@ -413,7 +414,8 @@ class Projection:
         cells = rows * x.shape[3]
         self._cells_first = x.stride(1) == 1
         shape = (cells, channels) if self._cells_first else (channels, cells)
-        self._features = torch.ones(shape, device=x.device)
+        self._copied = taps >= channels or x.dtype != torch.float32
+        self._features = torch.ones(shape if self._copied else 0, device=x.device)
         self._out = torch.empty(taps * cells, device=x.device)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -423,10 +425,13 @@ class Projection:
         """
         channels, rows, width = x.shape
         features, cells = self._features, rows * width
-        features = features[:cells].t() if self._cells_first else features[:, :cells]
-        torch.unflatten(features[:channels], 1, (rows, width)).copy_(x)
         out = self._out[: len(self._weight) * cells].view(-1, cells)
         with torch.autocast(x.device.type, enabled=False):
+            if not self._copied:
+                weight, bias = self._weight[:, :-1], self._weight[:, -1:]
+                return torch.addmm(bias, weight, x.flatten(1), out=out)
+            features = features[:cells].t() if self._cells_first else features[:, :cells]
+            torch.unflatten(features[:channels], 1, (rows, width)).copy_(x)
             return torch.mm(self._weight, features, out=out)
 
 
