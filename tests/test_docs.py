@@ -32,7 +32,7 @@ OPTIONS = [
 ]
 #: Options of other programs: torchrun, sbatch, ruff.
 FOREIGN_OPTIONS = {
-    *("--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint"),
+    *("--against", "--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint"),
     "--array",
     "--check",
 }

@@ -11,7 +11,6 @@ import click
 
 from ..choices import COMPRESSIONS, DEFAULT_FORMATS, DEFAULT_GAP, FORMATS
 from ..errors import KpnError
-from ..system.interrupts import interrupt_afterwards
 from . import batch_view, console, documents
 from .options import (
     DEFECTS_OPTION,
@@ -155,12 +154,11 @@ def denoise(
         raise click.UsageError("--burst-size and --no-group exclude each other; give one of them")
     console.mute_other_ranks()
     try:
-        with interrupt_afterwards():
-            import_torch_meanwhile()
-            from ..batch import run
-            from ..batch.plan import GroupingOptions
-            from ..noise import calibration
-            from ..pipeline.options import Options
+        import_torch_meanwhile()
+        from ..batch import run
+        from ..batch.plan import GroupingOptions
+        from ..noise import calibration
+        from ..pipeline.options import Options
 
         options = Options(
             output,

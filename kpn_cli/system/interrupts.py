@@ -10,20 +10,20 @@ from contextlib import contextmanager
 
 @contextmanager
 def interrupt_afterwards() -> Iterator[None]:
-    """Hold back Ctrl-C until the block ends; then raise `KeyboardInterrupt`.
+    """Hold back Ctrl-C until the block ends; then let its handler raise `KeyboardInterrupt`.
 
     For imports while another thread imports too: an interrupt between two steps of an import may
     leave Python's import lock locked, and the other thread would wait for ever.
     """
-    in_main = threading.current_thread() is threading.main_thread()
-    if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield  # other threads get no signals; and other handlers are the program's own affair
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield  # other threads get no signals
         return
     caught: list[int] = []
     signal.signal(signal.SIGINT, lambda number, _: caught.append(number))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, before)
     if caught:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)

@@ -143,3 +143,25 @@ def test_nan_is_a_usage_error_of_every_option_that_takes_a_number(command, optio
     run = kpn(command, tmp_path, "-o", tmp_path / "out", option, "nan")
     assert run.exit_code == 2
     assert f"'{option}': 'nan' is not a number" in run.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+def test_ctrl_c_waits_for_the_import_of_torch_and_then_interrupts():
+    code = (
+        "import builtins, os, signal, sys, threading, time\n"
+        "from kpn_cli.cli.startup import import_torch_meanwhile\n"
+        "class Slow:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'torch':\n"
+        "            time.sleep(0.5); print('imported', flush=True); raise ImportError\n"
+        "sys.meta_path.insert(0, Slow())\n"
+        "import_torch_meanwhile()\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+        "print('held', flush=True)\n"
+        "try:\n"
+        "    threading.Event().wait(20)\n"
+        "except KeyboardInterrupt:\n"
+        "    print('interrupted', flush=True)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (run.stdout.split(), run.stderr) == (["held", "imported", "interrupted"], "")

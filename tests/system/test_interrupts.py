@@ -10,6 +10,13 @@ import pytest
 from kpn_cli.system.interrupts import interrupt_afterwards
 
 
+@pytest.fixture(autouse=True)
+def python_s_handler():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_ctrl_c_inside_the_block_is_raised_at_its_end():
     steps = []
     with pytest.raises(KeyboardInterrupt), interrupt_afterwards():
@@ -26,20 +33,18 @@ def test_an_error_inside_the_block_stays_and_ctrl_c_works_again():
         signal.raise_signal(signal.SIGINT)
 
 
-def test_other_threads_and_other_handlers_are_left_alone():
+def test_other_threads_are_left_alone_and_another_handler_is_called_at_the_end():
     done = []
 
     def work():
         with interrupt_afterwards():
-            done.append(True)
+            done.append("thread")
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    before = signal.signal(signal.SIGINT, lambda *_: done.append(False))
-    try:
-        with interrupt_afterwards():
-            signal.raise_signal(signal.SIGINT)
-            assert done == [True, False]
-    finally:
-        signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGINT, lambda *_: done.append("handler"))
+    with interrupt_afterwards():
+        signal.raise_signal(signal.SIGINT)
+        done.append("block")
+    assert done == ["thread", "block", "handler"]
