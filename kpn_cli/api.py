@@ -29,6 +29,7 @@ from .image import bayer
 from .image.noise_model import NoiseModel
 from .merge import merge
 from .network.kpn import KPN
+from .network.precision import in_precision
 from .network.weights import load_weights
 from .pipeline import denoise as pipeline
 from .pipeline.options import Options, path_of
@@ -36,7 +37,7 @@ from .pipeline.result import Result, Stage
 from .raw import reader
 from .raw.full_exif import complete
 from .raw.info import RawInfo
-from .system.device import choose_precision, pick_device
+from .system.device import pick_device
 from .system.memory import free_memory, memory_as_error
 
 Array = npt.NDArray[np.float32]
@@ -149,7 +150,8 @@ def denoise_planes(
             reference unchanged.
         network: as `load_network` returns it; by default the bundled one.
         device: "auto", "cpu", "cuda" or "mps"; by default the network's, or "auto".
-        precision: of the network's arithmetic: "auto", "fp32" or "bf16".
+        precision: of the network's arithmetic: "auto", "fp32", "bf16" or "int8"; the last needs
+            OpenVINO and a network with activation ranges, else floating point is used.
 
     Returns:
         The clean reference, `(4, rows, columns)` float32.
@@ -168,12 +170,13 @@ def denoise_planes(
         return reference
     target = _device_of(network)
     with memory_as_error():
+        network, arithmetic = in_precision(network, options.precision)
         done, _ = merge.denoise_burst(
             network,
             _on_device(burst, target),
             noise,
             strength=options.strength,
-            dtype=choose_precision(options.precision, target).dtype,
+            dtype=arithmetic.dtype,
             tile=merge.tile_side(free_memory(target), len(burst)),
             measure_residual=False,
         )

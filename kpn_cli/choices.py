@@ -7,7 +7,9 @@ from __future__ import annotations
 
 #: Devices and arithmetic of the network.
 DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("auto", "fp32", "bf16")
+#: Training has no integers.
+FLOAT_PRECISIONS = ("auto", "fp32", "bf16")
+PRECISIONS = (*FLOAT_PRECISIONS, "int8")
 
 #: Whether defective samples are looked for.
 DEFECTS = ("auto", "off")

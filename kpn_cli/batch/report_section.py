@@ -240,7 +240,8 @@ def _time(result: Result) -> str:
         )
         legend.append((key + text(stage), duration(seconds)))
         start += share
-    where = f" <span>{duration(result.seconds)} on {text(result.device)}</span>"
+    place = f"{text(result.device)} in {text(result.precision)}"
+    where = f" <span>{duration(result.seconds)} on {place}</span>"
     return f"""<section><h3>Time{where}</h3><svg class="times" aria-hidden="true">{bars}</svg>
 {definitions(legend)}</section>"""
 

@@ -142,7 +142,7 @@ def show_result(result: Result) -> None:
     if len(result.frames) > 1:
         note(f"alignment   {_alignment_text(result)}")
     note(f"noise       {noise_text(result.noise)}")
-    note(f"time        {result.seconds:.1f} s on {result.device}")
+    note(f"time        {result.seconds:.1f} s on {result.device} in {result.precision}")
     for path in result.outputs.values():
         print_path(path)
 
@@ -187,6 +187,10 @@ def show_inspection(inspection: Inspection) -> None:
     note(f"noise       {noise_text(inspection.noise)}")
     if inspection.noise.warning:
         note(f"warning     {inspection.noise.warning}")
+    precision = inspection.precision
+    note(f"network     on {inspection.device} in {precision.name} ({precision.reason})")
+    if precision.note:
+        note(f"note        {precision.note}")
     for place, look in inspection.views.items():
         why = f" ({place.why})" if place.why else ""
         weights = " ".join(f"{weight:.0%}" for weight in look.weights)

@@ -140,6 +140,8 @@ def inspection_json(inspection: Inspection, files: dict[str, Path]) -> dict[str,
         "fallen_back": maps.fallback_share,
         "places": [_place_json(inspection, place) for place in inspection.views],
         "device": inspection.device,
+        "precision": inspection.precision.name,
+        "precision_reason": inspection.precision.reason,
         "outputs": {name: str(path) for name, path in files.items()},
     }
 

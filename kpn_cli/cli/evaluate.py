@@ -14,9 +14,8 @@ from .options import DEVICE, JSON, PHOTOS, PRECISION, QUIET, WEIGHTS, FloatRange
 from .photos import load_photos
 
 if TYPE_CHECKING:
-    import torch
-
     from ..network.kpn import KPN
+    from ..system.device import Precision
 
 _SLOW_BASELINES = [name for name in BASELINES if name not in USUAL_BASELINES]
 _PHOTO_PIXELS = 256  # smallest side of a usable photo
@@ -93,17 +92,19 @@ def evaluate(
     photos or folders that contain them.
     """
     from ..evaluation import benchmark
+    from ..network.precision import in_precision
     from ..network.weights import load_weights
     from ..synthesis import protocol
-    from ..system.device import pick_device, pick_precision
+    from ..system.device import pick_device
 
     levels = _integers("--gains", gains)
     network, recipe = load_weights(weights)
-    where = pick_device(device)
-    network, dtype = network.to(where), pick_precision(precision, where)
+    network, arithmetic = in_precision(network.to(pick_device(device)), precision)
+    if arithmetic.note:
+        console.note(arithmetic.note)
     if scenes:
         _refuse_with_scenes("gains", "frames", "baselines", "noise_scale")
-        _try_scenes(network, photos, output, seed, dtype, as_json)
+        _try_scenes(network, photos, output, seed, arithmetic, as_json)
         return
     loaded = load_photos(photos, _PHOTO_PIXELS)
     sets = {}
@@ -117,7 +118,7 @@ def evaluate(
                 baselines=[part for part in baselines.split(",") if part],
                 static=name == "static",
                 seed=seed,
-                dtype=dtype,
+                dtype=arithmetic.dtype,
                 noise_scale=noise_scale,
                 on_burst=move,
             )
@@ -130,13 +131,14 @@ def evaluate(
         "noise_scale": noise_scale,
         "weights": source,
         "patches": recipe.get("patches"),
+        "precision": arithmetic.name,
         "gains": sets["shifted"],
         "static": sets["static"],
     }
     conditions = (
         f"{source} weights, {console.count(len(loaded), 'photo')}, bursts of "
         f"{console.count(frames, 'frame')}, noise sigma {noise_scale:g} times the true one, "
-        f"seed {seed}"
+        f"seed {seed}, {arithmetic.name}"
     )
     text = f"{conditions}\n\n{benchmark.markdown_tables(sets)}"
     if output:
@@ -157,7 +159,7 @@ def _try_scenes(
     photos: tuple[Path, ...],
     output: Path | None,
     seed: int,
-    dtype: torch.dtype,
+    arithmetic: Precision,
     as_json: bool,
 ) -> None:
     """Denoise the stress scenes and show how the results compare with a single frame."""
@@ -167,10 +169,15 @@ def _try_scenes(
     total = len(stress_scenes.SCENES) * len(stress_scenes.NOISE_LEVELS) * len(loaded)
     with console.bar("evaluating", total) as move:
         table = stress_scenes.evaluate_scenes(
-            network, loaded, seed=seed, dtype=dtype, on_burst=move
+            network, loaded, seed=seed, dtype=arithmetic.dtype, on_burst=move
         )
     text = stress_scenes.markdown_table(table)
-    document = {"photos": [scene.name for scene in loaded], "seed": seed, "scenes": table}
+    document = {
+        "photos": [scene.name for scene in loaded],
+        "seed": seed,
+        "precision": arithmetic.name,
+        "scenes": table,
+    }
     if output:
         benchmark.write_results(output, document, text, "scenes")
     click.echo(json.dumps(document, indent=2) if as_json else text)

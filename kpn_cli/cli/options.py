@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ..choices import DEFECTS, DEVICES, MAX_STRENGTH, MIN_TILE, PRECISIONS
+from ..choices import DEFECTS, DEVICES, FLOAT_PRECISIONS, MAX_STRENGTH, MIN_TILE, PRECISIONS
 from ..errors import KpnError
 from . import console
 
@@ -55,6 +55,14 @@ DEVICE = click.option(
 PRECISION = click.option(
     "--precision",
     type=click.Choice(PRECISIONS),
+    default="auto",
+    show_default=True,
+    help="Arithmetic of the network; auto picks the fastest: int8 on CPUs that support it, if "
+    "OpenVINO is installed; bf16 on CPUs with AMX and GPUs that support it; else fp32.",
+)
+TRAINING_PRECISION = click.option(
+    "--precision",
+    type=click.Choice(FLOAT_PRECISIONS),
     default="auto",
     show_default=True,
     help="Arithmetic of the network; auto picks bf16 where it is faster (CPUs with AMX, GPUs that "

@@ -14,7 +14,7 @@ import click
 
 from ..choices import GAINS, SCHEDULES, VARIANTS
 from . import console
-from .options import DEVICE, PRECISION, QUIET, TRAINING_NOISE, FloatRange
+from .options import DEVICE, QUIET, TRAINING_NOISE, TRAINING_PRECISION, FloatRange
 from .photos import load_photos
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 @click.option(
     "-o",
     "--output",
-    required=True,
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder of the run: checkpoint, weights and log. If it holds a run, that run is resumed.",
 )
@@ -154,17 +153,25 @@ if TYPE_CHECKING:
     "the device.",
 )
 @click.option(
+    "--calibrate",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Train nothing, but add to the weights in FILE what int8 arithmetic needs: the ranges of "
+    "their activations, recorded on the photos in DATA.",
+)
+@click.option(
     "--tensorboard",
     is_flag=True,
     help="Also write TensorBoard logs to the folder tensorboard in the run's folder.",
 )
 @DEVICE
-@PRECISION
+@TRAINING_PRECISION
 @QUIET
 def train(
     *,
     data: tuple[Path, ...],
-    output: Path,
+    output: Path | None,
+    calibrate: Path | None,
     val: Path | None,
     variant: str,
     patches: int,
@@ -197,6 +204,11 @@ def train(
     from ..training.config import TrainConfig, loss_for, with_variant
 
     console.mute_other_ranks()
+    if calibrate is not None:
+        _calibrate(calibrate, data, seed)
+        return
+    if output is None:
+        raise click.UsageError("Missing option '-o' / '--output'.")
     if anneal and variant in ("noanneal", "direct"):
         raise click.UsageError(f"--variant {variant} has no annealing; leave --anneal out")
     config = TrainConfig(
@@ -221,6 +233,30 @@ def train(
     scenes = _load_validation_photos(val, config.data.photo_pixels)
     best = _run(source, scenes, output, config, init=init, minutes=minutes, tensorboard=tensorboard)
     console.print_path(best)
+
+
+def _calibrate(path: Path, data: tuple[Path, ...], seed: int) -> None:
+    """Record the ranges of the activations of a weight file on photos."""
+    from click.core import ParameterSource
+
+    from ..synthesis.config import SynthConfig
+    from ..synthesis.patches import PhotoSource
+    from ..training.activation_ranges import BURSTS, add_ranges, bursts_of
+
+    context = click.get_current_context()
+    for name in context.params:
+        given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if given and name not in ("calibrate", "data", "seed"):
+            raise click.UsageError(f"--calibrate trains nothing; leave --{name} out")
+    config = SynthConfig()
+    source = PhotoSource(load_photos(data, config.photo_pixels))
+    with console.bar("recording", BURSTS) as move:
+        bursts = []
+        for burst in bursts_of(source.scenes, config, seed):
+            bursts.append(burst)
+            move()
+    add_ranges(path, bursts, {"data": source.digest, "seed": seed})
+    console.print_path(path)
 
 
 def _initial_weights(init: Path | None) -> Path | None:
@@ -329,6 +365,7 @@ def _run(
             on_start=begin,
             on_step=lambda patches: move(completed=patches),
             on_progress=show,
+            on_note=console.note,
         )
         if interrupted():
             console.note(f"interrupted; {output} is saved, run the same command again to continue")

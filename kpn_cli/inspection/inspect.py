@@ -27,6 +27,7 @@ from ..pipeline.prepare import prepare
 from ..pipeline.result import Stage
 from ..raw.full_exif import read_camera_notes
 from ..raw.info import RawInfo
+from ..system.device import Precision
 from ..system.memory import memory_as_error
 from . import points
 from .kernels import KernelView, view_kernels
@@ -52,6 +53,7 @@ class Inspection:
         views: the kernels at each point, under the noise that denoising assumes.
         scaled_views: the same under each of the noise scales that were asked for.
         device: where the network ran.
+        precision: its arithmetic, and why it was chosen.
     """
 
     infos: list[RawInfo]
@@ -66,6 +68,7 @@ class Inspection:
     views: dict[Point, KernelView]
     scaled_views: dict[Point, list[KernelView]]
     device: str
+    precision: Precision
 
     @property
     def median_shifts(self) -> list[tuple[int, int]]:
@@ -206,4 +209,5 @@ def _inspect_aligned(
         views=views,
         scaled_views=scaled_views,
         device=str(engine.device),
+        precision=engine.precision,
     )

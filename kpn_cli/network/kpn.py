@@ -18,6 +18,7 @@ once more with a dilated kernel, and its planes exchange detail (`cross_plane`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
@@ -36,7 +37,9 @@ from . import cross_plane, features
 _BLIND_NOISE = (2.7e-3, 4.7e-5)
 #: Cells whose input channels are computed together.
 _CELLS_AT_ONCE = 2**15
-_LEAKY_SLOPE = 0.1  # with plain ReLUs whole training runs died at a learning rate of 1e-3
+#: Slope of the activation function below 0: with plain ReLUs whole training runs died at a
+#: learning rate of 1e-3.
+LEAKY_SLOPE = 0.1
 
 
 @dataclass(frozen=True)
@@ -148,8 +151,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(batch, channels, height, width)` to the same shape."""
-        hidden = self.first(F.leaky_relu(x, _LEAKY_SLOPE))
-        out: Tensor = x + self.second(F.leaky_relu(hidden, _LEAKY_SLOPE))
+        hidden = self.first(F.leaky_relu(x, LEAKY_SLOPE))
+        out: Tensor = x + self.second(F.leaky_relu(hidden, LEAKY_SLOPE))
         return out
 
 
@@ -160,11 +163,21 @@ class KPN(nn.Module):
     network, ones) on the centre taps, plus a learned correction whose sum over all frames
     and taps is zero. They sum to N by construction, so the network need not learn to keep
     the picture's brightness.
+
+    Attributes:
+        config: its shape.
+        ranges: of its activations, for arithmetic in integers (`quantisation.Ranges`); None if they
+            were not recorded.
+        ranges_fault: why ranges that the weight file has are not in `ranges`; "" if they are.
+        engine: what runs the U-Net in place of `unet`, such as `engine.UNet`; None for torch.
     """
 
     def __init__(self, config: KPNConfig) -> None:
         super().__init__()
         self.config = config
+        self.ranges: dict[str, Tensor] | None = None
+        self.ranges_fault = ""
+        self.engine: Callable[[Tensor], Tensor] | None = None
         widths = config.widths
         steps = list(pairwise(widths))
         channels = features.channel_count(config.frames, config.noise_ratios)
@@ -222,10 +235,11 @@ class KPN(nn.Module):
         """
         shot, read = self._assumed_noise(shot, read)
         height, width = burst.shape[-2:]
-        channels, weights = self._padded_input(burst, shot, read, unclipped)
+        channels, weights = self.padded_input(burst, shot, read, unclipped)
         if self.config.blind:  # at gain 1's noise, noisier frames would get no weight at all
             weights = torch.ones_like(weights)
-        return Encoded(self._unet(channels)[..., :height, :width], weights)
+        encode = self.unet if self.engine is None else self.engine
+        return Encoded(encode(channels)[..., :height, :width], weights)
 
     def _assumed_noise(self, shot: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
         """Return the noise by which the input is normalised: a blind network's is fixed."""
@@ -234,7 +248,7 @@ class KPN(nn.Module):
         blind_shot, blind_read = _BLIND_NOISE
         return torch.full_like(shot, blind_shot), torch.full_like(shot, blind_read)
 
-    def _padded_input(
+    def padded_input(
         self,
         burst: Tensor,
         shot: Tensor,
@@ -356,7 +370,16 @@ class KPN(nn.Module):
         """
         return torch.unflatten(_projected(x, *self.detail_head()), 2, x.shape[-2:])
 
-    def _unet(self, x: Tensor) -> Tensor:
+    def unet(self, x: Tensor) -> Tensor:
+        """Run the U-Net in torch.
+
+        Args:
+            x: `(batch, channels, height, width)`, the input channels (`features.network_input`);
+                height and width are multiples of the stride.
+
+        Returns:
+            `(batch, config.head, height, width)`.
+        """
         x = self.stem(x)
         skips = []
         for down, block in zip(self.down, self.encode, strict=True):
@@ -366,7 +389,7 @@ class KPN(nn.Module):
             reversed(self.up), reversed(self.decode), reversed(skips), strict=True
         ):
             x = block(up(x) + skip)
-        return F.leaky_relu(self.widen(F.leaky_relu(x, _LEAKY_SLOPE)), _LEAKY_SLOPE)
+        return F.leaky_relu(self.widen(F.leaky_relu(x, LEAKY_SLOPE)), LEAKY_SLOPE)
 
     def _pixels(self, x: Tensor, burst: Tensor, weights: Tensor, sigma: Tensor) -> Tensor:
         """Return clean planes: the robust mean plus what the head predicts, in sigmas."""

@@ -20,6 +20,7 @@ from torch import Tensor
 from ..errors import KpnError, read_error
 from ..system.files import atomic, check_no_pipe
 from .kpn import KPN, KPNConfig, to_channels_last
+from .quantisation import PREFIX, fault_of
 
 #: Key of the single entry of the files' metadata, a JSON document: safetensors writes several
 #: entries in random order, and the same training must give the same bytes.
@@ -128,17 +129,22 @@ def load_state(
 
 
 def save_weights(path: Path, network: KPN, recipe: Mapping[str, object]) -> None:
-    """Write a network, in float32, and the recipe of its training.
+    """Write a network with its ranges, in float32, and the recipe of its training.
 
     Raises:
         KpnError: if the file cannot be written.
     """
-    tensors = {name: value.detach().float().cpu() for name, value in network.state_dict().items()}
+    state = network.state_dict()
+    state |= {PREFIX + name: value for name, value in (network.ranges or {}).items()}
+    tensors = {name: value.detach().float().cpu() for name, value in state.items()}
     save_tensors(path, tensors, {"config": asdict(network.config), "recipe": dict(recipe)})
 
 
 def load_weights(path: Path | None = None) -> tuple[KPN, dict[str, object]]:
     """Read a network, ready for use on the CPU, and its recipe; by default the one that ships.
+
+    Ranges that do not fit the network are left out (`KPN.ranges_fault` says why): it runs in
+    floating point.
 
     Raises:
         KpnError: if the file is missing, damaged or does not fit.
@@ -148,8 +154,16 @@ def load_weights(path: Path | None = None) -> tuple[KPN, dict[str, object]]:
     if any(name.startswith("optimiser.") for name in tensors):
         raise KpnError(f"{path}: a training run's checkpoint; take last.safetensors beside it")
     network = _meta_network(path, config_from_header(path, header))
+    ranges = {
+        name.removeprefix(PREFIX): tensors.pop(name).float()
+        for name in list(tensors)
+        if name.startswith(PREFIX)
+    }
     load_state(path, network, {name: value.float() for name, value in tensors.items()}, assign=True)
     to_channels_last(network)
+    if ranges:
+        network.ranges_fault = fault_of(network, ranges)
+        network.ranges = None if network.ranges_fault else ranges
     network = network.eval().requires_grad_(False)
     recipe = header.get("recipe")
     return network, recipe if isinstance(recipe, dict) else {}

@@ -22,10 +22,11 @@ from ..errors import KpnError
 from ..merge import merge
 from ..merge.merge import Denoised
 from ..network.kpn import KPN
+from ..network.precision import in_precision
 from ..network.weights import load_weights
 from ..noise.selection import NoiseReport
 from ..raw.info import RawInfo
-from ..system.device import choose_precision, pick_device
+from ..system.device import pick_device
 from ..system.distributed import local_device
 from ..system.files import make_folder
 from ..system.memory import (
@@ -63,10 +64,11 @@ class Engine:
         keep_freed_memory()
         limit_torch()
         self.device = local_device(pick_device(options.device))
-        self.precision = choose_precision(options.precision, self.device)
-        self.dtype = self.precision.dtype
         network, _ = load_weights(options.weights)
-        self.network: KPN = network.to(self.device)
+        network = network.to(self.device)
+        self.network: KPN
+        self.network, self.precision = in_precision(network, options.precision)
+        self.dtype = self.precision.dtype
 
 
 def denoise(
@@ -155,7 +157,7 @@ def compute(
         [loaded.files[n] for n in aligned.used],
         loaded.outputs,
         dropped=loaded.dropped | not_aligned,
-        notes=notes_of(loaded.infos),
+        notes=[*notes_of(loaded.infos), *filter(None, [engine.precision.note])],
         noise=noise,
         repaired=prepared.repaired,
         shifts=[median_shift(shifts) for shifts in aligned.shifts],

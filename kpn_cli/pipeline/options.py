@@ -40,7 +40,7 @@ class Options:
         defects: "auto" repairs defective samples of the sensor (`defects/repair.py`); "off" only
             those that the files mark.
         device: "auto", "cpu", "cuda" or "mps".
-        precision: of the network's arithmetic: "auto", "fp32" or "bf16".
+        precision: of the network's arithmetic: "auto", "fp32", "bf16" or "int8".
         tile: side of a tile in sensor pixels, at least 64; None to choose by the free memory.
         weights: a weight file; None for the bundled network.
         overwrite: whether to replace finished outputs; otherwise they are kept.

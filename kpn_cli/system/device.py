@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass
 
 import torch
 
-from ..choices import DEVICES, PRECISIONS
+from ..choices import DEVICES, FLOAT_PRECISIONS
 from ..errors import KpnError
 
 
@@ -31,25 +32,54 @@ def pick_device(name: str) -> torch.device:
 
 
 @dataclass(frozen=True)
+class CpuFeatures:
+    """What decides the arithmetic on a CPU.
+
+    Attributes:
+        is_x86: whether it is an x86-64 CPU.
+        amx: whether it has tiles of bf16 (Intel AMX).
+        integer_products: whether it adds products of 8-bit integers in 32 bits (VNNI, of AVX-512
+            or of AVX2).
+    """
+
+    is_x86: bool
+    amx: bool
+    integer_products: bool
+
+
+def cpu_features() -> CpuFeatures:
+    """Return the features of this machine's CPU; False for what torch does not tell."""
+    # Older releases of PyTorch do not tell.
+    found: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return CpuFeatures(
+        platform.machine().lower() in ("x86_64", "amd64"),
+        bool(found.get("amx_bf16", False)),
+        any(found.get(name, False) for name in ("avx512_vnni", "avx_vnni")),
+    )
+
+
+@dataclass(frozen=True)
 class Precision:
     """Arithmetic of the convolutions.
 
     Attributes:
-        name: "fp32" or "bf16".
+        name: "fp32", "bf16" or "int8".
         reason: why it was chosen, for the user.
+        note: what the user must know: that the one asked for is not possible; "" for nothing.
     """
 
     name: str
     reason: str
+    note: str = ""
 
     @property
     def dtype(self) -> torch.dtype:
-        """The torch type of this precision."""
-        return {"fp32": torch.float32, "bf16": torch.bfloat16}[self.name]
+        """The torch type of convolutions that torch runs."""
+        return torch.bfloat16 if self.name == "bf16" else torch.float32
 
 
-def choose_precision(name: str, device: torch.device) -> Precision:
-    """Return the precision called `name`; `auto` picks bf16 where it is faster than fp32.
+def float_precision(name: str, device: torch.device) -> Precision:
+    """Return the floating-point precision called `name`; `auto` picks bf16 where it is faster.
 
     The choice depends on hardware features only, so it is the same in every run. Measured
     (docs/log.md): with AMX, bf16 takes a third of fp32's time; with AVX-512's bf16 instructions
@@ -58,8 +88,8 @@ def choose_precision(name: str, device: torch.device) -> Precision:
     Raises:
         KpnError: if the name is unknown.
     """
-    if name not in PRECISIONS:
-        raise KpnError(f"--precision {name}: unknown; choose one of {', '.join(PRECISIONS)}")
+    if name not in FLOAT_PRECISIONS:
+        raise KpnError(f"--precision {name}: unknown; choose one of {', '.join(FLOAT_PRECISIONS)}")
     if name != "auto":
         return Precision(name, "as given")
     if device.type == "cuda":
@@ -68,16 +98,9 @@ def choose_precision(name: str, device: torch.device) -> Precision:
         return Precision("fp32", "the GPU has no bf16 arithmetic")
     if device.type != "cpu":
         return Precision("fp32", f"bf16 has not been measured on {device.type}")
-    # Older releases of PyTorch do not tell.
-    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    if capabilities.get("amx_bf16", False):
+    if cpu_features().amx:
         return Precision("bf16", "the CPU has AMX")
     return Precision("fp32", "the CPU has no AMX, without which bf16 is slower")
-
-
-def pick_precision(name: str, device: torch.device) -> torch.dtype:
-    """Return the torch type of the convolutions; see `choose_precision`."""
-    return choose_precision(name, device).dtype
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:

@@ -18,12 +18,14 @@ import torch
 from torch import Tensor
 
 from ..errors import KpnError
-from ..synthesis.patches import BatchSource
+from ..network.quantisation import fits_integers
+from ..synthesis.patches import BatchSource, PhotoSource
 from ..synthesis.photos import Scene
 from ..system.device import pick_device
 from ..system.distributed import local_device, process_group
 from ..system.files import lock_folder, make_folder
 from ..system.memory import keep_freed_memory
+from .activation_ranges import add_ranges, bursts_of
 from .batches import draw_batches
 from .config import TrainConfig
 from .run import MAX_GRADIENT_NORM, Progress, TrainingRun
@@ -45,8 +47,12 @@ def train(
     on_start: Callable[[int], None] = lambda patches: None,
     on_step: Callable[[int], None] = lambda patches: None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_note: Callable[[str], None] = lambda note: None,
 ) -> Path:
     """Train a network for `config.patches`, or resume the run in `folder`.
+
+    At the end, unless `should_stop` ended it, the ranges of the activations are recorded for
+    arithmetic in integers, and written into the weight files.
 
     Under `torchrun` each process draws its share of each batch; only the first process
     validates, writes files and reports.
@@ -64,6 +70,7 @@ def train(
         on_start: called with the number of patches trained on in earlier calls.
         on_step: called with the number of patches trained on, after each step.
         on_progress: called with each report.
+        on_note: called with a line on what the weights lack.
 
     Returns:
         Path of the best weights, or of the last ones without validation photos.
@@ -104,9 +111,28 @@ def train(
                     log.add_report(run, progress, sets)
                 run.save()
                 on_progress(progress)
+        if processes.is_first and not should_stop():
+            _add_ranges(run, source, on_note)
         processes.barrier()
     best = folder / "best.safetensors"
     return best if best.exists() else folder / "last.safetensors"
+
+
+def _add_ranges(run: TrainingRun, source: BatchSource, on_note: Callable[[str], None]) -> None:
+    """Write the ranges of the activations into the run's weight files, if that is possible."""
+    why = ""
+    if not isinstance(source, PhotoSource):
+        why = "they are recorded on photos; add them with kpn train --calibrate"
+    elif not fits_integers(run.average):
+        why = "such networks run in floating point only"
+    if why or not isinstance(source, PhotoSource):
+        on_note(f"{run.folder}: the weights have no activation ranges for int8: {why}")
+        return
+    bursts = list(bursts_of(source.scenes, run.config.data, run.config.seed))
+    about = {"data": source.digest, "seed": run.config.seed}
+    for name in ("last.safetensors", "best.safetensors"):
+        if (run.folder / name).exists():
+            add_ranges(run.folder / name, bursts, about)
 
 
 def _steps(

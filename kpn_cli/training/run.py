@@ -29,7 +29,7 @@ from ..network.weights import (
 )
 from ..synthesis.config import SynthConfig
 from ..synthesis.patches import TrainingBatch
-from ..system.device import autocast, choose_precision, pick_device
+from ..system.device import autocast, float_precision, pick_device
 from ..system.distributed import ProcessGroup, local_device
 from ..system.files import atomic, make_folder, remove_temporaries, write_error
 from .config import TrainConfig
@@ -115,7 +115,7 @@ class TrainingRun:
         self._data_digest, self._max_gradient_norm = data_digest, max_gradient_norm
         self.init: dict[str, str] | None = None
         self.device = local_device(pick_device(config.device))
-        self.precision = choose_precision(config.precision, self.device)
+        self.precision = float_precision(config.precision, self.device)
         self.dtype = self.precision.dtype
         torch.manual_seed(config.seed)
         if init is None or self.checkpoint.exists():
@@ -124,6 +124,7 @@ class TrainingRun:
             network, _ = load_weights(init)
             self.init = {"name": init.name, "sha256": sha256(init.read_bytes()).hexdigest()}
             network = extended(network, config.network)
+            network.ranges = None  # of other weights, soon
             if network.config != config.network:
                 raise KpnError(
                     f"{init}: is {network.config}, but this run is {config.network}; "

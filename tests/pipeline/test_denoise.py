@@ -72,7 +72,7 @@ def test_every_stage_changes_the_picture(stage, burst, weights, tmp_path, monkey
     elif stage == "noise":
         more = ["--noise", "1e-5,1e-7"]
     elif stage == "network":
-        monkeypatch.setattr(KPN, "_unet", lambda self, x: x.new_ones(len(x), 8, *x.shape[2:]))
+        monkeypatch.setattr(KPN, "unet", lambda self, x: x.new_ones(len(x), 8, *x.shape[2:]))
     elif stage == "reference":
         more = ["--reference", "first"]
     else:

@@ -1,0 +1,118 @@
+"""The arithmetic that a network runs in: fp32 or bf16 by torch, int8 by `engine`.
+
+Integers need a CPU that multiplies them exactly, the runtime, and a network with activation ranges.
+Where one of these is missing, floating point is used, and the reason is told.
+"""
+
+from __future__ import annotations
+
+import copy
+from weakref import WeakKeyDictionary
+
+import torch
+
+from ..system.device import Precision, cpu_features, float_precision
+from .engine import EngineError, UNet
+from .kpn import KPN
+from .quantisation import fits_integers
+
+#: Compiled U-Nets of networks that are still in use, and what they were compiled for.
+_compiled: WeakKeyDictionary[KPN, tuple[object, UNet]] = WeakKeyDictionary()
+
+
+class _Unusable(Exception):
+    """Why a network cannot run in integers.
+
+    Attributes:
+        is_fault: whether something is broken, and not just absent.
+    """
+
+    def __init__(self, reason: str, *, is_fault: bool = False) -> None:
+        super().__init__(reason)
+        self.is_fault = is_fault
+
+
+def in_precision(network: KPN, name: str = "auto") -> tuple[KPN, Precision]:
+    """Return a network that runs in the precision called `name`, and that precision.
+
+    `auto` picks int8 on CPUs where OpenVINO is installed and the CPU has exact integer arithmetic,
+    if the network has activation ranges; else what `system.device.float_precision` picks. It is
+    the same in every run on a machine. Where int8 is not possible, floating point is used; a
+    note tells the user, if int8 was asked for or if something is broken.
+
+    Args:
+        network: on its device, in evaluation mode. It is left as it is.
+        name: of `choices.PRECISIONS`.
+
+    Returns:
+        A network that shares the weights of the other, and the precision. Convolutions of torch
+        run in its `dtype`.
+
+    Raises:
+        KpnError: if the name is unknown.
+    """
+    device = next(network.parameters()).device
+    ready = copy.copy(network)
+    ready.engine = None
+    if name not in ("auto", "int8"):
+        return ready, float_precision(name, device)
+    otherwise = float_precision("auto", device)
+    try:
+        ready.engine = _engine(network, device, asked=name == "int8")
+    except _Unusable as unusable:
+        note = ""
+        if name == "int8" or unusable.is_fault:
+            note = f"int8 is not used, but {otherwise.name}: {unusable}"
+        reason = f"{otherwise.reason}; no int8: {unusable}"
+        return ready, Precision(otherwise.name, reason, note)
+    if name == "int8":
+        return ready, Precision("int8", "as given")
+    return ready, Precision("int8", "OpenVINO is installed and the CPU has integer arithmetic")
+
+
+def _engine(network: KPN, device: torch.device, *, asked: bool) -> UNet:
+    """Return the compiled U-Net of a network.
+
+    Args:
+        network: on `device`.
+        device: int8 needs the CPU.
+        asked: whether the user asked for int8; otherwise only CPUs that were tried are used.
+
+    Raises:
+        _Unusable: if that is not possible.
+    """
+    if device.type != "cpu":
+        raise _Unusable(f"it runs on the CPU, not on {device.type}")
+    if not fits_integers(network):
+        raise _Unusable("networks that predict pixels or know no noise have no int8 arithmetic")
+    if network.ranges is None and network.ranges_fault:
+        raise _Unusable(
+            f"the activation ranges in the weight file do not fit ({network.ranges_fault}); "
+            "make them anew with kpn train --calibrate",
+            is_fault=True,
+        )
+    if network.ranges is None:
+        raise _Unusable(
+            "the weight file has no activation ranges; add them with kpn train --calibrate"
+        )
+    features = cpu_features()
+    # Without these instructions, x86 CPUs add pairs of products in 16 bits, which overflow.
+    if features.is_x86 and not features.integer_products:
+        raise _Unusable("the CPU has no exact 8-bit arithmetic (VNNI)")
+    if not (features.is_x86 or asked):
+        raise _Unusable("it has not been tried on this kind of CPU; --precision int8 tries it")
+    parts = [*network.parameters(), *network.ranges.values()]
+    state = (
+        [(id(part), part.data_ptr(), part._version) for part in parts],
+        torch.get_num_threads(),
+        features.amx,
+    )
+    known = _compiled.get(network)
+    if known is not None and known[0] == state:
+        return known[1]
+    try:
+        engine = UNet(network, network.ranges, half=features.amx)
+    except EngineError as error:
+        raise _Unusable(str(error), is_fault=not error.is_absence) from None
+    _compiled[network] = state, engine
+    return engine

@@ -1,0 +1,160 @@
+"""8-bit integers for the U-Net: activation ranges, and the integers of its convolutions.
+
+A convolution sees its input x rounded to integers from 0 to 255, `q = round(x / step) + zero`, with
+a step for each channel, and its weights rounded to integers from -127 to 127, with a scale for each
+output. The steps are multiplied into the weights before these are rounded, so the arithmetic is
+that of one step for all channels, which every runtime has; but a channel of small values keeps its
+detail beside one of large values. (With one range for all channels, single photos lost up to 3 dB;
+docs/log.md.) Everything else - biases, sums, activation functions - stays in floating point.
+
+The ranges are recorded on bursts (`training.calibration`) and travel in the weight file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .kpn import KPN
+
+#: Name of a layer -> `(channels, 2)` float32: lowest (at most 0) and highest value (above 0) of
+#: each channel of its input.
+Ranges = dict[str, Tensor]
+
+#: Names of the ranges in weight files: this and the layer's name.
+PREFIX = "ranges."
+#: Number of the integers of an input, and the largest integer of a weight.
+LEVELS, LARGEST_WEIGHT = 256, 127
+#: Least width of a range: a channel that was silent while ranges were recorded.
+_LEAST = 1e-6
+
+
+class IntegerLayer(NamedTuple):
+    """A convolution in integers: `out = scale * sum(weight * (q - zero)) + bias`.
+
+    Attributes:
+        step: `(inputs,)`, q = round(x / step) + zero, clamped to [0, 255].
+        zero: the integer that stands for 0.
+        weight: int8, in the shape of the layer's weight.
+        scale: `(outputs,)`.
+    """
+
+    step: Tensor
+    zero: int
+    weight: Tensor
+    scale: Tensor
+
+
+def layers(network: KPN) -> dict[str, nn.Conv2d | nn.ConvTranspose2d]:
+    """Return the convolutions of a network's U-Net by name, as they are named in its state dict."""
+    kinds = (nn.Conv2d, nn.ConvTranspose2d)
+    return {name: part for name, part in network.named_modules() if isinstance(part, kinds)}
+
+
+def fits_integers(network: KPN) -> bool:
+    """Whether a network can run in integers: the ablations "direct" and "blind" cannot."""
+    return network.config.output == "kernels" and not network.config.blind
+
+
+def record_ranges(network: KPN, bursts: Iterable[tuple[Tensor, Tensor, Tensor]]) -> Ranges:
+    """Return the range of each channel of each convolution's input, over bursts.
+
+    Args:
+        network: in evaluation mode, in float32.
+        bursts: `burst`, `shot` and `read` of each, as for `KPN.encoded`.
+    """
+    ranges: Ranges = {}
+
+    def hook(name: str, x: Tensor) -> None:
+        found = torch.stack([x.amin((0, 2, 3)), x.amax((0, 2, 3))], 1).float().cpu()
+        low, high = ranges.get(name, found).unbind(1)
+        low, high = torch.minimum(low, found[:, 0]), torch.maximum(high, found[:, 1])
+        ranges[name] = torch.stack([low.clamp_max(0), high.clamp_min(_LEAST)], 1)
+
+    handles = [
+        layer.register_forward_pre_hook(lambda _, inputs, name=name: hook(name, inputs[0]))
+        for name, layer in layers(network).items()
+    ]
+    try:
+        with torch.inference_mode():
+            for burst, shot, read in bursts:
+                network.encoded(burst, shot, read)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {name: value.clone() for name, value in ranges.items()}
+
+
+def fault_of(network: KPN, ranges: Mapping[str, Tensor]) -> str:
+    """Return what is wrong with the ranges of a network, or "" if they fit."""
+    expected = {name: input_channels(layer) for name, layer in layers(network).items()}
+    if set(ranges) != set(expected):
+        odd = sorted(set(ranges) ^ set(expected))
+        return f"ranges of other layers ({', '.join(odd[:3])})"
+    for name, channels in expected.items():
+        values = ranges[name]
+        if tuple(values.shape) != (channels, 2):
+            return f"{name}: {tuple(values.shape)} instead of {(channels, 2)} values"
+        low, high = values.float().unbind(1)
+        if not (torch.isfinite(values).all() and (low <= 0).all() and (high > 0).all()):
+            return f"{name}: not a range around 0"
+    return ""
+
+
+def input_channels(layer: nn.Conv2d | nn.ConvTranspose2d) -> int:
+    """Return the number of channels that a layer takes."""
+    return layer.in_channels
+
+
+def integer_layer(layer: nn.Conv2d | nn.ConvTranspose2d, ranges: Tensor) -> IntegerLayer:
+    """Return a layer's integers.
+
+    Args:
+        layer: a convolution, or a transposed one, whose zero is the middle: runtimes have no
+            fast integer arithmetic for it otherwise.
+        ranges: `(inputs, 2)`, of its input.
+    """
+    low, high = ranges.double().unbind(1)
+    transposed = isinstance(layer, nn.ConvTranspose2d)
+    last = LEVELS - 1
+    share = float(-low.sum() / (high - low).sum())
+    zero = LEVELS // 2 if transposed else min(max(round(last * share), int(share > 0)), last - 1)
+    step = high / (last - zero)
+    if zero:
+        step = torch.maximum(step, -low / zero)
+    weight = layer.weight.detach().double().cpu()
+    inputs, outputs = (0, 1) if transposed else (1, 0)
+    weight = weight * _along(step, inputs)
+    others = [axis for axis in range(4) if axis != outputs]
+    scale = weight.abs().amax(others).clamp_min(1e-30) / LARGEST_WEIGHT
+    integers = _rounded(weight / _along(scale, outputs), keep_sums=not transposed)
+    return IntegerLayer(step.float(), zero, integers, scale.float())
+
+
+def _rounded(weight: Tensor, *, keep_sums: bool) -> Tensor:
+    """Round weights to int8, `(a, b, rows, columns)`.
+
+    Args:
+        weight: within +-`LARGEST_WEIGHT`.
+        keep_sums: whether the sum over rows and columns is kept to half a unit: the taps that are
+            nearest to the next integer are rounded the other way. Where its input is smooth, the
+            output depends on this sum alone.
+    """
+    taps = weight.flatten(2)
+    nearest = taps.round()
+    if keep_sums:
+        error = taps - nearest
+        excess = error.sum(2, keepdim=True).round()
+        order = (error * excess.sign()).argsort(2, descending=True).argsort(2)
+        nearest += excess.sign() * (order < excess.abs())
+    return nearest.clamp(-LARGEST_WEIGHT, LARGEST_WEIGHT).to(torch.int8).view_as(weight)
+
+
+def _along(values: Tensor, axis: int) -> Tensor:
+    """Return values along one axis of a weight of four."""
+    shape = [1] * 4
+    shape[axis] = -1
+    return values.view(shape)
