@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ from hypothesis import settings
 from pictures import scene
 
 from kpn_cli.network.kpn import KPN, KPNConfig
-from kpn_cli.network.weights import save_weights
+from kpn_cli.network.precision import in_precision
+from kpn_cli.network.weights import load_weights, save_weights
 from kpn_cli.synthesis import demo
 from kpn_cli.synthesis.photos import Scene
+from kpn_cli.system.device import cpu_features
 
 # The same examples in each run (a failure is then about the change at hand), and
 # no deadline: on a busy machine time says nothing.
@@ -70,6 +73,29 @@ def tiny_network(tiny_config: KPNConfig) -> KPN:
         network.head_bias.normal_(0, 0.1)
         network.mix_weight.normal_(0, 0.1)
         network.mix_bias.normal_(0, 0.1)
+    return network
+
+
+@pytest.fixture(scope="session", params=["fp32", "int8"])
+def shipped_network(request) -> KPN:
+    """The network that ships, in floating point and, where the runtime is installed, in int8."""
+    return shipped_in(request.param)
+
+
+@pytest.fixture(scope="session")
+def shipped_int8() -> KPN:
+    """The network that ships in int8."""
+    return shipped_in("int8")
+
+
+@cache
+def shipped_in(name: str) -> KPN:
+    if name == "int8":
+        pytest.importorskip("openvino", reason="int8 needs OpenVINO (pip install 'kpn[fast]')")
+        if not cpu_features().integer_products:
+            pytest.skip("int8 needs a CPU with VNNI")
+    network, precision = in_precision(load_weights()[0], name)
+    assert precision.name == name, precision.note
     return network
 
 

@@ -32,7 +32,7 @@ class Span:
         return slice(self.start, self.stop)
 
 
-def spans(length: int, tile: int, halo: int, grid: int = 1) -> list[Span]:
+def spans(length: int, tile: int, halo: int, grid: int = 1, equal: bool = False) -> list[Span]:
     """Cut an axis into tiles.
 
     Adjacent tiles overlap by `2 * halo` samples. Their weights cross linearly in the middle
@@ -46,6 +46,8 @@ def spans(length: int, tile: int, halo: int, grid: int = 1) -> list[Span]:
         halo: context on either side of a tile, in samples; rounded up to a multiple of `grid`.
         grid: tiles start at multiples of it, so that a network that halves its
             input sees the same phase in a tile as in the whole picture.
+        equal: whether all tiles have the same length, rounded up to a multiple of `grid`: tiles at
+            the ends, which lack one halo, see more of the picture instead.
 
     Returns:
         The tiles in order.
@@ -66,10 +68,26 @@ def spans(length: int, tile: int, halo: int, grid: int = 1) -> list[Span]:
         fall = np.clip((high - centre) / (2 * ramp) + 0.5, 0, 1) if high < length else 1
         weight = np.broadcast_to(np.minimum(rise, fall), centre.shape)
         result.append(Span(start, stop, weight.astype(np.float32)))
+    return _equalised(result, length, grid) if equal else result
+
+
+def _equalised(tiles: list[Span], length: int, grid: int) -> list[Span]:
+    """Return tiles that are as long as the longest, by samples of weight 0 at their inner ends."""
+    longest = max(tile.stop - tile.start for tile in tiles)
+    longest = -(-longest // grid) * grid
+    result = []
+    for tile in tiles:
+        start, stop = tile.start, min(tile.start + longest, length)
+        if stop == length:  # the last may end within the grid
+            start = min(start, max(-(-length // grid) * grid - longest, 0))
+        weight = np.pad(tile.weight, (tile.start - start, stop - tile.stop))
+        result.append(Span(start, stop, weight))
     return result
 
 
-def count(height: int, width: int, tile: int, halo: int, grid: int = 1) -> int:
+def count(
+    height: int, width: int, tile: int, halo: int, grid: int = 1, equal: bool = False
+) -> int:
     """Return the number of tiles that `blend` processes; arguments as there."""
     return len(spans(height, tile, halo, grid)) * len(spans(width, tile, halo, grid))
 
@@ -83,6 +101,7 @@ def blend(
     tile: int,
     halo: int,
     grid: int = 1,
+    equal: bool = False,
     on_tile: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
     """Process a picture tile by tile and blend the tiles.
@@ -90,7 +109,7 @@ def blend(
     Args:
         process: takes the rows and columns of a tile, returns its `(planes, rows, columns)`.
         planes, height, width: size of the result, in samples.
-        tile, halo, grid: see `spans`.
+        tile, halo, grid, equal: see `spans`.
         on_tile: called after each tile.
 
     Returns:
@@ -98,8 +117,8 @@ def blend(
         once, provided that no sample depends on others more than `halo / 2` away.
     """
     out = np.zeros((planes, height, width), np.float32)
-    for rows in spans(height, tile, halo, grid):
-        for columns in spans(width, tile, halo, grid):
+    for rows in spans(height, tile, halo, grid, equal):
+        for columns in spans(width, tile, halo, grid, equal):
             result = process(rows.slice, columns.slice)
             weighted = result * rows.weight[:, None] * columns.weight
             out[:, rows.slice, columns.slice] += weighted

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -125,9 +126,23 @@ def denoise_burst(
     return done, aligned
 
 
-def _tiling(network: KPN, tile: int) -> dict[str, int]:
+class _Tiling(TypedDict):
+    """Arguments of `tiling.spans`."""
+
+    tile: int
+    halo: int
+    grid: int
+    equal: bool
+
+
+def _tiling(network: KPN, tile: int) -> _Tiling:
     """Return the arguments of `tiling.spans` for a tile, whose side is in sensor pixels."""
-    return {"tile": max(tile // 2, 1), "halo": _HALO, "grid": network.config.stride}
+    return {
+        "tile": max(tile // 2, 1),
+        "halo": _HALO,
+        "grid": network.config.stride,
+        "equal": network.engine is not None,  # which is compiled for each size of tile
+    }
 
 
 def tile_side(free_bytes: int, frames: int) -> int:

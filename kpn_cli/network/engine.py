@@ -1,14 +1,17 @@
 """The U-Net by OpenVINO, in 8-bit integers on the CPU.
 
 The graph is built from the network's weights and activation ranges (`quantisation`) by calls of the
-runtime's own operators: no model file, no converter. It is compiled once and takes pictures of any
-size; input and output are torch's own memory, in the layout that both use (channels last).
+runtime's own operators: no model file, no converter. It is compiled for each size of picture (for
+any size at once, the runtime would copy inputs and outputs into another layout, at half the
+speed), so the tiles of a picture should have one size. Inputs and outputs are torch's own memory,
+in the layout that both use (channels last).
 
 OpenVINO is an optional dependency (`pip install 'kpn[fast]'`), imported when it is first used.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 import numpy as np
@@ -16,13 +19,17 @@ import torch
 from torch import Tensor, nn
 
 from .kpn import KPN, LEAKY_SLOPE
-from .quantisation import LEVELS, IntegerLayer, Ranges, integer_layer, layers
+from .quantisation import LEVELS, IntegerLayer, IntegerUNet, Ranges, integer_unet, layers
 
+#: Sizes of picture for which the compiled graphs are kept: tiles, and squares whose noise is
+#: measured.
+_SIZES_KEPT = 2
 #: A trial run at the start may differ from torch by this share of the output's root mean square.
 #: Rounding to 8 bits is well within; a runtime that computes nonsense is not.
 _LARGEST_ERROR = 0.5
-#: Side of the trial's picture, in multiples of the network's stride, and its noise.
-_TRIAL_SIDE, _TRIAL_SIGMA = 4, 0.01
+#: Side of the trial's picture in cells, at most, and its noise. Residual noise is measured on
+#: squares of this size (`merge.residual_noise`): compiled for the trial, the graph serves them too.
+_TRIAL_SIDE, _TRIAL_SIGMA = 96, 0.01
 
 
 class EngineError(Exception):
@@ -40,13 +47,17 @@ class EngineError(Exception):
 class UNet:
     """The U-Net of a network, compiled by OpenVINO for the CPU.
 
-    Called like `KPN.unet`: `(batch, channels, height, width)` float32 in the memory layout
-    channels_last, height and width multiples of the network's stride ->
-    `(batch, config.head, height, width)`, likewise. The same input gives the same bytes.
+    Called in place of `KPN.unet`, with channels that were multiplied by `input_scale`:
+    `(batch, channels, height, width)` float32 in the memory layout channels_last, height and width
+    multiples of the network's stride -> `(batch, config.head, height, width)`, likewise. The same
+    input gives the same bytes.
+
+    Attributes:
+        input_scale: `(channels,)`, or None for 1.
     """
 
     def __init__(self, network: KPN, ranges: Ranges | None, *, half: bool = False) -> None:
-        """Compile the U-Net for `torch.get_num_threads()` threads, and try it.
+        """Prepare the U-Net for `torch.get_num_threads()` threads, and try it.
 
         Args:
             network: on the CPU.
@@ -59,7 +70,9 @@ class UNet:
         openvino = _import()
         self._head = network.config.head
         self._tensor = openvino.Tensor
-        settings = {
+        integers = None if ranges is None else integer_unet(network, ranges)
+        self.input_scale = None if integers is None else integers.input_scale
+        self._settings = {
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
@@ -67,13 +80,13 @@ class UNet:
             # The threads of torch run on the same cores, in turn with these.
             "ENABLE_CPU_PINNING": False,
         }
+        self._requests: OrderedDict[tuple[int, ...], Any] = OrderedDict()
         try:
-            model = _Graph(network, ranges).model()
-            compiled = openvino.Core().compile_model(model, "CPU", settings)
-            self._request = compiled.create_infer_request()
+            self._core = openvino.Core()
+            self._graph = _Graph(network, integers)
             self._check(network)
         except (RuntimeError, TypeError, ValueError, AttributeError, ImportError) as error:
-            raise EngineError(f"OpenVINO failed ({_first_line(error)})") from None
+            raise EngineError(f"OpenVINO failed ({_last_line(error)})") from None
 
     def __call__(self, channels: Tensor) -> Tensor:
         """Run the U-Net; see the class.
@@ -83,25 +96,40 @@ class UNet:
         """
         cells = channels.permute(0, 2, 3, 1).contiguous()
         out = torch.empty(*cells.shape[:3], self._head)
-        self._request.set_input_tensor(self._tensor(cells.numpy(), shared_memory=True))
-        self._request.set_output_tensor(self._tensor(out.numpy(), shared_memory=True))
         try:
-            self._request.infer()
+            request = self._request(tuple(cells.shape))
+            request.set_input_tensor(self._tensor(cells.numpy(), shared_memory=True))
+            request.set_output_tensor(self._tensor(out.numpy(), shared_memory=True))
+            request.infer()
         except RuntimeError as error:
             if "alloc" in str(error):
-                raise MemoryError(_first_line(error)) from None
+                raise MemoryError(_last_line(error)) from None
             raise
         return out.permute(0, 3, 1, 2)
 
+    def _request(self, shape: tuple[int, ...]) -> Any:
+        """Return the compiled graph for a shape."""
+        request = self._requests.pop(shape, None)
+        if request is None:
+            while len(self._requests) >= _SIZES_KEPT:
+                self._requests.popitem(last=False)
+            model = self._graph.model(shape)
+            compiled = self._core.compile_model(model, "CPU", self._settings)
+            request = compiled.create_infer_request()
+        self._requests[shape] = request
+        return request
+
     def _check(self, network: KPN) -> None:
         """Compare a run on a small noisy picture with torch's."""
-        side = _TRIAL_SIDE * network.config.stride
+        side = _TRIAL_SIDE // network.config.stride * network.config.stride
         noise = torch.randn(1, 1, 4, side, side, generator=torch.Generator().manual_seed(0))
         burst = torch.linspace(0, 0.5, side) + _TRIAL_SIGMA * noise
         shot, read = torch.zeros(1, 4), torch.full((1, 4), _TRIAL_SIGMA**2)
         with torch.inference_mode():
             channels, _ = network.padded_input(burst, shot, read, None)
             expected = network.unet(channels)
+            if self.input_scale is not None:
+                channels = channels * self.input_scale.view(-1, 1, 1)
             error = (self(channels) - expected).square().mean().sqrt()
             # False for NaN too.
             if not error <= _LARGEST_ERROR * expected.square().mean().sqrt():
@@ -115,13 +143,13 @@ def _import() -> Any:
         if error.name == "openvino":
             reason = "OpenVINO is not installed (pip install 'kpn[fast]')"
             raise EngineError(reason, is_absence=True) from None
-        raise EngineError(f"OpenVINO cannot be imported ({_first_line(error)})") from None
+        raise EngineError(f"OpenVINO cannot be imported ({_last_line(error)})") from None
     except Exception as error:  # a broken installation may raise anything
-        raise EngineError(f"OpenVINO cannot be imported ({_first_line(error)})") from None
+        raise EngineError(f"OpenVINO cannot be imported ({_last_line(error)})") from None
     return openvino
 
 
-def _first_line(error: BaseException) -> str:
+def _last_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[-1] if lines else type(error).__name__)[:160]
 
@@ -129,19 +157,21 @@ def _first_line(error: BaseException) -> str:
 class _Graph:
     """Builds the graph of `KPN.unet` out of OpenVINO's operators."""
 
-    def __init__(self, network: KPN, ranges: Ranges | None) -> None:
-        import openvino
-        from openvino import opset13
+    def __init__(self, network: KPN, integers: IntegerUNet | None) -> None:
+        from openvino import Model, opset13
 
-        self._openvino, self._ops = openvino, opset13
-        self._network, self._ranges = network, ranges
-        self._layers = layers(network)
+        self._model, self._ops = Model, opset13
+        self._depth = len(network.down)
+        self._layers, self._integers = layers(network), integers
 
-    def model(self) -> Any:
-        """Return the model: `(batch, height, width, channels)` in and out."""
-        ops, depth = self._ops, len(self._network.down)
-        shape = self._openvino.PartialShape([-1, -1, -1, self._network.stem.in_channels])
-        cells = ops.parameter(shape, np.float32, "channels")
+    def model(self, shape: tuple[int, ...]) -> Any:
+        """Return the model: `(batch, height, width, channels)` in and out.
+
+        Args:
+            shape: of its input.
+        """
+        ops, depth = self._ops, self._depth
+        cells = ops.parameter(list(shape), np.float32, "channels")
         x = self._layer(ops.transpose(cells, np.array([0, 3, 1, 2])), "stem")
         skips = []
         for level in range(depth):
@@ -152,7 +182,7 @@ class _Graph:
             x = self._block(x, f"decode.{level}")
         x = self._leaky(self._layer(self._leaky(x), "widen"))
         result = ops.result(ops.transpose(x, np.array([0, 2, 3, 1])))
-        return self._openvino.Model([result], [cells], "unet")
+        return self._model([result], [cells], "unet")
 
     def _block(self, x: Any, name: str) -> Any:
         """`kpn.Block`."""
@@ -160,37 +190,37 @@ class _Graph:
         return self._ops.add(x, self._layer(self._leaky(hidden), f"{name}.second"))
 
     def _leaky(self, x: Any) -> Any:
-        return self._ops.prelu(x, self._constant(np.full(1, LEAKY_SLOPE)))
+        return self._ops.prelu(x, self._constant(torch.tensor([LEAKY_SLOPE])))
 
     def _layer(self, x: Any, name: str) -> Any:
         layer = self._layers[name]
-        if self._ranges is None:
-            weight = self._constant(layer.weight.detach().contiguous().numpy())
+        if self._integers is None:
+            bias = layer.bias
+            weight = self._constant(layer.weight.detach())
         else:
-            integers = integer_layer(layer, self._ranges[name])
+            integers = self._integers.layers[name]
+            bias = integers.bias
             x, weight = self._rounded(x, integers), self._weight(layer, integers)
         stride, padding = (list(map(int, value)) for value in (layer.stride, layer.padding))
         if isinstance(layer, nn.ConvTranspose2d):
             x = self._ops.convolution_backprop_data(x, weight, stride)
         else:
             x = self._ops.convolution(x, weight, stride, padding, padding, [1, 1])
-        bias = self._network.get_parameter(f"{name}.bias").detach().numpy()
-        return self._ops.add(x, self._constant(bias.reshape(1, -1, 1, 1)))
+        return x if bias is None else self._ops.add(x, self._constant(bias.detach()[:, None, None]))
 
     def _rounded(self, x: Any, integers: IntegerLayer) -> Any:
-        """Round an input to integers, less their zero: from there on all steps are 1."""
+        """Round an input to integers, less their zero: from there on a step is 1."""
         low, high = -integers.zero, LEVELS - 1 - integers.zero
-        step = integers.step.numpy().reshape(1, -1, 1, 1)
-        values = (low * step, high * step, np.full((1, 1, 1, 1), low), np.full((1, 1, 1, 1), high))
-        return self._ops.fake_quantize(x, *map(self._constant, values), LEVELS)
+        limits = (low * integers.step, high * integers.step, low, high)
+        # One value each, not one per channel, which would cost a third of the speed.
+        values = (self._constant(torch.full((1, 1, 1, 1), float(value))) for value in limits)
+        return self._ops.fake_quantize(x, *values, LEVELS)
 
     def _weight(self, layer: nn.Module, integers: IntegerLayer) -> Any:
         shape = (1, -1, 1, 1) if isinstance(layer, nn.ConvTranspose2d) else (-1, 1, 1, 1)
-        constant = self._ops.constant(integers.weight.contiguous().numpy())
-        return self._ops.multiply(
-            self._ops.convert(constant, "f32"),
-            self._constant(integers.scale.numpy().reshape(shape)),
-        )
+        weight = self._ops.constant(integers.weight.contiguous().numpy())
+        scale = self._constant(integers.scale.view(shape))
+        return self._ops.multiply(self._ops.convert(weight, "f32"), scale)
 
-    def _constant(self, values: np.ndarray) -> Any:
-        return self._ops.constant(np.ascontiguousarray(values, np.float32))
+    def _constant(self, values: Tensor) -> Any:
+        return self._ops.constant(np.ascontiguousarray(values.numpy(), np.float32))

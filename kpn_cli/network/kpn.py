@@ -18,10 +18,9 @@ once more with a dilated kernel, and its planes exchange detail (`cross_plane`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -139,6 +138,19 @@ class Head(NamedTuple):
     bias: Tensor
 
 
+class Engine(Protocol):
+    """What runs the U-Net of a network in place of torch.
+
+    Attributes:
+        input_scale: `(channels,)`, by which the input channels are multiplied; None for 1.
+    """
+
+    input_scale: Tensor | None
+
+    def __call__(self, channels: Tensor) -> Tensor:
+        """Run it; arguments as for `KPN.unet`, but scaled."""
+
+
 class Block(nn.Module):
     """A residual block of two 3x3 convolutions."""
 
@@ -177,7 +189,7 @@ class KPN(nn.Module):
         self.config = config
         self.ranges: dict[str, Tensor] | None = None
         self.ranges_fault = ""
-        self.engine: Callable[[Tensor], Tensor] | None = None
+        self.engine: Engine | None = None
         widths = config.widths
         steps = list(pairwise(widths))
         channels = features.channel_count(config.frames, config.noise_ratios)
@@ -280,6 +292,7 @@ class KPN(nn.Module):
             memory_format=torch.channels_last,
         )
         weights = burst.new_empty(batch, count, height, width)
+        scale = None if self.engine is None else self.engine.input_scale
         step = max(cells_at_once // width, 1)
 
         def work(band: Band) -> None:
@@ -295,7 +308,12 @@ class KPN(nn.Module):
             if sum(run.shape[1] for _, run in runs) < channels.shape[1]:
                 channels[:, :, band.rows].zero_()
             for first, run in runs:
-                channels[:, first : first + run.shape[1], band.rows, :width] = run
+                last = first + run.shape[1]
+                target = channels[:, first:last, band.rows, :width]
+                if scale is None:
+                    target.copy_(run)
+                else:
+                    torch.mul(run, scale[first:last, None, None], out=target)
             weights[:, :, band.rows] = of_band
 
         for_each(lambda: work, bands(height, step, features.REACH), burst.device)

@@ -58,7 +58,7 @@ def in_precision(network: KPN, name: str = "auto") -> tuple[KPN, Precision]:
         return ready, float_precision(name, device)
     otherwise = float_precision("auto", device)
     try:
-        ready.engine = _engine(network, device, asked=name == "int8")
+        ready.engine = _engine(network, ready, asked=name == "int8")
     except _Unusable as unusable:
         note = ""
         if name == "int8" or unusable.is_fault:
@@ -70,17 +70,18 @@ def in_precision(network: KPN, name: str = "auto") -> tuple[KPN, Precision]:
     return ready, Precision("int8", "OpenVINO is installed and the CPU has integer arithmetic")
 
 
-def _engine(network: KPN, device: torch.device, *, asked: bool) -> UNet:
+def _engine(network: KPN, plain: KPN, *, asked: bool) -> UNet:
     """Return the compiled U-Net of a network.
 
     Args:
-        network: on `device`.
-        device: int8 needs the CPU.
+        network: to find it by, if it was compiled before.
+        plain: the same network without an engine.
         asked: whether the user asked for int8; otherwise only CPUs that were tried are used.
 
     Raises:
         _Unusable: if that is not possible.
     """
+    device = next(network.parameters()).device
     if device.type != "cpu":
         raise _Unusable(f"it runs on the CPU, not on {device.type}")
     if not fits_integers(network):
@@ -111,7 +112,7 @@ def _engine(network: KPN, device: torch.device, *, asked: bool) -> UNet:
     if known is not None and known[0] == state:
         return known[1]
     try:
-        engine = UNet(network, network.ranges, half=features.amx)
+        engine = UNet(plain, network.ranges, half=features.amx)
     except EngineError as error:
         raise _Unusable(str(error), is_fault=not error.is_absence) from None
     _compiled[network] = state, engine

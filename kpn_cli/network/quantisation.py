@@ -1,13 +1,13 @@
 """8-bit integers for the U-Net: activation ranges, and the integers of its convolutions.
 
-A convolution sees its input x rounded to integers from 0 to 255, `q = round(x / step) + zero`, with
-a step for each channel, and its weights rounded to integers from -127 to 127, with a scale for each
-output. The steps are multiplied into the weights before these are rounded, so the arithmetic is
-that of one step for all channels, which every runtime has; but a channel of small values keeps its
-detail beside one of large values. (With one range for all channels, single photos lost up to 3 dB;
-docs/log.md.) Everything else - biases, sums, activation functions - stays in floating point.
+A convolution sees its input x as integers from 0 to 255, `q = round(x / step) + zero`, and its
+weights as integers from -127 to 127, with a scale for each output. All channels of an input share
+one step, which is all that runtimes are fast at; so the channels are scaled alike before: each
+activation is stored in units of its channel's largest value, and the weights on either side are
+multiplied accordingly. Leaky ReLUs and sums do not mind. (Without these units, single photos lost
+up to 3 dB; docs/log.md.) Biases, sums and activation functions stay in floating point.
 
-The ranges are recorded on bursts (`training.calibration`) and travel in the weight file.
+The ranges are recorded on bursts (`training.activation_ranges`) and travel in the weight file.
 """
 
 from __future__ import annotations
@@ -36,16 +36,29 @@ class IntegerLayer(NamedTuple):
     """A convolution in integers: `out = scale * sum(weight * (q - zero)) + bias`.
 
     Attributes:
-        step: `(inputs,)`, q = round(x / step) + zero, clamped to [0, 255].
+        step: q = round(x / step) + zero, clamped to [0, 255].
         zero: the integer that stands for 0.
         weight: int8, in the shape of the layer's weight.
-        scale: `(outputs,)`.
+        scale, bias: `(outputs,)`.
     """
 
-    step: Tensor
+    step: float
     zero: int
     weight: Tensor
     scale: Tensor
+    bias: Tensor
+
+
+class IntegerUNet(NamedTuple):
+    """The U-Net in integers.
+
+    Attributes:
+        input_scale: `(channels,)`, multiplies the input channels.
+        layers: name -> the convolution, for inputs and outputs in their units.
+    """
+
+    input_scale: Tensor
+    layers: dict[str, IntegerLayer]
 
 
 def layers(network: KPN) -> dict[str, nn.Conv2d | nn.ConvTranspose2d]:
@@ -109,29 +122,66 @@ def input_channels(layer: nn.Conv2d | nn.ConvTranspose2d) -> int:
     return layer.in_channels
 
 
-def integer_layer(layer: nn.Conv2d | nn.ConvTranspose2d, ranges: Tensor) -> IntegerLayer:
+def integer_unet(network: KPN, ranges: Ranges) -> IntegerUNet:
+    """Return the integers of a network's U-Net.
+
+    Args:
+        network: for which the ranges were recorded.
+        ranges: that fit it (`fault_of`).
+    """
+    largest = {name: values.double().abs().amax(1) for name, values in ranges.items()}
+    depth = len(network.down)
+    # The sums run through all blocks of a level, and across to its second half: one unit for all.
+    sums: list[list[str]] = [[f"decode.{level}.first"] for level in range(depth)] + [[]]
+    for level in range(depth):
+        sums[level].append(f"down.{level}")
+        sums[level + 1] += [f"encode.{level}.first", f"up.{level}"]
+    sums[0].append("widen")
+    units = [torch.stack([largest[name] for name in names]).amax(0) for names in sums]
+    ends = {"stem": (largest["stem"], units[0]), "widen": (units[0], None)}
+    for level in range(depth):
+        fine, coarse = units[level], units[level + 1]
+        ends[f"down.{level}"], ends[f"up.{level}"] = (fine, coarse), (coarse, fine)
+        for block, unit in ((f"encode.{level}", coarse), (f"decode.{level}", fine)):
+            hidden = largest[f"{block}.second"]
+            ends[f"{block}.first"], ends[f"{block}.second"] = (unit, hidden), (hidden, unit)
+    integers = {
+        name: _integer_layer(layer, ranges[name].double(), *ends[name])
+        for name, layer in layers(network).items()
+    }
+    return IntegerUNet((1 / largest["stem"]).float(), integers)
+
+
+def _integer_layer(
+    layer: nn.Conv2d | nn.ConvTranspose2d, ranges: Tensor, before: Tensor, after: Tensor | None
+) -> IntegerLayer:
     """Return a layer's integers.
 
     Args:
         layer: a convolution, or a transposed one, whose zero is the middle: runtimes have no
-            fast integer arithmetic for it otherwise.
+            fast arithmetic for it otherwise.
         ranges: `(inputs, 2)`, of its input.
+        before, after: `(inputs,)` and `(outputs,)`, units of its input and its output; None
+            for units of 1.
     """
-    low, high = ranges.double().unbind(1)
     transposed = isinstance(layer, nn.ConvTranspose2d)
-    last = LEVELS - 1
-    share = float(-low.sum() / (high - low).sum())
-    zero = LEVELS // 2 if transposed else min(max(round(last * share), int(share > 0)), last - 1)
-    step = high / (last - zero)
-    if zero:
-        step = torch.maximum(step, -low / zero)
-    weight = layer.weight.detach().double().cpu()
     inputs, outputs = (0, 1) if transposed else (1, 0)
-    weight = weight * _along(step, inputs)
+    weight = layer.weight.detach().double().cpu() * _along(before, inputs)
+    bias = torch.zeros(weight.shape[outputs], dtype=torch.double)
+    if layer.bias is not None:
+        bias = layer.bias.detach().double().cpu()
+    if after is not None:
+        weight, bias = weight / _along(after, outputs), bias / after
+    low = float((ranges[:, 0] / before).min())
+    high = float((ranges[:, 1] / before).max())
+    last = LEVELS - 1
+    zero = LEVELS // 2 if transposed else round(last * -low / (high - low))
+    zero = min(max(zero, int(low < 0)), last - 1)
+    step = max(high / (last - zero), -low / zero if zero else 0)
     others = [axis for axis in range(4) if axis != outputs]
     scale = weight.abs().amax(others).clamp_min(1e-30) / LARGEST_WEIGHT
     integers = _rounded(weight / _along(scale, outputs), keep_sums=not transposed)
-    return IntegerLayer(step.float(), zero, integers, scale.float())
+    return IntegerLayer(step, zero, integers, (scale * step).float(), bias.float())
 
 
 def _rounded(weight: Tensor, *, keep_sums: bool) -> Tensor:

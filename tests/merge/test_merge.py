@@ -27,9 +27,9 @@ def test_tiled_equals_whole_within_rounding(tiny_network):
 
 
 @pytest.mark.parametrize("gain", [0, 8])
-def test_tiles_show_no_seams_with_the_network_that_ships(gain):
+def test_tiles_show_no_seams_with_the_network_that_ships(gain, shipped_network):
     """It sees further than a tile's halo; the cut changes less than the residual noise."""
-    network, _ = load_weights()
+    network = shipped_network
     noise = noise_of_gain(gain)
     scene = planes(4, 240, 250)
     scene[:, :, 125:] = 0.3  # textured and flat
@@ -88,7 +88,17 @@ def test_integer_samples_with_levels_equal_linear_ones(tiny_network):
     ],
 )
 def test_more_strength_never_leaves_more_noise(gain, level, count):
-    network, _ = load_weights()
+    check_strength(load_weights()[0], gain, level, count)
+
+
+@pytest.mark.parametrize(
+    ("gain", "level", "count"), [(0, 0.18, 5), (1, 0.02, 8), (1, 0.005, 1), (8, 0.18, 1)]
+)
+def test_more_strength_never_leaves_more_noise_in_int8(gain, level, count, shipped_int8):
+    check_strength(shipped_int8, gain, level, count)
+
+
+def check_strength(network, gain, level, count):
     noise, rng = noise_of_gain(gain), np.random.default_rng((gain, count))
     scene = np.full((count, 4, 64, 64), level, np.float32)
     frames = [Frame(torch.from_numpy(planes)) for planes in noise.sample(scene, rng)]
@@ -106,8 +116,8 @@ def test_more_strength_never_leaves_more_noise(gain, level, count):
 # --- many frames ------------------------------------------------------------
 
 
-def test_more_frames_than_the_network_takes_leave_less_noise():
-    network, _ = load_weights()
+def test_more_frames_than_the_network_takes_leave_less_noise(shipped_network):
+    network = shipped_network
     noise = noise_of_gain(4)
     scene = planes(4, 100, 100)
     rng = np.random.default_rng(1)

@@ -33,6 +33,20 @@ def test_the_residual_noise_is_what_two_bursts_of_a_scene_differ_by(
 ):
     """With the kernels held fixed, up to 12 % less would be measured."""
     network = _pixels_network(tiny_config) if what == "pixels" else load_weights()[0]
+    check_residual_noise(network, what, gain, count, strength)
+
+
+@pytest.mark.parametrize(
+    ("what", "gain", "count", "strength"),
+    [("all", 1, 1, 1), ("all", 4, 8, 1), ("all", 1, 8, 2), ("all", 0, 8, 1), ("clipped", 4, 8, 1)],
+)
+def test_in_int8_the_residual_noise_is_what_two_bursts_of_a_scene_differ_by(
+    what, gain, count, strength, shipped_int8
+):
+    check_residual_noise(shipped_int8, what, gain, count, strength)
+
+
+def check_residual_noise(network, what, gain, count, strength):
     noise, rng = noise_of_gain(gain), np.random.default_rng(gain)
     scene = planes(5, 192, 192) * (2 if what == "clipped" else 1)
     sigma = np.sqrt(noise.variance(scene))
@@ -132,8 +146,8 @@ def test_the_residual_noise_includes_what_the_guard_brings_back(tiny_network, mo
     assert done.residual_noise == pytest.approx(variance, rel=0.05)
 
 
-def test_the_residual_noise_falls_with_strength():
-    network, _ = load_weights()
+def test_the_residual_noise_falls_with_strength(shipped_network):
+    network = shipped_network
     noise, rng = noise_of_gain(1), np.random.default_rng(0)
     scene = np.full((4, 4, 64, 64), 0.18, np.float32)
     frames = [Frame(torch.from_numpy(planes)) for planes in noise.sample(scene, rng)]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kpn_cli.errors import KpnError
-from kpn_cli.system.device import choose_precision, pick_precision
+from kpn_cli.system.device import float_precision
 
 CPU = torch.device("cpu")
 
@@ -17,7 +17,7 @@ def with_capabilities(monkeypatch, **flags):
 
 def test_bf16_is_chosen_where_the_cpu_has_amx(monkeypatch):
     with_capabilities(monkeypatch, avx512_bf16=True, amx_bf16=True)
-    chosen = choose_precision("auto", CPU)
+    chosen = float_precision("auto", CPU)
     assert (chosen.name, chosen.dtype) == ("bf16", torch.bfloat16)
     assert "AMX" in chosen.reason
 
@@ -25,17 +25,17 @@ def test_bf16_is_chosen_where_the_cpu_has_amx(monkeypatch):
 @pytest.mark.parametrize("flags", [{}, {"avx512_bf16": True}, {"bf16": True}, {"amx_int8": True}])
 def test_without_amx_fp32_is_chosen_whatever_else_the_cpu_has(monkeypatch, flags):
     with_capabilities(monkeypatch, **flags)
-    chosen = choose_precision("auto", CPU)
+    chosen = float_precision("auto", CPU)
     assert (chosen.name, chosen.dtype) == ("fp32", torch.float32)
     assert "no AMX" in chosen.reason
 
 
 @pytest.mark.parametrize("name", ["fp32", "bf16"])
 def test_a_precision_given_by_the_user_is_used(name):
-    assert choose_precision(name, CPU).name == name
-    assert choose_precision(name, CPU).reason == "as given"
+    assert float_precision(name, CPU).name == name
+    assert float_precision(name, CPU).reason == "as given"
 
 
 def test_an_unknown_precision_is_refused_with_the_known_ones():
     with pytest.raises(KpnError, match="int4: unknown; choose one of auto, fp32, bf16"):
-        pick_precision("int4", CPU)
+        float_precision("int4", CPU)
