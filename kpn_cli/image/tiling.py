@@ -85,9 +85,7 @@ def _equalised(tiles: list[Span], length: int, grid: int) -> list[Span]:
     return result
 
 
-def count(
-    height: int, width: int, tile: int, halo: int, grid: int = 1, equal: bool = False
-) -> int:
+def count(height: int, width: int, tile: int, halo: int, grid: int = 1, equal: bool = False) -> int:
     """Return the number of tiles that `blend` processes; arguments as there."""
     return len(spans(height, tile, halo, grid)) * len(spans(width, tile, halo, grid))
 
