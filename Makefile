@@ -23,7 +23,7 @@ $(VENV)/bin/python:
 
 # Versions that were tested together; pyproject.toml states the ranges.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fast]'
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed

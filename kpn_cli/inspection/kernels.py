@@ -69,7 +69,7 @@ def view_kernels(
     turn: int,
     scale: float = 1.0,
 ) -> KernelView:
-    """Run the network around a cell.
+    """Run the network around a cell, in floating point: integers differ by their rounding alone.
 
     Args:
         network: a KPN that predicts kernels.
@@ -90,6 +90,7 @@ def view_kernels(
         slice(max(window.start - _CONTEXT, 0) // grid * grid, min(window.stop + _CONTEXT, length))
         for window, length in zip(crop, size, strict=True)
     ]
+    merger = merger.in_floating_point()
     merged = merger.merge(*tile, keep_encoded=True)
     check_finite(merged.clean)
     rows, columns = (

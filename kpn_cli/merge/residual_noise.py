@@ -41,6 +41,7 @@ def measure_residual_noise(
             `_BORDER` cells inside, that changes the share by 0.002 at most (docs/log.md).
             What it sees must lie alike on the network's coarser levels: hence the grid.
     """
+    merger = merger.in_floating_point()
     generator = torch.Generator().manual_seed(0)
     squares = []
     for rows, columns in itertools.product(*(_probe_spans(length, merger.grid) for length in size)):

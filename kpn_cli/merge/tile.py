@@ -6,6 +6,7 @@ green equilibration and the fallback to the reference follow.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -100,6 +101,18 @@ class TileMerger:
         self._allowed_noise = noise_coefficients(noise.with_strength(allowed), self._device)
         self.grid = network.config.stride
         self.groups = frame_groups(len(frames), network.config.frames)
+
+    def in_floating_point(self) -> TileMerger:
+        """Return a merger of the same burst without integers (`KPN.engine`).
+
+        The residual noise is measured by changes so small that rounding to integers hides them.
+        """
+        if self._network.engine is None:
+            return self
+        merger = copy.copy(self)
+        merger._network = copy.copy(self._network)
+        merger._network.engine = None
+        return merger
 
     def merge(self, rows: slice, columns: slice, *, keep_encoded: bool = False) -> MergedTile:
         """Merge a tile of the picture.

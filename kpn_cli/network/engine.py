@@ -69,7 +69,6 @@ class UNet:
         """
         openvino = _import()
         self._head = network.config.head
-        self._tensor = openvino.Tensor
         integers = None if ranges is None else integer_unet(network, ranges)
         self.input_scale = None if integers is None else integers.input_scale
         self._settings = {
@@ -82,7 +81,7 @@ class UNet:
         }
         self._requests: OrderedDict[tuple[int, ...], Any] = OrderedDict()
         try:
-            self._core = openvino.Core()
+            self._tensor, self._core = openvino.Tensor, openvino.Core()
             self._graph = _Graph(network, integers)
             self._check(network)
         except (RuntimeError, TypeError, ValueError, AttributeError, ImportError) as error:

@@ -283,7 +283,7 @@ class KPN(nn.Module):
         stride = self.config.stride
         shape = (height + -height % stride, width + -width % stride)
         kind, dtype = burst.device.type, burst.dtype
-        if torch.is_autocast_enabled(kind):
+        if self.engine is None and torch.is_autocast_enabled(kind):
             dtype = torch.get_autocast_dtype(kind)
         channels = torch.empty(
             (batch, self.stem.in_channels, *shape),

@@ -65,9 +65,10 @@ def in_precision(network: KPN, name: str = "auto") -> tuple[KPN, Precision]:
             note = f"int8 is not used, but {otherwise.name}: {unusable}"
         reason = f"{otherwise.reason}; no int8: {unusable}"
         return ready, Precision(otherwise.name, reason, note)
+    reason = "OpenVINO is installed and the CPU has integer arithmetic"
     if name == "int8":
-        return ready, Precision("int8", "as given")
-    return ready, Precision("int8", "OpenVINO is installed and the CPU has integer arithmetic")
+        reason = "as given"
+    return ready, Precision("int8", reason, floating=otherwise.name)
 
 
 def _engine(network: KPN, plain: KPN, *, asked: bool) -> UNet:

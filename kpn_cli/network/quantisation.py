@@ -28,6 +28,9 @@ Ranges = dict[str, Tensor]
 PREFIX = "ranges."
 #: Number of the integers of an input, and the largest integer of a weight.
 LEVELS, LARGEST_WEIGHT = 256, 127
+#: Of an activation's largest value, what its lowest may be: a few channels that are mostly negative
+#: must not take half of the integers from all others.
+_NEGATIVE_SHARE = 0.25
 #: Least width of a range: a channel that was silent while ranges were recorded.
 _LEAST = 1e-6
 
@@ -131,19 +134,20 @@ def integer_unet(network: KPN, ranges: Ranges) -> IntegerUNet:
     """
     largest = {name: values.double().abs().amax(1) for name, values in ranges.items()}
     depth = len(network.down)
-    # The sums run through all blocks of a level, and across to its second half: one unit for all.
-    sums: list[list[str]] = [[f"decode.{level}.first"] for level in range(depth)] + [[]]
+    # A level's sums run through its first half and, across, through its second: one unit for both,
+    # by those who see the first, which lose most by rounding.
+    seen_by: list[list[str]] = [[f"down.{level}"] for level in range(depth)] + [[]]
     for level in range(depth):
-        sums[level].append(f"down.{level}")
-        sums[level + 1] += [f"encode.{level}.first", f"up.{level}"]
-    sums[0].append("widen")
-    units = [torch.stack([largest[name] for name in names]).amax(0) for names in sums]
+        seen_by[level + 1].append(f"encode.{level}.first")
+    seen_by[0] = seen_by[0] or ["widen"]
+    units = [torch.stack([largest[name] for name in names]).amax(0) for names in seen_by]
     ends = {"stem": (largest["stem"], units[0]), "widen": (units[0], None)}
     for level in range(depth):
         fine, coarse = units[level], units[level + 1]
         ends[f"down.{level}"], ends[f"up.{level}"] = (fine, coarse), (coarse, fine)
         for block, unit in ((f"encode.{level}", coarse), (f"decode.{level}", fine)):
-            hidden = largest[f"{block}.second"]
+            low, high = ranges[f"{block}.second"].double().unbind(1)
+            hidden = torch.maximum(high, -low / _NEGATIVE_SHARE)
             ends[f"{block}.first"], ends[f"{block}.second"] = (unit, hidden), (hidden, unit)
     integers = {
         name: _integer_layer(layer, ranges[name].double(), *ends[name])

@@ -66,16 +66,18 @@ class Precision:
         name: "fp32", "bf16" or "int8".
         reason: why it was chosen, for the user.
         note: what the user must know: that the one asked for is not possible; "" for nothing.
+        floating: with int8, the arithmetic of what torch computes: "fp32" or "bf16".
     """
 
     name: str
     reason: str
     note: str = ""
+    floating: str = ""
 
     @property
     def dtype(self) -> torch.dtype:
         """The torch type of convolutions that torch runs."""
-        return torch.bfloat16 if self.name == "bf16" else torch.float32
+        return torch.bfloat16 if (self.floating or self.name) == "bf16" else torch.float32
 
 
 def float_precision(name: str, device: torch.device) -> Precision:
