@@ -46,6 +46,7 @@ def write_denoised_dng(
     unique_id: bytes = b"",
     replace_file: bool = True,
     strength: float = 0.0,
+    precision: str = "",
     sidecars: Sequence[bytes] = (),
 ) -> tuple[str, ...]:
     """Write clean planes as a DNG with the tags of their source.
@@ -64,6 +65,7 @@ def write_denoised_dng(
         unique_id: RawDataUniqueID (50781) and ImageUniqueID (42016), 16 bytes; b"" for none.
         replace_file: whether an existing file may be replaced.
         strength: of denoising; 0 for none.
+        precision: arithmetic of the network, for Software (305); "" for none.
         sidecars: contents of XMP files beside the source, whose properties go before those of its
             own XMP; a later one before an earlier one.
 
@@ -93,7 +95,12 @@ def write_denoised_dng(
     red, green1, green2, blue = black.tolist()
     tags = dng_tags.tags_of(info, black=(red, green1, green2, blue), white=level, noise=noise)
     neutral = None if info.balance_is_estimated else tags.as_shot_neutral
-    tags = replace(tags, as_shot_neutral=neutral, baseline_exposure=exposure or None)
+    tags = replace(
+        tags,
+        as_shot_neutral=neutral,
+        baseline_exposure=exposure or None,
+        software=f"{tags.software} {precision}".rstrip(),
+    )
     frame = visible if kept is None else with_masked_borders(info, visible, kept.size, step, black)
     new = NewTags(tags, compression, modified, unique_id, min(strength, 1.0))
     if kept is None or frame is None:  # no DNG, or its tags give another size than LibRaw

@@ -60,6 +60,7 @@ def photo_tags(
     jpeg: bool = False,
     modified: datetime | None = None,
     unique_id: bytes = b"",
+    precision: str = "",
 ) -> Ifd:
     """Return the tags of a developed picture: camera, exposure, lens, position, time.
 
@@ -71,6 +72,7 @@ def photo_tags(
         jpeg: whether the tags are for a JPEG, which has other Exif tags for its pixels.
         modified: time of modification; None to leave it out.
         unique_id: ImageUniqueID (42016), 16 bytes; b"" for none.
+        precision: arithmetic of the network, for Software (305); "" for none.
     """
     main, exif, gps = tags_kept_from_raw(tree)
     exif = with_capture_time(exif, main, info.captured)
@@ -95,7 +97,7 @@ def photo_tags(
             fields.ascii_field(271, info.make),
             fields.ascii_field(272, info.model),
             fields.integer_field(274, 1),  # Orientation: upright
-            fields.ascii_field(305, f"kpn {__version__}"),  # Software
+            fields.ascii_field(305, f"kpn {__version__} {precision}".rstrip()),  # Software
             fields.ifd_field(EXIF, with_exif_version(exif)),
             *(_RESOLUTION if not jpeg else (*_RESOLUTION, fields.integer_field(531, 1))),
             *([fields.ascii_field(306, f"{modified:%Y:%m:%d %H:%M:%S}")] if modified else []),

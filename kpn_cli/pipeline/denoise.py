@@ -321,6 +321,7 @@ def write_computed(
         fingerprint=computed.fingerprint,
         replace=options.overwrite,
         strength=options.strength,
+        precision=computed.result.precision if options.strength else "",
         on_file=step,
     )
     clock.end_stage("write")

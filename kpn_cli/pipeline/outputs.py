@@ -171,6 +171,7 @@ def write_outputs(
     fingerprint: bytes,
     replace: bool,
     strength: float,
+    precision: str = "",
     on_file: Callable[[], None] = lambda: None,
 ) -> list[str]:
     """Write the outputs of a burst; the picture is developed once, band by band, for all formats.
@@ -184,6 +185,7 @@ def write_outputs(
         fingerprint: of the burst, 16 bytes.
         replace: whether existing files may be replaced.
         strength: of denoising.
+        precision: arithmetic of the network, which the tag Software tells.
         on_file: called after each file.
 
     Returns:
@@ -219,6 +221,7 @@ def write_outputs(
             unique_id=fingerprint,
             replace_file=replace,
             strength=strength,
+            precision=precision,
             sidecars=[each.data for each in sidecars_of(info.path) if not each.problem],
         )
 
@@ -227,7 +230,7 @@ def write_outputs(
         dng = other.submit(write_dng) if "dng" in outputs else None
         try:
             if pictures:
-                tags = _Tags(tree, modified, fingerprint)
+                tags = _Tags(tree, modified, fingerprint, precision)
                 _write_pictures(info, denoised, pictures, tags, replace=replace, on_file=on_file)
         finally:
             if dng is not None:  # if both fail, as on a full disk, the error about the DNG is shown
@@ -238,11 +241,14 @@ def write_outputs(
 
 @dataclass(frozen=True)
 class _Tags:
-    """What the tags of developed pictures are made of: the source's, a time, the fingerprint."""
+    """What the tags of developed pictures are made of: the source's, a time, the fingerprint,
+    the arithmetic.
+    """
 
     source: Tree | None
     modified: datetime | None
     fingerprint: bytes
+    precision: str
 
 
 def _write_pictures(
@@ -265,6 +271,7 @@ def _write_pictures(
             jpeg=name == "jpeg",
             modified=made_of.modified,
             unique_id=made_of.fingerprint,
+            precision=made_of.precision,
         )
         for name in outputs
     }
