@@ -49,7 +49,8 @@ def test_in_int8_tiles_differ_by_rounding_alone(gain, shipped_int8):
     noise = noise_of_gain(gain)
     scene = planes(4, 240, 250)
     scene[:, :, 125:] = 0.3
-    frames = [Frame(torch.from_numpy(noise.sample(scene, np.random.default_rng(1))))] * 2
+    rng = np.random.default_rng(1)
+    frames = [Frame(torch.from_numpy(noise.sample(scene, rng))) for _ in range(3)]
     whole, tiled, plain = (
         merge.denoise_frames(
             network, frames, shifts_of(frames), noise, tile=tile, measure_residual=False
@@ -57,7 +58,8 @@ def test_in_int8_tiles_differ_by_rounding_alone(gain, shipped_int8):
         for network, tile in ((shipped_int8, 1024), (shipped_int8, 160), (load_weights()[0], 1024))
     )
     rounding = np.sqrt(np.mean((whole - plain) ** 2))
-    assert rounding < 0.06 * np.sqrt(np.mean((plain - scene) ** 2))
+    # 0.03 dB if the rounding is independent of the error.
+    assert rounding < 0.08 * np.sqrt(np.mean((plain - scene) ** 2))
     assert np.sqrt(np.mean((tiled - whole) ** 2)) < rounding
 
 

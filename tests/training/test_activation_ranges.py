@@ -1,0 +1,67 @@
+"""Training ends with the ranges of the activations; a command adds them later."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from kpn_cli.cli.app import main
+from kpn_cli.errors import KpnError
+from kpn_cli.network.kpn import KPN
+from kpn_cli.network.weights import load_weights, save_weights
+from kpn_cli.synthesis.config import SynthConfig
+from kpn_cli.synthesis.demo import bundled_scene
+from kpn_cli.training import activation_ranges
+from kpn_cli.training.activation_ranges import add_ranges, bursts_of
+
+SMALL = SynthConfig(cells=16)
+
+
+def test_the_same_photos_and_seed_give_the_same_file(scenes, weights, tmp_path):
+    files = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        path = tmp_path / f"{name}.safetensors"
+        path.write_bytes(weights.read_bytes())
+        add_ranges(path, list(bursts_of(scenes, SMALL, seed, 4)), {"seed": seed})
+        files.append(path.read_bytes())
+    assert files[0] == files[1] != files[2]
+    network, recipe = load_weights(path)
+    assert recipe["ranges"] == {"bursts": 4, "seed": 1}
+    before = load_weights(weights)[0].state_dict()
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_networks_that_run_in_floating_point_only_are_refused(scenes, tiny_config, tmp_path):
+    path = tmp_path / "direct.safetensors"
+    save_weights(path, KPN(replace(tiny_config, output="pixels")), {})
+    with pytest.raises(KpnError, match=r"direct.safetensors: predicts pixels"):
+        add_ranges(path, [], {})
+
+
+def test_the_command_adds_ranges_to_a_file(weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(activation_ranges, "BURSTS", 2)
+    from kpn_cli.cli import photos, train
+
+    path = tmp_path / "own.safetensors"
+    path.write_bytes(weights.read_bytes())
+    monkeypatch.setattr(train, "load_photos", lambda *_: [bundled_scene()])
+    assert photos.load_photos is not train.load_photos
+    done = CliRunner().invoke(main, ["train", "photos", "--calibrate", str(path), "-q"])
+    assert done.exit_code == 0, done.output
+    assert load_weights(path)[0].ranges is not None
+
+
+@pytest.mark.parametrize("more", [["-o", "run"], ["--patches", "5"]])
+def test_the_command_refuses_options_of_training_beside_it(weights, more):
+    done = CliRunner().invoke(main, ["train", "photos", "--calibrate", str(weights), *more])
+    assert done.exit_code == 2
+    assert "--calibrate trains nothing" in done.output
+
+
+def test_training_needs_a_folder():
+    done = CliRunner().invoke(main, ["train", "photos"])
+    assert done.exit_code == 2
+    assert "--output" in done.output
