@@ -104,6 +104,8 @@ def view_kernels(
     if dilated is not None:
         square_radius = square_radius + DILATION**2 * _square_radius(dilated)
     generator = torch.Generator().manual_seed(0)
+    squares, unclipped = merger.probe_noise(merged.burst, merged.clean, generator)
+    inner = (..., rows, columns)
     y, x = cell[0] - crop_rows.start, cell[1] - crop_columns.start
     height, width = shares.shape[-2:]
     upright_x, upright_y = upright_position(y, x, (height, width), turn)
@@ -118,9 +120,7 @@ def view_kernels(
         dilated=None if dilated is None else upright_kernels(dilated[..., y, x]),
         kernel_share=float(merged.share[0, 0, rows, columns][y, x]),
         radius=2 * float(square_radius.sqrt().mean()),
-        noise_left=residual_share(
-            [merger.probe_noise(merged.burst, merged.clean, (rows, columns), generator)]
-        ),
+        noise_left=residual_share([squares[inner][unclipped[inner]]]),
         frames=to_upright(merged.burst[0, :, :, rows, columns], turn),
         clean=to_upright(merged.clean[0, :, rows, columns], turn),
         middle=(upright_y, upright_x),

@@ -19,6 +19,8 @@ from .tile import TileMerger
 #: each way, and in small pictures this many each way. Each square costs as much as merging its
 #: area: all together, in large pictures, a thirtieth of the whole.
 _PROBE_SIDE, _PROBE_SPACING, _MIN_PROBES = 96, 512, 3
+#: Squares that are merged together: short operations take long to start.
+_SQUARES_AT_ONCE = 8
 #: Cells at the border of a square that are not used: their surroundings are missing.
 _BORDER = 16
 #: A sample counts with at most this square, six sigmas of the added noise: where that little
@@ -36,22 +38,31 @@ def measure_residual_noise(
     Args:
         merger: of the burst.
         size: rows and columns of the picture in cells.
-        planes: `(4, rows, columns)`, the merged picture; None to merge the squares once more. It
-            was merged with the surroundings of the squares, which the measurement lacks;
-            `_BORDER` cells inside, that changes the share by 0.002 at most (docs/log.md).
-            What it sees must lie alike on the network's coarser levels: hence the grid.
+        planes: `(4, rows, columns)`, the merged picture; None to merge the squares once more, as
+            for one that was merged in integers. It was merged with the surroundings of the
+            squares, which the measurement lacks; `_BORDER` cells inside, that changes the share by
+            0.002 at most (docs/log.md). What it sees must lie alike on the network's coarser
+            levels: hence the grid.
     """
-    merger = merger.in_floating_point()
+    # Rounding to integers would hide what so little noise changes.
+    exact = merger.in_floating_point()
+    if exact is not merger:
+        planes = None
     generator = torch.Generator().manual_seed(0)
+    spans = (_probe_spans(length, exact.grid) for length in size)
+    places = list(itertools.product(*spans))  # all of one size
     squares = []
-    for rows, columns in itertools.product(*(_probe_spans(length, merger.grid) for length in size)):
-        inner = _inner(rows, size[0]), _inner(columns, size[1])
+    for first in range(0, len(places), _SQUARES_AT_ONCE):
+        some = places[first : first + _SQUARES_AT_ONCE]
+        burst = torch.cat([exact.warped(rows, columns) for rows, columns in some])
         if planes is None:
-            tile = merger.merge(rows, columns)
-            burst, clean = tile.burst, tile.clean
+            clean = exact.merged(burst)
         else:
-            burst, clean = merger.warped(rows, columns), planes[None, :, rows, columns]
-        squares.append(merger.probe_noise(burst, clean, inner, generator))
+            clean = torch.stack([planes[:, rows, columns] for rows, columns in some])
+        changes, unclipped = exact.probe_noise(burst, clean, generator)
+        for change, usable, (rows, columns) in zip(changes, unclipped, some, strict=True):
+            inner = (..., _inner(rows, size[0]), _inner(columns, size[1]))
+            squares.append(change[inner][usable[inner]])
     return residual_share(squares)
 
 

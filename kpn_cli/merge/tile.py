@@ -125,6 +125,18 @@ class TileMerger:
         with torch.inference_mode(), autocast(self._device, self._dtype):
             return self._merge(burst, keep_encoded)
 
+    def merged(self, bursts: Tensor) -> Tensor:
+        """Return the clean planes of several parts of the picture (`warped`).
+
+        Args:
+            bursts: `(batch, frames, 4, rows, columns)`.
+
+        Returns:
+            `(batch, 4, rows, columns)`, linear.
+        """
+        with torch.inference_mode(), autocast(self._device, self._dtype):
+            return self._merge(bursts, keep_encoded=False).clean
+
     def warped(self, rows: slice, columns: slice) -> Tensor:
         """Return a part of the frames, aligned and linear: `(1, frames, 4, rows, columns)`."""
         return warp_frames(self._frames, self._shifts, rows, columns)[None]
@@ -151,36 +163,29 @@ class TileMerger:
         return MergedTile(burst, clean, share, encoded)
 
     def probe_noise(
-        self,
-        burst: Tensor,
-        clean: Tensor,
-        inner: tuple[slice, slice],
-        generator: torch.Generator,
-    ) -> Tensor:
+        self, bursts: Tensor, clean: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         """Measure what is left of noise: add a little more of it to all frames, and merge again.
 
-        The kernels are computed again as well, so they follow the noise as they really do.
+        The kernels are computed again as well, so they follow the noise as they really do. At
+        the border of a part, where its surroundings lack, the measure is off.
 
         Args:
-            burst: `(1, frames, 4, rows, columns)`, a part of the picture (`warped`).
-            clean: `(1, 4, rows, columns)`, what it was merged to.
-            inner: its rows and columns to measure; those at its border lack their
-                surroundings.
+            bursts: `(batch, frames, 4, rows, columns)`, parts of the picture (`warped`).
+            clean: `(batch, 4, rows, columns)`, what they were merged to.
             generator: of the noise, on the CPU.
 
         Returns:
-            `(samples,)`: for each the square of its change, over the variance of the added noise;
-            for `residual_noise.residual_share`. Clipped samples have no noise and are left out.
+            For each sample the square of its change, over the variance of the added noise; and
+            whether it counts: clipped samples have no noise. `(batch, 4, rows, columns)` both.
         """
-        noise = torch.randn(burst.shape, generator=generator).to(burst)
-        with torch.inference_mode(), autocast(self._device, self._dtype):
+        noise = torch.randn(bursts.shape, generator=generator).to(bursts)
+        with torch.inference_mode():
             sigma = self._variance(clean).sqrt_().mul_(_PROBE_SIGMAS)
-            unclipped = burst < CLIPPED
-            noisier = burst.addcmul(noise.mul_(unclipped), sigma[:, None])
-            changed = self._merge(noisier, keep_encoded=False).clean
-            squares = ((changed - clean) / sigma).square_()
-            rows, columns = inner
-            return squares[..., rows, columns][unclipped[:, 0, :, rows, columns]]
+            unclipped = bursts < CLIPPED
+            noisier = bursts.addcmul(noise.mul_(unclipped), sigma[:, None])
+            squares = ((self.merged(noisier) - clean) / sigma).square_()
+            return squares, unclipped[:, 0]
 
     def _variance(self, clean: Tensor) -> Tensor:
         """Return the variance of the true noise in a reference whose clean planes are these."""
