@@ -1,14 +1,16 @@
-"""Time of `kpn denoise` against the limit of the machine: `python benchmarks/limit.py [MP]`.
+"""Time of `kpn denoise` against the limit of the machine: `python benchmarks/limit.py`.
 
-The limit is the sum of the unavoidable: decoding the frames with LibRaw, the network's
-floating-point operations at the highest rate that a convolution reaches on this machine,
-developing the result with LibRaw, and writing as many bytes to the disk. One run measures
-everything; it measures the parts of the limit before and after the rest and takes the better
-value. Compare the ratios, not the seconds. Finally, it measures start-up times.
+Arguments: megapixels and precision, 12 and auto unless given. The limit is the sum of the
+unavoidable: decoding the frames with LibRaw, the network's operations at the highest rate that a
+convolution reaches on this machine in the arithmetic used, developing the result with LibRaw, and
+writing as many bytes to the disk. One run measures everything; it measures the parts of the limit
+before and after the rest and takes the better value. Compare the ratios, not the seconds. Finally,
+it measures start-up times.
 """
 
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 import sys
@@ -17,6 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 from whole import make_burst
@@ -35,6 +38,8 @@ FRAMES = 8
 _CELLS = 512
 #: Channels and side of the convolutions whose rate is measured.
 _CHANNELS, _SIDE = (32, 64, 96, 128, 192, 256), 224
+#: Convolutions of integers that are measured as one, since input and output are no integers.
+_LAYERS = 8
 
 
 def synchronise() -> None:
@@ -64,7 +69,9 @@ def best(work: Callable[[], object], times: int = 3) -> float:
 
 
 def convolution_rate(engine: Engine) -> float:
-    """Return the highest rate of 3x3 convolutions, in floating-point operations per second."""
+    """Return the highest rate of 3x3 convolutions, in operations per second."""
+    if engine.precision.name == "int8":
+        return max(integer_rate(channels) for channels in _CHANNELS)
     rates = []
     for channels in _CHANNELS:
         layer = torch.nn.Conv2d(channels, channels, 3, padding=1)
@@ -78,12 +85,35 @@ def convolution_rate(engine: Engine) -> float:
     return max(rates)
 
 
+def integer_rate(channels: int) -> float:
+    """Return the rate of 3x3 convolutions of 8-bit integers by OpenVINO, one after the other."""
+    import openvino
+    from openvino import opset13 as ops
+
+    rng = np.random.default_rng(0)
+    start = x = ops.parameter([1, channels, _SIDE, _SIDE], np.float32)
+    limits = [np.full((1, 1, 1, 1), value, np.float32) for value in (0, 1, 0, 255)]
+    for _ in range(_LAYERS):
+        x = ops.fake_quantize(x, *limits, 256)
+        weight = rng.integers(-127, 128, (channels, channels, 3, 3)).astype(np.int8)
+        weight = ops.multiply(ops.convert(ops.constant(weight), "f32"), np.float32(1e-5))
+        x = ops.convolution(x, weight, [1, 1], [1, 1], [1, 1], [1, 1])
+    model = openvino.Model([ops.result(x)], [start], "convolutions")
+    threads = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "ENABLE_CPU_PINNING": False}
+    compiled = openvino.Core().compile_model(model, "CPU", threads)
+    picture = rng.random((1, channels, _SIDE, _SIDE), np.float32)
+    seconds = best(lambda: compiled([picture]), 10)
+    return _LAYERS * 2 * 9 * channels**2 * _SIDE**2 / seconds
+
+
 def operations(engine: Engine) -> float:
-    """Return the network's floating-point operations per cell, heads included."""
+    """Return the network's operations per cell, heads included."""
     burst, noise = example(engine, 64)
     counter = FlopCounterMode(display=False)
+    network = copy.copy(engine.network)
+    network.engine = None  # whose operations torch does not see
     with torch.inference_mode(), counter:
-        engine.network(burst, noise, noise)
+        network(burst, noise, noise)
     return counter.get_total_flops() / 64**2
 
 
@@ -140,12 +170,12 @@ def start_up(folder: Path) -> dict[str, float]:
     }
 
 
-def main(megapixels: float) -> None:
+def main(megapixels: float, precision: str) -> None:
     """Measure and print."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = make_burst(folder / "burst", megapixels, FRAMES)
-        options = Options(folder / "out", overwrite=True)
+        options = Options(folder / "out", overwrite=True, precision=precision)
         engine = Engine(options)
         denoise.denoise(files, options, engine)
         written = sum(path.stat().st_size for path in options.output.iterdir())
@@ -158,7 +188,8 @@ def main(megapixels: float) -> None:
         started = start_up(folder)
     limit = sum(parts.values())
     threads = torch.get_num_threads()
-    print(f"{megapixels:g} megapixels x {FRAMES}, {engine.device}, {engine.dtype}, {threads} cores")
+    arithmetic = f"{engine.device}, {engine.precision.name}, {threads} cores"
+    print(f"{megapixels:g} megapixels x {FRAMES}, {arithmetic}")
     print(f"limit {limit:.1f} s: " + ", ".join(f"{k} {v:.2f} s" for k, v in parts.items()))
     print(f"kpn {fastest.seconds:.1f} s, {fastest.seconds / limit:.1f} times the limit:")
     for stage, seconds in fastest.timings.items():
@@ -171,4 +202,4 @@ def main(megapixels: float) -> None:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if sys.argv[1:] else 12)
+    main(float(sys.argv[1]) if sys.argv[1:] else 12, sys.argv[2] if sys.argv[2:] else "auto")
