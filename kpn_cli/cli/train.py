@@ -247,7 +247,9 @@ def _calibrate(path: Path, data: tuple[Path, ...], seed: int) -> None:
     for name in context.params:
         given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
         if given and name not in ("calibrate", "data", "seed"):
-            raise click.UsageError(f"--calibrate trains nothing; leave --{name} out")
+            raise click.UsageError(
+                f"--calibrate trains nothing; leave --{name.replace('_', '-')} out"
+            )
     config = SynthConfig()
     source = PhotoSource(load_photos(data, config.photo_pixels))
     with console.bar("recording", BURSTS) as move:

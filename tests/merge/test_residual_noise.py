@@ -191,7 +191,9 @@ def test_the_merged_picture_serves_instead_of_merging_the_squares_once_more(coun
     whole = merger.merge(slice(0, 320), slice(0, 320)).clean[0]
     again = residual_noise.measure_residual_noise(merger, (320, 320))
     merges, merge_once = [], merger._merge
-    merger._merge = lambda *given, **more: merges.append(len(given[0])) or merge_once(*given, **more)
+    merger._merge = lambda *given, **more: (
+        merges.append(len(given[0])) or merge_once(*given, **more)
+    )
     found = residual_noise.measure_residual_noise(merger, (320, 320), whole)
     assert sum(merges) == 9  # each square once
     assert found == pytest.approx(again, rel=0.02)

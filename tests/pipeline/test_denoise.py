@@ -7,11 +7,13 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from cards import START, denoised, write_bursts
 from command_line import kpn
 from raw_files import BLACK, WHITE, scene
 
+from kpn_cli import __version__
 from kpn_cli.align import block_matching
 from kpn_cli.errors import KpnError
 from kpn_cli.image.noise_model import NoiseModel
@@ -24,6 +26,16 @@ from kpn_cli.pipeline.options import Options
 from kpn_cli.raw.reader import read_info, read_planes
 
 NOISE = NoiseModel.uniform(1e-3, 1e-5)
+
+
+def test_the_outputs_tell_the_arithmetic(tmp_path, weights):
+    write_bursts(tmp_path / "a", 1, size=(96, 120))
+    options = Options(tmp_path / "out", weights=weights, precision="bf16")
+    result = denoise.denoise([tmp_path / "a"], options)
+    assert result.precision == "bf16"
+    for path in result.outputs.values():
+        with tifffile.TiffFile(path) as file:
+            assert file.pages[0].tags["Software"].value == f"kpn {__version__} bf16"
 
 
 def test_tiles_become_smaller_when_memory_runs_out(tmp_path, weights, monkeypatch):

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from click.testing import CliRunner
+from training_runs import CONFIG
 
 from kpn_cli.cli.app import main
 from kpn_cli.errors import KpnError
@@ -14,7 +15,8 @@ from kpn_cli.network.kpn import KPN
 from kpn_cli.network.weights import load_weights, save_weights
 from kpn_cli.synthesis.config import SynthConfig
 from kpn_cli.synthesis.demo import bundled_scene
-from kpn_cli.training import activation_ranges
+from kpn_cli.synthesis.patches import PhotoSource
+from kpn_cli.training import activation_ranges, loop
 from kpn_cli.training.activation_ranges import add_ranges, bursts_of
 
 SMALL = SynthConfig(cells=16)
@@ -65,3 +67,29 @@ def test_training_needs_a_folder():
     done = CliRunner().invoke(main, ["train", "photos"])
     assert done.exit_code == 2
     assert "--output" in done.output
+
+
+def test_training_ends_with_ranges(whole):
+    for name in ("last", "best"):
+        network, recipe = load_weights(whole / f"{name}.safetensors")
+        assert network.ranges is not None
+        assert not network.ranges_fault
+        assert recipe["ranges"]["bursts"] == activation_ranges.BURSTS
+
+
+def test_without_photos_a_line_tells_that_ranges_lack(scenes, tmp_path):
+    class Shards:
+        """A source of bursts that has no photos."""
+
+        digest = "shards"
+
+        def draw(self, *arguments):
+            return PhotoSource(scenes).draw(*arguments)
+
+    notes = []
+    loop.train(Shards(), [], tmp_path, CONFIG, on_note=notes.append)
+    assert notes == [
+        f"{tmp_path}: the weights have no activation ranges for int8: they are recorded on "
+        "photos; add them with kpn train --calibrate"
+    ]
+    assert load_weights(tmp_path / "last.safetensors")[0].ranges is None
