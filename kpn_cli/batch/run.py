@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import KpnError
+from ..pipeline.loading import READERS
 from ..pipeline.options import Options
 from ..pipeline.result import Failure, Stage
-from ..raw.decoder_process import Decoder
+from ..raw.decoder_process import Decoders
 from ..system.distributed import process_group
 from ..system.interrupts import interrupt_afterwards
 from .plan import GroupingOptions, Job, Plan, make_plan
@@ -49,7 +50,7 @@ def plan_batch(
     on_file: Callable[[int, int], None] = lambda done, total: None,
 ) -> Plan:
     """Find the bursts without denoising them; see `plan.make_plan`."""
-    with Decoder() as decoder:
+    with Decoders(1) as decoder:
         return make_plan(paths, options, how, decoder.capture, on_file)
 
 
@@ -78,7 +79,7 @@ def run_batch(
         report.check_path(options.output)  # before the work, in case it is not possible
     start = time.monotonic()
     # Results are exchanged as Python objects, so over the CPU, whatever the network runs on.
-    with process_group(None, _TIMEOUT) as processes, Decoder() as decoder:
+    with process_group(None, _TIMEOUT) as processes, Decoders(READERS) as decoder:
         # One plan for all: with a plan in each process, a new file would change their shares.
         plan = processes.make_on_first(
             lambda: make_plan(paths, options, how, decoder.capture, view.scanning)

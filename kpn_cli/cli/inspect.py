@@ -119,8 +119,9 @@ def inspect(
         from ..inspection import inspect as inspection
         from ..inspection import page
         from ..noise import calibration
+        from ..pipeline.loading import READERS
         from ..pipeline.options import Options
-        from ..raw.decoder_process import Decoder
+        from ..raw.decoder_process import Decoders
 
     try:
         options = Options(
@@ -136,7 +137,7 @@ def inspect(
             overwrite=True,
         )
         page.check_folder(output)
-        with Decoder() as decoder, console.stage_bar() as on_stage:
+        with Decoders(READERS) as decoder, console.stage_bar() as on_stage:
             inspected = inspection.inspect(
                 burst,
                 options,

@@ -58,7 +58,7 @@ def pack(mosaic: np.ndarray, phase: str) -> np.ndarray:
     if height < 2 or width < 2:
         raise KpnError(f"a mosaic of {width}x{height} pixels is too small: at least 2x2 is needed")
     padding = ((top, (top + height) % 2), (left, (left + width) % 2))
-    padded = np.pad(mosaic, padding, mode="reflect")
+    padded = np.pad(mosaic, padding, mode="reflect") if np.any(padding) else mosaic
     return np.stack([padded[row::2, column::2] for row, column in _CELL])
 
 

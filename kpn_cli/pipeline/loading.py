@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +25,7 @@ from ..raw.info import RawInfo, frame_path
 from ..raw.reader import read_raw
 from ..raw.tags import read_metadata
 from ..system.memory import free_memory
+from ..system.threads import usable_cores, work_ahead
 from . import outputs
 from .fingerprint import burst_fingerprint, file_digest
 from .options import Options
@@ -31,6 +35,11 @@ from .sidecars import sidecars_of
 #: Reads the maker's notes of a raw file; raises nothing.
 NotesReader = Callable[[Path], CameraNotes]
 
+#: Files that are read at a time, at most: each takes the memory of a few frames meanwhile.
+READERS = 4
+#: Bursts of fewer bytes are read one file after the other: that takes less time than the start
+#: of another process that decodes.
+_SMALL_BURST = 16 << 20
 #: Mean signals below this, over white, are dark: their ratio says nothing.
 _DARK = 1e-3
 
@@ -38,8 +47,9 @@ _DARK = 1e-3
 class Reader(Protocol):
     """Reads a raw file, the first frame in it or another one (`RawInfo.images`).
 
-    Returns its facts, and its planes `(4, cell_rows, cell_columns)` in DN: uint16, or float32 where
-    its black level differs within a plane.
+    Several threads may call it at a time, `READERS` at most. Returns its facts, and its planes
+    `(4, cell_rows, cell_columns)` in DN: uint16, or float32 where its black level differs within
+    a plane.
     """
 
     def __call__(self, path: Path, image: int = 0, /) -> tuple[RawInfo, np.ndarray]:
@@ -141,12 +151,15 @@ def load_burst(
             an output.
     """
     clock = Clock()
-    digests = {path: _digest(path, alone=len(files) == 1) for path in files}
+    threads = _reading_threads(files)
+    with ThreadPoolExecutor(threads, "digest") as pool:
+        alone = len(files) == 1
+        digests = dict(zip(files, pool.map(lambda path: _digest(path, alone), files), strict=True))
     fingerprint = burst_fingerprint(list(digests.values()), options_digest)
     finished = _finished(files, options, fingerprint)
     if finished is not None:
         return finished
-    loaded, dropped = _read_all(files, digests, read, should_stop, on_stage)
+    loaded, dropped = _read_all(files, digests, read, threads, should_stop, on_stage)
     infos, completed = _complete_iso([info for info, _ in loaded], read_notes)
     loaded = [(info, planes) for info, (_, planes) in zip(infos, loaded, strict=True)]
     reference.check_same_settings(infos)
@@ -161,7 +174,8 @@ def load_burst(
         if finished is not None:
             return replace(finished, dropped=dict(dropped))
     planes = {info.frame: planes for info, planes in loaded}
-    sharp = [reference.frame_sharpness(planes[info.frame]) for info in infos]
+    with ThreadPoolExecutor(threads, "sharpness") as pool:
+        sharp = list(pool.map(lambda info: reference.frame_sharpness(planes[info.frame]), infos))
     wanted, note = _original_of_reference(options.reference, infos, dropped)
     first = reference.pick_reference(wanted, infos, sharp)
     infos.insert(0, infos.pop(first))
@@ -231,73 +245,95 @@ def _digest(path: Path, alone: bool) -> str:
         return f"unreadable: {path.name}"
 
 
+def _reading_threads(files: Sequence[Path]) -> int:
+    """Return how many files of a burst are read at a time."""
+    size = 0
+    for path in files:
+        with suppress(OSError, ValueError):  # reading it tells what is wrong
+            size += path.stat().st_size
+    return 1 if size < _SMALL_BURST else min(usable_cores(), READERS, len(files))
+
+
 def _read_all(
     files: Sequence[Path],
     digests: dict[Path, str],
     read: Reader,
+    threads: int,
     should_stop: Callable[[], bool],
     on_stage: Callable[[Stage], None],
 ) -> tuple[list[tuple[RawInfo, np.ndarray]], _Dropped]:
     """Return the readable frames; the other files -> reason."""
-    frames: dict[str, tuple[RawInfo, np.ndarray]] = {}  # by the digest of their pixels
+    frames: dict[str, _Read] = {}  # by the digest of their pixels
     dropped = _Dropped()
     originals: dict[str, Path] = {}
     # Of files with equal bytes the first one stays: the one that has a sidecar.
-    for number, path in enumerate(sorted(files, key=lambda path: not sidecars_of(path))):
-        on_stage(Stage("reading", number, len(files)))
-        if should_stop():
-            raise KpnError("stopped")
-        # The noise of two copies is the same: it would be taken for detail.
-        original = originals.setdefault(digests[path], path)
-        if original != path:
-            dropped.add_copy(path, original)
-            continue
-        try:
-            info, planes = read(path)
-            if not frames:
-                _check_memory(planes.nbytes, len(files) * info.images)
-            _add((info, planes), frames, dropped)
-        except TransientError:  # without this frame, the next run would give another picture
-            raise
-        except KpnError as error:
-            if len(files) == 1:
-                raise
-            dropped[path] = str(error).removeprefix(f"{path.name}: ")
-            continue
-        for image in range(1, info.images):
+    paths = sorted(dict.fromkeys(files), key=lambda path: not sidecars_of(path))
+    for path in paths:
+        originals.setdefault(digests[path], path)
+    with closing(work_ahead(partial(_read, read), originals.values(), threads)) as reading:
+        for number, path in enumerate(paths):
+            on_stage(Stage("reading", number, len(files)))
             if should_stop():
                 raise KpnError("stopped")
-            _add_image(path, image, (info, planes), read, frames, dropped)
+            # The noise of two copies is the same: it would be taken for detail.
+            original = originals[digests[path]]
+            if original != path:
+                dropped.add_copy(path, original)
+                continue
+            try:
+                frame = next(reading).result()
+                if not frames:
+                    _check_memory(frame.planes.nbytes, len(files) * frame.info.images)
+                _add(frame, frames, dropped)
+            except TransientError:  # without this frame, the next run would give another picture
+                raise
+            except KpnError as error:
+                if len(files) == 1:
+                    raise
+                dropped[path] = str(error).removeprefix(f"{path.name}: ")
+                continue
+            for image in range(1, frame.info.images):
+                if should_stop():
+                    raise KpnError("stopped")
+                _add_image(path, image, frame, read, frames, dropped)
     if not frames:
         path, reason = next(iter(dropped.items()))
         raise KpnError(f"{path.name}: {reason} No other frame can be read either.")
-    return list(frames.values()), dropped
+    return [(frame.info, frame.planes) for frame in frames.values()], dropped
 
 
-def _add(
-    frame: tuple[RawInfo, np.ndarray],
-    frames: dict[str, tuple[RawInfo, np.ndarray]],
-    dropped: _Dropped,
-) -> None:
+@dataclass(frozen=True)
+class _Read:
+    """A frame as it was read; `digest` of its pixels."""
+
+    info: RawInfo
+    planes: np.ndarray
+    digest: str
+
+
+def _read(read: Reader, path: Path, image: int = 0) -> _Read:
+    info, planes = read(path, image) if image else read(path)
+    return _Read(info, planes, copies.pixel_digest(planes))
+
+
+def _add(frame: _Read, frames: dict[str, _Read], dropped: _Dropped) -> None:
     """Add a frame to those that were read, unless it is a copy; or in place of its copy."""
-    info, planes = frame
-    digest = copies.pixel_digest(planes)
-    twin = frames.get(digest)
+    twin = frames.get(frame.digest)
     if twin is None:
-        frames[digest] = frame
+        frames[frame.digest] = frame
         return
-    original, copy = _original_first([info, twin[0]])
-    if original is info:
-        frames[digest] = frame
+    original, copy = _original_first([frame.info, twin.info])
+    if original is frame.info:
+        frames[frame.digest] = frame
     dropped.add_copy(copy.frame, original.frame, ": the same pixels")
 
 
 def _add_image(
     path: Path,
     image: int,
-    first: tuple[RawInfo, np.ndarray],
+    first: _Read,
     read: Reader,
-    frames: dict[str, tuple[RawInfo, np.ndarray]],
+    frames: dict[str, _Read],
     dropped: _Dropped,
 ) -> None:
     """Add a further image of a file, unless it is unreadable or of another exposure.
@@ -307,13 +343,13 @@ def _add_image(
     """
     name = frame_path(path, image)
     try:
-        frame = read(path, image)
+        frame = _read(read, path, image)
     except TransientError:
         raise
     except KpnError as error:
         dropped[name] = str(error).removeprefix(f"{path.name}: ")
         return
-    first_mean, mean = (_mean_signal(*each) for each in (first, frame))
+    first_mean, mean = (_mean_signal(each.info, each.planes) for each in (first, frame))
     ratio = max(mean, _DARK) / max(first_mean, _DARK)
     if abs(math.log2(ratio)) < exposure.ANOTHER_EV:
         _add(frame, frames, dropped)

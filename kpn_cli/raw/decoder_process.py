@@ -16,11 +16,13 @@ import struct
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from datetime import datetime
 from io import BufferedIOBase
 from pathlib import Path
+from queue import LifoQueue
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -179,6 +181,56 @@ class Decoder:
         if isinstance(answer, str):
             raise KpnError(answer)
         return answer, arrays
+
+
+class Decoders:
+    """Several `Decoder`s, for as many threads at a time; each starts its child when it is needed.
+
+    Use it as a context, or `close` it when no thread uses it any more.
+    """
+
+    def __init__(self, count: int) -> None:
+        """Take the number of decoders, at least 1."""
+        self._all = [Decoder() for _ in range(count)]
+        # The last one used is the next: one thread at a time needs one child.
+        self._free: LifoQueue[Decoder] = LifoQueue()
+        for decoder in self._all:
+            self._free.put(decoder)
+
+    def __enter__(self) -> Decoders:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the child processes."""
+        for decoder in self._all:
+            decoder.close()
+
+    def capture(self, path: Path) -> Capture:
+        """Return `Decoder.capture`; raises the same."""
+        with self._one() as decoder:
+            return decoder.capture(path)
+
+    def planes(self, path: Path, image: int = 0) -> tuple[RawInfo, np.ndarray]:
+        """Return `Decoder.planes`; raises the same."""
+        with self._one() as decoder:
+            return decoder.planes(path, image)
+
+    def camera_notes(self, path: Path) -> CameraNotes:
+        """Return `Decoder.camera_notes`."""
+        with self._one() as decoder:
+            return decoder.camera_notes(path)
+
+    @contextmanager
+    def _one(self) -> Iterator[Decoder]:
+        """Wait for a decoder that no other thread uses."""
+        decoder = self._free.get()
+        try:
+            yield decoder
+        finally:
+            self._free.put(decoder)
 
 
 def _start() -> subprocess.Popen[bytes]:

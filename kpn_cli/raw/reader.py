@@ -97,7 +97,7 @@ def read_info(path: str | Path) -> RawInfo:
     metadata = _checked(path)
     found = _images(path, metadata)
     with _decoded(path, metadata.file_bytes, found.shots[0]) as raw:
-        return _info(path, raw, metadata, found)
+        return _info(path, raw, metadata, found)[0]
 
 
 def read_raw(path: str | Path, image: int = 0) -> tuple[RawInfo, np.ndarray]:
@@ -123,8 +123,8 @@ def read_raw(path: str | Path, image: int = 0) -> tuple[RawInfo, np.ndarray]:
         metadata = _of_image(metadata, image)
         check_tags(path, metadata)
     with _decoded(path, metadata.file_bytes, found.shots[image]) as raw:
-        info = _info(path, raw, metadata, found, image)
-        mosaic = _visible(raw, _area(info))
+        info, samples = _info(path, raw, metadata, found, image)
+        mosaic = samples.copy()
     check_content(path, mosaic, info.white)
     return info, _at_one_black(mosaic, _area(info), metadata, info)
 
@@ -138,7 +138,7 @@ def read_mosaic(info: RawInfo) -> np.ndarray:
     check_file(info.path)
     metadata = _of_image(read_metadata(info.path), info.image)
     with _decoded(info.path, metadata.file_bytes, info.shot) as raw:
-        mosaic = _visible(raw, _area(info))
+        mosaic = _visible(raw, _area(info)).copy()
     if mosaic.shape != (info.height, info.width):
         refuse(info.path, "the file has changed while in use", "start again")
     check_content(info.path, mosaic, info.white)
@@ -237,9 +237,10 @@ def _area(info: RawInfo) -> Area:
 
 
 def _visible(raw: rawpy.RawPy, area: Area) -> np.ndarray:
+    """Return the visible samples in LibRaw's memory: valid as long as the file is open."""
     top, left, height, width = area
-    mosaic: np.ndarray = raw.raw_image[top : top + height, left : left + width].copy()
-    return mosaic
+    samples: np.ndarray = raw.raw_image[top : top + height, left : left + width]
+    return samples
 
 
 def _at_one_black(samples: np.ndarray, area: Area, metadata: Metadata, info: RawInfo) -> np.ndarray:
@@ -262,7 +263,8 @@ def _black_map(
 
 def _info(
     path: Path, raw: rawpy.RawPy, metadata: Metadata, found: images.Images, image: int = 0
-) -> RawInfo:
+) -> tuple[RawInfo, np.ndarray]:
+    """Return the facts, and the visible samples in LibRaw's memory."""
     check_chosen(path, raw, metadata)
     area = visible_area(raw, metadata)
     top, left, height, width = area
@@ -292,7 +294,7 @@ def _info(
         balance_note,
         "" if matrix else _NO_MATRIX,
     )
-    return RawInfo(
+    info = RawInfo(
         path=path,
         make=capture.make,
         model=capture.model,
@@ -323,6 +325,7 @@ def _info(
         ignored_marks=marks.ignored,
         notes=tuple(filter(None, notes)),
     )
+    return info, mosaic
 
 
 def _levels(

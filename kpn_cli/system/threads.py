@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
+from itertools import islice
 from typing import TypeVar
 
 from threadpoolctl import ThreadpoolController
@@ -82,6 +84,30 @@ def map_in_threads(
     pool = ThreadPoolExecutor(threads, "kpn", initializer=_use_one_core)
     try:
         yield from pool.map(work, pieces)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def work_ahead(
+    work: Callable[[T], R], items: Iterable[T], threads: int
+) -> Generator[Future[R], None, None]:
+    """Yield the futures of `work(item)` in the order of the items, begun ahead of their use.
+
+    Without PyTorch, for what reads files. Close the generator if it is not used up: then no more
+    work begins, and it waits for what has begun.
+
+    Args:
+        work: is called in other threads.
+        items: taken as work begins.
+        threads: how many pieces of work are begun and not yet taken, at most.
+    """
+    left = iter(items)
+    pool = ThreadPoolExecutor(threads, "ahead")
+    try:
+        begun = deque(pool.submit(work, item) for item in islice(left, threads))
+        while begun:
+            yield begun.popleft()
+            begun.extend(pool.submit(work, item) for item in islice(left, 1))
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -43,6 +43,33 @@ def test_a_copy_of_a_frame_is_left_out(tmp_path, weights):
     assert why.startswith("a copy of IMG_0000")
 
 
+def test_files_that_are_read_at_a_time_give_the_same_burst_as_one_after_the_other(
+    tmp_path, weights, monkeypatch
+):
+    write_bursts(tmp_path / "a", 1, frames=4)
+    shutil.copy(tmp_path / "a" / "IMG_0000.dng", tmp_path / "a" / "IMG_0009.dng")
+    (tmp_path / "a" / "IMG_0005.dng").write_bytes(b"no raw")
+    files = sorted((tmp_path / "a").iterdir())
+    options = Options(tmp_path / "out", formats=("dng",), weights=weights)
+    bursts, stages = [], []
+    monkeypatch.setattr(loading, "_SMALL_BURST", 0)
+    for cores in (1, 3):
+        monkeypatch.setattr(loading, "usable_cores", lambda cores=cores: cores)
+        seen = []
+        bursts.append(loading.load_burst(files, options, "", on_stage=seen.append))
+        stages.append(seen)
+    one, several = bursts
+    assert stages[0] == stages[1]
+    assert (one.infos, one.dropped, one.fingerprint) == (
+        several.infos,
+        several.dropped,
+        several.fingerprint,
+    )
+    assert list(one.dropped) == list(several.dropped) and len(one.dropped) == 2
+    for planes, expected in zip(several.planes, one.planes, strict=True):
+        np.testing.assert_array_equal(planes, expected)
+
+
 # --- the maker's notes ----------------------------------------------------------------
 
 NOTES = CameraNotes(iso=102400, iso_source="MakerNote ISOInfo", lens="Lens 1")

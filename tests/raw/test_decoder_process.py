@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from kpn_cli.errors import KpnError, TransientError
 from kpn_cli.image import bayer
 from kpn_cli.raw import decoder_process, reader
 from kpn_cli.raw.camera_notes import CameraNotes
-from kpn_cli.raw.decoder_process import Decoder
+from kpn_cli.raw.decoder_process import Decoder, Decoders
 from kpn_cli.raw.full_exif import read_camera_notes
 
 
@@ -87,6 +88,31 @@ def test_a_child_that_hangs_is_ended(tmp_path, monkeypatch):
         pytest.raises(TransientError, match=r"a\.dng: LibRaw has not read it within \d+ s"),
     ):
         decoder.info(path)
+
+
+def test_several_threads_read_at_a_time_and_each_gets_its_own_answer(tmp_path, monkeypatch):
+    paths = [tmp_path / f"{number}.dng" for number in range(6)]
+    for number, path in enumerate(paths):
+        rich_dng(path, scene(64, 80 + 2 * number))
+    paths[3].write_bytes(b"no raw")
+    started = []
+    start = decoder_process._start
+    monkeypatch.setattr(decoder_process, "_start", lambda: started.append(1) or start())
+
+    def width(path):
+        try:
+            return decoders.planes(path)[0].width
+        except KpnError as error:
+            return str(error)
+
+    with Decoders(2) as decoders, ThreadPoolExecutor(3) as pool:
+        assert decoders.capture(paths[0]) == reader.read_capture(paths[0])
+        assert len(started) == 1  # the second child waits for a second thread
+        widths = list(pool.map(width, paths))
+    assert len(started) <= 2
+    assert widths[3].startswith("3.dng: ")
+    expected = [reader.read_info(path).width for path in paths if path != paths[3]]
+    assert widths[:3] + widths[4:] == expected
 
 
 def test_it_returns_the_camera_notes_that_exifread_reads(tmp_path, decoder):

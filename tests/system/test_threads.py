@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kpn_cli.system import threads
-from kpn_cli.system.threads import limit_torch, map_in_threads, usable_cores
+from kpn_cli.system.threads import limit_torch, map_in_threads, usable_cores, work_ahead
 
 
 @pytest.fixture
@@ -79,3 +79,20 @@ def test_torch_gets_no_more_threads_than_cores_and_never_more_than_it_had(monkey
     monkeypatch.setattr(threads, "usable_cores", lambda: 1)
     limit_torch()
     assert torch.get_num_threads() == 1
+
+
+def test_work_ahead_comes_in_order_and_no_more_begins_than_may(monkeypatch):
+    begun = []
+
+    def work(item):
+        begun.append(item)
+        if item == 3:
+            raise ValueError(item)
+        return 10 * item
+
+    ahead = work_ahead(work, range(9), threads=2)
+    assert [next(ahead).result() for _ in range(3)] == [0, 10, 20]
+    with pytest.raises(ValueError, match="3"):
+        next(ahead).result()
+    ahead.close()
+    assert set(begun) <= set(range(5))
