@@ -21,7 +21,7 @@ from kpn_cli.merge.guard import fall_back_to_reference
 from kpn_cli.merge.tile import TileMerger
 from kpn_cli.network.apply_kernels import filter_dilated, restore_in_bands
 from kpn_cli.network.weights import load_weights
-from kpn_cli.system.device import autocast, choose_precision
+from kpn_cli.system.device import autocast, float_precision
 
 ROUNDS = 5
 #: Cells around the tile.
@@ -66,7 +66,7 @@ def main(side: int, count: int) -> None:
     network, whole = load_weights()[0].eval(), side + 2 * _MARGIN
     frames, shifts = make_frames(whole, count), make_shifts(whole, count)
     device = frames[0].samples.device
-    dtype = choose_precision("auto", device).dtype
+    dtype = float_precision("auto", device).dtype
     merger = TileMerger(network, frames, shifts, _NOISE, dtype=dtype)
     tile = (slice(_MARGIN, _MARGIN + side),) * 2
     with torch.inference_mode(), autocast(device, dtype):
@@ -77,7 +77,7 @@ def main(side: int, count: int) -> None:
         planes = merger.merge(slice(0, whole), slice(0, whole)).clean[0]
         steps = {
             "aligned parts": lambda: merger.warped(*tile),
-            "input": lambda: network._padded_input(burst, *noise, None),
+            "input": lambda: network.padded_input(burst, *noise, None),
             "input and U-Net": lambda: network.encoded(burst, *noise),
             "kernels and their use": lambda: restore_in_bands(network, burst, x, weights),
             "  of these the dilated": lambda: filter_dilated(network, clean, x, weights),
