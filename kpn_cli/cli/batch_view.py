@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.progress import TaskID
-
 from .console import (
     SCANNING,
     count,
@@ -20,6 +18,8 @@ from .console import (
 )
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from ..batch.plan import Job, Plan
     from ..batch.read_ahead import BurstOutcome
     from ..pipeline.result import Result, Stage

@@ -1,4 +1,7 @@
-"""What commands show: progress and results for people on stderr, paths on stdout."""
+"""What commands show: progress and results for people on stderr, paths on stdout.
+
+Rich is imported when something is shown: it takes as long as all else that `kpn --help` needs.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,16 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
     from ..batch.plan import Plan
     from ..batch.read_ahead import Summary
     from ..image.noise_model import NoiseModel
@@ -25,22 +28,33 @@ if TYPE_CHECKING:
     from ..pipeline.result import Failure, Result, Stage
     from ..training.run import Progress as TrainProgress
 
-STDERR = Console(stderr=True)
-_STDOUT = Console()
-
 #: Text of the progress bar while files are searched for bursts.
 SCANNING = "scanning files"
+
+
+@cache
+def _stderr() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+@cache
+def _stdout() -> Console:
+    from rich.console import Console
+
+    return Console()
 
 
 def mute_other_ranks() -> None:
     """Under `torchrun`, show output of the first process only; the others show errors only."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and int(os.environ.get("RANK", "0")):
-        STDERR.quiet = _STDOUT.quiet = True
+        _stderr().quiet = _stdout().quiet = True
 
 
 def set_quiet(quiet: bool) -> None:
     """Choose whether stderr shows errors only: neither progress bars nor other lines."""
-    STDERR.quiet = quiet
+    _stderr().quiet = quiet
 
 
 # --- lines ----------------------------------------------------------------------------
@@ -49,26 +63,27 @@ def set_quiet(quiet: bool) -> None:
 def note(message: str) -> None:
     """Show a line on stderr."""
     # File names may contain control characters: a newline must not break the line.
-    STDERR.print(_one_line(message), markup=False, highlight=False, soft_wrap=True)
+    _stderr().print(_one_line(message), markup=False, highlight=False, soft_wrap=True)
 
 
 def note_error(message: str) -> None:
     """Show a line on stderr, even with --quiet."""
-    quiet, STDERR.quiet = STDERR.quiet, _STDOUT.quiet
+    console = _stderr()
+    quiet, console.quiet = console.quiet, _stdout().quiet
     note(message)
-    STDERR.quiet = quiet
+    console.quiet = quiet
 
 
 def fail(message: str) -> NoReturn:
     """Show an error on stderr, even with --quiet, and exit with code 1."""
-    STDERR.quiet = False
+    _stderr().quiet = False
     note(f"kpn: {message}")
     sys.exit(1)
 
 
 def print_path(path: Path) -> None:
     """Print a path on stdout, for other programs to read."""
-    if _STDOUT.quiet:
+    if _stdout().quiet:
         return
     # As bytes: a file name need not be valid UTF-8.
     click.echo(os.fsencode(path))
@@ -83,14 +98,22 @@ def _one_line(text: str) -> str:
 
 def make_bars() -> Progress:
     """Return the progress display that all commands use; disabled unless stderr is a terminal."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=STDERR,
+        console=_stderr(),
         transient=True,
-        disable=not STDERR.is_terminal or STDERR.quiet,
+        disable=not _stderr().is_terminal or _stderr().quiet,
     )
 
 
@@ -213,6 +236,10 @@ def show_plan(plan: Plan, unseen: str) -> None:
         unseen: what a plan does not know.
     """
     show_ignored(plan)
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table("frames", "first", "last", "grouped because", "output folder")
     for job in plan.jobs:
         cells = (
@@ -224,7 +251,7 @@ def show_plan(plan: Plan, unseen: str) -> None:
         )
         table.add_row(*(Text(_one_line(cell)) for cell in cells))
     if plan.jobs:  # in a pipe, one line per burst however long, so that programs can read it
-        (_STDOUT if _STDOUT.is_terminal else Console(width=10_000)).print(table)
+        (_stdout() if _stdout().is_terminal else Console(width=10_000)).print(table)
         note(unseen)
     show_failures(plan.failures)
 
@@ -280,8 +307,11 @@ def show_calibration(calibration: Calibration) -> None:
 
 def show_table(title: str, rows: Iterable[tuple[str, str]]) -> None:
     """Show labels and values as a table on stdout."""
+    from rich.table import Table
+    from rich.text import Text
+
     # `Text`, because a file's own words are not markup.
     table = Table(title=Text(_one_line(title)), show_header=False, title_justify="left")
     for label, value in rows:
         table.add_row(label, Text(_one_line(value)))
-    _STDOUT.print(table)
+    _stdout().print(table)
