@@ -170,7 +170,9 @@ def denoise_planes(
         return reference
     target = _device_of(network)
     with memory_as_error():
-        network, arithmetic = in_precision(network, options.precision)
+        network, arithmetic = in_precision(
+            network, options.precision, pixels=4 * burst.shape[-2] * burst.shape[-1]
+        )
         done, _ = merge.denoise_burst(
             network,
             _on_device(burst, target),

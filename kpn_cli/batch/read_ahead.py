@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from threading import Event
 from typing import TYPE_CHECKING, TypeVar
 
@@ -102,6 +103,19 @@ def denoise_all(
         remove_abandoned(folder)
 
     stopped = Event()
+    sizes: SimpleQueue[tuple[int, int, int] | None] = SimpleQueue()
+
+    def on_first(frames: int, size: tuple[int, int]) -> None:
+        sizes.put((*size, frames))
+
+    def make_engine() -> Engine | None:
+        """Load the network while the first burst is read, and prepare it while it is aligned."""
+        size = sizes.get()
+        if size is None:  # there is no burst to denoise
+            return None
+        made = denoise.Engine(options)
+        making.submit(made.prepare, *size)
+        return made
 
     def load(job: Job) -> Loaded | Result:
         loaded = loading.load_burst(
@@ -111,6 +125,7 @@ def denoise_all(
             read=read,
             read_notes=read_notes,
             should_stop=stopped.is_set,
+            on_first=partial(on_first, len(job.files)),
             on_stage=partial(on_stage, job),
         )
         if sections and isinstance(loaded, Result):
@@ -123,7 +138,11 @@ def denoise_all(
         result = denoise.write_computed(computed, options, partial(on_stage, job))
         return sections.add(computed, result) if sections else result
 
-    with ThreadPoolExecutor(1, "read") as reading, ThreadPoolExecutor(1, "write") as writing:
+    with (
+        ThreadPoolExecutor(1, "read") as reading,
+        ThreadPoolExecutor(1, "write") as writing,
+        ThreadPoolExecutor(1, "engine") as making,
+    ):
         ahead = reading.submit(load, jobs[0])
         behind: tuple[Job, Future[Result]] | None = None
         try:
@@ -131,11 +150,13 @@ def denoise_all(
             with interrupt_afterwards():
                 from ..pipeline import denoise
 
+            made = None if engine else making.submit(make_engine)
             for number, job in enumerate(jobs):
                 step: Loaded | Computed | Result | KpnError = _result_or_error(ahead.result)
                 if number + 1 < len(jobs):
                     ahead = reading.submit(load, jobs[number + 1])
                 if isinstance(step, Loaded):
+                    engine = engine or (made.result() if made else None)
                     engine = engine or denoise.Engine(options)
                     on_job_stage = partial(on_stage, job)
                     step = _result_or_error(
@@ -154,6 +175,7 @@ def denoise_all(
         finally:
             stopped.set()
             ahead.cancel()
+            sizes.put(None)
 
 
 def _for(job: Job, options: Options) -> Options:

@@ -6,6 +6,7 @@ upright, kernels included.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from ..image.orientation import upright_vectors
 from ..merge.tile import TileMerger
 from ..noise.selection import NoiseReport
 from ..pipeline import denoise, fingerprint, loading
-from ..pipeline.denoise import Engine
+from ..pipeline.denoise import Engine, ReadyNetwork
 from ..pipeline.loading import Loaded, NotesReader, Reader
 from ..pipeline.options import Options
 from ..pipeline.prepare import prepare
@@ -114,7 +115,7 @@ def inspect(
     if options.strength == 0:
         raise KpnError("--strength 0 keeps the reference and uses no kernels; give more")
     engine = Engine(options)
-    if engine.network.config.output != "kernels":
+    if engine.config.output != "kernels":
         raise KpnError(
             f"{options.weights}: this network predicts pixels and has no kernels to show; choose "
             "one that predicts kernels"
@@ -131,12 +132,13 @@ def inspect(
         if not isinstance(loaded, Loaded):
             raise KpnError(f"{options.output}: already exists; choose another folder with -o")
         chosen = [points.point_at_pixel(loaded.infos[0], x, y) for x, y in at]
+        pixels = 4 * math.prod(loaded.planes[0].shape[1:])
         prepared = prepare(loaded, options, engine.device, on_stage)
         return _inspect_aligned(
             loaded,
             options,
-            engine,
-            prepared.aligned.keep_best(engine.network.config.frames),
+            engine.for_picture(pixels),
+            prepared.aligned.keep_best(engine.config.frames),
             prepared.noise,
             chosen=chosen,
             scales=scales,
@@ -148,7 +150,7 @@ def inspect(
 def _inspect_aligned(
     loaded: Loaded,
     options: Options,
-    engine: Engine,
+    engine: ReadyNetwork,
     aligned: AlignedBurst,
     noise: NoiseReport,
     *,

@@ -68,7 +68,8 @@ class UNet:
             EngineError: if the runtime is missing or broken, or computes nonsense.
         """
         openvino = _import()
-        self._head = network.config.head
+        self._head, self._channels = network.config.head, network.stem.in_channels
+        self._stride = network.config.stride
         integers = None if ranges is None else integer_unet(network, ranges)
         self.input_scale = None if integers is None else integers.input_scale
         self._settings = {
@@ -105,6 +106,15 @@ class UNet:
                 raise MemoryError(_last_line(error)) from None
             raise
         return out.permute(0, 3, 1, 2)
+
+    def prepare(self, height: int, width: int) -> None:
+        """Compile the graph for a tile, before it is needed.
+
+        Args:
+            height, width: of the tile in cells.
+        """
+        sides = (-(-side // self._stride) * self._stride for side in (height, width))
+        self._request((1, *sides, self._channels))
 
     def _request(self, shape: tuple[int, ...]) -> Any:
         """Return the compiled graph for a shape."""

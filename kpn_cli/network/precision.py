@@ -16,6 +16,10 @@ from .engine import EngineError, UNet
 from .kpn import KPN
 from .quantisation import fits_integers
 
+#: With fewer pixels in the picture, `auto` takes no integers: the import of the runtime and the
+#: compilation take longer than integers save (docs/log.md).
+SMALLEST_FOR_INTEGERS = 1_000_000
+
 #: Compiled U-Nets of networks that are still in use, and what they were compiled for.
 _compiled: WeakKeyDictionary[KPN, tuple[object, UNet]] = WeakKeyDictionary()
 
@@ -32,17 +36,21 @@ class _Unusable(Exception):
         self.is_fault = is_fault
 
 
-def in_precision(network: KPN, name: str = "auto") -> tuple[KPN, Precision]:
+def in_precision(
+    network: KPN, name: str = "auto", pixels: int | None = None
+) -> tuple[KPN, Precision]:
     """Return a network that runs in the precision called `name`, and that precision.
 
     `auto` picks int8 on CPUs where OpenVINO is installed and the CPU has exact integer arithmetic,
-    if the network has activation ranges; else what `system.device.float_precision` picks. It is
-    the same in every run on a machine. Where int8 is not possible, floating point is used; a
-    note tells the user, if int8 was asked for or if something is broken.
+    if the network has activation ranges and the picture is not small; else what
+    `system.device.float_precision` picks. It is the same in every run on a machine. Where int8 is
+    not possible, floating point is used; a note tells the user, if int8 was asked for or if
+    something is broken.
 
     Args:
         network: on its device, in evaluation mode. It is left as it is.
         name: of `choices.PRECISIONS`.
+        pixels: of the picture, on the sensor; None for many.
 
     Returns:
         A network that shares the weights of the other, and the precision. Convolutions of torch
@@ -57,6 +65,9 @@ def in_precision(network: KPN, name: str = "auto") -> tuple[KPN, Precision]:
     if name not in ("auto", "int8"):
         return ready, float_precision(name, device)
     otherwise = float_precision("auto", device)
+    if name == "auto" and pixels is not None and pixels < SMALLEST_FOR_INTEGERS:
+        reason = f"{otherwise.reason}; no int8: its start takes too long for a small picture"
+        return ready, Precision(otherwise.name, reason)
     try:
         ready.engine = _engine(network, ready, asked=name == "int8")
     except _Unusable as unusable:

@@ -6,9 +6,12 @@ write.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 from typing import TypeVar
 
 import numpy as np
@@ -21,12 +24,13 @@ from ..burst.frame import Frame
 from ..errors import KpnError
 from ..merge import merge
 from ..merge.merge import Denoised
+from ..network.engine import UNet
 from ..network.kpn import KPN
 from ..network.precision import in_precision
 from ..network.weights import load_weights
 from ..noise.selection import NoiseReport
 from ..raw.info import RawInfo
-from ..system.device import pick_device
+from ..system.device import Precision, pick_device
 from ..system.distributed import local_device
 from ..system.files import make_folder
 from ..system.memory import (
@@ -52,23 +56,92 @@ class Engine:
 
     Attributes:
         device: where it runs.
-        precision: its arithmetic, and why it was chosen.
-        dtype: of its convolutions.
-        network: in evaluation mode, on the device.
-
-    Raises:
-        KpnError: if device, precision or weights cannot be used.
+        config: of the network.
     """
 
     def __init__(self, options: Options) -> None:
+        """Load the network; its arithmetic is chosen when it is needed.
+
+        Raises:
+            KpnError: if device or weights cannot be used.
+        """
         keep_freed_memory()
         limit_torch()
         self.device = local_device(pick_device(options.device))
         network, _ = load_weights(options.weights)
-        network = network.to(self.device)
-        self.network: KPN
-        self.network, self.precision = in_precision(network, options.precision)
-        self.dtype = self.precision.dtype
+        self.config = network.config
+        self._loaded = network.to(self.device)
+        self._options = options
+        self._choosing = Lock()
+
+    @property
+    def network(self) -> KPN:
+        """The network for large pictures, in evaluation mode, on the device."""
+        return self.for_picture(None).network
+
+    @property
+    def precision(self) -> Precision:
+        """Its arithmetic for large pictures, and why it was chosen."""
+        return self.for_picture(None).precision
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of its convolutions."""
+        return self.precision.dtype
+
+    def for_picture(self, pixels: int | None) -> ReadyNetwork:
+        """Return the network in the arithmetic for a picture; waits for `prepare`.
+
+        Args:
+            pixels: of the picture, on the sensor; None for many.
+
+        Raises:
+            KpnError: if the precision is unknown.
+        """
+        with self._choosing:
+            network, precision = in_precision(self._loaded, self._options.precision, pixels)
+            return ReadyNetwork(self.device, network, precision)
+
+    def prepare(self, rows: int, columns: int, frames: int) -> None:
+        """Do what `for_picture` and the first tile would wait for, in another thread.
+
+        Raises nothing: what fails, fails again where the network is used.
+
+        Args:
+            rows, columns: of the planes, in cells.
+            frames: that are merged, at most.
+        """
+        with suppress(Exception), self._choosing:
+            pixels = 4 * rows * columns
+            network, _ = in_precision(self._loaded, self._options.precision, pixels)
+            if isinstance(network.engine, UNet) and self._options.strength:
+                tile = self._options.tile or merge.tile_side(
+                    free_memory(self.device), min(frames, self.config.frames)
+                )
+                vertical, horizontal = next(merge.tile_spans(network, rows, columns, tile))
+                network.engine.prepare(
+                    vertical.stop - vertical.start, horizontal.stop - horizontal.start
+                )
+
+
+@dataclass(frozen=True)
+class ReadyNetwork:
+    """A network in the arithmetic that it runs in.
+
+    Attributes:
+        device: where it runs.
+        network: in evaluation mode, on the device.
+        precision: its arithmetic, and why it was chosen.
+    """
+
+    device: torch.device
+    network: KPN
+    precision: Precision
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of its convolutions."""
+        return self.precision.dtype
 
 
 def denoise(
@@ -140,15 +213,18 @@ def compute(
     Raises:
         KpnError: if the noise cannot be determined or memory runs out.
     """
+    limit_torch()  # in this thread: the engine may be of another one
     clock = Clock(loaded.timings)
     info = loaded.infos[0]
+    pixels = 4 * math.prod(loaded.planes[0].shape[1:])
     make_folder(options.output)  # before the work, in case it is not possible
     prepared = prepare(loaded, options, engine.device, on_stage, clock.end_stage)
-    aligned, noise = prepared.aligned.keep_best(engine.network.config.frames), prepared.noise
+    aligned, noise = prepared.aligned.keep_best(engine.config.frames), prepared.noise
     # What was observed in the frames that are merged, or in others too: then it is measured again.
     same = len(aligned.frames) == len(prepared.aligned.frames)
     seen = noise if same else replace(noise, observed=None)
-    denoised = _run_network(engine, aligned, seen, options, on_stage)
+    ready = engine.for_picture(pixels)
+    denoised = _run_network(ready, aligned, seen, options, on_stage)
     return_freed_memory()
     clock.end_stage("denoise")
     not_aligned = {loaded.files[n]: reason for n, reason in aligned.dropped.items()}
@@ -157,7 +233,7 @@ def compute(
         [loaded.files[n] for n in aligned.used],
         loaded.outputs,
         dropped=loaded.dropped | not_aligned,
-        notes=[*notes_of(loaded.infos), *filter(None, [engine.precision.note])],
+        notes=[*notes_of(loaded.infos), *filter(None, [ready.precision.note])],
         noise=noise,
         repaired=prepared.repaired,
         shifts=[median_shift(shifts) for shifts in aligned.shifts],
@@ -167,8 +243,8 @@ def compute(
         noise_left=denoised.residual_noise,
         fallback_share=round(denoised.fallback_share, 5),
         device=str(engine.device),
-        precision=engine.precision.name,
-        precision_reason=engine.precision.reason,
+        precision=ready.precision.name,
+        precision_reason=ready.precision.reason,
         timings=clock.timings,
         orientation=info.orientation,
         fingerprint=loaded.fingerprint,
@@ -200,7 +276,7 @@ def median_shift(shifts: Tensor) -> tuple[int, int]:
 
 
 def _run_network(
-    engine: Engine,
+    engine: ReadyNetwork,
     aligned: alignment.AlignedBurst,
     noise: NoiseReport,
     options: Options,
@@ -220,7 +296,7 @@ def _run_network(
 
 
 def retry_with_smaller_tiles(
-    work: Callable[[int], T], engine: Engine, frames: int, first: int | None
+    work: Callable[[int], T], engine: ReadyNetwork, frames: int, first: int | None
 ) -> T:
     """Return `work(tile)`, repeated with half the tile as long as memory runs out.
 
@@ -251,7 +327,7 @@ def retry_with_smaller_tiles(
 
 
 def _merge(
-    engine: Engine,
+    engine: ReadyNetwork,
     aligned: alignment.AlignedBurst,
     noise: NoiseReport,
     strength: float,

@@ -126,6 +126,7 @@ def load_burst(
     read: Reader = read_packed,
     read_notes: NotesReader = read_camera_notes,
     should_stop: Callable[[], bool] = lambda: False,
+    on_first: Callable[[tuple[int, int]], None] = lambda size: None,
     on_stage: Callable[[Stage], None] = lambda stage: None,
 ) -> Loaded | Result:
     """Read a burst, unless all its outputs exist.
@@ -141,6 +142,8 @@ def load_burst(
         read: reads a file.
         read_notes: reads the maker's notes of a file.
         should_stop: called before each frame; True ends reading with an error.
+        on_first: called with the rows and columns of the planes, in cells, when the first frame was
+            read.
         on_stage: called with the progress.
 
     Returns:
@@ -159,7 +162,15 @@ def load_burst(
     finished = _finished(files, options, fingerprint)
     if finished is not None:
         return finished
-    loaded, dropped = _read_all(files, digests, read, threads, should_stop, on_stage)
+    loaded, dropped = _read_all(
+        files,
+        digests,
+        read,
+        threads=threads,
+        should_stop=should_stop,
+        on_first=on_first,
+        on_stage=on_stage,
+    )
     infos, completed = _complete_iso([info for info, _ in loaded], read_notes)
     loaded = [(info, planes) for info, (_, planes) in zip(infos, loaded, strict=True)]
     reference.check_same_settings(infos)
@@ -258,8 +269,10 @@ def _read_all(
     files: Sequence[Path],
     digests: dict[Path, str],
     read: Reader,
+    *,
     threads: int,
     should_stop: Callable[[], bool],
+    on_first: Callable[[tuple[int, int]], None],
     on_stage: Callable[[Stage], None],
 ) -> tuple[list[tuple[RawInfo, np.ndarray]], _Dropped]:
     """Return the readable frames; the other files -> reason."""
@@ -284,6 +297,8 @@ def _read_all(
                 frame = next(reading).result()
                 if not frames:
                     _check_memory(frame.planes.nbytes, len(files) * frame.info.images)
+                    _, rows, columns = frame.planes.shape
+                    on_first((rows, columns))
                 _add(frame, frames, dropped)
             except TransientError:  # without this frame, the next run would give another picture
                 raise
