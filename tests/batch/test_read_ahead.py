@@ -18,7 +18,7 @@ from command_line import KPN_PROGRAM
 from kpn_cli.batch import plan, read_ahead
 from kpn_cli.batch.plan import GroupingOptions, Job
 from kpn_cli.errors import KpnError, TransientError
-from kpn_cli.pipeline import fingerprint, loading
+from kpn_cli.pipeline import denoise, fingerprint, loading
 from kpn_cli.pipeline.options import Options
 from kpn_cli.raw.reader import read_capture, read_info
 
@@ -75,6 +75,25 @@ def test_a_crash_of_the_decoder_fails_the_burst_and_the_next_run_retries(tmp_pat
     assert outcome.failure.error == "it crashes"
     (outcome,) = run_jobs(jobs, options)
     assert len(outcome.result.frames) == 3
+
+
+def test_finished_bursts_load_no_network(tmp_path, weights, monkeypatch):
+    write_bursts(tmp_path / "card", 2)
+    options = Options(tmp_path / "out", formats=("dng",), weights=weights)
+    jobs = plan.make_plan([tmp_path / "card"], options, GroupingOptions(), read_capture).jobs
+    run_jobs(jobs, options)
+    made = []
+    monkeypatch.setattr(denoise, "Engine", made.append)
+    assert all(outcome.result.skipped for outcome in run_jobs(jobs, options))
+    assert not made
+
+
+def test_a_network_that_cannot_be_loaded_ends_the_batch(tmp_path):
+    write_bursts(tmp_path / "card", 2)
+    options = Options(tmp_path / "out", formats=("dng",), weights=tmp_path / "card/IMG_0000.dng")
+    jobs = plan.make_plan([tmp_path / "card"], options, GroupingOptions(), read_capture).jobs
+    with pytest.raises(KpnError, match=r"IMG_0000\.dng: damaged or not weights"):
+        run_jobs(jobs, options)
 
 
 @pytest.mark.parametrize(

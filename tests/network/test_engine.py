@@ -91,7 +91,30 @@ def test_a_network_is_compiled_once_until_it_changes(ranged_network):
     assert in_precision(ranged_network, "int8")[0].engine is not first
 
 
+def test_a_tile_that_was_prepared_is_not_compiled_again(ranged_network, monkeypatch):
+    runtime()
+    ready, _ = in_precision(ranged_network, "int8")
+    ready.engine.prepare(7, 30)
+    monkeypatch.setattr(ready.engine, "_core", None)  # it would compile
+    noise = torch.full((1, 4), 1e-4)
+    with torch.inference_mode():
+        ready.encoded(torch.rand(1, 8, 4, 7, 30), noise, noise)
+
+
 # --- fallbacks --------------------------------------------------------------
+
+
+def test_small_pictures_take_floating_point_without_the_runtime(ranged_network, monkeypatch):
+    monkeypatch.setattr(precision, "_engine", pytest.fail)
+    small = precision.SMALLEST_FOR_INTEGERS - 1
+    ready, chosen = in_precision(ranged_network, "auto", small)
+    assert ready.engine is None and chosen.name in ("fp32", "bf16")
+    assert "small picture" in chosen.reason and not chosen.note
+    asked = []
+    monkeypatch.setattr(precision, "_engine", lambda *_, **__: asked.append(1))
+    in_precision(ranged_network, "auto", small + 1)
+    in_precision(ranged_network, "int8", small)
+    assert len(asked) == 2
 
 
 def test_the_network_that_is_given_is_left_as_it_is(ranged_network):
