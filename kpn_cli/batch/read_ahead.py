@@ -103,19 +103,11 @@ def denoise_all(
         remove_abandoned(folder)
 
     stopped = Event()
-    sizes: SimpleQueue[tuple[int, int, int] | None] = SimpleQueue()
-
-    def on_first(frames: int, size: tuple[int, int]) -> None:
-        sizes.put((*size, frames))
+    needed: SimpleQueue[bool] = SimpleQueue()
 
     def make_engine() -> Engine | None:
-        """Load the network while the first burst is read, and prepare it while it is aligned."""
-        size = sizes.get()
-        if size is None:  # there is no burst to denoise
-            return None
-        made = denoise.Engine(options)
-        making.submit(made.prepare, *size)
-        return made
+        """Load the network while the first burst is read, unless no burst is to be denoised."""
+        return denoise.Engine(options) if needed.get() else None
 
     def load(job: Job) -> Loaded | Result:
         loaded = loading.load_burst(
@@ -125,7 +117,7 @@ def denoise_all(
             read=read,
             read_notes=read_notes,
             should_stop=stopped.is_set,
-            on_first=partial(on_first, len(job.files)),
+            on_first=partial(needed.put, True),
             on_stage=partial(on_stage, job),
         )
         if sections and isinstance(loaded, Result):
@@ -158,6 +150,10 @@ def denoise_all(
                 if isinstance(step, Loaded):
                     engine = engine or (made.result() if made else None)
                     engine = engine or denoise.Engine(options)
+                    if made:  # while the first burst is aligned, which leaves a core half idle
+                        _, rows, columns = step.planes[0].shape
+                        making.submit(engine.prepare, rows, columns, len(step.planes))
+                        made = None
                     on_job_stage = partial(on_stage, job)
                     step = _result_or_error(
                         partial(denoise.compute, step, _for(job, options), engine, on_job_stage)
@@ -175,7 +171,7 @@ def denoise_all(
         finally:
             stopped.set()
             ahead.cancel()
-            sizes.put(None)
+            needed.put(False)
 
 
 def _for(job: Job, options: Options) -> Options:

@@ -126,7 +126,7 @@ def load_burst(
     read: Reader = read_packed,
     read_notes: NotesReader = read_camera_notes,
     should_stop: Callable[[], bool] = lambda: False,
-    on_first: Callable[[tuple[int, int]], None] = lambda size: None,
+    on_first: Callable[[], object] = lambda: None,
     on_stage: Callable[[Stage], None] = lambda stage: None,
 ) -> Loaded | Result:
     """Read a burst, unless all its outputs exist.
@@ -142,8 +142,7 @@ def load_burst(
         read: reads a file.
         read_notes: reads the maker's notes of a file.
         should_stop: called before each frame; True ends reading with an error.
-        on_first: called with the rows and columns of the planes, in cells, when the first frame was
-            read.
+        on_first: called when the first frame was read: the burst is not finished yet.
         on_stage: called with the progress.
 
     Returns:
@@ -272,7 +271,7 @@ def _read_all(
     *,
     threads: int,
     should_stop: Callable[[], bool],
-    on_first: Callable[[tuple[int, int]], None],
+    on_first: Callable[[], object],
     on_stage: Callable[[Stage], None],
 ) -> tuple[list[tuple[RawInfo, np.ndarray]], _Dropped]:
     """Return the readable frames; the other files -> reason."""
@@ -297,8 +296,7 @@ def _read_all(
                 frame = next(reading).result()
                 if not frames:
                     _check_memory(frame.planes.nbytes, len(files) * frame.info.images)
-                    _, rows, columns = frame.planes.shape
-                    on_first((rows, columns))
+                    on_first()
                 _add(frame, frames, dropped)
             except TransientError:  # without this frame, the next run would give another picture
                 raise
