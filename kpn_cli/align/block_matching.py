@@ -10,6 +10,7 @@ and one threshold serves every ISO.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,9 @@ from torch import Tensor
 from ..image.noise_model import NoiseModel
 from .warp import TILE, most_common_shift
 
+#: Row and column of a shift, in cells.
+Shift = tuple[int, int]
+
 #: Tiles whose windows are cut out together: they fit into a cache.
 _TILES_AT_ONCE = 512
 #: How far a tile's window reaches beyond the tile on each side, in cells: more than twice the
@@ -25,13 +29,13 @@ _TILES_AT_ONCE = 512
 _WINDOW_MARGIN = 4
 #: Windows are added up from blocks of this side, in cells; it divides tiles and windows.
 _BLOCK = math.gcd(TILE, 2 * _WINDOW_MARGIN)
-#: Rows of cells whose costs are computed together, at all shifts.
-_DENSE_ROWS = 8 * _BLOCK
+#: Rows of cells whose costs are computed together, at all shifts: they stay in a core's cache.
+_DENSE_ROWS = 4 * _BLOCK
 #: If at least this share of the tiles has one shift, costs are computed densely, over the whole
 #: picture at that shift; else tile by tile.
 _DENSE_SHARE = 0.25
 #: Samples that go through all steps of the global cost together: they stay in a cache.
-_CACHED_SAMPLES = 2**17
+_CACHED_SAMPLES = 2**16
 #: Largest shift of the whole picture in cells, either way: 128 sensor pixels.
 MAX_SHIFT = 64
 _MAX_LEVELS = 4  # of the pyramid
@@ -73,31 +77,50 @@ def _pyramid(grey: Tensor) -> list[Tensor]:
     """Return levels of half the size each, finest first, scaled so that noise keeps variance 1."""
     levels = [grey]
     while len(levels) < _MAX_LEVELS and min(levels[-1].shape) >= 2 * _MIN_SIDE:
-        levels.append(2 * F.avg_pool2d(levels[-1][None], 2)[0])
+        finer = levels[-1]
+        height, width = (side // 2 * 2 for side in finer.shape)
+        # Rows first: then half as many samples are gathered from every other column. `avg_pool2d`
+        # takes three times as long.
+        pairs = finer[0:height:2] + finer[1:height:2]
+        levels.append((pairs[:, 0:width:2] + pairs[:, 1:width:2]).mul_(0.5))
     return levels
 
 
-def _global_cost(reference: Tensor, frame: Tensor, y: int, x: int) -> float:
-    """Return the mean chi-square of the whole frame at one shift, large values compressed.
+def _global_costs(reference: Tensor, frame: Tensor, shifts: Sequence[Shift]) -> list[float]:
+    """Return the mean chi-square of the whole frame at each shift, large values compressed.
 
     1 where nothing but noise is left. The logarithm (a Cauchy likelihood) lets the rest of
     the picture decide where a bright object comes or goes, which in squares would outweigh
     all of it; it begins where noise ends, so that edges in noisy frames count.
     """
     height, width = reference.shape
-    overlap = reference[max(-y, 0) : height - max(y, 0), max(-x, 0) : width - max(x, 0)]
-    moved = frame[max(y, 0) : height - max(-y, 0), max(x, 0) : width - max(-x, 0)]
-    step = max(_CACHED_SAMPLES // overlap.shape[1], 1)
-    parts = [
-        (one - other).square_().mul_(0.5 / _CAUCHY_SCALE).log1p_().sum()
-        for one, other in zip(torch.split(overlap, step), torch.split(moved, step), strict=True)
+    step = max(_CACHED_SAMPLES // width, 1) if reference.device.type == "cpu" else height
+    memory = reference.new_empty(min(step, height) * width)
+    sums: list[list[Tensor]] = [[] for _ in shifts]
+    for top in range(0, height, step):
+        for (y, x), of_shift in zip(shifts, sums, strict=True):
+            rows = slice(max(-y, top), min(height - max(y, 0), top + step))
+            columns = slice(max(-x, 0), width - max(x, 0))
+            number = (rows.stop - rows.start) * (columns.stop - columns.start)
+            if number <= 0:
+                continue
+            one = reference[rows, columns]
+            other = frame[rows.start + y : rows.stop + y, columns.start + x : columns.stop + x]
+            # Contiguous memory: all steps but the first take half the time there.
+            odds = memory[:number]
+            torch.sub(one, other, out=odds.view(one.shape))
+            odds.mul_(odds).mul_(0.5 / _CAUCHY_SCALE).add_(1)
+            # Two samples share a logarithm: that of a product is the sum of both.
+            half = number // 2
+            odds[:half].mul_(odds[number - half :])
+            of_shift.append(odds[: number - half].log_().sum())
+    return [
+        _CAUCHY_SCALE * float(torch.stack(parts).sum()) / ((height - abs(y)) * (width - abs(x)))
+        for (y, x), parts in zip(shifts, sums, strict=True)
     ]
-    return _CAUCHY_SCALE * float(torch.stack(parts).sum()) / overlap.numel()
 
 
-def _global_shift(
-    reference: Tensor, frame: Tensor, expected: tuple[int, int], reach: int
-) -> tuple[int, int]:
+def _global_shift(reference: Tensor, frame: Tensor, expected: Shift, reach: int) -> Shift:
     """Return the best shift (row, column) of the whole frame, by exhaustive search.
 
     Args:
@@ -106,25 +129,28 @@ def _global_shift(
         reach: how far from it, in cells of the level.
     """
     limit_y, limit_x = (side // 3 for side in reference.shape)
+    others = [
+        (y, x)
+        for y in range(expected[0] - reach, expected[0] + reach + 1)
+        for x in range(expected[1] - reach, expected[1] + reach + 1)
+        if abs(y) <= limit_y and abs(x) <= limit_x and (y, x) != expected
+    ]
+    lowest, *costs = _global_costs(reference, frame, [expected, *others])
     # The expected shift wins unless another is clearly better: where there is hardly
     # any texture, the luckiest of some hundred shifts beats it by three deviations.
+    lowest -= _LEAVE_ZERO_SIGMAS * (2 / reference.numel()) ** 0.5
     best = expected
-    lowest = (
-        _global_cost(reference, frame, *expected)
-        - _LEAVE_ZERO_SIGMAS * (2 / reference.numel()) ** 0.5
-    )
-    for y in range(expected[0] - reach, expected[0] + reach + 1):
-        for x in range(expected[1] - reach, expected[1] + reach + 1):
-            if abs(y) <= limit_y and abs(x) <= limit_x:
-                cost = _global_cost(reference, frame, y, x)
-                if cost < lowest:
-                    best, lowest = (y, x), cost
+    for shift, cost in zip(others, costs, strict=True):
+        if cost < lowest:
+            best, lowest = shift, cost
     return best
 
 
-def _block_sums(padded: Tensor) -> Tensor:
-    """Return the sums over blocks of `_BLOCK` cells a side, of which windows are made."""
-    return F.avg_pool2d(padded[None], _BLOCK, divisor_override=1)[0]
+def _block_sums(padded: Tensor, out: Tensor) -> Tensor:
+    """Return the sums over blocks of `_BLOCK` cells a side, of which windows are made, in `out`."""
+    rows, columns = out.shape
+    of_rows = padded.view(rows, _BLOCK, columns * _BLOCK).sum(1)
+    return torch.sum(of_rows.view(rows, columns, _BLOCK), 2, out=out)
 
 
 def _window_sums(blocks: Tensor) -> Tensor:
@@ -146,15 +172,21 @@ class _TileGrid:
     would be several times the picture, and fit into no cache.
 
     Attributes:
+        reference: the level, `(height, width)`.
         rows, columns: of the grid of tiles.
+        padded_size: rows and columns that the windows of all tiles span, in cells.
         deviation: `(tiles,)`, standard deviation of a tile's cost if it differs from the
             reference by nothing but noise: of differences of variance 2, squared and halved.
     """
 
     def __init__(self, reference: Tensor) -> None:
         height, width = reference.shape
-        self._reference = reference
+        self.reference = reference
         self.rows, self.columns = -(-height // TILE), -(-width // TILE)
+        self.padded_size = (
+            TILE * self.rows + 2 * _WINDOW_MARGIN,
+            TILE * self.columns + 2 * _WINDOW_MARGIN,
+        )
         device = reference.device
         row, column = torch.meshgrid(
             torch.arange(self.rows, device=device),
@@ -164,13 +196,13 @@ class _TileGrid:
         self._top, self._left = row.flatten() * TILE, column.flatten() * TILE
         inside, picture = self._padded_zeros()
         picture.fill_(1)
-        self.deviation = (2 * _window_sums(_block_sums(inside))).sqrt()
+        blocks = inside.new_empty([side // _BLOCK for side in self.padded_size])
+        self.deviation = (2 * _window_sums(_block_sums(inside, blocks))).sqrt()
 
     def _padded_zeros(self) -> tuple[Tensor, Tensor]:
         """Return zeros that hold the windows of all tiles, and the view that is the picture."""
-        sides = (TILE * number + 2 * _WINDOW_MARGIN for number in (self.rows, self.columns))
-        zeros = self._reference.new_zeros(*sides)
-        height, width = self._reference.shape
+        zeros = self.reference.new_zeros(*self.padded_size)
+        height, width = self.reference.shape
         return zeros, zeros[_WINDOW_MARGIN:, _WINDOW_MARGIN:][:height, :width]
 
     def _window_offsets(self, margin: int = 0) -> Tensor:
@@ -184,7 +216,7 @@ class _TileGrid:
             (index >= 0) & (index < size)
             for index, size in zip(
                 (start[:, None] + self._window_offsets() for start in starts),
-                self._reference.shape,
+                self.reference.shape,
                 strict=True,
             )
         )
@@ -205,11 +237,11 @@ class _TileGrid:
         y, x = y.clamp(0, height - 1), x.clamp(0, width - 1)
         return image.flatten()[y[:, :, None] * width + x[:, None, :]]
 
-    def _costs(self, frame: Tensor, shifts: Tensor, chosen: Tensor, margin: int = 0) -> Tensor:
+    def _costs(self, frame: _Moved, shifts: Tensor, chosen: Tensor, margin: int = 0) -> Tensor:
         """Return the costs of tiles at their shifts, and at all shifts up to `margin` from them.
 
         Args:
-            frame: `(height, width)`.
+            frame: the level of the frame.
             shifts: `(tiles, 2)`.
             chosen: `(chosen,)`, indices of the tiles.
             margin: in cells.
@@ -221,18 +253,21 @@ class _TileGrid:
         common = most_common_shift(of_chosen)
         alike = (of_chosen == common).all(1)
         if int(alike.sum()) < _DENSE_SHARE * len(shifts):
-            return self._sparse_costs(frame, shifts, chosen, margin)
-        costs = self._dense_costs(frame, common, margin)[:, chosen]
+            return self._sparse_costs(frame.image, shifts, chosen, margin)
+        y, x = common.tolist()
+        near = range(-margin, margin + 1)
+        dense = frame.tile_costs([(y + row, x + column) for row in near for column in near])
+        costs = torch.stack(dense)[:, chosen]
         others = (~alike).nonzero()[:, 0]
         if len(others):
-            costs[:, others] = self._sparse_costs(frame, shifts, chosen[others], margin)
+            costs[:, others] = self._sparse_costs(frame.image, shifts, chosen[others], margin)
         return costs
 
     def _sparse_costs(self, frame: Tensor, shifts: Tensor, chosen: Tensor, margin: int) -> Tensor:
         """Return `_costs`, window by window."""
         costs = []
         for some in torch.split(chosen, _TILES_AT_ONCE):
-            tiles, inside = self._windows(self._reference, some), self._inside(some)
+            tiles, inside = self._windows(self.reference, some), self._inside(some)
             windows = self._windows(frame, some, shifts, margin)
             side = tiles.shape[1]
             moved = [
@@ -247,39 +282,7 @@ class _TileGrid:
             )
         return torch.cat(costs, 1)
 
-    def _dense_costs(self, frame: Tensor, shift: Tensor, margin: int) -> Tensor:
-        """Return `_costs` of all tiles, whose shifts are all the same, `(2,)`."""
-        height, width = self._reference.shape
-        y, x = shift.tolist()
-        reach = max(abs(y), abs(x)) + margin
-        padded = F.pad(frame[None, None], (reach,) * 4, mode="replicate")[0, 0]
-        top, left = reach + y - margin, reach + x - margin
-        moved = [
-            padded[row : row + height, column : column + width]
-            for row in range(top, top + 2 * margin + 1)
-            for column in range(left, left + 2 * margin + 1)
-        ]
-        padded_height = TILE * self.rows + 2 * _WINDOW_MARGIN
-        padded_width = TILE * self.columns + 2 * _WINDOW_MARGIN
-        sums = frame.new_empty(len(moved), padded_height // _BLOCK, padded_width // _BLOCK)
-        # In bands, which stay in a cache for all shifts.
-        for start in range(0, padded_height, _DENSE_ROWS):
-            band = slice(start // _BLOCK, min(start + _DENSE_ROWS, padded_height) // _BLOCK)
-            squares = frame.new_zeros(_BLOCK * (band.stop - band.start), padded_width)
-            first = start - _WINDOW_MARGIN
-            stop = min(first + len(squares), height)
-            rows = slice(min(max(first, 0), stop), stop)  # none below the picture
-            if rows.start == rows.stop:
-                sums[:, band] = 0
-                continue
-            inside = squares[rows.start - first : rows.stop - first]
-            inside = inside[:, _WINDOW_MARGIN : _WINDOW_MARGIN + width]
-            for number, one in enumerate(moved):
-                torch.sub(one[rows], self._reference[rows], out=inside).square_()
-                sums[number, band] = _block_sums(squares)
-        return torch.stack([_window_sums(blocks).mul_(0.5) for blocks in sums])
-
-    def best_candidate(self, frame: Tensor, first: Tensor, candidates: list[Tensor]) -> Tensor:
+    def best_candidate(self, frame: _Moved, first: Tensor, candidates: list[Tensor]) -> Tensor:
         """Return the cheapest of several `(tiles, 2)` shifts; `first` unless one clearly wins."""
         every = torch.arange(len(first), device=first.device)
         shifts, tried = first.clone(), [first]
@@ -297,7 +300,7 @@ class _TileGrid:
             shifts[better] = candidate[better]
         return shifts
 
-    def refine(self, frame: Tensor, shifts: Tensor) -> Tensor:
+    def refine(self, frame: _Moved, shifts: Tensor) -> Tensor:
         """Move each tile by up to one cell either way where that is clearly better."""
         every = torch.arange(len(shifts), device=shifts.device)
         costs = self._costs(frame, shifts, every, margin=1)
@@ -320,6 +323,54 @@ class _TileGrid:
         rows = torch.arange(self.rows, device=grid.device).clamp_max(len(grid) - 1)
         columns = torch.arange(self.columns, device=grid.device).clamp_max(grid.shape[1] - 1)
         return grid[rows[:, None], columns].reshape(-1, 2)
+
+
+class _Moved:
+    """A level of a frame, and the costs of tiles where all of it has one shift.
+
+    Attributes:
+        image: `(height, width)`.
+    """
+
+    def __init__(self, grid: _TileGrid, image: Tensor) -> None:
+        self.image = image
+        self._grid = grid
+        self._known: dict[Shift, Tensor] = {}
+
+    def tile_costs(self, shifts: Sequence[Shift]) -> list[Tensor]:
+        """Return the costs of all tiles at each shift, `(tiles,)`, as `_TileGrid` defines them.
+
+        Those of a shift are computed once.
+        """
+        new = [shift for shift in shifts if shift not in self._known]
+        if new:
+            self._known.update(zip(new, self._computed(new), strict=True))
+        return [self._known[shift] for shift in shifts]
+
+    def _computed(self, shifts: Sequence[Shift]) -> list[Tensor]:
+        reference = self._grid.reference
+        height, width = reference.shape
+        reach = max(max(abs(y), abs(x)) for y, x in shifts)
+        padded = F.pad(self.image[None, None], (reach,) * 4, mode="replicate")[0, 0]
+        moved = [padded[reach + y :, reach + x :][:height, :width] for y, x in shifts]
+        padded_height, padded_width = self._grid.padded_size
+        sums = reference.new_empty(len(shifts), padded_height // _BLOCK, padded_width // _BLOCK)
+        # In bands, which stay in a cache for all shifts.
+        for start in range(0, padded_height, _DENSE_ROWS):
+            band = slice(start // _BLOCK, min(start + _DENSE_ROWS, padded_height) // _BLOCK)
+            squares = reference.new_zeros(_BLOCK * (band.stop - band.start), padded_width)
+            first = start - _WINDOW_MARGIN
+            stop = min(first + len(squares), height)
+            rows = slice(min(max(first, 0), stop), stop)  # none below the picture
+            if rows.start == rows.stop:
+                sums[:, band] = 0
+                continue
+            inside = squares[rows.start - first : rows.stop - first]
+            inside = inside[:, _WINDOW_MARGIN : _WINDOW_MARGIN + width]
+            for one, of_shift in zip(moved, sums, strict=True):
+                torch.sub(one[rows], reference[rows], out=inside).square_()
+                _block_sums(squares, of_shift[band])
+        return [_window_sums(blocks).mul_(0.5) for blocks in sums]
 
 
 class Aligner:
@@ -346,11 +397,12 @@ class Aligner:
         """
         levels = list(zip(self._levels, _pyramid(frame), self._grids, strict=True))
         whole, shifts = (0, 0), torch.zeros(0, dtype=torch.int64)
-        for level, (reference, moved, grid) in enumerate(reversed(levels)):
+        for level, (reference, image, grid) in enumerate(reversed(levels)):
             coarsest = level == 0
             whole = (2 * whole[0], 2 * whole[1])
             reach = MAX_SHIFT >> (len(levels) - 1) if coarsest else 1
-            whole = _global_shift(reference, moved, whole, reach)
+            whole = _global_shift(reference, image, whole, reach)
+            moved = _Moved(grid, image)
             first = torch.tensor(whole, device=frame.device).repeat(grid.rows * grid.columns, 1)
             if not coarsest:
                 expected = grid.upsample(shifts)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shifted_scenes import MARGIN, align, cut, scene_of
 
-from kpn_cli.align.block_matching import MAX_SHIFT, _TileGrid, stabilise
+from kpn_cli.align.block_matching import MAX_SHIFT, _Moved, _TileGrid, stabilise
 from kpn_cli.align.warp import TILE
 from kpn_cli.image.noise_model import NoiseModel
 from kpn_cli.synthesis.protocol import noise_of_gain
@@ -199,4 +199,4 @@ def test_dense_and_sparse_costs_are_equal(height, width, shift, margin, data):
         data.draw(st.lists(st.integers(0, count - 1), min_size=1, max_size=count, unique=True))
     )
     expected = tiles._sparse_costs(frame, shifts, chosen, margin)
-    torch.testing.assert_close(tiles._costs(frame, shifts, chosen, margin), expected)
+    torch.testing.assert_close(tiles._costs(_Moved(tiles, frame), shifts, chosen, margin), expected)
