@@ -24,7 +24,7 @@ from .robustness import robustness_weights, sigma_map
 from .warp import TILE, warp_frames
 
 _SQUARE_SIDE = 256  # of the squares on which frames are compared, in cells
-_BAND_ROWS = 64  # rows of cells that are stabilised at once
+_BAND_ROWS = 32  # rows of cells that are stabilised at once: they stay in a core's cache
 _BLOCK_SIDE = 16  # of the blocks whose brightness is compared, in cells
 
 #: A frame this many times brighter or darker than the reference is dropped.
@@ -181,8 +181,15 @@ def _is_on_cpu(frames: Sequence[Frame]) -> bool:
 
 def _stabilised(frame: Frame, noise: NoiseModel) -> Tensor:
     """Return a frame as `stabilise` does, without holding all of it in floating point."""
-    bands = torch.split(frame.samples, _BAND_ROWS, 1)
-    return torch.cat([stabilise(frame.linear(band), noise) for band in bands])
+    height, width = frame.size
+    device = frame.samples.device
+    grey = torch.empty(height, width, device=device)
+    memory = torch.empty(4, min(_BAND_ROWS, height), width, device=device)
+    for top in range(0, height, _BAND_ROWS):
+        band = frame.samples[:, top : top + _BAND_ROWS]
+        linear = frame.linear(band, memory[:, : band.shape[1]])
+        grey[top : top + _BAND_ROWS] = stabilise(linear, noise)
+    return grey
 
 
 def align_burst(

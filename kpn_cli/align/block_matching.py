@@ -66,11 +66,11 @@ def stabilise(planes: Tensor, noise: NoiseModel) -> Tensor:
     shot, read = sum(noise.shot) / 16, sum(noise.read) / 16
     grey, offset = planes.mean(0), 0.375 * shot**2 + read
     if shot > 0:
-        grey = grey.clamp_min(-offset / shot)
+        grey.clamp_min_(-offset / shot)
     # The transform minus its value at black, written so that nothing cancels: in float32 it then
     # works for little shot noise, and for none.
-    stabilised: Tensor = 2 * grey / ((shot * grey + offset).clamp_min(0).sqrt() + offset**0.5)
-    return stabilised
+    divisor = (shot * grey).add_(offset).clamp_min_(0).sqrt_().add_(offset**0.5)
+    return grey.mul_(2).div_(divisor)
 
 
 def _pyramid(grey: Tensor) -> list[Tensor]:

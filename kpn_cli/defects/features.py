@@ -17,7 +17,7 @@ from ..image import bayer
 from ..image.noise_model import NoiseModel
 from ..system.threads import map_in_threads
 from .mean_frame import averaged_frames
-from .prediction import CHUNK, REACH, Prediction, at
+from .prediction import CHUNK, REACH, Prediction, at, window_index
 
 #: A suspect deviates from its same-colour neighbours by more than this many sigmas of one frame;
 #: in a single frame, and in the mean of many.
@@ -85,6 +85,9 @@ LENGTH = len(NAMES) + _CONTEXT_LENGTH
 _CLEAR, _STILL = float(np.log(6)), 0.4
 #: Share of a suspect's deviation in the second highest sample beside it that makes it a spot.
 _SPOT = 0.12
+#: Up to this number of suspects, their surroundings are gathered from the planes, sample by sample;
+#: of more, they are cut out of a mosaic, which must be made first.
+_FEW_SITES = 4 * CHUNK
 #: Side of the square in which suspects are counted, in cells.
 _AROUND = 17
 
@@ -101,44 +104,63 @@ def find_suspects(mean: np.ndarray, noise: NoiseModel, count: int) -> np.ndarray
         `(3, suspects)` int64: plane, row and column, in cells.
     """
     limit = _SUSPECT_SIGMAS.get(count, _SUSPECT_SIGMAS_MANY)
-    height = mean.shape[1]
+    _, height, width = mean.shape
+    averaged = averaged_frames(count)
 
-    def of_band(top: int) -> tuple[np.ndarray, np.ndarray]:
+    def of_band(top: int, always: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the suspects of a band, and how distinct they are, which takes twice as long.
+
+        None if there are so few that this probably decides nothing, unless `always`.
+        """
         # Band by band, so that all of it stays in the processor's cache.
         start, stop = max(top - _HALO, 0), min(top + _BAND_ROWS + _HALO, height)
-        clear, score = _distinct(mean[:, start:stop], noise, limit, averaged_frames(count))
-        inner = slice(top - start, min(top + _BAND_ROWS, height) - start)
-        plane, row, column = np.nonzero(clear[:, inner])
-        return np.stack([plane, row + top, column]), score[:, inner][plane, row, column]
+        rows = min(top + _BAND_ROWS, height) - top
+        inner = slice(top - start, top - start + rows)
+        band = mean[:, start:stop]
+        deviation, sigma = _deviations(band, noise)
+        clear = np.abs(deviation[:, inner]) > limit * sigma[:, inner]
+        if band.max() > _SATURATED:
+            clear &= ~_among_saturated(band)[:, inner]
+        plane, row, column = np.nonzero(clear)
+        sites = np.stack([plane, row + top, column])
+        if not always and len(plane) <= _MOST_SUSPECTS * 4 * rows * width:
+            return sites, None
+        score = _distinctness(deviation, sigma * np.float32(averaged**-0.5))
+        score = score[plane, row + inner.start, column]
+        # Dead samples deviate little in dark detail.
+        darkest = (_BLACK_SIGMAS * (np.array(noise.read) / averaged) ** 0.5).astype(np.float32)
+        score[mean[tuple(sites)] < darkest[plane]] *= _BLACK_BONUS
+        return sites, score
 
-    sites, scores = zip(*map_in_threads(of_band, range(0, height, _BAND_ROWS)), strict=True)
-    found, score = np.concatenate(sites, axis=1), np.concatenate(scores)
+    tops = range(0, height, _BAND_ROWS)
+    by_band = list(map_in_threads(of_band, tops))
     most = max(int(_MOST_SUSPECTS * mean.size), _FEWEST_SUSPECTS)
-    if found.shape[1] > most:
+    if sum(sites.shape[1] for sites, _ in by_band) > most:
+        missing = [n for n, (_, score) in enumerate(by_band) if score is None]
+        scored = map_in_threads(lambda n: of_band(tops[n], True), missing)
+        for n, result in zip(missing, scored, strict=True):
+            by_band[n] = result
+        score = np.concatenate([score for _, score in by_band if score is not None])
+        found = np.concatenate([sites for sites, _ in by_band], axis=1)
         found = found[:, np.sort(np.argpartition(score, -most)[-most:])]
+    else:
+        found = np.concatenate([sites for sites, _ in by_band], axis=1)
     # In the order of planes, whatever the bands were.
     return found[:, np.lexsort(found[::-1])]
 
 
-def _distinct(
-    mean: np.ndarray, noise: NoiseModel, limit: float, averaged: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return which samples of a band deviate by more than noise, and how distinct they are."""
+def _deviations(mean: np.ndarray, noise: NoiseModel) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far the samples of a band deviate from their neighbours, and a frame's sigma."""
     deviation = np.empty(mean.shape, np.float32)
     sigma = np.empty(mean.shape, np.float32)
-    black = np.empty(mean.shape, bool)
     for plane, (shot, read) in enumerate(zip(noise.shot, noise.read, strict=True)):
         usual = cv2.medianBlur(np.ascontiguousarray(mean[plane]), 3)
         np.subtract(mean[plane], usual, out=deviation[plane])
         np.maximum(usual, 0, out=usual)
-        np.sqrt(usual * np.float32(shot) + np.float32(read), out=sigma[plane])
-        black[plane] = mean[plane] < _BLACK_SIGMAS * (read / averaged) ** 0.5
-    clear = np.abs(deviation) > limit * sigma
-    clear &= ~_among_saturated(mean)
-    sigma *= np.float32(averaged**-0.5)
-    score = _distinctness(deviation, sigma)
-    score[black] *= _BLACK_BONUS  # dead samples deviate little in dark detail
-    return clear, score
+        np.multiply(usual, np.float32(shot), out=usual)
+        np.add(usual, np.float32(read), out=usual)
+        np.sqrt(usual, out=sigma[plane])
+    return deviation, sigma
 
 
 def _distinctness(deviation: np.ndarray, sigma: np.ndarray) -> np.ndarray:
@@ -203,14 +225,21 @@ def suspect_features(
         its same-colour neighbours, upwards.
     """
     height, width = frames[0].size
-    mosaic = bayer.unpack(mean, "RGGB", 2 * height, 2 * width)
-    # Mirrored about the border pixel, each sample keeps its colour.
-    padded = np.pad(mosaic, REACH, mode="reflect")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * REACH + 1,) * 2)
     around = _suspects_around(all_sites, height, width)
+    windows = None
+    if sites.shape[1] > _FEW_SITES:
+        mosaic = bayer.unpack(mean, "RGGB", 2 * height, 2 * width)
+        # Mirrored about the border pixel, each sample keeps its colour.
+        padded = np.pad(mosaic, REACH, mode="reflect")
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * REACH + 1,) * 2)
 
     def of_chunk(chunk: np.ndarray) -> np.ndarray:
-        return _chunk_features(chunk, windows, frames, noise, around)
+        if windows is None:
+            of_sites = mean[window_index(chunk, (height, width))]
+        else:
+            plane, row, column = chunk
+            of_sites = windows[2 * row + plane // 2, 2 * column + plane % 2]
+        return _chunk_features(chunk, of_sites, frames, noise, around)
 
     chunks = [sites[:, start : start + CHUNK] for start in range(0, sites.shape[1], CHUNK)]
     parts = [np.empty((0, len(NAMES)), np.float32), *map_in_threads(of_chunk, chunks)]
@@ -219,7 +248,7 @@ def suspect_features(
 
 def _chunk_features(
     sites: np.ndarray,
-    windows: np.ndarray,
+    window: np.ndarray,
     frames: Sequence[Frame],
     noise: NoiseModel,
     around: np.ndarray,
@@ -228,12 +257,11 @@ def _chunk_features(
 
     Args:
         sites: `(3, suspects)`.
-        windows: around each pixel of the mosaic.
+        window: around each suspect, in the mosaic of the mean: `(suspects, 17, 17)`.
         frames, noise: of the burst.
         around: `(height, width)`, number of suspects around each cell.
     """
     plane, row, column = sites
-    window = windows[2 * row + plane // 2, 2 * column + plane % 2]
     usual = np.median([at(window, step) for step in _SAME_8], axis=0)
     deviation = at(window, (0, 0)) - usual
     # A deviation of 0 has no sign: such a sample is no suspect whatever its features are.

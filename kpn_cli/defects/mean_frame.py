@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
+import torch
 
 from ..burst.frame import Frame
 from ..system.threads import map_in_threads
@@ -29,26 +31,43 @@ def mean_frame(frames: Sequence[Frame]) -> np.ndarray:
     height, width = frames[0].size
     mean = np.empty((4, height, width), np.float32)
     step = max(_BAND_SAMPLES // (4 * width), 1)
-    trimmed = len(frames) >= MIN_TRIMMED
+    count = len(frames)
+    trimmed = count >= MIN_TRIMMED
+    # Frames of equal levels are averaged as they were recorded: whole numbers, half as long.
+    recorded = all(_levels(frame) == _levels(frames[0]) for frame in frames)
+    recorded = recorded and frames[0].samples.dtype == torch.uint16
+
+    def band_of(frame: Frame, rows: slice) -> np.ndarray:
+        samples = frame.samples[:, rows]
+        return (samples if recorded else frame.linear(samples)).numpy()
 
     def add_band(top: int) -> None:
         rows = slice(top, top + step)
-        total = frames[0].linear(frames[0].samples[:, rows]).numpy()
-        low, high = (total.copy(), total.copy()) if trimmed else (total, total)
+        first = band_of(frames[0], rows)
+        total = first.astype(np.float32)
+        low, high = (first.copy(), first.copy()) if trimmed else (first, first)
         for frame in frames[1:]:
-            linear = frame.linear(frame.samples[:, rows]).numpy()
-            total += linear
+            values = band_of(frame, rows)
+            for one, plane in zip(values, total, strict=True):
+                cv2.accumulate(one, plane)
             if trimmed:
-                np.minimum(low, linear, out=low)
-                np.maximum(high, linear, out=high)
+                np.minimum(low, values, out=low)
+                np.maximum(high, values, out=high)
         if trimmed:
-            total -= low
-            total -= high
-        np.divide(total, len(frames) - 2 * trimmed, out=mean[:, rows])
+            total -= low.astype(np.float32, copy=False)
+            total -= high.astype(np.float32, copy=False)
+        np.divide(total, count - 2 * trimmed, out=mean[:, rows])
+        if recorded:
+            band = torch.from_numpy(mean[:, rows])
+            frames[0].linear(band, band)
 
     for _ in map_in_threads(add_band, range(0, height, step)):
         pass
     return mean
+
+
+def _levels(frame: Frame) -> tuple[object, ...]:
+    return frame.samples.dtype, frame.black, frame.white, frame.gain
 
 
 def averaged_frames(count: int) -> int:

@@ -222,6 +222,8 @@ def _correct_lines(
     frames: Sequence[Frame], mean: np.ndarray, lines: Sequence[Line], noise: NoiseModel
 ) -> None:
     """Subtract the offsets of lines in frames and their mean; replace the samples of dead ones."""
+    if not lines:
+        return
     dead = np.zeros(mean.shape, bool)
     for line in lines:
         for plane, offset in zip(line.planes, line.offsets, strict=True):

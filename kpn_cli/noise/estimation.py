@@ -39,7 +39,7 @@ _SIDE = 10
 #: Blocks may overlap by half: small pictures have few that are flat.
 _MIN_STRIDE = _SIDE // 2
 #: Blocks used at most: 10 000 give the variance to a percent or two.
-_MAX_BLOCKS = 10_000
+MAX_BLOCKS = 10_000
 #: Independent samples that the 64 mask responses of a block are worth: 64 over the
 #: sum of squares of the mask's autocorrelation, (70 / 36) ** 2.
 _DEGREES_OF_FREEDOM = (_SIDE - 2) ** 2 / (70 / 36) ** 2
@@ -131,7 +131,17 @@ def measure_burst_blocks(
     levels = clip_levels(reference)
     # The points of the frames are not averaged: those of a misaligned or blurred frame are above
     # the others, and the fit passes below them.
-    points = list(map_in_threads(lambda cut: _difference_points(reference, cut(), levels), others))
+    copied, clipped = _copied(reference), clipped_blocks(reference, levels)
+
+    def points_of(cut: Callable[[], np.ndarray]) -> list[np.ndarray]:
+        frame = cut()
+        usable = ~(copied | _copied(frame))
+        if not usable.all():  # a selection is a copy
+            frame = frame[:, usable]
+            return _difference_points(reference[:, usable], frame, clipped[:, usable], levels)
+        return _difference_points(reference, frame, clipped, levels)
+
+    points = list(map_in_threads(points_of, others))
     return _fit(points) if points else measure_blocks(reference)
 
 
@@ -146,7 +156,7 @@ def sigma_ratio(a: NoiseModel, b: NoiseModel, signal: float = 0.18) -> float:
 
 
 def cut_blocks(
-    rows: int, columns: int, cells: Callable[[slice], np.ndarray], most: int = _MAX_BLOCKS
+    rows: int, columns: int, cells: Callable[[slice], np.ndarray], most: int = MAX_BLOCKS
 ) -> np.ndarray:
     """Cut a bounded number of evenly spread blocks out of planes, band by band.
 
@@ -238,16 +248,20 @@ def _copied(blocks: np.ndarray) -> np.ndarray:
 
 
 def _difference_points(
-    reference: np.ndarray, frame: np.ndarray, levels: np.ndarray
+    reference: np.ndarray, frame: np.ndarray, clipped: np.ndarray, levels: np.ndarray
 ) -> list[np.ndarray]:
-    """Return `_points` of two frames, from blocks `(4, blocks, _SIDE, _SIDE)` of each."""
-    usable = ~(_copied(reference) | _copied(frame))
-    reference, frame = reference[:, usable], frame[:, usable]
+    """Return `_points` of two frames.
+
+    Args:
+        reference, frame: `(4, blocks, _SIDE, _SIDE)`.
+        clipped: `(4, blocks)`, which blocks of the reference hold clipped samples.
+        levels: at which planes clip.
+    """
     total = reference + frame
     # Sum and difference of independent noise of equal variance are independent.
     texture = np.broadcast_to(total.sum(0).var((-2, -1)), total.shape[:2])
     variance = _mean_square(noise_response(reference - frame)) / 2
-    clipped = clipped_blocks(reference, levels) | clipped_blocks(frame, levels)
+    clipped = clipped | clipped_blocks(frame, levels)
     return _points(total.mean((-2, -1)) / 2, variance, texture, clipped)
 
 

@@ -48,6 +48,8 @@ _MIN_BLOCKS = 100
 _COARSE = 0.5
 #: Frames that are measured if a profile is only to be checked: a factor of 2 shows in few.
 _CHECK_FRAMES = 4
+#: And their blocks, of each frame: they show the sigma to a few percent (docs/log.md).
+_CHECK_BLOCKS = 4000
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,8 @@ def choose_noise(info: RawInfo, frames: Sequence[Frame], shifts: Sequence[Tensor
     try:
         complete = info.noise_profile is not None and all(info.noise_profile.read)
         count = _CHECK_FRAMES if complete else len(frames)
-        measured = _measure(frames[:count], shifts[:count])
+        blocks = _CHECK_BLOCKS if complete else estimation.MAX_BLOCKS
+        measured = _measure(frames[:count], shifts[:count], blocks)
     except KpnError as error:  # nothing but clipped or black samples
         failure = str(error)
     alarm = ""
@@ -292,12 +295,16 @@ def noise_of_file(info: RawInfo, planes: np.ndarray) -> NoiseReport:
     return choose_noise(info, [frame], [])
 
 
-def _measure(frames: Sequence[Frame], shifts: Sequence[Tensor]) -> NoiseModel:
-    others = [partial(_blocks, *other) for other in zip(frames[1:], shifts[1:], strict=True)]
-    return estimation.measure_burst_blocks(_blocks(frames[0]), others)
+def _measure(
+    frames: Sequence[Frame], shifts: Sequence[Tensor], most: int = estimation.MAX_BLOCKS
+) -> NoiseModel:
+    others = [partial(_blocks, *other, most) for other in zip(frames[1:], shifts[1:], strict=True)]
+    return estimation.measure_burst_blocks(_blocks(frames[0], None, most), others)
 
 
-def _blocks(frame: Frame, shifts: Tensor | None = None) -> np.ndarray:
+def _blocks(
+    frame: Frame, shifts: Tensor | None = None, most: int = estimation.MAX_BLOCKS
+) -> np.ndarray:
     """Cut blocks of a frame, aligned to the reference if there are shifts."""
     height, width = frame.size
 
@@ -306,7 +313,7 @@ def _blocks(frame: Frame, shifts: Tensor | None = None) -> np.ndarray:
             return frame.linear(frame.samples[:, rows]).cpu().numpy()
         return warp_frames([frame], [shifts], rows, slice(0, width))[0].cpu().numpy()
 
-    return estimation.cut_blocks(height, width, cells)
+    return estimation.cut_blocks(height, width, cells, most)
 
 
 def _with_read_noise(profile: NoiseModel, measured: NoiseModel | None) -> NoiseModel:
