@@ -105,7 +105,8 @@ def _lines(
         deviation[odd] = sum(segments) / 2
         error[odd] = np.sqrt(sum(variance)) / 2
     floor = _rounding_floor(noise, averaged)
-    scatter = np.maximum(np.maximum(_scatter_around(deviation), error), floor)
+    scatter = np.stack(list(map_in_threads(_scatter_around, deviation)))
+    scatter = np.maximum(np.maximum(scatter, error), floor)
     relative = deviation / scatter
     alike = (np.abs(relative) > _SEGMENT_SIGMAS).sum(1) >= _MIN_SEGMENTS
     found = []
@@ -170,10 +171,14 @@ def _segments(plane: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _scatter_around(deviation: np.ndarray) -> np.ndarray:
-    """Return the standard deviation of the segments of the lines around each, robustly."""
-    padded = np.pad(np.abs(deviation), ((0, 0), (0, 0), (_WINDOW, _WINDOW)), mode="reflect")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * _WINDOW + 1, axis=2)
-    scatter: np.ndarray = _MAD_TO_SIGMA * np.median(windows, axis=3)
+    """Return the standard deviation of the segments of the lines around each, robustly.
+
+    Args:
+        deviation: `(segments, width)`.
+    """
+    padded = np.pad(np.abs(deviation), ((0, 0), (_WINDOW, _WINDOW)), mode="reflect")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * _WINDOW + 1, axis=1)
+    scatter: np.ndarray = _MAD_TO_SIGMA * np.median(windows, axis=2)
     return scatter
 
 
