@@ -24,7 +24,7 @@ from .robustness import robustness_weights, sigma_map
 from .warp import TILE, warp_frames
 
 _SQUARE_SIDE = 256  # of the squares on which frames are compared, in cells
-_BAND_ROWS = 32  # rows of cells that are stabilised at once: they stay in a core's cache
+_BAND_ROWS = 64  # rows of cells that are stabilised at once: they stay in a core's cache
 _BLOCK_SIDE = 16  # of the blocks whose brightness is compared, in cells
 
 #: A frame this many times brighter or darker than the reference is dropped.

@@ -30,12 +30,12 @@ _WINDOW_MARGIN = 4
 #: Windows are added up from blocks of this side, in cells; it divides tiles and windows.
 _BLOCK = math.gcd(TILE, 2 * _WINDOW_MARGIN)
 #: Rows of cells whose costs are computed together, at all shifts: they stay in a core's cache.
-_DENSE_ROWS = 4 * _BLOCK
+_DENSE_ROWS = 8 * _BLOCK
 #: If at least this share of the tiles has one shift, costs are computed densely, over the whole
 #: picture at that shift; else tile by tile.
 _DENSE_SHARE = 0.25
 #: Samples that go through all steps of the global cost together: they stay in a cache.
-_CACHED_SAMPLES = 2**16
+_CACHED_SAMPLES = 2**17
 #: Largest shift of the whole picture in cells, either way: 128 sensor pixels.
 MAX_SHIFT = 64
 _MAX_LEVELS = 4  # of the pyramid
