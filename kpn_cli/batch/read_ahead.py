@@ -74,6 +74,7 @@ def denoise_all(
     engine: Engine | None = None,
     read: Reader = loading.read_packed,
     read_notes: NotesReader = read_camera_notes,
+    on_all_read: Callable[[], None] = lambda: None,
     sections: SectionWriter | None = None,
     on_stage: Callable[[Job, Stage], None] = lambda job, stage: None,
 ) -> Generator[BurstOutcome, None, None]:
@@ -87,6 +88,7 @@ def denoise_all(
         options: how to denoise; each burst is written to the folder of its job.
         engine: a network to use; None to load one when it is needed.
         read, read_notes: read a file, and its maker's notes, in another thread.
+        on_all_read: called in that thread when the last burst is read, or failed.
         sections: gets a section of the report for each burst; None without a report.
         on_stage: called with the progress, also from other threads.
 
@@ -110,6 +112,13 @@ def denoise_all(
         return denoise.Engine(options) if needed.get() else None
 
     def load(job: Job) -> Loaded | Result:
+        try:
+            return load_one(job)
+        finally:
+            if job is jobs[-1]:
+                on_all_read()
+
+    def load_one(job: Job) -> Loaded | Result:
         loaded = loading.load_burst(
             job.files,
             _for(job, options),

@@ -98,6 +98,7 @@ def run_batch(
                         options,
                         read=decoder.planes,
                         read_notes=decoder.camera_notes,
+                        on_all_read=decoder.close,  # for the memory of its children
                         sections=sections,
                         on_stage=view.stage,
                     )

@@ -204,7 +204,7 @@ class Decoders:
         self.close()
 
     def close(self) -> None:
-        """End the child processes."""
+        """End the child processes; a later request starts new ones."""
         for decoder in self._all:
             decoder.close()
 

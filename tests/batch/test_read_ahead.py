@@ -289,3 +289,21 @@ def test_no_jobs_give_no_outcomes(tmp_path):
     assert run_jobs([], Options(tmp_path)) == []
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 0
     assert Job((), tmp_path, "").files == ()
+
+
+def test_when_the_last_burst_is_read_nothing_more_is(tmp_path, weights):
+    """Then the processes that decode files end: their memory is needed."""
+    write_bursts(tmp_path / "card", 3)
+    options = Options(tmp_path / "out", formats=("dng",), weights=weights)
+    jobs = plan.make_plan([tmp_path / "card"], options, GroupingOptions(), read_capture).jobs
+    events = []
+
+    def read(path, image=0):
+        events.append(path)
+        return loading.read_packed(path, image)
+
+    given = {"read": read, "on_all_read": lambda: events.append("all")}
+    done = list(read_ahead.denoise_all(jobs, options, **given))
+    assert all(outcome.result for outcome in done)
+    assert events.count("all") == 1
+    assert events[-1] == "all"
