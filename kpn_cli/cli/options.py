@@ -57,8 +57,8 @@ PRECISION = click.option(
     type=click.Choice(PRECISIONS),
     default="auto",
     show_default=True,
-    help="Arithmetic of the network; auto picks the fastest: int8 on CPUs that support it, if "
-    "OpenVINO is installed; bf16 on CPUs with AMX and GPUs that support it; else fp32.",
+    help="Arithmetic of the network; auto picks the fastest: bf16 on CPUs with AMX and GPUs that "
+    "support it; int8 on other CPUs that support it, if OpenVINO is installed; else fp32.",
 )
 TRAINING_PRECISION = click.option(
     "--precision",

@@ -18,7 +18,7 @@ from .quantisation import fits_integers
 
 #: With fewer pixels in the picture, `auto` takes no integers: the import of the runtime and the
 #: compilation take longer than integers save (docs/log.md).
-SMALLEST_FOR_INTEGERS = 1_000_000
+SMALLEST_FOR_INTEGERS = 2_000_000
 
 #: Compiled U-Nets of networks that are still in use, and what they were compiled for.
 _compiled: WeakKeyDictionary[KPN, tuple[object, UNet]] = WeakKeyDictionary()
@@ -41,9 +41,9 @@ def in_precision(
 ) -> tuple[KPN, Precision]:
     """Return a network that runs in the precision called `name`, and that precision.
 
-    `auto` picks int8 on CPUs where OpenVINO is installed and the CPU has exact integer arithmetic,
-    if the network has activation ranges and the picture is not small; else what
-    `system.device.float_precision` picks. It is the same in every run on a machine. Where int8 is
+    `auto` picks int8 where OpenVINO is installed and the CPU has exact integer arithmetic but no
+    AMX (with which bf16 is faster: docs/log.md), if the network has activation ranges and the
+    picture is not small; else what `system.device.float_precision` picks. It is the same in every run on a machine. Where int8 is
     not possible, floating point is used; a note tells the user, if int8 was asked for or if
     something is broken.
 
@@ -96,6 +96,9 @@ def _engine(network: KPN, plain: KPN, *, asked: bool) -> UNet:
     device = next(network.parameters()).device
     if device.type != "cpu":
         raise _Unusable(f"it runs on the CPU, not on {device.type}")
+    features = cpu_features()
+    if features.amx and not asked:
+        raise _Unusable("with AMX, bf16 is faster")
     if not fits_integers(network):
         raise _Unusable("networks that predict pixels or know no noise have no int8 arithmetic")
     if network.ranges is None and network.ranges_fault:
@@ -108,7 +111,6 @@ def _engine(network: KPN, plain: KPN, *, asked: bool) -> UNet:
         raise _Unusable(
             "the weight file has no activation ranges; add them with kpn train --calibrate"
         )
-    features = cpu_features()
     # Without these instructions, x86 CPUs add pairs of products in 16 bits, which overflow.
     if features.is_x86 and not features.integer_products:
         raise _Unusable("the CPU has no exact 8-bit arithmetic (VNNI)")

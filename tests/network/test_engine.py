@@ -117,6 +117,19 @@ def test_small_pictures_take_floating_point_without_the_runtime(ranged_network, 
     assert len(asked) == 2
 
 
+def test_with_amx_integers_are_used_on_request_only(ranged_network, monkeypatch):
+    amx = CpuFeatures(is_x86=True, amx=True, integer_products=True)
+    for module in (precision, device):
+        monkeypatch.setattr(module, "cpu_features", lambda: amx)
+    made = []
+    monkeypatch.setattr(precision, "UNet", lambda *_, half: made.append(half))
+    ready, chosen = in_precision(ranged_network, "auto")
+    assert ready.engine is None and (chosen.name, chosen.note) == ("bf16", "")
+    assert "with AMX, bf16 is faster" in chosen.reason
+    assert in_precision(ranged_network, "int8")[1].name == "int8"
+    assert made == [True]
+
+
 def test_the_network_that_is_given_is_left_as_it_is(ranged_network):
     runtime()
     ready, chosen = in_precision(ranged_network, "int8")
