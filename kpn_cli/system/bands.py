@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from typing import NamedTuple, TypeVar
 
@@ -55,6 +55,8 @@ def for_each(
 ) -> None:
     """Do independent work on as many threads as torch uses, none of it under autograd.
 
+    When it returns, also by an error, no thread works any more.
+
     Args:
         start: called once on each thread; returns what is called with items there. It may own
             buffers: new memory costs more than a short operation on it.
@@ -81,7 +83,13 @@ def for_each(
         run()
         return
     pool = _pool(torch.get_num_threads())
-    for done in [pool.submit(run) for _ in range(threads)]:
+    begun = [pool.submit(run) for _ in range(threads)]
+    try:
+        wait(begun)
+    finally:  # after Ctrl-C
+        list(rest)
+        wait(begun)
+    for done in begun:
         done.result()
 
 
@@ -97,10 +105,16 @@ def _pool(threads: int) -> ThreadPoolExecutor:
         ready.wait()
 
     pool = ThreadPoolExecutor(threads, "kpn-bands")
-    for _ in range(threads):
-        pool.submit(settle)
-    ready.wait()
-    torch.set_num_threads(threads)
+    try:
+        for _ in range(threads):
+            pool.submit(settle)
+        ready.wait()
+    except BaseException:  # Ctrl-C, or the system starts no more threads
+        ready.abort()  # or the others would wait for ever
+        pool.shutdown()
+        raise
+    finally:
+        torch.set_num_threads(threads)
     return pool
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kpn_cli.system.bands import bands, for_each
+from kpn_cli.system.bands import _pool, bands, for_each
 
 CPU = torch.device("cpu")
 
@@ -77,3 +79,39 @@ def test_an_error_in_a_band_is_raised_and_ends_the_work(two_threads):
     assert len(done) < 10_000
     for_each(lambda: done.append, [-1], CPU)
     assert done[-1] == -1
+
+
+def test_after_an_error_no_thread_works_any_more(two_threads):
+    other_began, ended = threading.Event(), []
+
+    def work(item):
+        if item == 0:
+            assert other_began.wait(20)
+            raise ValueError("broken")
+        other_began.set()
+        time.sleep(0.1)
+        ended.append(item)
+
+    with pytest.raises(ValueError, match="broken"):
+        for_each(lambda: work, range(2), CPU)
+    assert ended == [1]
+
+
+def test_if_a_thread_cannot_be_started_the_others_end_and_torch_keeps_its_threads(
+    two_threads, monkeypatch
+):
+    submit = ThreadPoolExecutor.submit
+    started = []
+
+    def submit_one(self, work):
+        if started:
+            raise RuntimeError("can't start new thread")
+        started.append(submit(self, work))
+        return started[0]
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", submit_one)
+    with pytest.raises(RuntimeError, match="can't start"):
+        _pool.__wrapped__(2)
+    with pytest.raises(threading.BrokenBarrierError):
+        started[0].result(20)
+    assert torch.get_num_threads() == 2
