@@ -63,7 +63,7 @@ class TrainConfig:
         average: decay per step of the exponential moving average of the weights, which is what
             ships.
         seed: of the data and the initial weights.
-        precision, device: of `choices.PRECISIONS` and `choices.DEVICES`.
+        precision, device: of `choices.FLOAT_PRECISIONS` and `choices.DEVICES`.
         workers: threads that draw data, or processes beside an accelerator; None for as many as
             suit the device.
         validate_every, save_every: intervals in patches.
