@@ -13,6 +13,7 @@ white level; noise makes some samples negative, and they stay so.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -151,7 +152,8 @@ def denoise_planes(
         network: as `load_network` returns it; by default the bundled one.
         device: "auto", "cpu", "cuda" or "mps"; by default the network's, or "auto".
         precision: of the network's arithmetic: "auto", "fp32", "bf16" or "int8"; the last needs
-            OpenVINO and a network with activation ranges, else floating point is used.
+            OpenVINO and a network with activation ranges, else floating point is used, with a
+            warning (`UserWarning`).
 
     Returns:
         The clean reference, `(4, rows, columns)` float32.
@@ -173,6 +175,8 @@ def denoise_planes(
         network, arithmetic = in_precision(
             network, options.precision, pixels=4 * burst.shape[-2] * burst.shape[-1]
         )
+        if arithmetic.note:
+            warnings.warn(arithmetic.note, stacklevel=2)
         done, _ = merge.denoise_burst(
             network,
             _on_device(burst, target),

@@ -223,6 +223,11 @@ def test_any_floating_point_array_will_do(network):
         np.testing.assert_array_equal(result, expected)
 
 
+def test_arithmetic_that_is_asked_for_but_not_possible_is_told(network):
+    with pytest.warns(UserWarning, match="int8 is not used, but .* no activation ranges"):
+        kpn_cli.denoise_planes(burst(), NOISE, network=network, precision="int8")
+
+
 def test_strength_0_is_a_copy_of_the_reference(network):
     frames = burst()
     result = kpn_cli.denoise_planes(frames, NOISE, strength=0, network=network)
