@@ -130,7 +130,7 @@ def denoise_all(
             on_stage=partial(on_stage, job),
         )
         if sections and isinstance(loaded, Result):
-            sections.add_finished(loaded, read)  # in this thread, the only one that may `read`
+            sections.add_finished(loaded, read)  # in this thread: there only so many may `read`
         return loaded
 
     def write(job: Job, computed: Computed) -> Result:

@@ -106,7 +106,7 @@ def record_ranges(network: KPN, bursts: Iterable[tuple[Tensor, Tensor, Tensor]])
 
 def fault_of(network: KPN, ranges: Mapping[str, Tensor]) -> str:
     """Return what is wrong with the ranges of a network, or "" if they fit."""
-    expected = {name: input_channels(layer) for name, layer in layers(network).items()}
+    expected = {name: layer.in_channels for name, layer in layers(network).items()}
     if set(ranges) != set(expected):
         odd = sorted(set(ranges) ^ set(expected))
         return f"ranges of other layers ({', '.join(odd[:3])})"
@@ -118,11 +118,6 @@ def fault_of(network: KPN, ranges: Mapping[str, Tensor]) -> str:
         if not (torch.isfinite(values).all() and (low <= 0).all() and (high > 0).all()):
             return f"{name}: not a range around 0"
     return ""
-
-
-def input_channels(layer: nn.Conv2d | nn.ConvTranspose2d) -> int:
-    """Return the number of channels that a layer takes."""
-    return layer.in_channels
 
 
 def integer_unet(network: KPN, ranges: Ranges) -> IntegerUNet:

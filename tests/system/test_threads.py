@@ -81,7 +81,7 @@ def test_torch_gets_no_more_threads_than_cores_and_never_more_than_it_had(monkey
     assert torch.get_num_threads() == 1
 
 
-def test_work_ahead_comes_in_order_and_no_more_begins_than_may(monkeypatch):
+def test_work_ahead_comes_in_order_and_no_more_begins_than_may():
     begun = []
 
     def work(item):
