@@ -10,6 +10,7 @@ import copy
 from weakref import WeakKeyDictionary
 
 import torch
+from torch import Tensor
 
 from ..system.device import Precision, cpu_features, float_precision
 from .engine import EngineError, UNet
@@ -118,7 +119,7 @@ def _engine(network: KPN, plain: KPN, *, asked: bool) -> UNet:
         raise _Unusable("it has not been tried on this kind of CPU; --precision int8 tries it")
     parts = [*network.parameters(), *network.ranges.values()]
     state = (
-        [(id(part), part.data_ptr(), part._version) for part in parts],
+        [(id(part), part.data_ptr(), _version(part)) for part in parts],
         torch.get_num_threads(),
         features.amx,
     )
@@ -131,3 +132,8 @@ def _engine(network: KPN, plain: KPN, *, asked: bool) -> UNet:
         raise _Unusable(str(error), is_fault=not error.is_absence) from None
     _compiled[network] = state, engine
     return engine
+
+
+def _version(part: Tensor) -> int:
+    """Return how often a tensor was changed; those made in inference mode do not count that."""
+    return 0 if part.is_inference() else part._version
