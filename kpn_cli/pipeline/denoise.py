@@ -225,6 +225,8 @@ def compute(
     seen = noise if same else replace(noise, observed=None)
     ready = engine.for_picture(pixels)
     denoised = _run_network(ready, aligned, seen, options, on_stage)
+    if isinstance(ready.network.engine, UNet):
+        ready.network.engine.release_memory()
     return_freed_memory()
     clock.end_stage("denoise")
     not_aligned = {loaded.files[n]: reason for n, reason in aligned.dropped.items()}

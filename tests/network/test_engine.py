@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from kpn_cli.errors import KpnError
 from kpn_cli.network import engine, precision, quantisation
 from kpn_cli.network.kpn import KPN
 from kpn_cli.network.precision import in_precision
+from kpn_cli.network.weights import load_weights
 from kpn_cli.system import device
 from kpn_cli.system.device import CpuFeatures
 
@@ -32,7 +34,7 @@ def ranged_network(tiny_network) -> KPN:
 @pytest.fixture(autouse=True)
 def cpu(monkeypatch):
     """A CPU without AMX that has integer arithmetic, whatever this machine has."""
-    for module in (precision, device):
+    for module in (precision, device, engine):
         monkeypatch.setattr(module, "cpu_features", lambda: VNNI)
 
 
@@ -91,6 +93,16 @@ def test_a_network_is_compiled_once_until_it_changes(ranged_network):
     assert in_precision(ranged_network, "int8")[0].engine is not first
 
 
+def test_a_network_that_was_made_in_inference_mode_is_taken(ranged_network):
+    runtime()
+    with torch.inference_mode():
+        network = KPN(ranged_network.config).eval()
+        network.load_state_dict(ranged_network.state_dict())
+        network.ranges = ranged_network.ranges
+        first, second = (in_precision(network, "int8")[0].engine for _ in range(2))
+    assert first is second is not None
+
+
 def test_a_tile_that_was_prepared_is_not_compiled_again(ranged_network, monkeypatch):
     runtime()
     ready, _ = in_precision(ranged_network, "int8")
@@ -99,6 +111,33 @@ def test_a_tile_that_was_prepared_is_not_compiled_again(ranged_network, monkeypa
     noise = torch.full((1, 4), 1e-4)
     with torch.inference_mode():
         ready.encoded(torch.rand(1, 8, 4, 7, 30), noise, noise)
+
+
+def test_threads_that_share_a_network_get_the_results_of_their_own_pictures(ranged_network):
+    runtime()
+    ready, _ = in_precision(ranged_network, "int8")
+    pictures = [channels_of(ranged_network, scaled=True) * factor for factor in (0.2, 0.5, 1, 0.1)]
+    pictures = [picture.repeat(1, 1, 6, 6).contiguous() for picture in pictures]
+    with torch.inference_mode():
+        alone = [ready.engine(picture) for picture in pictures]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            for found, expected in zip(pool.map(ready.engine, pictures), alone, strict=True):
+                assert torch.equal(found, expected)
+
+
+def test_a_runtime_that_fails_in_the_middle_of_a_picture_ends_in_a_line(
+    ranged_network, monkeypatch
+):
+    runtime()
+    ready, _ = in_precision(ranged_network, "int8")
+
+    def fail(self, shape):
+        raise RuntimeError("Exception from src/plugin.cpp:7:\nbroken primitive\n")
+
+    monkeypatch.setattr(engine._Graph, "model", fail)
+    with pytest.raises(KpnError, match=r"OpenVINO failed \(broken primitive\); use --precision"):
+        ready.engine(torch.rand(1, channels_of(ranged_network).shape[1], 8, 24))
 
 
 # --- fallbacks --------------------------------------------------------------
@@ -154,6 +193,14 @@ def test_without_the_runtime_floating_point_is_used(ranged_network, monkeypatch)
     check_fallback(ranged_network, "OpenVINO is not installed", noted_by_auto=False)
 
 
+def test_the_remedy_installs_the_runtime_on_every_kind_of_cpu(ranged_network, monkeypatch):
+    """The extra is empty on CPUs where the runtime has not been tried."""
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    for module in (precision, engine):
+        monkeypatch.setattr(module, "cpu_features", lambda: CpuFeatures(False, False, False))
+    assert "(pip install openvino)" in in_precision(ranged_network, "int8")[1].note
+
+
 @pytest.mark.parametrize("error", [ImportError("libtbb.so: no such file"), OSError("x\ny")])
 def test_a_runtime_that_cannot_be_imported_is_told(ranged_network, monkeypatch, error):
     class Broken:
@@ -181,11 +228,34 @@ def test_a_graph_that_cannot_be_compiled_is_told(ranged_network, monkeypatch):
     check_fallback(ranged_network, "OpenVINO failed (cannot compile)", noted_by_auto=True)
 
 
+@pytest.mark.parametrize("spoil", ["halved", "in another order"])
+def test_ranges_of_other_weights_are_told(spoil):
+    runtime()
+    network, _ = load_weights()
+    generator = torch.Generator().manual_seed(1)
+    for name, values in network.ranges.items():
+        order = torch.randperm(len(values), generator=generator)
+        network.ranges[name] = values / 2 if spoil == "halved" else values[order]
+    ready, chosen = in_precision(network, "auto")
+    assert ready.engine is None
+    assert "by the activation ranges of the weight file" in chosen.note
+
+
+def test_after_its_memory_was_released_the_runtime_gives_the_same_bytes(ranged_network):
+    runtime()
+    ready, _ = in_precision(ranged_network, "int8")
+    channels = channels_of(ranged_network, scaled=True)
+    with torch.inference_mode():
+        before = ready.engine(channels)
+        ready.engine.release_memory()
+        assert torch.equal(ready.engine(channels), before)
+
+
 @pytest.mark.parametrize("value", [0.0, float("nan"), 1e6])
 def test_a_runtime_that_computes_nonsense_is_told(ranged_network, monkeypatch, value):
     runtime()
     monkeypatch.setattr(
-        engine.UNet, "__call__", lambda self, x: x.new_full((1, 8, *x.shape[2:]), value)
+        engine.UNet, "_run", lambda self, x: x.new_full((1, 8, *x.shape[2:]), value)
     )
     check_fallback(ranged_network, "wrong values", noted_by_auto=True)
 
