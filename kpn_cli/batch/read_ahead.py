@@ -144,9 +144,10 @@ def denoise_all(
         ThreadPoolExecutor(1, "write") as writing,
         ThreadPoolExecutor(1, "engine") as making,
     ):
-        ahead = reading.submit(load, jobs[0])
+        ahead: Future[Loaded | Result] = Future()
         behind: tuple[Job, Future[Result]] | None = None
         try:
+            ahead = reading.submit(load, jobs[0])
             # While the first burst is read: PyTorch takes a second. See also `cli/startup.py`.
             with interrupt_afterwards():
                 from ..pipeline import denoise

@@ -21,8 +21,9 @@ from .quantisation import fits_integers
 #: compilation take longer than integers save (docs/log.md).
 SMALLEST_FOR_INTEGERS = 2_000_000
 
-#: Compiled U-Nets of networks that are still in use, and what they were compiled for.
-_compiled: WeakKeyDictionary[KPN, tuple[object, UNet]] = WeakKeyDictionary()
+#: Compiled U-Nets of networks that are still in use, or why they cannot be compiled; and what they
+#: were compiled for.
+_compiled: WeakKeyDictionary[KPN, tuple[object, UNet | _Unusable]] = WeakKeyDictionary()
 
 
 class _Unusable(Exception):
@@ -44,9 +45,9 @@ def in_precision(
 
     `auto` picks int8 where OpenVINO is installed and the CPU has exact integer arithmetic but no
     AMX (with which bf16 is faster: docs/log.md), if the network has activation ranges and the
-    picture is not small; else what `system.device.float_precision` picks. It is the same in every run on a machine. Where int8 is
-    not possible, floating point is used; a note tells the user, if int8 was asked for or if
-    something is broken.
+    picture is not small; else what `system.device.float_precision` picks. It is the same in every
+    run on a machine. Where int8 is not possible, floating point is used; a note tells the user, if
+    int8 was asked for or if something is broken.
 
     Args:
         network: on its device, in evaluation mode. It is left as it is.
@@ -124,14 +125,18 @@ def _engine(network: KPN, plain: KPN, *, asked: bool) -> UNet:
         features.amx,
     )
     known = _compiled.get(network)
+    made: UNet | _Unusable
     if known is not None and known[0] == state:
-        return known[1]
-    try:
-        engine = UNet(plain, network.ranges, half=features.amx)
-    except EngineError as error:
-        raise _Unusable(str(error), is_fault=not error.is_absence) from None
-    _compiled[network] = state, engine
-    return engine
+        made = known[1]
+    else:
+        try:
+            made = UNet(plain, network.ranges, half=features.amx)
+        except EngineError as error:
+            made = _Unusable(str(error), is_fault=not error.is_absence)
+        _compiled[network] = state, made
+    if isinstance(made, _Unusable):
+        raise _Unusable(str(made), is_fault=made.is_fault)
+    return made
 
 
 def _version(part: Tensor) -> int:

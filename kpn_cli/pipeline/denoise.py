@@ -30,7 +30,7 @@ from ..network.precision import in_precision
 from ..network.weights import load_weights
 from ..noise.selection import NoiseReport
 from ..raw.info import RawInfo
-from ..system.device import Precision, pick_device
+from ..system.device import Precision, float_precision, pick_device
 from ..system.distributed import local_device
 from ..system.files import make_folder
 from ..system.memory import (
@@ -98,6 +98,11 @@ class Engine:
         Raises:
             KpnError: if the precision is unknown.
         """
+        if not self._options.strength:
+            plain = float_precision("auto", self.device)
+            return ReadyNetwork(
+                self.device, self._loaded, Precision(plain.name, "strength 0 runs no network")
+            )
         with self._choosing:
             network, precision = in_precision(self._loaded, self._options.precision, pixels)
             return ReadyNetwork(self.device, network, precision)
@@ -111,10 +116,12 @@ class Engine:
             rows, columns: of the planes, in cells.
             frames: that are merged, at most.
         """
+        if not self._options.strength:
+            return
         with suppress(Exception), self._choosing:
             pixels = 4 * rows * columns
             network, _ = in_precision(self._loaded, self._options.precision, pixels)
-            if isinstance(network.engine, UNet) and self._options.strength:
+            if isinstance(network.engine, UNet):
                 tile = self._options.tile or merge.tile_side(
                     free_memory(self.device), min(frames, self.config.frames)
                 )

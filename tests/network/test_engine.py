@@ -284,3 +284,16 @@ def test_ranges_that_do_not_fit_are_told(tiny_network):
 def test_an_unknown_precision_is_refused(tiny_network):
     with pytest.raises(KpnError, match="int4: unknown"):
         in_precision(tiny_network, "int4")
+
+
+def test_a_runtime_that_fails_is_tried_once(ranged_network, monkeypatch):
+    tried = []
+
+    def broken(*_, half):
+        tried.append(half)
+        raise engine.EngineError("OpenVINO failed (no such device)")
+
+    monkeypatch.setattr(precision, "UNet", broken)
+    reasons = [in_precision(ranged_network, "int8")[1].note for _ in range(2)]
+    assert reasons[0] == reasons[1] != ""
+    assert len(tried) == 1

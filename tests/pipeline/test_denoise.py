@@ -38,6 +38,17 @@ def test_the_outputs_tell_the_arithmetic(tmp_path, weights):
             assert file.pages[0].tags["Software"].value == f"kpn {__version__} bf16"
 
 
+def test_at_strength_0_no_network_runs(tmp_path, weights, monkeypatch):
+    write_bursts(tmp_path / "a", 1, size=(96, 120))
+    monkeypatch.setattr(denoise, "in_precision", pytest.fail)
+    options = Options(
+        tmp_path / "out", formats=("dng",), weights=weights, precision="int8", strength=0
+    )
+    result = denoise.denoise([tmp_path / "a"], options)
+    assert result.precision_reason == "strength 0 runs no network"
+    assert not result.notes
+
+
 def test_tiles_become_smaller_when_memory_runs_out(tmp_path, weights, monkeypatch):
     write_bursts(tmp_path / "a", 1, size=(300, 420))
     options = Options(tmp_path / "out", formats=("dng",), weights=weights, tile=768)
