@@ -35,6 +35,7 @@ from kpn_cli.cli.app import main
 class Here:
     def __enter__(self): return self
     def __exit__(self, *_): pass
+    def close(self): pass
     capture = staticmethod(reader.read_capture)
     info = staticmethod(reader.read_info)
     planes = staticmethod(kpn_cli.pipeline.loading.read_packed)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
 
 import numpy as np
 import pytest
 import torch
+from failing_sources import Killed
 
 from kpn_cli.errors import KpnError
 from kpn_cli.synthesis.config import SynthConfig
 from kpn_cli.synthesis.mapped_scenes import MappedScenes
-from kpn_cli.synthesis.patches import PhotoSource, TrainingBatch
+from kpn_cli.synthesis.patches import PhotoSource
 from kpn_cli.synthesis.photos import Scene
 from kpn_cli.training.batches import draw_batches, draw_in_processes
 from kpn_cli.training.config import TrainConfig
@@ -25,21 +25,6 @@ STEPS, MEMBERS = range(2, 7), range(1, 3)
 def scenes():
     rng = np.random.default_rng(0)
     return [Scene(str(n), rng.integers(0, 65535, (3, 90, 80 + n), np.uint16)) for n in range(3)]
-
-
-class Killed:
-    """A source whose process is killed; one that raises the error of a damaged file."""
-
-    digest = ""
-
-    def __init__(self, error: str = "") -> None:
-        self.error = error
-
-    def draw(self, seed, members, config, map_function=map) -> TrainingBatch:
-        if self.error:
-            raise KpnError(self.error)
-        os.kill(os.getpid(), signal.SIGKILL)
-        raise AssertionError
 
 
 def test_processes_draw_the_batches_that_threads_draw(scenes):

@@ -52,6 +52,7 @@ def test_an_earlier_run_resumes_and_ends_where_the_earlier_version_ended(scenes,
     now, header = load_tensors(folder / "last.safetensors")
     before, header_before = load_tensors(EARLIER / "resumed.safetensors")
     assert header["recipe"].pop("best") == pytest.approx(header_before["recipe"].pop("best"), 1e-3)
+    del header["recipe"]["ranges"]  # which the earlier version did not record
     assert header == header_before
     start, _ = load_tensors(EARLIER / "last.safetensors")
     assert any(not torch.equal(now[name], start[name]) for name in now)
