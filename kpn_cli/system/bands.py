@@ -7,14 +7,13 @@ does makes all threads wait. So each thread takes whole bands instead, one after
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from functools import cache
+from concurrent.futures import wait
 from typing import NamedTuple, TypeVar
 
 import torch
+
+from .threads import one_core_threads
 
 _Item = TypeVar("_Item")
 
@@ -68,10 +67,8 @@ def for_each(
     rest = iter(items)
 
     def run() -> None:
-        with (
-            torch.inference_mode(inference),
-            torch.no_grad(),
-        ):  # in this order: False enables gradients
+        # In this order: without inference mode, gradients would be enabled.
+        with torch.inference_mode(inference), torch.no_grad():
             work = start()
             try:
                 for item in rest:
@@ -82,7 +79,7 @@ def for_each(
     if threads <= 1:
         run()
         return
-    pool = _pool(torch.get_num_threads())
+    pool = one_core_threads(torch.get_num_threads())
     begun = [pool.submit(run) for _ in range(threads)]
     try:
         wait(begun)
@@ -91,32 +88,3 @@ def for_each(
         wait(begun)
     for done in begun:
         done.result()
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    """Return threads on each of which torch's operations run on that thread alone."""
-    ready = threading.Barrier(threads + 1)
-
-    def settle() -> None:
-        torch.get_num_threads()  # torch sets up a thread at its first call, and would do so later
-        # For this thread, and for all that torch has not met before; hence the step after it.
-        torch.set_num_threads(1)
-        ready.wait()
-
-    pool = ThreadPoolExecutor(threads, "kpn-bands")
-    try:
-        for _ in range(threads):
-            pool.submit(settle)
-        ready.wait()
-    except BaseException:  # Ctrl-C, or the system starts no more threads
-        ready.abort()  # or the others would wait for ever
-        pool.shutdown()
-        raise
-    finally:
-        torch.set_num_threads(threads)
-    return pool
-
-
-if hasattr(os, "register_at_fork"):  # a child has none of the threads
-    os.register_at_fork(after_in_child=_pool.cache_clear)

@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
 from itertools import islice
 from typing import TypeVar
-
-from threadpoolctl import ThreadpoolController
 
 from .control_groups import control_groups
 
@@ -81,11 +80,15 @@ def map_in_threads(
     if threads <= 1:
         yield from map(work, pieces)
         return
-    pool = ThreadPoolExecutor(threads, "kpn", initializer=_use_one_core)
+    pool = one_core_threads(torch.get_num_threads())
+    begun = [pool.submit(work, piece) for piece in pieces]
     try:
-        yield from pool.map(work, pieces)
-    finally:
-        pool.shutdown(cancel_futures=True)
+        for done in begun:
+            yield done.result()
+    finally:  # after an error or Ctrl-C, nothing works any more
+        for done in begun:
+            done.cancel()
+        wait(begun)
 
 
 def work_ahead(
@@ -112,15 +115,35 @@ def work_ahead(
         pool.shutdown(cancel_futures=True)
 
 
-def _use_one_core() -> None:
-    """Let operations of this thread run on one core; those of other threads stay as they are."""
+@cache
+def one_core_threads(number: int) -> ThreadPoolExecutor:
+    """Return threads on each of which PyTorch's operations run on that thread alone.
+
+    They stay for the next call with the same number. Never shut them down.
+    """
     import torch
 
-    torch.get_num_threads()  # otherwise PyTorch sets its number at the first operation
-    _openmp().limit(limits=1, user_api="openmp")
+    ready = threading.Barrier(number + 1)
+
+    def settle() -> None:
+        torch.get_num_threads()  # torch sets up a thread at its first call, and would do so later
+        # For this thread, and for all that torch has not met before; hence the step after it.
+        torch.set_num_threads(1)
+        ready.wait()
+
+    pool = ThreadPoolExecutor(number, "kpn")
+    try:
+        for _ in range(number):
+            pool.submit(settle)
+        ready.wait()
+    except BaseException:  # Ctrl-C, or the system starts no more threads
+        ready.abort()  # or the others would wait for ever
+        pool.shutdown()
+        raise
+    finally:
+        torch.set_num_threads(number)
+    return pool
 
 
-@cache
-def _openmp() -> ThreadpoolController:
-    """The OpenMP libraries of this process, found once: the search takes milliseconds."""
-    return ThreadpoolController()
+if hasattr(os, "register_at_fork"):  # a child has none of the threads
+    os.register_at_fork(after_in_child=one_core_threads.cache_clear)

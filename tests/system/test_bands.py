@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kpn_cli.system.bands import _pool, bands, for_each
+from kpn_cli.system.bands import bands, for_each
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 @given(st.integers(1, 60), st.integers(1, 70), st.integers(0, 9))
@@ -95,23 +86,3 @@ def test_after_an_error_no_thread_works_any_more(two_threads):
     with pytest.raises(ValueError, match="broken"):
         for_each(lambda: work, range(2), CPU)
     assert ended == [1]
-
-
-def test_if_a_thread_cannot_be_started_the_others_end_and_torch_keeps_its_threads(
-    two_threads, monkeypatch
-):
-    submit = ThreadPoolExecutor.submit
-    started = []
-
-    def submit_one(self, work):
-        if started:
-            raise RuntimeError("can't start new thread")
-        started.append(submit(self, work))
-        return started[0]
-
-    monkeypatch.setattr(ThreadPoolExecutor, "submit", submit_one)
-    with pytest.raises(RuntimeError, match="can't start"):
-        _pool.__wrapped__(2)
-    with pytest.raises(threading.BrokenBarrierError):
-        started[0].result(20)
-    assert torch.get_num_threads() == 2

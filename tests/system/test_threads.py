@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
 from kpn_cli.system import threads
-from kpn_cli.system.threads import limit_torch, map_in_threads, usable_cores, work_ahead
-
-
-@pytest.fixture
-def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+from kpn_cli.system.threads import (
+    limit_torch,
+    map_in_threads,
+    one_core_threads,
+    usable_cores,
+    work_ahead,
+)
 
 
 def test_results_come_in_the_order_of_the_items(two_threads):
@@ -96,3 +95,23 @@ def test_work_ahead_comes_in_order_and_no_more_begins_than_may():
         next(ahead).result()
     ahead.close()
     assert set(begun) <= set(range(5))
+
+
+def test_if_a_thread_cannot_be_started_the_others_end_and_torch_keeps_its_threads(
+    two_threads, monkeypatch
+):
+    submit = ThreadPoolExecutor.submit
+    started = []
+
+    def submit_one(self, work):
+        if started:
+            raise RuntimeError("can't start new thread")
+        started.append(submit(self, work))
+        return started[0]
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", submit_one)
+    with pytest.raises(RuntimeError, match="can't start"):
+        one_core_threads.__wrapped__(2)
+    with pytest.raises(threading.BrokenBarrierError):
+        started[0].result(20)
+    assert torch.get_num_threads() == 2
