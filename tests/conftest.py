@@ -91,7 +91,7 @@ def shipped_int8() -> KPN:
 @cache
 def shipped_in(name: str) -> KPN:
     if name == "int8":
-        pytest.importorskip("openvino", reason="int8 needs OpenVINO (pip install 'kpn[fast]')")
+        pytest.importorskip("openvino", reason="int8 needs OpenVINO (pip install openvino)")
         if not cpu_features().integer_products:
             pytest.skip("int8 needs a CPU with VNNI")
     network, precision = in_precision(load_weights()[0], name)

@@ -258,6 +258,8 @@ def _calibrate(path: Path, data: tuple[Path, ...], seed: int) -> None:
             bursts.append(burst)
             move()
     add_ranges(path, bursts, {"data": source.digest, "seed": seed})
+    photos = console.count(len(source.scenes), "photo")
+    console.note(f"{path}: activation ranges of {BURSTS} bursts from {photos} added")
     console.print_path(path)
 
 

@@ -6,7 +6,8 @@ any size at once, the runtime would copy inputs and outputs into another layout,
 speed), so the tiles of a picture should have one size. Inputs and outputs are torch's own memory,
 in the layout that both use (channels last).
 
-OpenVINO is an optional dependency (`pip install 'kpn[fast]'`), imported when it is first used.
+OpenVINO is an optional dependency (`pip install openvino`, or the extra `fast`), imported when it
+is first used.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import KpnError
-from ..system.device import cpu_features
 from .kpn import KPN, LEAKY_SLOPE
 from .quantisation import LEVELS, IntegerLayer, IntegerUNet, Ranges, integer_unet, layers
 
@@ -164,7 +164,7 @@ class UNet:
                 if not error <= _LARGEST_ERROR * expected.square().mean().sqrt():
                     raise EngineError(
                         "a trial gives wrong values, by OpenVINO or by the activation ranges of "
-                        "the weight file"
+                        "the weight file, which kpn train --calibrate makes anew"
                     )
 
 
@@ -173,12 +173,10 @@ def _import() -> Any:
         import openvino
     except ModuleNotFoundError as error:
         if error.name == "openvino":
-            # Elsewhere the extra is empty: there it has not been tried.
-            package = "'kpn[fast]'" if cpu_features().is_x86 else "openvino"
-            reason = f"OpenVINO is not installed (pip install {package})"
+            reason = "OpenVINO is not installed (pip install openvino)"
             raise EngineError(reason, is_absence=True) from None
         raise EngineError(f"OpenVINO cannot be imported ({_last_line(error)})") from None
-    except Exception as error:  # a broken installation may raise anything
+    except (Exception, SystemExit) as error:  # a broken installation may raise anything
         raise EngineError(f"OpenVINO cannot be imported ({_last_line(error)})") from None
     return openvino
 

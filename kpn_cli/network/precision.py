@@ -67,11 +67,9 @@ def in_precision(
     if name not in ("auto", "int8"):
         return ready, float_precision(name, device)
     otherwise = float_precision("auto", device)
-    if name == "auto" and pixels is not None and pixels < SMALLEST_FOR_INTEGERS:
-        reason = f"{otherwise.reason}; no int8: its start takes too long for a small picture"
-        return ready, Precision(otherwise.name, reason)
+    small = pixels is not None and pixels < SMALLEST_FOR_INTEGERS
     try:
-        ready.engine = _engine(network, ready, asked=name == "int8")
+        ready.engine = _engine(network, ready, asked=name == "int8", small=small)
     except _Unusable as unusable:
         note = ""
         if name == "int8" or unusable.is_fault:
@@ -84,13 +82,14 @@ def in_precision(
     return ready, Precision("int8", reason, floating=otherwise.name)
 
 
-def _engine(network: KPN, plain: KPN, *, asked: bool) -> UNet:
+def _engine(network: KPN, plain: KPN, *, asked: bool, small: bool) -> UNet:
     """Return the compiled U-Net of a network.
 
     Args:
         network: to find it by, if it was compiled before.
         plain: the same network without an engine.
         asked: whether the user asked for int8; otherwise only CPUs that were tried are used.
+        small: whether the picture is too small for `auto`.
 
     Raises:
         _Unusable: if that is not possible.
@@ -118,6 +117,8 @@ def _engine(network: KPN, plain: KPN, *, asked: bool) -> UNet:
         raise _Unusable("the CPU has no exact 8-bit arithmetic (VNNI)")
     if not (features.is_x86 or asked):
         raise _Unusable("it has not been tried on this kind of CPU; --precision int8 tries it")
+    if small and not asked:
+        raise _Unusable("its start takes too long for a small picture")
     parts = [*network.parameters(), *network.ranges.values()]
     state = (
         [(id(part), part.data_ptr(), _version(part)) for part in parts],

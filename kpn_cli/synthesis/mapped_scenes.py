@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 
 from ..system.files import write_error
-from .photos import Scene
+from .photos import LazyScenes, Scene
 
 
-class MappedScenes(Sequence[Scene]):
+class MappedScenes(LazyScenes):
     """Scenes whose samples are read from a file; to pickle them costs a few bytes each.
 
     The file must stay for as long as they are used.
@@ -39,15 +38,8 @@ class MappedScenes(Sequence[Scene]):
     def __len__(self) -> int:
         return len(self._index)
 
-    @overload
-    def __getitem__(self, index: int) -> Scene: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Scene]: ...
-
-    def __getitem__(self, index: int | slice) -> Scene | list[Scene]:
-        if isinstance(index, slice):
-            return [self[n] for n in range(*index.indices(len(self)))]
+    def scene(self, index: int) -> Scene:
+        """Return the scene at an index from 0."""
         if self._samples is None:
             # OpenCV refuses subclasses of arrays; the view keeps the file mapped.
             self._samples = np.memmap(self._path, np.uint8, "r").view(np.ndarray)

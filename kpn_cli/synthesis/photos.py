@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -277,7 +278,25 @@ def readable_photos(
     return [path for path, _ in _usable(paths, at_least, on_photo, on_skip)]
 
 
-class ScenesOnDisk(Sequence[Scene]):
+class LazyScenes(Sequence[Scene], ABC):
+    """Scenes that are read on access."""
+
+    @abstractmethod
+    def scene(self, index: int) -> Scene:
+        """Return the scene at an index from 0."""
+
+    @overload
+    def __getitem__(self, index: int) -> Scene: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Scene]: ...
+
+    def __getitem__(self, index: int | slice) -> Scene | list[Scene]:
+        numbers = range(len(self))[index]
+        return self.scene(numbers) if isinstance(numbers, int) else [self.scene(n) for n in numbers]
+
+
+class ScenesOnDisk(LazyScenes):
     """Scenes that are read on access; the last few stay in memory.
 
     For more photos than fit in memory.
@@ -290,13 +309,6 @@ class ScenesOnDisk(Sequence[Scene]):
     def __len__(self) -> int:
         return len(self._paths)
 
-    @overload
-    def __getitem__(self, index: int) -> Scene: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Scene]: ...
-
-    def __getitem__(self, index: int | slice) -> Scene | list[Scene]:
-        if isinstance(index, slice):
-            return [self._load(path) for path in self._paths[index]]
+    def scene(self, index: int) -> Scene:
+        """Return the scene at an index from 0."""
         return self._load(self._paths[index])

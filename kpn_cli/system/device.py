@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from dataclasses import dataclass
 
@@ -31,6 +32,11 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+#: Values of ONEDNN_MAX_CPU_ISA that hide nothing, and those that hide the products of integers.
+_NO_LIMIT = ("DEFAULT", "ALL")
+_WITHOUT_INTEGERS = ("SSE41", "AVX", "AVX2", "AVX512_CORE")
+
+
 @dataclass(frozen=True)
 class CpuFeatures:
     """What decides the arithmetic on a CPU.
@@ -48,13 +54,20 @@ class CpuFeatures:
 
 
 def cpu_features() -> CpuFeatures:
-    """Return the features of this machine's CPU; False for what torch does not tell."""
+    """Return the features of this machine's CPU; False for what torch does not tell.
+
+    The user may hide some from oneDNN, by which torch and OpenVINO compute.
+    https://oneapi-src.github.io/oneDNN/dev_guide_cpu_dispatcher_control.html
+    """
     # Older releases of PyTorch do not tell.
     found: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    hidden = os.environ.get("ONEDNN_MAX_CPU_ISA", os.environ.get("DNNL_MAX_CPU_ISA", ""))
+    limit = hidden.upper() or "DEFAULT"
     return CpuFeatures(
         platform.machine().lower() in ("x86_64", "amd64"),
-        bool(found.get("amx_bf16", False)),
-        any(found.get(name, False) for name in ("avx512_vnni", "avx_vnni")),
+        bool(found.get("amx_bf16", False)) and ("AMX" in limit or limit in _NO_LIMIT),
+        any(found.get(name, False) for name in ("avx512_vnni", "avx_vnni"))
+        and limit not in _WITHOUT_INTEGERS,
     )
 
 

@@ -49,10 +49,11 @@ def atomic(path: Path | str, *, replace: bool = True) -> Iterator[Path]:
     """Yield a temporary file to write; rename it to `path` when the block succeeds.
 
     The temporary file is in the same folder (a rename is atomic only within
-    one file system), is hidden, keeps the suffix and has the permissions of any
-    new file. Its bytes reach the disk before the rename, so a power cut leaves
-    the old file or the new one. When the block raises, Ctrl-C included, the
-    temporary file is removed and an existing `path` stays as it was.
+    one file system), is hidden, keeps the suffix and has the permissions of the
+    file that it replaces, or of any new file. Its bytes reach the disk before
+    the rename, so a power cut leaves the old file or the new one. When the
+    block raises, Ctrl-C included, the temporary file is removed and an existing
+    `path` stays as it was.
 
     Args:
         path: the file to create or replace; its folder exists.
@@ -71,6 +72,8 @@ def atomic(path: Path | str, *, replace: bool = True) -> Iterator[Path]:
         yield temporary
         _flush(temporary, os.O_RDWR)
         if replace:
+            with suppress(OSError):  # there is no such file, or it belongs to another user
+                shutil.copymode(path, temporary)
             os.replace(temporary, path)
         else:
             _publish(temporary, path)

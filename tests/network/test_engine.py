@@ -22,7 +22,7 @@ VNNI = CpuFeatures(is_x86=True, amx=False, integer_products=True)
 
 
 def runtime() -> None:
-    pytest.importorskip("openvino", reason="int8 needs OpenVINO (pip install 'kpn[fast]')")
+    pytest.importorskip("openvino", reason="int8 needs OpenVINO (pip install openvino)")
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def ranged_network(tiny_network) -> KPN:
 @pytest.fixture(autouse=True)
 def cpu(monkeypatch):
     """A CPU without AMX that has integer arithmetic, whatever this machine has."""
-    for module in (precision, device, engine):
+    for module in (precision, device):
         monkeypatch.setattr(module, "cpu_features", lambda: VNNI)
 
 
@@ -144,14 +144,15 @@ def test_a_runtime_that_fails_in_the_middle_of_a_picture_ends_in_a_line(
 
 
 def test_small_pictures_take_floating_point_without_the_runtime(ranged_network, monkeypatch):
-    monkeypatch.setattr(precision, "_engine", pytest.fail)
+    monkeypatch.setattr(precision, "UNet", pytest.fail)
     small = precision.SMALLEST_FOR_INTEGERS - 1
     ready, chosen = in_precision(ranged_network, "auto", small)
     assert ready.engine is None and chosen.name in ("fp32", "bf16")
     assert "small picture" in chosen.reason and not chosen.note
     asked = []
-    monkeypatch.setattr(precision, "_engine", lambda *_, **__: asked.append(1))
+    monkeypatch.setattr(precision, "UNet", lambda *_, half: asked.append(half))
     in_precision(ranged_network, "auto", small + 1)
+    precision._compiled.clear()  # or it would not be compiled again
     in_precision(ranged_network, "int8", small)
     assert len(asked) == 2
 
@@ -196,12 +197,13 @@ def test_without_the_runtime_floating_point_is_used(ranged_network, monkeypatch)
 def test_the_remedy_installs_the_runtime_on_every_kind_of_cpu(ranged_network, monkeypatch):
     """The extra is empty on CPUs where the runtime has not been tried."""
     monkeypatch.setitem(sys.modules, "openvino", None)
-    for module in (precision, engine):
-        monkeypatch.setattr(module, "cpu_features", lambda: CpuFeatures(False, False, False))
+    monkeypatch.setattr(precision, "cpu_features", lambda: CpuFeatures(False, False, False))
     assert "(pip install openvino)" in in_precision(ranged_network, "int8")[1].note
 
 
-@pytest.mark.parametrize("error", [ImportError("libtbb.so: no such file"), OSError("x\ny")])
+@pytest.mark.parametrize(
+    "error", [ImportError("libtbb.so: no such file"), OSError("x\ny"), SystemExit(3)]
+)
 def test_a_runtime_that_cannot_be_imported_is_told(ranged_network, monkeypatch, error):
     class Broken:
         def find_spec(self, name, path=None, target=None):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kpn_cli.errors import KpnError
-from kpn_cli.system.device import float_precision
+from kpn_cli.system.device import cpu_features, float_precision
 
 CPU = torch.device("cpu")
 
@@ -39,3 +39,22 @@ def test_a_precision_given_by_the_user_is_used(name):
 def test_an_unknown_precision_is_refused_with_the_known_ones():
     with pytest.raises(KpnError, match="int4: unknown; choose one of auto, fp32, bf16"):
         float_precision("int4", CPU)
+
+
+@pytest.mark.parametrize(
+    ("limit", "amx", "integers"),
+    [
+        ("", True, True),
+        ("DEFAULT", True, True),
+        ("avx512_core_amx", True, True),
+        ("AVX512_CORE_BF16", False, True),
+        ("AVX2_VNNI", False, True),
+        ("AVX512_CORE", False, False),
+        ("AVX2", False, False),
+    ],
+)
+def test_instructions_that_the_user_hides_are_not_counted_on(monkeypatch, limit, amx, integers):
+    with_capabilities(monkeypatch, amx_bf16=True, avx512_vnni=True)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    features = cpu_features()
+    assert (features.amx, features.integer_products) == (amx, integers)

@@ -168,3 +168,14 @@ def test_only_names_of_temporary_files_are_removed(tmp_path):
         (tmp_path / name).write_text("mine")
     system_files.remove_abandoned(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {".kpn-settings", "kpn-0123456789ab.dng"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+def test_a_replaced_file_keeps_its_permissions(tmp_path):
+    path = tmp_path / "private"
+    path.write_text("before")
+    path.chmod(0o600)
+    with atomic(path) as temporary:
+        temporary.write_text("after")
+    assert path.read_text() == "after"
+    assert path.stat().st_mode & 0o777 == 0o600
