@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,12 +22,17 @@ class Frame:
         black: black level of each plane, in units of `samples`.
         white: white level, in units of `samples`.
         gain: factor of the linear samples, which matches the frame to others.
+        noise: of the linear samples before `gain`, in bursts whose frames differ in exposure; None
+            for the reference's.
+        saturation: signal from which on samples are clipped, before `gain`; 1 is white.
     """
 
     samples: Tensor
     black: tuple[float, ...] = (0.0,) * 4
     white: float = 1.0
     gain: float = 1.0
+    noise: NoiseModel | None = None
+    saturation: float = 1.0
 
     @classmethod
     def of_planes(cls, planes: np.ndarray) -> Frame:
@@ -57,6 +63,11 @@ class Frame:
         return replace(self, samples=samples.to(device))
 
     @property
+    def clip(self) -> float:
+        """The signal from which on linear samples are clipped: `saturation`, times `gain`."""
+        return self.saturation * self.gain
+
+    @property
     def size(self) -> tuple[int, int]:
         """Height and width in cells."""
         return self.samples.shape[1], self.samples.shape[2]
@@ -68,3 +79,18 @@ def noise_coefficients(noise: NoiseModel, device: torch.device) -> tuple[Tensor,
         torch.tensor([noise.shot], device=device),
         torch.tensor([noise.read], device=device),
     )
+
+
+def is_mixed(frames: Sequence[Frame]) -> bool:
+    """Whether the frames of a burst differ in exposure, so that each has a noise model."""
+    return any(frame.noise is not None for frame in frames)
+
+
+def matched_noise(frames: Sequence[Frame], noise: NoiseModel) -> list[NoiseModel]:
+    """Return the noise model of each frame's linear samples, `gain` included.
+
+    Args:
+        frames: the reference first.
+        noise: of the reference.
+    """
+    return [noise if f.noise is None else f.noise.scaled(f.gain) for f in frames]
