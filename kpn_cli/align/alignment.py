@@ -10,25 +10,28 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..burst.frame import Frame, noise_coefficients
+from ..burst.frame import Frame, is_mixed, noise_coefficients
 from ..image.noise_model import NoiseModel
 from ..system.threads import map_in_threads
+from . import mixed_exposure
 from .block_matching import Aligner, stabilise
 from .blur import normalised_gradients, relative_sharpness
+from .mixed_exposure import Blocks
 from .robustness import robustness_weights, sigma_map
 from .warp import TILE, warp_frames
 
 _SQUARE_SIDE = 256  # of the squares on which frames are compared, in cells
 _BAND_ROWS = 64  # rows of cells that are stabilised at once: they stay in a core's cache
-_BLOCK_SIDE = 16  # of the blocks whose brightness is compared, in cells
 
-#: A frame this many times brighter or darker than the reference is dropped.
-_MAX_EXPOSURE_RATIO = 3.0
+#: A frame this many times brighter or darker than the reference is dropped; in bursts of mixed
+#: exposure, one beyond four EV, and what the shutter is off by.
+_MAX_EXPOSURE_RATIO, _MAX_MIXED_RATIO = 3.0, 2**4.25
 #: Frames are brought to the reference's exposure if they differ by more than this share, and
 #: by more than this many standard errors.
 _MIN_FLICKER, _FLICKER_ERRORS = 0.005, 4.0
@@ -88,17 +91,21 @@ class AlignedBurst:
         Args:
             count: the frames that the network takes, the reference included. The `count` that
                 match the reference best are kept, and any others that differ from it by little
-                more than noise.
+                more than noise. In bursts of mixed exposure, those that have most light too.
         """
         if count < 2 or len(self.used) <= count:
             return self
-        ranked = sorted(range(1, len(self.used)), key=lambda index: -self.robustness[index])
+        worth = mixed_exposure.light_of(self.frames, self.robustness)
+        ranked = sorted(range(1, len(self.used)), key=lambda index: -worth[index])
         kept = [0, *sorted(ranked[: count - 1])]
         kept += sorted(
             index for index in ranked[count - 1 :] if self.robustness[index] >= _HELPFUL_ROBUSTNESS
         )
         rest = set(range(len(self.used))) - set(kept)
-        worse = f"{count - 1} others agree better with the reference"
+        better = "agree better with the reference"
+        if is_mixed(self.frames):
+            better = "have more light, or agree better with the reference"
+        worse = f"{count - 1} others {better}"
         return self._keep(kept, dict.fromkeys((self.used[index] for index in rest), worse))
 
     def leave_out(self, reasons: dict[int, str]) -> AlignedBurst:
@@ -161,26 +168,37 @@ def align_frames(
     Returns:
         As `AlignedBurst.shifts`.
     """
-    if len(frames) == 1:
-        return [_zero_shifts(frames[0])]
-    aligner = Aligner(_stabilised(frames[0], noise))
+    shifts = {0: _zero_shifts(frames[0])}
+    for pair in mixed_exposure.pairs(frames, noise):
+        of_others = _align_alike([frames[0], *(frames[n] for n in pair.frames)], pair)
+        for n, of_frame in zip(pair.frames, of_others, strict=True):
+            shifts[n] = of_frame
+            on_frame()
+    return [shifts[n] for n in range(len(frames))]
+
+
+def _align_alike(frames: Sequence[Frame], pair: mixed_exposure.Pair) -> Iterator[Tensor]:
+    """Yield the tile shifts of each frame but the first, of equal exposures."""
+    aligner = Aligner(_stabilised(frames[0], pair.noise, pair.clip))
 
     def align(frame: Frame) -> Tensor:
-        return aligner.align(_stabilised(frame, noise))
+        return aligner.align(_stabilised(frame, pair.noise, pair.clip))
 
-    shifts = [_zero_shifts(frames[0])]
-    for of_frame in map_in_threads(align, frames[1:], on_cpu=_is_on_cpu(frames)):
-        shifts.append(of_frame)
-        on_frame()
-    return shifts
+    yield from map_in_threads(align, frames[1:], on_cpu=_is_on_cpu(frames))
 
 
 def _is_on_cpu(frames: Sequence[Frame]) -> bool:
     return frames[0].samples.device.type == "cpu"
 
 
-def _stabilised(frame: Frame, noise: NoiseModel) -> Tensor:
-    """Return a frame as `stabilise` does, without holding all of it in floating point."""
+def _stabilised(frame: Frame, noise: NoiseModel, clip: float) -> Tensor:
+    """Return a frame as `stabilise` does, without holding all of it in floating point.
+
+    Args:
+        frame: a frame.
+        noise: for which it is stabilised.
+        clip: the signal to which it is clipped.
+    """
     height, width = frame.size
     device = frame.samples.device
     grey = torch.empty(height, width, device=device)
@@ -188,6 +206,8 @@ def _stabilised(frame: Frame, noise: NoiseModel) -> Tensor:
     for top in range(0, height, _BAND_ROWS):
         band = frame.samples[:, top : top + _BAND_ROWS]
         linear = frame.linear(band, memory[:, : band.shape[1]])
+        if clip < math.inf:
+            linear.clamp_max_(clip)
         grey[top : top + _BAND_ROWS] = stabilise(linear, noise)
     return grey
 
@@ -205,17 +225,29 @@ def align_burst(
         noise: of the reference.
         on_frame: called after each other frame.
         stated: brightness of each frame over the reference's by its exposure settings, which may
-            be wrong; None where all are the same.
+            be wrong; None where all are the same. Frames of mixed exposure, which have noise models
+            of their own, differ by that unless they clearly show something else.
     """
-    unaligned = _compare_unaligned(frames, noise)
-    exposure = [
-        _first_exposure(comparison, likely)
-        for comparison, likely in zip(unaligned, stated or [1.0] * len(frames), strict=True)
-    ]
+    stated = stated or [1.0] * len(frames)
+    mixed = is_mixed(frames)
+    if mixed:
+        as_stated = [_matched(frame, value) for frame, value in zip(frames, stated, strict=True)]
+        unaligned = _compare_unaligned(as_stated, noise)
+        exposure = [
+            value * _obvious(comparison)
+            for comparison, value in zip(unaligned, stated, strict=True)
+        ]
+    else:
+        unaligned = _compare_unaligned(frames, noise)
+        exposure = [
+            _first_exposure(comparison, likely)
+            for comparison, likely in zip(unaligned, stated, strict=True)
+        ]
+    most = _MAX_MIXED_RATIO if mixed else _MAX_EXPOSURE_RATIO
     dropped = {
         n: f"{value:.2g} times as bright as the reference"
         for n, value in enumerate(exposure)
-        if not 1 / _MAX_EXPOSURE_RATIO <= value <= _MAX_EXPOSURE_RATIO
+        if not 1 / most <= value <= most
     }
     used = [n for n in range(len(frames)) if n not in dropped]
     exposure = [exposure[n] for n in used]
@@ -263,9 +295,15 @@ def _first_exposure(unaligned: _Comparison, stated: float) -> float:
     The stated one if the frames show it rather than none.
     """
     shown = unaligned.certain_exposure
-    if abs(shown - 1) > _OBVIOUS_FLICKER:
+    if _obvious(unaligned) != 1:
         return shown
     return stated if abs(math.log2(shown / stated)) < abs(math.log2(shown)) else 1.0
+
+
+def _obvious(unaligned: _Comparison) -> float:
+    """Return how many times brighter a frame is than it should be, if that is obvious; else 1."""
+    shown = unaligned.certain_exposure
+    return shown if abs(shown - 1) > _OBVIOUS_FLICKER else 1.0
 
 
 def _zero_shifts(frame: Frame) -> Tensor:
@@ -285,17 +323,17 @@ def _compare_unaligned(frames: Sequence[Frame], noise: NoiseModel) -> list[_Comp
         return [_Comparison()]
     coefficients = noise_coefficients(noise, frames[0].samples.device)
 
-    def of_square(square: tuple[slice, slice]) -> tuple[Tensor, Tensor]:
+    def of_square(square: tuple[slice, slice]) -> Blocks:
         rows, columns = square
         burst = torch.stack([frame.linear(frame.samples[:, rows, columns]) for frame in frames])
-        return _brightness(burst, sigma_map(burst[:1], *coefficients))
+        if is_mixed(frames):
+            return mixed_exposure.blocks(burst, frames, noise)
+        return mixed_exposure.plain_blocks(burst, sigma_map(burst[:1], *coefficients))
 
     squares = list(sample_squares(*frames[0].size))
-    sums, deviations = zip(
-        *map_in_threads(of_square, squares, on_cpu=_is_on_cpu(frames)), strict=True
-    )
-    brightness, sigmas = torch.cat(sums, 1), torch.cat(deviations, 1)[0]
-    others = [_compare_blocks(1.0, blocks, brightness[0], sigmas) for blocks in brightness[1:]]
+    parts = list(map_in_threads(of_square, squares, on_cpu=_is_on_cpu(frames)))
+    blocks = Blocks.joined(parts)
+    others = [_compare_blocks(1.0, *blocks.with_reference(n)) for n in range(1, len(frames))]
     return [_Comparison(), *others]
 
 
@@ -307,42 +345,70 @@ def _compare(
         return [_Comparison()]
     coefficients = noise_coefficients(noise, frames[0].samples.device)
 
-    def of_square(
-        square: tuple[slice, slice],
-    ) -> tuple[Tensor, Tensor, list[Tensor], Tensor, Tensor]:
+    def of_square(square: tuple[slice, slice]) -> _Square:
         burst = warp_frames(frames, shifts, *square)
+        if is_mixed(frames):
+            return _compare_mixed(burst, frames, noise)
         sigma = sigma_map(burst[:1], *coefficients)
         differences = (burst[1:] - burst[:1]) / (2**0.5 * sigma)
         weights = robustness_weights(differences[None])[0]
-        tiles = F.avg_pool2d(weights[:, None], min(TILE, *weights.shape[-2:]))
-        return (
+        return _Square(
             weights.mean((1, 2)).cpu(),
-            (tiles < _REJECTED_BELOW).float().flatten(1).cpu(),
+            (_tile_means(weights) < _REJECTED_BELOW).float().flatten(1).cpu(),
             normalised_gradients(burst, sigma[0].square()),
-            *_brightness(burst, sigma),
+            mixed_exposure.plain_blocks(burst, sigma),
         )
 
     squares = list(sample_squares(*frames[0].size))
-    robustness, rejected, gradients, sums, deviations = zip(
-        *map_in_threads(of_square, squares, on_cpu=_is_on_cpu(frames)), strict=True
-    )
-    means = torch.stack(robustness).mean(0).tolist()
-    brightness, sigmas = torch.cat(sums, 1), torch.cat(deviations, 1)[0]
-    shares = torch.cat(rejected, 1).mean(1).tolist()
-    sharpness = relative_sharpness(gradients)[1:]
+    parts = list(map_in_threads(of_square, squares, on_cpu=_is_on_cpu(frames)))
+    means = torch.stack([part.robustness for part in parts]).mean(0).tolist()
+    blocks = Blocks.joined([part.blocks for part in parts])
+    shares = torch.cat([part.rejected for part in parts], 1).mean(1).tolist()
+    sharpness = relative_sharpness([part.gradients for part in parts])[1:]
     comparisons = [
-        replace(
-            _compare_blocks(mean, blocks, brightness[0], sigmas), sharpness=sharp, rejected=share
-        )
-        for mean, blocks, sharp, share in zip(means, brightness[1:], sharpness, shares, strict=True)
+        replace(_compare_blocks(mean, *blocks.with_reference(n)), sharpness=sharp, rejected=share)
+        for n, (mean, sharp, share) in enumerate(zip(means, sharpness, shares, strict=True), 1)
     ]
     return [_Comparison(), *comparisons]
 
 
-def _brightness(burst: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the sums over the blocks of frames, and the reference's noise in them."""
-    # In this order: MPS has no float64.
-    return _block_sums(burst).cpu().double(), _block_sums(sigma.square()).sqrt().cpu().double()
+class _Square(NamedTuple):
+    """What is compared of a square of the picture.
+
+    Attributes:
+        robustness: `(frames - 1,)`, mean of the robustness weights.
+        rejected: `(frames - 1, tiles)`, 1 for tiles that show something else.
+        gradients: `blur.normalised_gradients`.
+        blocks: their brightness.
+    """
+
+    robustness: Tensor
+    rejected: Tensor
+    gradients: list[Tensor]
+    blocks: Blocks
+
+
+def _compare_mixed(burst: Tensor, frames: Sequence[Frame], noise: NoiseModel) -> _Square:
+    """Compare a square of frames of mixed exposure, where neither frame is clipped."""
+    found = mixed_exposure.agreement(burst, frames, noise)
+    share = found.comparable.mean((1, 2))
+    agreeing = (found.weights * found.comparable).mean((1, 2))
+    # What cannot be compared agrees as well as the rest.
+    robustness = torch.where(share > 0, agreeing / share.clamp_min(1e-6), 1.0)
+    comparable = _tile_means(found.comparable)
+    tiles = _tile_means(found.weights * found.comparable)
+    rejected = (tiles < _REJECTED_BELOW * comparable) & (comparable > _REJECTED_BELOW)
+    return _Square(
+        robustness.cpu(),
+        rejected.float().flatten(1).cpu(),
+        normalised_gradients(found.burst, found.variance),
+        mixed_exposure.blocks(burst, frames, noise),
+    )
+
+
+def _tile_means(values: Tensor) -> Tensor:
+    """Return the means of `(frames, height, width)` over alignment tiles."""
+    return F.avg_pool2d(values[:, None], min(TILE, *values.shape[-2:]))
 
 
 def _compare_blocks(
@@ -376,16 +442,6 @@ def _compare_blocks(
     if unrelated > 5 * 2**0.5 * sigma.median():  # else the picture shows nothing but noise
         differing = differing if off.median() < _UNRELATED_SHARE * unrelated else 1.0
     return _Comparison(robustness, float(exposure), float(error), differing)
-
-
-def _block_sums(planes: Tensor) -> Tensor:
-    """Sum over blocks and planes: `(frames, 4, height, width)` -> `(frames, blocks)`."""
-    side = min(_BLOCK_SIDE, *planes.shape[-2:])
-    rows, columns = (length // side for length in planes.shape[-2:])
-    blocks = planes[..., : rows * side, : columns * side].reshape(
-        *planes.shape[:2], rows, side, columns, side
-    )
-    return blocks.sum((1, 3, 5)).flatten(1)
 
 
 def sample_squares(height: int, width: int) -> Iterator[tuple[slice, slice]]:

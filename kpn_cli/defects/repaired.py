@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,10 @@ class Repaired:
     def __bool__(self) -> bool:
         """Whether there is any."""
         return any(asdict(self).values())
+
+    def most(self, other: Repaired) -> Repaired:
+        """Return the larger of each number: frames of other exposure show the same defects."""
+        return Repaired(*map(max, astuple(self), astuple(other)))
 
     def in_words(self) -> str:
         """Return the numbers as text for the user: "1 pixel (found) and 2 columns"."""

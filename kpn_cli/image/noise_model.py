@@ -8,6 +8,10 @@ import numpy as np
 
 from ..errors import KpnError, wrong_type
 
+#: O (read noise) grows with the ISO to this power, S (shot noise) in proportion: the slope of
+#: `typical_log_read`.
+_READ_SLOPE = 1.6
+
 
 def typical_log_read(log_shot: np.ndarray) -> np.ndarray:
     """Return log10 of the O (read noise) that is typical for log10 of S (shot noise).
@@ -15,7 +19,7 @@ def typical_log_read(log_shot: np.ndarray) -> np.ndarray:
     A line through the medians of 433 cameras' noise profiles and the KPN paper's gains;
     individual cameras scatter about it with a standard deviation of 0.4.
     """
-    return -4.3 + 1.6 * (log_shot + 2.57)
+    return -4.3 + _READ_SLOPE * (log_shot + 2.57)
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,10 @@ class NoiseModel:
     def scaled(self, gain: float) -> NoiseModel:
         """Return the model of `gain * x`: S is multiplied by the gain, O by its square."""
         return self._multiplied(gain, gain * gain)
+
+    def at_iso(self, ratio: float) -> NoiseModel:
+        """Return what is likely at `ratio` times the ISO, at the same gain of the samples."""
+        return self._multiplied(ratio, ratio**_READ_SLOPE)
 
     def with_strength(self, strength: float) -> NoiseModel:
         """Return the model whose sigma is `strength` times this one's, at every signal."""

@@ -110,9 +110,13 @@ def denoise_burst(
     dtype: torch.dtype = torch.float32,
     tile: int = DEFAULT_TILE,
     measure_residual: bool = True,
+    stated: Sequence[float] | None = None,
 ) -> tuple[Denoised, AlignedBurst]:
-    """Align frames, the reference first, and denoise them; arguments as for `denoise_frames`."""
-    aligned = align_burst(frames, noise).keep_best(network.config.frames)
+    """Align frames, the reference first, and denoise them.
+
+    Arguments as for `denoise_frames`, and `stated` as for `alignment.align_burst`.
+    """
+    aligned = align_burst(frames, noise, stated=stated).keep_best(network.config.frames)
     done = denoise_frames(
         network,
         aligned.frames,

@@ -10,12 +10,14 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..align.mixed_exposure import Comparable
 from ..align.warp import warp_frames
-from ..burst.frame import Frame, noise_coefficients
+from ..burst.frame import Frame, is_mixed, noise_coefficients
 from ..image.noise_model import NoiseModel
 from ..network.apply_kernels import Merged, filter_dilated, restore_in_bands
 from ..network.kpn import KPN, Encoded
@@ -50,7 +52,8 @@ class MergedTile:
     """A merged tile of the picture.
 
     Attributes:
-        burst: `(1, frames, 4, rows, columns)`, linear, aligned to the reference.
+        burst: `(1, frames, 4, rows, columns)`, linear, aligned to the reference; in bursts of mixed
+            exposure without clipped samples (`mixed_exposure.Comparable`).
         clean: `(1, 4, rows, columns)`, linear.
         share: `(1, 1, rows, columns)`, share of the network's result in `clean`, 0 to 1; the
             rest is the reference (`guard.fall_back_to_reference`).
@@ -63,11 +66,38 @@ class MergedTile:
     encoded: list[Encoded]
 
 
+class _Group(NamedTuple):
+    """Frames that are merged at once.
+
+    Attributes:
+        burst: `(batch, frames, 4, rows, columns)`, linear.
+        members: their indices in the burst.
+        unclipped: `(batch, frames, rows, columns)`, weights of `clipping.exclude_clipped`; None in
+            bursts of one exposure.
+    """
+
+    burst: Tensor
+    members: list[int]
+    unclipped: Tensor | None
+
+
+def _variance(clean: Tensor, shot: Tensor, read: Tensor) -> Tensor:
+    """Return the variance of noise where the signal is `clean`.
+
+    Args:
+        clean: `(..., 4, rows, columns)`.
+        shot, read: `(..., 4)`.
+    """
+    shot, read = shot[..., None, None], read[..., None, None]
+    return (shot * clean.clamp_min(0) + read).clamp_min_(1e-10)
+
+
 class TileMerger:
     """Merges the frames of a burst, tile by tile.
 
     If there are more frames than the network takes, they are merged in groups. Each group
-    contains the reference, and the results of the groups are averaged.
+    contains the reference, and the results of the groups are averaged; in bursts of mixed exposure,
+    by the light that each group has at a cell.
 
     Attributes:
         assumed_noise: shot and read noise that the network assumes, `(1, 4)` each: the
@@ -93,6 +123,7 @@ class TileMerger:
         self._device, self._dtype = frames[0].samples.device, dtype
         self._true_noise = noise_coefficients(noise, self._device)
         self.assumed_noise = noise_coefficients(noise.with_strength(strength), self._device)
+        self._comparable = Comparable(frames, noise, self._device) if is_mixed(frames) else None
         # The guard allows larger differences at higher strength, which removes more than noise,
         # and where the stated noise is too low: there it is not the result that is wrong.
         if observed is None:
@@ -142,19 +173,22 @@ class TileMerger:
         return warp_frames(self._frames, self._shifts, rows, columns)[None]
 
     def _merge(self, burst: Tensor, keep_encoded: bool) -> MergedTile:
-        encoded, results = [], []
+        encoded, results, light = [], [], []
+        unclipped: Tensor | None = None
+        if self._comparable is not None:
+            burst, unclipped = self._comparable.exclude(burst)
         for members in self.groups:
-            frames = burst[:, members]
+            of_group = None if unclipped is None else unclipped[:, members]
+            group = _Group(burst[:, members], members, of_group)
             if self._network.config.output == "pixels":
-                results.append(self._merge_to_pixels(frames))
+                results.append(self._merge_to_pixels(group))
                 continue
-            merged, of_group = self._merge_group(frames)
+            merged, kept = self._merge_group(group)
             results.append(merged)
+            light.append(kept.weights.sum(1))
             if keep_encoded:
-                encoded.append(of_group)
-        clean, reference_weight = (
-            torch.stack(values).mean(0) for values in zip(*results, strict=True)
-        )
+                encoded.append(kept)
+        clean, reference_weight = self._average(results, light)
         reference = burst[:, 0]
         clean = equilibrate_greens(clean, reference, reference_weight, *self.assumed_noise)
         clean, share = fall_back_to_reference(
@@ -182,26 +216,55 @@ class TileMerger:
         noise = torch.randn(bursts.shape, generator=generator).to(bursts)
         with torch.inference_mode():
             sigma = self._variance(clean).sqrt_().mul_(_PROBE_SIGMAS)
-            unclipped = bursts < CLIPPED
-            noisier = bursts.addcmul(noise.mul_(unclipped), sigma[:, None])
+            if self._comparable is None:
+                of_frames, unclipped = sigma[:, None], bursts < CLIPPED
+            else:
+                coefficients = self._comparable.shot, self._comparable.read
+                of_frames = _variance(clean[:, None], *coefficients).sqrt_().mul_(_PROBE_SIGMAS)
+                unclipped = bursts < CLIPPED * self._comparable.clips[:, :, None, None, None]
+            noisier = bursts.addcmul(noise.mul_(unclipped), of_frames)
             squares = ((self.merged(noisier) - clean) / sigma).square_()
             return squares, unclipped[:, 0]
 
     def _variance(self, clean: Tensor) -> Tensor:
         """Return the variance of the true noise in a reference whose clean planes are these."""
-        shot, read = (value[:, :, None, None] for value in self._true_noise)
-        return (shot * clean.clamp_min(0) + read).clamp_min_(1e-10)
+        return _variance(clean, *self._true_noise)
 
-    def _merge_group(self, burst: Tensor) -> tuple[Merged, Encoded]:
+    def _average(self, results: Sequence[Merged], light: Sequence[Tensor]) -> Merged:
+        """Return the mean of the groups' results.
+
+        Args:
+            results: of the groups.
+            light: `(batch, rows, columns)` of each: the sum of its frames' weights, from which the
+                kernels start; by it groups of mixed exposure are weighted.
+        """
+        clean, reference_weight = (torch.stack(values) for values in zip(*results, strict=True))
+        if self._comparable is None or len(results) == 1 or not light:
+            return Merged(clean.mean(0), reference_weight.mean(0))
+        shares = torch.stack(list(light))
+        shares /= shares.sum(0)
+        return Merged((clean * shares[:, :, None]).sum(0), (reference_weight * shares).sum(0))
+
+    def _noise(self, group: _Group, strength: float) -> tuple[Tensor, Tensor]:
+        """Return the noise of a group's frames as the network takes it, sigma times the strength.
+
+        `(1, 4)` each for all frames; in bursts of mixed exposure, `(1, frames, 4)`.
+        """
+        if self._comparable is None:
+            return self._true_noise if strength == 1 else self.assumed_noise
+        shot, read = self._comparable.shot, self._comparable.read
+        return shot[:, group.members] * strength**2, read[:, group.members] * strength**2
+
+    def _merge_group(self, group: _Group) -> tuple[Merged, Encoded]:
         """Merge the frames of a group.
 
         Returns:
             The result, and what the kernels under the assumed noise are computed from.
         """
         if self._strength <= 1:
-            return self._merge_under(burst, self.assumed_noise)
-        plain, _ = self._merge_under(burst, self._true_noise)
-        assumed, encoded = self._merge_under(burst, self.assumed_noise)
+            return self._merge_under(group, self._strength)
+        plain, _ = self._merge_under(group, 1.0)
+        assumed, encoded = self._merge_under(group, self._strength)
         variance = self._variance(plain.clean)
         share = assumed_share(plain.clean, assumed.clean, variance)
         dilated_filter: DilatedFilter | None = None
@@ -213,13 +276,15 @@ class TileMerger:
         )
         return merged, encoded
 
-    def _merge_under(self, burst: Tensor, noise: tuple[Tensor, Tensor]) -> tuple[Merged, Encoded]:
-        """Merge frames with the kernels that the network predicts for some noise, true or not."""
-        encoded = self._network.encoded(burst, *noise)
-        return restore_in_bands(self._network, burst, *encoded), encoded
+    def _merge_under(self, group: _Group, strength: float) -> tuple[Merged, Encoded]:
+        """Merge frames with the kernels that the network predicts for the noise at a strength."""
+        noise = self._noise(group, strength)
+        encoded = self._network.encoded(group.burst, *noise, group.unclipped)
+        return restore_in_bands(self._network, group.burst, *encoded), encoded
 
-    def _merge_to_pixels(self, burst: Tensor) -> Merged:
-        clean = self._network(burst, *self.assumed_noise)
+    def _merge_to_pixels(self, group: _Group) -> Merged:
+        noise = self._noise(group, self._strength)
+        clean = self._network(group.burst, *noise, group.unclipped)
         return Merged(clean, torch.zeros_like(clean[:, 0]))
 
     def kernels(

@@ -60,22 +60,21 @@ def observed_sigma_ratio(
     """
     if len(frames) < _MIN_FRAMES:
         return 1.0
-    shot, read = noise_coefficients(noise, frames[0].samples.device)
+    device = frames[0].samples.device
+    recorded = {frame.noise: noise_coefficients(frame.noise or noise, device) for frame in frames}
 
     def of_square(square: tuple[slice, slice]) -> list[tuple[Tensor, Tensor]]:
         """Return what is seen in a square, for each other frame."""
         burst = warp_frames(frames, shifts, *map(_middle, square))
         # A frame brought to the reference's exposure by a gain has other noise.
-        gains = {frame.gain for frame in frames}
-        variance = {
-            gain: sigma_map(burst[:1], shot * gain, read * gain**2).square()[0] for gain in gains
-        }
-        unclipped = [_unclipped(planes, f.gain) for planes, f in zip(burst, frames, strict=True)]
-        first = variance[frames[0].gain]
+        kinds = {(frame.noise, frame.gain) for frame in frames}
+        variance = {kind: _variance(burst[:1], *recorded[kind[0]], kind[1]) for kind in kinds}
+        unclipped = [_unclipped(planes, f.clip) for planes, f in zip(burst, frames, strict=True)]
+        first = variance[frames[0].noise, frames[0].gain]
         return [
             _compare_pair(
                 burst[[0, n]],
-                torch.stack([first, variance[frames[n].gain]]),
+                torch.stack([first, variance[frames[n].noise, frames[n].gain]]),
                 unclipped[0] & unclipped[n],
             )
             for n in range(1, len(frames))
@@ -85,7 +84,7 @@ def observed_sigma_ratio(
     sides = [span.stop - span.start for span in map(_middle, squares[0])]
     if min(sides) < _BLOCK_SIDE:
         return 1.0
-    by_square = list(map_in_threads(of_square, squares, on_cpu=shot.device.type == "cpu"))
+    by_square = list(map_in_threads(of_square, squares, on_cpu=device.type == "cpu"))
     observed = []
     for of_frame in zip(*by_square, strict=True):
         differences, sums = zip(*of_frame, strict=True)
@@ -101,14 +100,19 @@ def _middle(span: slice) -> slice:
     return slice(first, min(first + _REGION_SIDE, span.stop))
 
 
-def _unclipped(planes: Tensor, gain: float) -> Tensor:
+def _variance(reference: Tensor, shot: Tensor, read: Tensor, gain: float) -> Tensor:
+    """Return the variance of a frame's samples, gain included: `(4, rows, columns)`."""
+    return sigma_map(reference, shot * gain, read * gain**2).square()[0]
+
+
+def _unclipped(planes: Tensor, clip: float) -> Tensor:
     """Return which blocks of `(4, rows, columns)` have lost no noise to clipping, as bool.
 
     A camera that clips at black leaves samples of exactly 0, and none below.
     """
     bright = F.max_pool2d(planes.amax(0, keepdim=True), _BLOCK_SIDE)[0]
     dark = -F.max_pool2d(-planes.amin(0, keepdim=True), _BLOCK_SIDE)[0]
-    return (bright < _CLIPPED * gain) & (dark != 0)
+    return (bright < _CLIPPED * clip) & (dark != 0)
 
 
 def _compare_pair(pair: Tensor, variances: Tensor, unclipped: Tensor) -> tuple[Tensor, Tensor]:

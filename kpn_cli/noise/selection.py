@@ -281,6 +281,31 @@ def _typical_signals(frame: Frame) -> list[float]:
     return found
 
 
+def noise_of_frames(
+    infos: Sequence[RawInfo], reference: NoiseReport, given: NoiseModel | Calibration | None
+) -> list[NoiseModel]:
+    """Return the noise model of each frame as it was recorded, in a burst of mixed exposure.
+
+    That of its file or ISO, from where the reference's is; without one, the reference's at the
+    frame's ISO.
+
+    Args:
+        infos: the reference first.
+        reference: the noise of the reference.
+        given: the user's `Options.noise`.
+    """
+    models = [reference.model]
+    for info in infos[1:]:
+        own = None
+        if isinstance(given, Calibration):
+            own = given.noise_of(info)
+        elif reference.source == "profile" and info.noise_profile is not None:
+            own = _with_read_noise(info.noise_profile, None)
+        ratio = info.iso / infos[0].iso if info.iso and infos[0].iso else 1.0
+        models.append(own or reference.model.at_iso(ratio))
+    return models
+
+
 def noise_of_file(info: RawInfo, planes: np.ndarray) -> NoiseReport:
     """Return the noise model of a single file.
 

@@ -242,7 +242,11 @@ def compute(
         [loaded.files[n] for n in aligned.used],
         loaded.outputs,
         dropped=loaded.dropped | not_aligned,
-        notes=[*notes_of(loaded.infos), *filter(None, [ready.precision.note])],
+        notes=[
+            *notes_of(loaded.infos),
+            *prepared.notes,
+            *filter(None, [ready.precision.note]),
+        ],
         noise=noise,
         repaired=prepared.repaired,
         shifts=[median_shift(shifts) for shifts in aligned.shifts],

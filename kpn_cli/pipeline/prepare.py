@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from ..noise.selection import (
     choose_noise,
     first_guess,
     given_noise,
+    noise_of_frames,
     warn_if_overstated,
     warn_if_understated,
 )
@@ -30,6 +31,10 @@ from .loading import Loaded
 from .options import Options
 from .result import Stage
 
+#: Tags that contradict the brightness of a frame by more than this, in EV, are wrong: shutters are
+#: off by less.
+_MAX_TAG_ERROR = 1 / 3
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -39,11 +44,13 @@ class Prepared:
         aligned: its frames, without defects, aligned.
         noise: of the reference.
         repaired: the defects.
+        notes: what its tags say wrongly, a line for the user each.
     """
 
     aligned: alignment.AlignedBurst
     noise: NoiseReport
     repaired: Repaired
+    notes: list[str]
 
 
 def prepare(
@@ -65,28 +72,125 @@ def prepare(
     Raises:
         KpnError: if the noise cannot be determined.
     """
-    info = loaded.infos[0]
-    given = given_noise(info, options.noise)
+    infos = loaded.infos
+    given = given_noise(infos[0], options.noise)
     frames = [
         Frame(torch.from_numpy(planes), info.black, info.white)
-        for info, planes in zip(loaded.infos, loaded.planes, strict=True)
+        for info, planes in zip(infos, loaded.planes, strict=True)
     ]
     loaded.planes.clear()
-    guess = first_guess(info, frames[0], given)
-    repaired = repair_known_and_found(frames, loaded.infos, guess, options.noise, options.defects)
+    guess = first_guess(infos[0], frames[0], given)
+    mixed = differ_in_exposure(infos, options.exposures)
+    if mixed:
+        roughly = given or NoiseReport("profile", guess)
+        frames = _with_own_noise(frames, infos, roughly, options)
+    repaired = _repair(frames, infos, guess, options, mixed=mixed)
     on_done("repair")
     frames = [frame.to(device) for frame in frames]
-    stated = [2 ** exposure.brighter_by(info, other) for other in loaded.infos]
+    stated = [2 ** exposure.brighter_by(infos[0], other) for other in infos]
     aligned = _align(frames, guess, stated, on_stage)
-    aligned = aligned.leave_out(_of_another_exposure(loaded.infos, aligned))
+    notes = []
+    if mixed:
+        notes = exposure_notes(infos, stated, aligned)
+    else:
+        aligned = aligned.leave_out(_of_another_exposure(infos, aligned))
     return_freed_memory()
     on_done("align")
-    noise = given or choose_noise(info, aligned.frames, aligned.shifts)
-    noise = warn_if_understated(noise, aligned.frames, aligned.shifts)
-    noise = warn_if_overstated(noise, aligned.frames, aligned.shifts)
+    noise = _determine_noise(infos, aligned, given)
+    if mixed:
+        used = [infos[n] for n in aligned.used]
+        own = _with_own_noise(aligned.frames, used, noise, options)
+        aligned = replace(aligned, frames=own)
     return_freed_memory()
     on_done("measure noise")
-    return Prepared(aligned, noise, repaired)
+    return Prepared(aligned, noise, repaired, notes)
+
+
+def differ_in_exposure(infos: Sequence[RawInfo], exposures: str) -> bool:
+    """Whether the frames of a burst differ in exposure, so that each has its own noise.
+
+    By their tags; where these do not tell, only if the user says so.
+
+    Args:
+        infos: the reference first.
+        exposures: of `choices.EXPOSURES`.
+    """
+    matches = {exposure.match(infos[0], info) for info in infos[1:]}
+    undecided = exposure.Match.UNDECIDED in matches and exposures == "mixed"
+    return undecided or exposure.Match.ANOTHER in matches
+
+
+def _with_own_noise(
+    frames: Sequence[Frame], infos: Sequence[RawInfo], noise: NoiseReport, options: Options
+) -> list[Frame]:
+    """Return frames with their noise models and clipping points."""
+    models = noise_of_frames(infos, noise, options.noise)
+    return [
+        replace(frame, noise=model, saturation=min(info.clipped_share, 1.0))
+        for frame, info, model in zip(frames, infos, models, strict=True)
+    ]
+
+
+def _determine_noise(
+    infos: Sequence[RawInfo], aligned: alignment.AlignedBurst, given: NoiseReport | None
+) -> NoiseReport:
+    """Return the noise of the reference, with what the frames of its exposure show."""
+    first = aligned.frames[0]
+    alike = [
+        i
+        for i, (n, frame) in enumerate(zip(aligned.used, aligned.frames, strict=True))
+        if frame.noise is None
+        or (frame.noise == first.noise and exposure.may_be_one_burst(infos[0], infos[n]))
+    ]
+    frames, shifts = [aligned.frames[i] for i in alike], [aligned.shifts[i] for i in alike]
+    noise = given or choose_noise(infos[0], frames, shifts)
+    noise = warn_if_understated(noise, aligned.frames, aligned.shifts)
+    return warn_if_overstated(noise, frames, shifts)
+
+
+def exposure_notes(
+    infos: Sequence[RawInfo], stated: Sequence[float], aligned: alignment.AlignedBurst
+) -> list[str]:
+    """Return a note for each frame whose brightness contradicts its tags; the brightness counts.
+
+    Args:
+        infos: the reference first.
+        stated: brightness of each frame over the reference's by its tags.
+        aligned: the frames.
+    """
+    notes = []
+    for n, measured in zip(aligned.used, aligned.exposure, strict=True):
+        off = math.log2(measured / stated[n])
+        if abs(off) > _MAX_TAG_ERROR:
+            notes.append(
+                f"{infos[n].frame.name} is {abs(off):.1f} EV {'brighter' if off > 0 else 'darker'} "
+                f"than its tags say ({exposure.show(infos[n])}); what it shows is used"
+            )
+    return notes
+
+
+def _repair(
+    frames: Sequence[Frame],
+    infos: Sequence[RawInfo],
+    noise: NoiseModel,
+    options: Options,
+    *,
+    mixed: bool,
+) -> Repaired:
+    """Repair the defects of a burst; frames of each exposure apart, as hot samples grow with it."""
+    if not mixed:
+        return repair_known_and_found(frames, infos, noise, options.noise, options.defects)
+    repaired = Repaired()
+    for alike in exposure.alike(infos):
+        part = repair_known_and_found(
+            [frames[n] for n in alike],
+            [infos[n] for n in alike],
+            frames[alike[0]].noise or noise,
+            options.noise,
+            options.defects,
+        )
+        repaired = repaired.most(part)
+    return repaired
 
 
 def repair_known_and_found(

@@ -127,6 +127,22 @@ def split(frames: Sequence[E]) -> list[list[E]]:
     return runs
 
 
+def alike(frames: Sequence[Exposed]) -> list[list[int]]:
+    """Return the indices of frames by exposure, in the order of their first frames.
+
+    Each frame may be of one burst with the first one of its list (`may_be_one_burst`).
+    """
+    groups: list[list[int]] = []
+    for n, frame in enumerate(frames):
+        for group in groups:
+            if may_be_one_burst(frames[group[0]], frame):
+                group.append(n)
+                break
+        else:
+            groups.append([n])
+    return groups
+
+
 def show(frame: Exposed) -> str:
     """Return an exposure as text: "1/60 s, f/1.8, ISO 800"; without what it does not state."""
     time = frame.exposure_time

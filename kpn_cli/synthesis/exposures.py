@@ -15,8 +15,6 @@ _LARGEST_EV = 4.0
 _BRACKET_STEPS = (1 / 3, 2 / 3, 1.0, 1.5, 2.0, 3.0)
 #: Standard deviation of the natural logarithm of the gain in uneven bursts.
 _UNEVEN_SIGMA = 0.03
-#: O grows with the ISO to this power: the slope of `noise_model.typical_log_read`.
-_READ_SLOPE = 1.6
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class Exposures:
         Args:
             noise: of the reference.
         """
-        return [_at_iso(noise, ratio) for ratio in self.iso_ratios.tolist()]
+        return [noise.at_iso(ratio) for ratio in self.iso_ratios.tolist()]
 
     def matched_noise(self, noise: NoiseModel) -> tuple[NoiseModel, ...]:
         """Return the noise model of each frame scaled to the reference's exposure.
@@ -55,14 +53,6 @@ class Exposures:
         """
         pairs = zip(self.recorded_noise(noise), self.gains.tolist(), strict=True)
         return tuple(model.scaled(1 / gain) for model, gain in pairs)
-
-
-def _at_iso(noise: NoiseModel, ratio: float) -> NoiseModel:
-    """Return the noise model at `ratio` times the ISO."""
-    r, g1, g2, b = (
-        (ratio * s, ratio**_READ_SLOPE * o) for s, o in zip(noise.shot, noise.read, strict=True)
-    )
-    return NoiseModel((r[0], g1[0], g2[0], b[0]), (r[1], g1[1], g2[1], b[1]))
 
 
 def draw_exposures(rng: np.random.Generator, count: int, config: SynthConfig) -> Exposures | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
@@ -104,7 +106,7 @@ def test_the_best_frames_are_kept_if_the_network_takes_fewer():
         count = len(robustness) + 1
         return AlignedBurst(
             used=list(range(10, 10 + count)),
-            frames=[f"f{n}" for n in range(count)],
+            frames=[SimpleNamespace(noise=None, number=n) for n in range(count)],
             shifts=[f"s{n}" for n in range(count)],
             robustness=[1.0, *robustness],
             exposure=[1.0] * count,
@@ -115,7 +117,7 @@ def test_the_best_frames_are_kept_if_the_network_takes_fewer():
     found = aligned_with(0.5, 0.91, 0.2, 0.93, 0.92, 0.9)
     best = found.keep_best(3)
     assert best.used == [10, 14, 15, 12, 16]
-    assert best.frames == ["f0", "f4", "f5", "f2", "f6"]
+    assert [frame.number for frame in best.frames] == [0, 4, 5, 2, 6]
     assert best.shifts == ["s0", "s4", "s5", "s2", "s6"]
     assert best.robustness == [1.0, 0.93, 0.92, 0.91, 0.9]
     assert best.dropped == {3: "other"} | dict.fromkeys(
