@@ -13,6 +13,8 @@ PRECISIONS = (*FLOAT_PRECISIONS, "int8")
 
 #: Whether defective samples are looked for.
 DEFECTS = ("auto", "off")
+#: Which exposures the frames of a burst may have: one, but for automatic exposure; or any.
+EXPOSURES = ("same", "mixed")
 
 #: Output format -> what its file name appends to the reference's stem.
 FORMATS = {

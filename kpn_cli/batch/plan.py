@@ -8,12 +8,12 @@ from pathlib import Path
 
 from ..burst import grouping
 from ..burst.files import FoundRaw, find_raws_below
-from ..burst.grouping import Group
+from ..burst.grouping import Group, Setting
 from ..choices import DEFAULT_GAP
 from ..errors import KpnError
 from ..pipeline import fingerprint, outputs
 from ..pipeline.options import Options
-from ..pipeline.result import Failure
+from ..pipeline.result import Failure, LeftOut
 from ..raw.info import Capture
 
 #: What a plan does not know, for the user.
@@ -55,11 +55,15 @@ class Job:
         files: its frames.
         folder: of its outputs.
         why: reason to take them for a burst, for the user.
+        settings: exposure of each frame; empty if all have the same, or if it is not known.
+        as_given: whether the user says that these frames are a burst.
     """
 
     files: tuple[Path, ...]
     folder: Path
     why: str
+    settings: tuple[Setting, ...] = ()
+    as_given: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,11 +74,13 @@ class Plan:
         jobs: bursts to denoise.
         failures: bursts and files that cannot be denoised.
         ignored: outputs of kpn among the given files; they are no frames.
+        left_out: brackets that are not to be merged; no failures.
     """
 
     jobs: list[Job]
     failures: list[Failure]
     ignored: list[Path] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
 
 
 def make_plan(
@@ -88,7 +94,7 @@ def make_plan(
 
     Args:
         paths: files and folders.
-        options: for folder and names of the outputs.
+        options: for folder and names of the outputs, and for the exposures of a burst.
         how: how to group files.
         capture: reads when and how a file was taken, without its pixels.
         on_file: called with the number of files that are examined, and of all files.
@@ -108,18 +114,22 @@ def make_plan(
                 captures.append(capture(file.path))
             except KpnError as error:
                 failures.append(Failure((file.path,), str(error)))
-        groups = grouping.group(captures, gap=how.gap, size=how.size)
+        groups = grouping.group(captures, gap=how.gap, size=how.size, exposures=options.exposures)
     jobs = []
+    left_out = [LeftOut(group.files, group.left_out) for group in groups if group.left_out]
     inputs = frozenset(file.path.resolve() for file in frames)
     owners: dict[Path, Path] = {}
+    as_given = how.off or how.size is not None
     for group in groups:
+        if group.left_out:
+            continue
         folder = options.output / folders[group.files[0]]
-        reason = group.refused or _name_clash(group, folder, options, inputs, owners)
+        reason = _name_clash(group, folder, options, inputs, owners)
         if reason:
             failures.append(Failure(group.files, reason))
         else:
-            jobs.append(Job(group.files, folder, group.why))
-    return Plan(jobs, failures, ignored)
+            jobs.append(Job(group.files, folder, group.why, group.settings, as_given))
+    return Plan(jobs, failures, ignored, left_out)
 
 
 def _as_given(frames: Sequence[FoundRaw]) -> list[Group]:

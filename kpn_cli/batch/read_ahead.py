@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, TypeVar
 from ..errors import KpnError
 from ..pipeline import loading
 from ..pipeline.fingerprint import options_digest
-from ..pipeline.loading import Loaded, NotesReader, Reader
+from ..pipeline.loading import BracketError, Loaded, NotesReader, Reader
 from ..pipeline.options import Options
-from ..pipeline.result import Failure, Result, Stage
+from ..pipeline.result import Failure, LeftOut, Result, Stage
 from ..raw.full_exif import read_camera_notes
 from ..system.files import remove_abandoned
 from ..system.interrupts import interrupt_afterwards
@@ -32,17 +32,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class BurstOutcome:
-    """The result or the failure of one burst.
+    """The result or the failure of one burst, or that it was left out.
 
     Attributes:
         job: the burst.
-        result: None if it failed.
-        failure: None if it succeeded.
+        result: None if it failed or was left out.
+        failure: None unless it failed.
+        left_out: None unless it is a bracket that is not to be merged.
     """
 
     job: Job
     result: Result | None = None
     failure: Failure | None = None
+    left_out: LeftOut | None = None
 
 
 @dataclass
@@ -52,11 +54,13 @@ class Summary:
     Attributes:
         results: of bursts that were denoised or whose outputs existed.
         failures: of bursts and files.
+        left_out: brackets that were not to be merged; no failures.
         report: path of the HTML report; None without one.
     """
 
     results: list[Result] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
     report: Path | None = None
 
     def add(self, outcome: BurstOutcome) -> None:
@@ -65,6 +69,8 @@ class Summary:
             self.results.append(outcome.result)
         if outcome.failure is not None:
             self.failures.append(outcome.failure)
+        if outcome.left_out is not None:
+            self.left_out.append(outcome.left_out)
 
 
 def denoise_all(
@@ -199,6 +205,8 @@ def _result_or_error(work: Callable[[], T]) -> T | KpnError:
 
 
 def _outcome(job: Job, result: Result | KpnError) -> BurstOutcome:
+    if isinstance(result, BracketError) and not job.as_given:
+        return BurstOutcome(job, left_out=LeftOut(job.files, str(result)))
     if isinstance(result, KpnError):
         return BurstOutcome(job, failure=Failure(job.files, str(result)))
     return BurstOutcome(job, result=result)

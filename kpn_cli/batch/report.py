@@ -28,7 +28,7 @@ from ..pipeline import outputs
 from ..pipeline.denoise import Computed
 from ..pipeline.loading import Reader
 from ..pipeline.options import Options
-from ..pipeline.result import Failure, Result
+from ..pipeline.result import Failure, LeftOut, Result
 from ..system.files import atomic, make_folder, remove_abandoned, scratch_file, write_error
 from ..system.memory import memory_as_error
 from . import report_page, report_pictures, report_section
@@ -237,6 +237,7 @@ def publish(
     *,
     planned: int,
     seconds: float,
+    left_out: Sequence[LeftOut] = (),
 ) -> Path:
     """Write the page.
 
@@ -245,8 +246,9 @@ def publish(
         results: of all bursts, in the order of the plan.
         failures: of bursts and files.
         collected: the sections of each process.
-        planned: number of bursts, failures included.
+        planned: number of bursts, failures and brackets that are left out included.
         seconds: duration of the run.
+        left_out: brackets that are not to be merged.
 
     Returns:
         The path of the page.
@@ -266,6 +268,7 @@ def publish(
         seconds,
         outputs.now(),
         picture_budget(planned) < _MAX_BURST_BYTES,
+        left_out,
     )
     with atomic(path) as temporary, temporary.open("wb") as page:
         existing = _index(path)

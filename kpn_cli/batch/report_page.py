@@ -19,7 +19,7 @@ from pathlib import Path
 from .. import __version__
 from ..noise.calibration import Calibration
 from ..pipeline.options import Options
-from ..pipeline.result import Failure, Result
+from ..pipeline.result import Failure, LeftOut, Result
 from .html import count, definitions, duration, mean, page_start, text
 from .report_section import burst_name
 
@@ -38,10 +38,11 @@ class ReportFacts:
     Attributes:
         results: of bursts that were denoised or whose outputs existed, in the order of the page.
         failures: of bursts and files.
-        planned: number of bursts; more than results and failures if the run was interrupted.
+        planned: number of bursts; more than the page shows if the run was interrupted.
         seconds: duration of the run.
         made: time of the report.
         shortened: whether bursts have fewer pictures because there are very many.
+        left_out: brackets that are not to be merged; no failures.
     """
 
     results: Sequence[Result]
@@ -50,6 +51,7 @@ class ReportFacts:
     seconds: float
     made: datetime
     shortened: bool = False
+    left_out: Sequence[LeftOut] = ()
 
 
 def head(facts: ReportFacts, options: Options) -> str:
@@ -72,6 +74,7 @@ def head(facts: ReportFacts, options: Options) -> str:
 {_counts(facts)}
 </header>
 {_failures(facts.failures)}
+{_left_out(facts.left_out)}
 <div class="menu">
 {_index(facts, options.output)}
 <details class="options"><summary>Options</summary>{_options(options)}</details>
@@ -130,7 +133,7 @@ def _digest(name: str) -> str:
 
 
 def _headline(facts: ReportFacts) -> str:
-    reached = len(facts.results) + len(facts.failures)
+    reached = len(facts.results) + len(facts.failures) + len(facts.left_out)
     if reached < facts.planned:
         return f"Interrupted after {reached} of {_bursts(facts.planned)}"
     return _bursts(len(facts.results)) + " denoised" if facts.results else "Nothing denoised"
@@ -141,6 +144,7 @@ def _counts(facts: ReportFacts) -> str:
     counts = [
         ("denoised", str(len(facts.results) - skipped)),
         ("kept", str(skipped)),
+        ("left out", str(len(facts.left_out))),
         ("failed", str(len(facts.failures))),
         ("in total", duration(facts.seconds)),
     ]
@@ -156,6 +160,8 @@ def _options(options: Options) -> str:
     rows = {
         "--format": ",".join(options.formats),
         "--reference": options.reference,
+        "--exposures": options.exposures,
+        "--headroom": "yes" if options.headroom else "no",
         "--strength": f"{options.strength:g}",
         "--noise": noise,
         "--defects": options.defects,
@@ -176,6 +182,15 @@ def _failures(failures: Sequence[Failure]) -> str:
         f"<li><p>{text(each.message())}</p>{_file_names(each.files)}</li>" for each in failures
     )
     return f'<section class="failed"><h2>Failed</h2><ul>{items}</ul></section>'
+
+
+def _left_out(brackets: Sequence[LeftOut]) -> str:
+    if not brackets:
+        return ""
+    items = "".join(
+        f"<li><p>{text(each.reason)}</p>{_file_names(each.files)}</li>" for each in brackets
+    )
+    return f'<section class="left-out"><h2>Left out</h2><ul>{items}</ul></section>'
 
 
 def _file_names(paths: Sequence[Path]) -> str:

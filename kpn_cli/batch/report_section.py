@@ -12,6 +12,7 @@ import numpy as np
 from ..image.orientation import upright_vectors
 from ..noise.selection import NoiseReport
 from ..pipeline.result import Result
+from ..raw import exposure
 from .html import count, data_uri, definitions, duration, link, mean, text
 from .report_pictures import BeforeAfter, Pictures
 
@@ -157,8 +158,9 @@ def _crop_choice(crops: Sequence[BeforeAfter], key: str) -> str:
 
 
 def _remarks(result: Result) -> str:
-    # Dropped frames are in the table of frames.
-    remarks = [(kind, remark) for kind, remark in result.remarks() if kind != "dropped"]
+    # Dropped frames and exposures are in the table of frames.
+    elsewhere = ("dropped", "exposure")
+    remarks = [(kind, remark) for kind, remark in result.remarks() if kind not in elsewhere]
     items = "".join(
         f'<li class="{kind}"><b>{kind.title()}</b> {text(remark)}</li>' for kind, remark in remarks
     )
@@ -169,15 +171,17 @@ def _frames(result: Result) -> str:
     known = bool(result.agreement)
     rows = []
     for number, path in enumerate(result.frames):
-        cells = f'<th scope="row">{text(path.name)}{" <em>reference</em>" * (number == 0)}</th>'
+        settings = f"<small>{text(result.settings[number])}</small>" if result.settings else ""
+        role = " <em>reference</em>" * (number == 0)
+        cells = f'<th scope="row">{text(path.name)}{role}{settings}</th>'
         if known:
             # In the orientation of the pictures.
             sensor = np.array([[result.shifts[number]]])
             y, x = upright_vectors(sensor, result.orientation)[0, 0].tolist()
-            agreement, exposure = result.agreement[number], result.exposure[number]
+            agreement = result.agreement[number]
             cells += (
                 f"<td>{_signed(x)}, {_signed(y)}</td><td>{_bar(agreement)}{agreement:.0%}</td>"
-                f"<td>{exposure:.3f}</td>"
+                f"<td>{_brightness(result, number)}</td>"
             )
         rows.append(f"<tr>{cells}</tr>")
     columns = 4 if known else 1
@@ -264,6 +268,13 @@ def _bar(share: float) -> str:
         f'<svg class="bar" aria-hidden="true"><rect width="100%" height="100%"/>'
         f'<rect class="full" width="{width:.0f}%" height="100%"/></svg>'
     )
+
+
+def _brightness(result: Result, number: int) -> str:
+    """Return the brightness of a frame over the reference's; in EV where exposures differ."""
+    if not result.settings:
+        return f"{result.exposure[number]:.3f}"
+    return exposure.show_stops(result.stops[number]).replace("-", "\N{MINUS SIGN}")
 
 
 def _signed(value: int) -> str:

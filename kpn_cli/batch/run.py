@@ -126,7 +126,7 @@ def run_batch(
 
 def _summary(plan: Plan, shares: Sequence[Sequence[BurstOutcome]]) -> Summary:
     """Return the outcomes of all processes in the order of the plan."""
-    summary = Summary(failures=list(plan.failures))
+    summary = Summary(failures=list(plan.failures), left_out=list(plan.left_out))
     for outcome in filter(None, chain.from_iterable(zip_longest(*shares))):
         summary.add(outcome)
     return summary
@@ -148,7 +148,8 @@ def _report(
             summary.results,
             summary.failures,
             collected,
-            planned=len(plan.jobs) + len(plan.failures),
+            left_out=summary.left_out,
+            planned=len(plan.jobs) + len(plan.failures) + len(plan.left_out),
             seconds=time.monotonic() - start,
         )
     except KpnError as error:

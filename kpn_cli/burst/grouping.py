@@ -3,9 +3,9 @@
 The frames of each folder and camera are sorted by time. Two successive frames are in one run if
 the camera says so (the burst's name, the frame's number), or if the pause between them is at
 most the gap; where files have no time, if their names have successive numbers. A run is split
-into bursts where the size changes, or the exposure by more than rounding (`raw/exposure.py`). A run
-is an exposure bracket, which kpn does not merge, if the camera says so, or if every frame has
-another exposure than the one before it and they spread over about 1 EV.
+into bursts where the size changes. If frames of one exposure are wanted, it is also split where the
+exposure changes by more than automatic exposure does within a burst (`brackets.py`), and a run that
+is an exposure bracket is left out: if the camera says so, or by the sequence of its exposures.
 """
 
 from __future__ import annotations
@@ -18,15 +18,11 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-from ..choices import DEFAULT_GAP
+from ..choices import DEFAULT_GAP, EXPOSURES
 from ..errors import listed
 from ..raw import exposure
 from ..raw.info import Capture
-
-#: Fewest frames of a bracket, and by how much its brightest frame exceeds its darkest one, in EV,
-#: where the camera does not say that it is one. Automatic exposure jitters by one or two steps of
-#: a third, and tags round 1 EV to 0.9 (1/15 and 1/8 s).
-_MIN_BRACKET_FRAMES, _MIN_BRACKET_EV = 3, 0.9
+from . import brackets
 
 #: The burst's name in file names of phones: 00001IMG_00001_BURST20200102030405_COVER,
 #: IMG_20200102_030405_BURST001.
@@ -38,22 +34,41 @@ _NUMBERED = re.compile(r"^(?P<name>.*?)(?P<number>\d{1,9})(?P<end>[)\]]?)$")
 
 
 @dataclass(frozen=True)
+class Setting:
+    """The exposure of a frame among others.
+
+    Attributes:
+        text: of the settings: "1/60 s, f/1.8, ISO 800".
+        stops: how much brighter the frame is than the middle one of its burst, EV.
+    """
+
+    text: str
+    stops: float
+
+
+@dataclass(frozen=True)
 class Group:
     """Files that are one burst.
 
     Attributes:
         files: in order of time.
         why: why these files are a burst, for the user.
-        refused: why they cannot be merged; "" if they can.
+        left_out: why they are not merged unless the user asks for it; "" if they are.
+        settings: the exposure of each file; empty if all have the same.
     """
 
     files: tuple[Path, ...]
     why: str
-    refused: str = ""
+    left_out: str = ""
+    settings: tuple[Setting, ...] = ()
 
 
 def group(
-    captures: Sequence[Capture], *, gap: float = DEFAULT_GAP, size: int | None = None
+    captures: Sequence[Capture],
+    *,
+    gap: float = DEFAULT_GAP,
+    size: int | None = None,
+    exposures: str = EXPOSURES[0],
 ) -> list[Group]:
     """Group files into bursts.
 
@@ -62,6 +77,7 @@ def group(
         gap: longest pause in a burst, from the end of an exposure to the next, seconds.
         size: if given, every `size` files in order of time or name are a burst, whatever
             their tags, times and names.
+        exposures: of `choices.EXPOSURES`: whether a bracket is left out, or is a burst.
 
     Returns:
         The bursts by folder, then in order of time; each file is in exactly one of them.
@@ -70,14 +86,14 @@ def group(
     for frames in _by_camera(captures):
         if size is not None:
             bursts += [
-                Group(_files(frames[at : at + size]), f"every {size} files")
+                _group(frames[at : at + size], f"every {size} files")
                 for at in range(0, len(frames), size)
             ]
             continue
         # Cameras that record whole seconds may write a fraction of 0 with every time.
         subseconds = any(frame.captured and frame.captured.microsecond for frame in frames)
         for run in _split(frames, partial(_continues, gap=gap, subseconds=subseconds)):
-            bursts += _bursts(run)
+            bursts += _bursts(run, exposures)
     return sorted(bursts, key=lambda burst: burst.files[0].parent)
 
 
@@ -89,13 +105,14 @@ def _by_camera(captures: Iterable[Capture]) -> list[list[Capture]]:
         cameras.setdefault(key, []).append(frame)
     return [
         sorted(
-            frames, key=lambda f: (f.captured or datetime.min, _natural(f.path.stem), f.path.name)
+            frames,
+            key=lambda f: (f.captured or datetime.min, natural_order(f.path.stem), f.path.name),
         )
         for frames in cameras.values()
     ]
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
+def natural_order(name: str) -> list[tuple[int, str]]:
     """Return a key that sorts numbers in names by value: IMG_9 before IMG_10."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in _parts(name)]
 
@@ -156,35 +173,55 @@ def _has_next_number(one: str, other: str) -> bool:
     return int(second["number"]) == int(first["number"]) + 1
 
 
-def _bursts(run: Sequence[Capture]) -> list[Group]:
-    """Return the bursts of a run, or the run as a bracket."""
+def _bursts(run: Sequence[Capture], exposures: str) -> list[Group]:
+    """Return the bursts of a run, and its brackets."""
     sizes = _split(run, lambda one, other: (one.height, one.width) == (other.height, other.width))
-    parts = [part for frames in sizes for part in exposure.split(frames)]
-    if _is_bracket(run, parts):
-        names = listed([frame.path.name for frame in run])
-        exposures = "; ".join(dict.fromkeys(exposure.show(frame) for frame in run))
-        return [
-            Group(
-                _files(run),
-                "an exposure bracket",
-                f"{names} in {run[0].path.parent} are an exposure bracket ({exposures}): kpn "
-                "merges frames of one exposure; merge them with an HDR program, or pass the frames "
-                "of one exposure with --no-group",
-            )
-        ]
-    return [Group(_files(part), _why(part, len(parts))) for part in parts]
+    bursts: list[Group] = []
+    count = sum(len(exposure.split(frames)) for frames in sizes)
+    for frames in sizes:
+        if exposures == "mixed":
+            bursts.append(_mixed(frames, "different exposures"))
+        elif len(exposure.split(frames)) == 1:
+            bursts.append(_group(frames, _why(frames, count)))
+        elif any(frame.bracketed for frame in frames) or brackets.is_bracket(frames):
+            bursts.append(_left_out(frames))
+        else:
+            parts = brackets.split_where_set_anew(frames)
+            bursts += [_mixed(part, "automatic exposure", len(parts)) for part in parts]
+    return bursts
 
 
-def _is_bracket(run: Sequence[Capture], parts: Sequence[Sequence[Capture]]) -> bool:
-    if len(parts) > 1 and any(frame.bracketed for frame in run):
-        return True
-    if len(run) < _MIN_BRACKET_FRAMES or len(parts) < len(run):
-        return False
-    brightness = [exposure.brighter_by(run[0], frame) for frame in run]
-    if max(brightness) - min(brightness) < _MIN_BRACKET_EV:
-        return False  # automatic exposure jitters
-    # Settings that make up for each other, such as those of automatic ISO, are no bracket.
-    return all(abs(exposure.brighter_by(a, b)) >= exposure.ANOTHER_EV for a, b in pairwise(run))
+def _mixed(frames: Sequence[Capture], what: str, parts: int = 1) -> Group:
+    """Return a burst, one of several `parts` of a run, whose frames may differ in exposure."""
+    if not exposure.are_mixed(frames):
+        return _group(frames, _why(frames, parts))
+    stops = exposure.stops(frames)
+    span = max(stops) - min(stops)
+    return _group(frames, f"{_why(frames, 1)}, {what} over {span:.1f} EV")
+
+
+def _left_out(frames: Sequence[Capture]) -> Group:
+    names = listed([frame.path.name for frame in frames])
+    shown = "; ".join(dict.fromkeys(exposure.show(frame) for frame in frames))
+    reason = (
+        f"{names} in {frames[0].path.parent} are an exposure bracket ({shown}); add "
+        "--exposures mixed to merge them"
+    )
+    return Group(_files(frames), "an exposure bracket", reason, _settings(frames))
+
+
+def _group(frames: Sequence[Capture], why: str) -> Group:
+    return Group(_files(frames), why, settings=_settings(frames))
+
+
+def _settings(frames: Sequence[Capture]) -> tuple[Setting, ...]:
+    """Return the exposure of each frame; nothing if all have the same."""
+    if not exposure.are_mixed(frames):
+        return ()
+    return tuple(
+        Setting(exposure.show(frame), stops)
+        for frame, stops in zip(frames, exposure.stops(frames), strict=True)
+    )
 
 
 def _why(part: Sequence[Capture], parts: int) -> str:

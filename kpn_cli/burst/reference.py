@@ -1,16 +1,28 @@
-"""Checks that frames have the same settings, sorts them by time, chooses the reference frame."""
+"""Checks that frames have the same settings, sorts them by time, chooses the reference frame.
+
+In a burst of several exposures, the reference is the frame that a photographer would develop: of
+the metered exposure, hardly clipped, sharp.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from pathlib import Path
+from statistics import median_high, median_low
 
 import numpy as np
 
+from ..choices import EXPOSURES
 from ..errors import KpnError, listed
 from ..raw import exposure
 from ..raw.info import RawInfo
+from . import brackets
+from .grouping import natural_order
+
+#: A frame of which at most this share of the cells is clipped is well exposed.
+_HARDLY_CLIPPED = 0.01
 
 #: Settings that must be the same in all frames, besides the exposure: name in messages, value.
 _SAME: tuple[tuple[str, Callable[[RawInfo], object]], ...] = (
@@ -24,17 +36,22 @@ def sort_by_time(infos: Sequence[RawInfo]) -> list[RawInfo]:
     """Return frames sorted by capture time, and by name where times are equal or missing."""
     timed = all(info.captured for info in infos)
 
-    def key(info: RawInfo) -> tuple[datetime, str, str, int]:
+    def key(info: RawInfo) -> tuple[datetime, list[tuple[int, str]], Path, int]:
         time = info.captured if timed else None
-        return time or datetime.min, info.path.name, str(info.path), info.image
+        return time or datetime.min, natural_order(info.path.name), info.path, info.image
 
     return sorted(infos, key=key)
 
 
-def check_same_settings(infos: Sequence[RawInfo]) -> None:
-    """Check that all frames have the same camera and size, and an exposure of one burst.
+def check_same_settings(infos: Sequence[RawInfo], exposures: str = EXPOSURES[0]) -> None:
+    """Check that all frames have the same camera and size, and exposures that may be merged.
 
-    Exposures that differ by less than `exposure.ANOTHER_EV` may be of one burst.
+    Exposures that differ by less than `exposure.ANOTHER_EV` may be merged, and those that differ
+    as automatic exposure does within a burst (`brackets`).
+
+    Args:
+        infos: the frames, in any order.
+        exposures: of `choices.EXPOSURES`; with "mixed", any exposures may be merged.
 
     Raises:
         KpnError: if not; names the files that differ, their folder, and the setting.
@@ -45,6 +62,10 @@ def check_same_settings(infos: Sequence[RawInfo]) -> None:
             usual = Counter(values).most_common(1)[0][0]
             odd = [info for info in infos if read(info) != usual]
             raise _not_one_burst(infos[values.index(usual)], odd, name, read)
+    in_order = sort_by_time(infos)
+    automatic = len(brackets.split_where_set_anew(in_order)) == 1
+    if exposures == "mixed" or (automatic and not brackets.is_bracket(in_order)):
+        return
     # A frame that states few settings agrees with frames that do not agree with each other.
     alike: dict[tuple[bool, ...], list[RawInfo]] = {}
     for info in infos:
@@ -64,25 +85,33 @@ def _check_exposures(anchor: RawInfo, infos: Sequence[RawInfo]) -> None:
     odd = [info for info in infos if not exposure.may_be_one_burst(anchor, info)]
     if odd:
         name, read = exposure.largest_step(anchor, odd[0])
-        raise _not_one_burst(anchor, odd, name, read)
+        raise _not_one_burst(anchor, odd, name, read, ", or merge them all with --exposures mixed")
 
 
 def _not_one_burst(
-    normal: RawInfo, odd: Sequence[RawInfo], name: str, read: Callable[[RawInfo], object]
+    normal: RawInfo,
+    odd: Sequence[RawInfo],
+    name: str,
+    read: Callable[[RawInfo], object],
+    remedy: str = "",
 ) -> KpnError:
     """Return the error about frames that differ from a normal one in a setting."""
     others = listed([info.path.name for info in odd[1:]])
     return KpnError(
-        f"{odd[0].path.name}: {name} {_show(read(odd[0]))}, but {normal.path.name} has "
-        f"{_show(read(normal))}{f' (others that differ: {others})' if others else ''}; pass "
-        f"the frames of one burst only (folder {odd[0].path.parent})"
+        f"{odd[0].path.name}: {name} {_show(name, read(odd[0]))}, but {normal.path.name} has "
+        f"{_show(name, read(normal))}{f' (others that differ: {others})' if others else ''}; pass "
+        f"the frames of one burst only (folder {odd[0].path.parent}){remedy}"
     )
 
 
-def _show(value: object) -> str:
+def _show(name: str, value: object) -> str:
     if value is None:
         return "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    if name == "exposure time":
+        return exposure.show_time(value)
+    return f"f/{value:g}" if name == "aperture" else f"{value:g}"
 
 
 def frame_sharpness(planes: np.ndarray) -> float:
@@ -103,23 +132,36 @@ def frame_sharpness(planes: np.ndarray) -> float:
                      green.shape[axis] > 2))  # fmt: skip
 
 
-def pick_reference(wanted: str, infos: Sequence[RawInfo], sharpness: Sequence[float]) -> int:
+def pick_reference(
+    wanted: str,
+    infos: Sequence[RawInfo],
+    sharpness: Sequence[float],
+    clipped: Sequence[float] | None = None,
+) -> int:
     """Return the index of the reference frame.
 
     Args:
-        wanted: `auto` (the sharpest frame of the middle half), `first`, an index from 0
-            in order of time, or a file's name or path.
+        wanted: `auto`, `darkest`, `first`, an index from 0 in order of time, or a file's name or
+            path. `auto` is the sharpest frame of the middle half of the burst; where exposures
+            differ, of the middle half of the frames of one exposure: the middle one, or, if more
+            than 1 % of its cells are clipped, the brightest that is hardly clipped. `darkest` is
+            the sharpest frame of the middle half of those of the darkest exposure.
         infos: the frames in order of time.
         sharpness: their `frame_sharpness`.
+        clipped: share of the cells of each frame that are clipped, where exposures differ; None
+            where they do not.
 
     Raises:
         KpnError: if no frame matches, or more than one.
     """
-    if wanted == "auto":
+    if wanted in ("auto", "darkest"):
+        chosen: Sequence[int] = range(len(infos))
+        if clipped is not None:
+            alike = _exposures(infos)
+            chosen = _well_exposed(alike, clipped) if wanted == "auto" else alike[0]
         # The middle half: its frames have moved least from all others.
-        quarter = len(infos) // 4
-        middle = range(quarter, len(infos) - quarter)
-        return max(middle, key=lambda index: sharpness[index])
+        quarter = len(chosen) // 4
+        return max(chosen[quarter : len(chosen) - quarter], key=lambda index: sharpness[index])
     if wanted == "first":
         return 0
     names = [info.frame.name for info in infos]
@@ -131,6 +173,38 @@ def pick_reference(wanted: str, infos: Sequence[RawInfo], sharpness: Sequence[fl
     if wanted.isdecimal() and int(wanted) < len(infos):
         return int(wanted)
     raise KpnError(
-        f"--reference {wanted}: no such frame; give auto, first, 0 to {len(infos) - 1}, or one of "
-        f"{', '.join(names[:8])}"
+        f"--reference {wanted}: no such frame; give auto, first, darkest, 0 to {len(infos) - 1}, "
+        f"or one of {', '.join(names[:8])}"
     )
+
+
+def _exposures(infos: Sequence[RawInfo]) -> list[list[int]]:
+    """Return the indices of the frames of each exposure, the darkest first, in order of time.
+
+    Only frames of one exposure have the same noise, so that their sharpness can be compared.
+    """
+    stops = exposure.stops(infos)
+    alike: list[list[int]] = []
+    for index in sorted(range(len(infos)), key=lambda index: stops[index]):
+        for frames in alike:
+            if exposure.may_be_one_burst(infos[frames[0]], infos[index]):
+                frames.append(index)
+                break
+        else:
+            alike.append([index])
+    return [sorted(frames) for frames in alike]
+
+
+def _well_exposed(alike: Sequence[Sequence[int]], clipped: Sequence[float]) -> Sequence[int]:
+    """Return the frames of the exposure that a photographer would develop.
+
+    Args:
+        alike: indices of the frames of each exposure, the darkest first.
+        clipped: share of the cells of each frame that are clipped.
+    """
+    level_of = sorted(n for n, frames in enumerate(alike) for _ in frames)
+    shares = [float(np.median([clipped[index] for index in frames])) for frames in alike]
+    hardly = [n for n, share in enumerate(shares) if share <= _HARDLY_CLIPPED]
+    # The camera's metered exposure is the middle one; then the brightest, then the darkest.
+    order = [median_high(level_of), median_low(level_of), *reversed(range(len(alike)))]
+    return alike[next((n for n in order if n in hardly), 0)]

@@ -95,6 +95,8 @@ class BatchView:
             # The error of a single burst is shown by the summary.
             if outcome.failure is not None and self._bursts is not None:
                 note(f"{self._position} failed: {outcome.failure.message()}")
+            if outcome.left_out is not None and self._bursts is not None:
+                note(f"{self._position} left out: {outcome.left_out.reason}")
         elif self._bursts is None:
             show_result(outcome.result)
         else:

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-    from ..batch.plan import Plan
+    from ..batch.plan import Job, Plan
     from ..batch.read_ahead import Summary
     from ..image.noise_model import NoiseModel
     from ..inspection.inspect import Inspection
     from ..noise.calibration import Calibration
     from ..noise.selection import NoiseReport
-    from ..pipeline.result import Failure, Result, Stage
+    from ..pipeline.result import Failure, LeftOut, Result, Stage
     from ..training.run import Progress as TrainProgress
 
 #: Text of the progress bar while files are searched for bursts.
@@ -240,20 +240,41 @@ def show_plan(plan: Plan, unseen: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("frames", "first", "last", "grouped because", "output folder")
+    mixed = any(job.settings for job in plan.jobs)
+    heads = ["frames", "first", "last", "grouped because", "output folder"]
+    table = Table(*heads, *["exposures, in capture order"] * mixed)
     for job in plan.jobs:
-        cells = (
+        cells = [
             str(len(job.files)),
             str(job.files[0]),
             job.files[-1].name,
             job.why,
             str(job.folder),
-        )
+            *[_exposures_text(job)] * mixed,
+        ]
         table.add_row(*(Text(_one_line(cell)) for cell in cells))
     if plan.jobs:  # in a pipe, one line per burst however long, so that programs can read it
         (_stdout() if _stdout().is_terminal else Console(width=10_000)).print(table)
         note(unseen)
+    show_left_out(plan.left_out, only=not plan.jobs and not plan.failures)
     show_failures(plan.failures)
+
+
+def _exposures_text(job: Job) -> str:
+    """The exposures of a planned burst; EV are over the middle frame: the reference is open."""
+    from ..raw.exposure import show_stops
+
+    return "; ".join(f"{each.text} ({show_stops(each.stops)})" for each in job.settings)
+
+
+def show_left_out(brackets: Sequence[LeftOut], *, only: bool) -> None:
+    """Show a line for each bracket that is not to be merged; if there is nothing else, say so."""
+    for bracket in brackets:
+        note(f"left out    {bracket.reason}")
+    if brackets and only:
+        one = len(brackets) == 1
+        what, which = ("an exposure bracket", "it") if one else ("exposure brackets", "them")
+        note_error(f"kpn: nothing to denoise but {what}; add --exposures mixed to merge {which}")
 
 
 def show_ignored(plan: Plan) -> None:
@@ -264,14 +285,17 @@ def show_ignored(plan: Plan) -> None:
 
 def show_summary(summary: Summary) -> None:
     """Show how many bursts are done, and which have failed."""
-    if len(summary.results) + len(summary.failures) > 1:
+    if len(summary.results) + len(summary.failures) + len(summary.left_out) > 1:
         skipped = sum(result.skipped for result in summary.results)
         parts = [f"{len(summary.results) - skipped} done"]
         if skipped:
             parts.append(f"{skipped} skipped (outputs exist)")
+        if summary.left_out:
+            parts.append(f"{len(summary.left_out)} left out")
         if summary.failures:
-            parts.append(f"{len(summary.failures)} failed:")
-        note(", ".join(parts))
+            parts.append(f"{len(summary.failures)} failed")
+        note(", ".join(parts) + ":" * bool(summary.failures or summary.left_out))
+    show_left_out(summary.left_out, only=not summary.results and not summary.failures)
     show_failures(summary.failures)
 
 

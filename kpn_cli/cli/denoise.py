@@ -15,6 +15,7 @@ from . import batch_view, console, documents
 from .options import (
     DEFECTS_OPTION,
     DEVICE,
+    EXPOSURES_OPTION,
     JSON,
     NOISE,
     PATHS,
@@ -62,6 +63,13 @@ def _parse_formats(context: click.Context, option: click.Parameter, text: str) -
     "TIFFs.",
 )
 @REFERENCE
+@EXPOSURES_OPTION
+@click.option(
+    "--headroom",
+    is_flag=True,
+    help="Keep highlights that the reference clips and a darker frame of a bracket does not: the "
+    "white level of the DNG then makes room for them.",
+)
 @STRENGTH
 @NOISE
 @DEFECTS_OPTION
@@ -123,6 +131,8 @@ def denoise(
     output: Path,
     formats: tuple[str, ...],
     reference: str,
+    exposures: str,
+    headroom: bool,
     strength: float,
     noise: NoiseModel | Path | None,
     defects: str,
@@ -142,9 +152,9 @@ def denoise(
     """Denoise bursts of raw photos, one clean photo per burst.
 
     PATHS are raw files, or folders that contain them at any depth. Files that were
-    taken in quick succession form a burst if they have the same camera, size,
-    ISO, exposure time and aperture. A burst has any number of frames; a single
-    frame is denoised spatially.
+    taken in quick succession form a burst if they have the same camera, size and
+    exposure, but for small changes of automatic exposure. A burst has any number
+    of frames; a single frame is denoised spatially.
 
     Finished bursts are skipped, so you can continue an interrupted job with the
     same command. PyTorch's launcher shares the bursts among several processes:
@@ -164,6 +174,8 @@ def denoise(
             output,
             formats=formats,
             reference=reference,
+            exposures=exposures,
+            headroom=headroom,
             strength=strength,
             noise=calibration.load_calibration(noise) if isinstance(noise, Path) else noise,
             defects=defects,

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..batch.plan import Plan
+    from ..batch.plan import Job, Plan
     from ..batch.read_ahead import Summary
     from ..defects.repaired import Repaired
     from ..inspection.inspect import Inspection
     from ..inspection.kernels import KernelView
     from ..inspection.points import Point
     from ..noise.selection import NoiseReport
-    from ..pipeline.result import Failure, Result
+    from ..pipeline.result import Failure, LeftOut, Result
     from ..raw.info import RawInfo
 
 
@@ -33,7 +33,8 @@ def burst_json(result: Result) -> dict[str, Any]:
     """Return a burst's entry in the JSON of `kpn denoise`.
 
     `shifts` are (row, column) in sensor pixels, `noise_left` is a share of the noise variance,
-    `noise` has S and O of the planes R, G1, G2, B; times are in seconds.
+    `noise` has S and O of the planes R, G1, G2, B; times are in seconds. `exposures` has the
+    settings of each frame and its EV over the reference, where they differ.
     """
     noise = result.noise
     return {
@@ -48,6 +49,10 @@ def burst_json(result: Result) -> dict[str, Any]:
         "shifts": result.shifts,
         "agreement": result.agreement,
         "exposure": result.exposure,
+        "exposures": [
+            _setting_json(settings, stops)
+            for settings, stops in zip(result.settings, result.stops, strict=False)
+        ],
         "rejected": result.rejected,
         "fallen_back": None if result.skipped else result.fallback_share,
         "device": result.device,
@@ -64,6 +69,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
     document = {
         "bursts": [burst_json(result) for result in summary.results],
         "failed": [failure_json(failure) for failure in summary.failures],
+        "left_out": [left_out_json(bracket) for bracket in summary.left_out],
     }
     return document | ({"report": str(summary.report)} if summary.report else {})
 
@@ -73,18 +79,33 @@ def failure_json(failure: Failure) -> dict[str, Any]:
     return {"files": [str(path) for path in failure.files], "error": failure.error}
 
 
+def left_out_json(bracket: LeftOut) -> dict[str, Any]:
+    """Return the JSON of a bracket that is not to be merged."""
+    return {"files": [str(path) for path in bracket.files], "reason": bracket.reason}
+
+
 def plan_json(plan: Plan, unseen: str) -> dict[str, Any]:
     """Return the JSON of `kpn denoise --dry-run`; `unseen` says what a plan does not know."""
-    bursts = [
-        {
-            "frames": [str(path) for path in job.files],
-            "output": str(job.folder),
-            "why": job.why,
-        }
-        for job in plan.jobs
-    ]
-    failed = [failure_json(failure) for failure in plan.failures]
-    return {"bursts": bursts, "failed": failed, "note": unseen}
+    return {
+        "bursts": [_job_json(job) for job in plan.jobs],
+        "failed": [failure_json(failure) for failure in plan.failures],
+        "left_out": [left_out_json(bracket) for bracket in plan.left_out],
+        "note": unseen,
+    }
+
+
+def _job_json(job: Job) -> dict[str, Any]:
+    """Return the JSON of a planned burst; EV are over the middle frame: the reference is open."""
+    return {
+        "frames": [str(path) for path in job.files],
+        "output": str(job.folder),
+        "why": job.why,
+        "exposures": [_setting_json(each.text, each.stops) for each in job.settings],
+    }
+
+
+def _setting_json(settings: str, stops: float) -> dict[str, Any]:
+    return {"settings": settings, "ev": round(stops, 2)}
 
 
 def info_json(

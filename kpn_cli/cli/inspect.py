@@ -13,6 +13,7 @@ from . import console, documents
 from .options import (
     DEFECTS_OPTION,
     DEVICE,
+    EXPOSURES_OPTION,
     JSON,
     NOISE,
     PRECISION,
@@ -82,6 +83,7 @@ def _parse_scales(
     "these factors, on top of --strength, e.g. 0.25,0.5,1,2,4.",
 )
 @REFERENCE
+@EXPOSURES_OPTION
 @STRENGTH
 @NOISE
 @DEFECTS_OPTION
@@ -98,6 +100,7 @@ def inspect(
     at: list[tuple[int, int]],
     noise_scale: tuple[float, ...],
     reference: str,
+    exposures: str,
     strength: float,
     noise: NoiseModel | Path | None,
     defects: str,
@@ -127,6 +130,7 @@ def inspect(
         options = Options(
             output,
             reference=reference,
+            exposures=exposures,
             strength=strength,
             noise=calibration.load_calibration(noise) if isinstance(noise, Path) else noise,
             defects=defects,

@@ -8,7 +8,15 @@ from typing import Any
 
 import click
 
-from ..choices import DEFECTS, DEVICES, FLOAT_PRECISIONS, MAX_STRENGTH, MIN_TILE, PRECISIONS
+from ..choices import (
+    DEFECTS,
+    DEVICES,
+    EXPOSURES,
+    FLOAT_PRECISIONS,
+    MAX_STRENGTH,
+    MIN_TILE,
+    PRECISIONS,
+)
 from ..errors import KpnError
 from . import console
 
@@ -77,8 +85,18 @@ REFERENCE = click.option(
     "--reference",
     default="auto",
     show_default=True,
-    help="Frame whose moment the result shows: auto (the sharpest of the middle half), first, an "
-    "index in capture order (from 0), or a file name.",
+    help="Frame whose moment and exposure the result shows: auto (the sharpest of the middle "
+    "half; in a bracket, of its best exposed frames), darkest (keeps the highlights of a bracket), "
+    "first, an index in capture order (from 0), or a file name.",
+)
+EXPOSURES_OPTION = click.option(
+    "--exposures",
+    type=click.Choice(EXPOSURES),
+    default=EXPOSURES[0],
+    show_default=True,
+    help="Which frames to merge: same merges frames of one exposure, and small changes of "
+    "automatic exposure, but leaves brackets out; mixed merges brackets too, with up to 4 EV "
+    "between the reference and another frame.",
 )
 STRENGTH = click.option(
     "--strength",

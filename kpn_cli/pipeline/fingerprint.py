@@ -48,7 +48,9 @@ def options_digest(options: Options) -> str:
     """Return the SHA-256 of the options that change the picture, 64 hexadecimal digits.
 
     Device, precision and tile are not included: they change its last digits only. Neither are
-    kpn's version and the bundled weights: after an update, finished pictures stay.
+    kpn's version and the bundled weights: after an update, finished pictures stay. Neither is
+    `exposures`: it says which frames may be merged; frames that are merged either way give the
+    same picture, so that a card's other bursts stay finished when its brackets are merged too.
 
     Raises:
         KpnError: if the weight file cannot be read.
@@ -67,6 +69,8 @@ def options_digest(options: Options) -> str:
     }
     if options.defects != DEFECTS[0]:  # with the default, results of earlier versions stay
         relevant["defects"] = options.defects
+    if options.headroom:
+        relevant["headroom"] = True
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
 

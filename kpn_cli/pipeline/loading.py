@@ -14,8 +14,8 @@ from typing import Protocol
 
 import numpy as np
 
-from ..burst import copies, reference
-from ..errors import KpnError, TransientError
+from ..burst import brackets, copies, reference, tones
+from ..errors import KpnError, TransientError, listed
 from ..image import bayer
 from ..raw import exif, exposure
 from ..raw.camera_notes import CameraNotes, lacks_iso
@@ -42,6 +42,10 @@ READERS = 4
 _SMALL_BURST = 16 << 20
 #: Mean signals below this, over white, are dark: their ratio says nothing.
 _DARK = 1e-3
+
+
+class BracketError(KpnError):
+    """The pictures of frames that state no exposure are those of a bracket."""
 
 
 class Reader(Protocol):
@@ -102,6 +106,8 @@ class Loaded:
         outputs: format -> path.
         missing: the outputs that do not exist yet, format -> path.
         timings: stage -> its seconds.
+        lift: by how many EV a developer should brighten the result: 0 unless exposures differ and
+            the reference is darker, by its settings, than the frame that `auto` would take.
     """
 
     fingerprint: bytes
@@ -111,11 +117,25 @@ class Loaded:
     outputs: dict[str, Path]
     missing: dict[str, Path]
     timings: dict[str, float]
+    lift: float = 0.0
 
     @property
     def files(self) -> list[Path]:
         """Files of the frames, the reference first; `FILE#1` for the second image of a file."""
         return [info.frame for info in self.infos]
+
+    def settings(self, used: Sequence[int]) -> list[str]:
+        """Return the exposures of some frames as text, for `Result.settings`.
+
+        Args:
+            used: indices of the frames.
+
+        Returns:
+            "1/60 s, f/1.8, ISO 800" for each; nothing if no frames of the burst differ in exposure.
+        """
+        if not exposure.are_mixed(self.infos):
+            return []
+        return [exposure.show(self.infos[index]) for index in used]
 
 
 def load_burst(
@@ -135,6 +155,9 @@ def load_burst(
     read, and those of equal pixels, or nearly equal ones, after that. The maker's notes are read
     of the reference, and of frames whose standard tags do not state the ISO.
 
+    Where frames differ in exposure, those are dropped that show nothing, and those more than 4 EV
+    from the reference.
+
     Args:
         files: of one burst.
         options: how to denoise; `options.output` is the folder of this burst's outputs.
@@ -150,7 +173,7 @@ def load_burst(
 
     Raises:
         KpnError: if no frame is usable, the frames are no burst, or another file has the name of
-            an output.
+            an output; a `BracketError` if they look like a bracket, which is not wanted.
     """
     clock = Clock()
     threads = _reading_threads(files)
@@ -172,9 +195,13 @@ def load_burst(
     )
     infos, completed = _complete_iso([info for info, _ in loaded], read_notes)
     loaded = [(info, planes) for info, (_, planes) in zip(infos, loaded, strict=True)]
-    reference.check_same_settings(infos)
+    reference.check_same_settings(infos, options.exposures)
     loaded = _without_near_copies(loaded, options, dropped)
     infos = reference.sort_by_time([info for info, _ in loaded])
+    planes = {info.frame: planes for info, planes in loaded}
+    if options.exposures == "same":
+        _check_brightness(infos, planes)
+    infos = _without_blank(infos, planes, dropped)
     # Copies change nothing: a burst stays finished when they appear or are removed.
     left = [path for path in files if not _is_copy(path, infos, dropped)]
     without_copies = burst_fingerprint([digests[path] for path in left], options_digest)
@@ -183,14 +210,9 @@ def load_burst(
         finished = _finished([path for path in left if path not in dropped], options, fingerprint)
         if finished is not None:
             return replace(finished, dropped=dict(dropped))
-    planes = {info.frame: planes for info, planes in loaded}
     with ThreadPoolExecutor(threads, "sharpness") as pool:
-        sharp = list(pool.map(lambda info: reference.frame_sharpness(planes[info.frame]), infos))
-    wanted, note = _original_of_reference(options.reference, infos, dropped)
-    first = reference.pick_reference(wanted, infos, sharp)
-    infos.insert(0, infos.pop(first))
-    if note:
-        infos[0] = replace(infos[0], notes=(*infos[0].notes, note))
+        infos, lift = _reference_first(infos, planes, options.reference, dropped, pool)
+    infos = _near_in_exposure(infos, dropped)
     if infos[0].path not in completed:
         infos[0] = complete(infos[0], read_notes)
     paths = outputs.output_paths(infos[0].path, options.output, options.formats)
@@ -204,7 +226,85 @@ def load_burst(
         outputs=paths,
         missing=paths if options.overwrite else outputs.missing_outputs(paths, fingerprint),
         timings=clock.timings,
+        lift=lift,
     )
+
+
+def _check_brightness(infos: Sequence[RawInfo], planes: dict[Path, np.ndarray]) -> None:
+    """Check that frames which state no exposure time do not look like a bracket.
+
+    Raises:
+        BracketError: if they do.
+    """
+    if any(info.exposure_time for info in infos):
+        return
+    signals = [max(tones.mean_signal(info, planes[info.frame]), _DARK) for info in infos]
+    if brackets.is_sequence([math.log2(signal) for signal in signals]):
+        raise BracketError(
+            f"{listed([info.frame.name for info in infos])} in {infos[0].path.parent} look like an "
+            "exposure bracket: they state no exposure times, and their brightness differs from "
+            "frame to frame; add --exposures mixed to merge them"
+        )
+
+
+def _without_blank(
+    infos: list[RawInfo], planes: dict[Path, np.ndarray], dropped: _Dropped
+) -> list[RawInfo]:
+    """Return the frames without those that show nothing, if they differ in exposure.
+
+    Too short or too long an exposure says nothing about the scene. If no frame shows anything,
+    all stay.
+    """
+    if not exposure.are_mixed(infos):
+        return infos
+    shown = {info.frame: tones.blank(info, planes[info.frame]) for info in infos}
+    kept = [info for info in infos if not shown[info.frame]]
+    if not kept:
+        return infos
+    for info in infos:
+        if shown[info.frame]:
+            settings = exposure.show(info)
+            dropped[info.frame] = f"the picture is wholly {shown[info.frame]} ({settings})"
+    return kept
+
+
+def _reference_first(
+    infos: Sequence[RawInfo],
+    planes: dict[Path, np.ndarray],
+    wanted: str,
+    dropped: _Dropped,
+    pool: ThreadPoolExecutor,
+) -> tuple[list[RawInfo], float]:
+    """Return the frames with the reference first, and the `Loaded.lift` of its exposure."""
+    sharp = list(pool.map(lambda info: reference.frame_sharpness(planes[info.frame]), infos))
+    clipped = None
+    if exposure.are_mixed(infos):
+        clipped = [tones.clipped_share(info, planes[info.frame]) for info in infos]
+    wanted, note = _original_of_reference(wanted, infos, dropped)
+    first = reference.pick_reference(wanted, infos, sharp, clipped)
+    lift = 0.0
+    if clipped is not None:
+        usual = reference.pick_reference("auto", infos, sharp, clipped)
+        lift = max(exposure.brighter_by(infos[first], infos[usual]), 0.0)
+    ordered = [infos[first], *infos[:first], *infos[first + 1 :]]
+    if note:
+        ordered[0] = replace(ordered[0], notes=(*ordered[0].notes, note))
+    return ordered, lift
+
+
+def _near_in_exposure(infos: Sequence[RawInfo], dropped: _Dropped) -> list[RawInfo]:
+    """Return the frames whose exposure is near enough to that of the first, the reference."""
+    kept = []
+    for info in infos:
+        stops = exposure.brighter_by(infos[0], info)
+        if abs(stops) <= exposure.MAX_EV:
+            kept.append(info)
+        else:
+            dropped[info.frame] = (
+                f"{exposure.show_stops(stops)} to the reference ({exposure.show(info)}): more than "
+                "the 4 EV that can be merged"
+            )
+    return kept
 
 
 def _finished(files: Sequence[Path], options: Options, fingerprint: bytes) -> Result | None:
@@ -232,13 +332,20 @@ def _is_copy(path: Path, infos: Sequence[RawInfo], dropped: _Dropped) -> bool:
 def _original_of_reference(
     wanted: str, infos: Sequence[RawInfo], dropped: _Dropped
 ) -> tuple[str, str]:
-    """Return the user's choice of the reference, and a note if it is a copy of that frame."""
+    """Return the user's choice of the reference, and a note if it is a copy of that frame.
+
+    Raises:
+        KpnError: if it is left out for another reason.
+    """
     if any(wanted in (info.frame.name, str(info.frame)) for info in infos):
         return wanted, ""
     originals = {
         dropped.original_of(copy) for copy in dropped.originals if wanted in (copy.name, str(copy))
     }
     if len(originals) != 1:
+        for frame, why in dropped.items():
+            if wanted in (frame.name, str(frame)) and frame not in dropped.originals:
+                raise KpnError(f"--reference {wanted}: left out, {why}; choose another frame")
         return wanted, ""
     (original,) = originals
     return str(original), f"--reference {wanted}: a copy of {original.name}, which is used"
@@ -352,7 +459,9 @@ def _add_image(
     """Add a further image of a file, unless it is unreadable or of another exposure.
 
     A file states one exposure for all of its images. Their brightness tells the frames of an
-    in-camera bracket, and the half of the light that the second image of dual pixels has.
+    in-camera bracket, and the half of the light that the second image of dual pixels has. That
+    half is part of the first image's light, noise included, and nothing tells it from a bracket:
+    so neither is merged, whatever exposures are wanted.
     """
     name = frame_path(path, image)
     try:
@@ -362,19 +471,13 @@ def _add_image(
     except KpnError as error:
         dropped[name] = str(error).removeprefix(f"{path.name}: ")
         return
-    first_mean, mean = (_mean_signal(each.info, each.planes) for each in (first, frame))
+    first_mean, mean = (tones.mean_signal(each.info, each.planes) for each in (first, frame))
     ratio = max(mean, _DARK) / max(first_mean, _DARK)
     if abs(math.log2(ratio)) < exposure.ANOTHER_EV:
         _add(frame, frames, dropped)
     else:
         first_name = frame_path(path, 0).name
         dropped[name] = f"{ratio:.2g} times as bright as {first_name}: another exposure"
-
-
-def _mean_signal(info: RawInfo, planes: np.ndarray) -> float:
-    """Return the mean of a frame over its white level."""
-    means = planes[:, ::2, ::2].mean((1, 2))
-    return float(np.mean((means - info.black) / (info.white - np.asarray(info.black))))
 
 
 def _without_near_copies(

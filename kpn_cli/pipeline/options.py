@@ -13,6 +13,7 @@ from ..choices import (
     DEFAULT_FORMATS,
     DEFECTS,
     DEVICES,
+    EXPOSURES,
     FORMATS,
     MAX_STRENGTH,
     MIN_TILE,
@@ -31,8 +32,13 @@ class Options:
     Attributes:
         output: folder of the outputs; created if it does not exist.
         formats: any of "dng", "linear" (16-bit TIFF), "srgb" (16-bit TIFF) and "jpeg".
-        reference: "auto" (the sharpest frame of the middle half), "first", an index from 0 in
-            order of time, or a file name.
+        reference: "auto" (the sharpest frame of the middle half; of different exposures, of the
+            best one), "darkest" (of the shortest exposure), "first", an index from 0 in order of
+            time, or a file name.
+        exposures: "same" merges frames of one exposure, and small changes of automatic exposure;
+            "mixed" also brackets.
+        headroom: whether highlights that the reference clips and a darker frame does not are kept
+            above the reference's white.
         strength: factor of the noise sigma that the network assumes, from 0 to 4; 0 returns the
             reference as it is, but for its defects.
         noise: the user's noise model, or a camera's calibration by ISO; replaces the file's
@@ -51,6 +57,8 @@ class Options:
     output: Path
     formats: tuple[str, ...]
     reference: str
+    exposures: str
+    headroom: bool
     strength: float
     noise: NoiseModel | Calibration | None
     defects: str
@@ -68,6 +76,8 @@ class Options:
         *,
         formats: str | Sequence[str] = DEFAULT_FORMATS,
         reference: str | int | os.PathLike[str] = "auto",
+        exposures: str = EXPOSURES[0],
+        headroom: bool = False,
         strength: float = 1.0,
         noise: NoiseModel | Calibration | str | os.PathLike[str] | None = None,
         defects: str = DEFECTS[0],
@@ -86,7 +96,8 @@ class Options:
             formats: one name or several.
             reference: an index may be an int.
             noise: may be the path of a file written by `kpn calibrate`.
-            strength, defects, device, precision, tile, overwrite, compression, report: see above.
+            exposures, headroom, strength, defects, device, precision, tile, overwrite, compression,
+                report: see above.
 
         Raises:
             TypeError: if an option has a wrong type.
@@ -96,6 +107,8 @@ class Options:
             "output": path_of("output", output),
             "formats": _formats(formats),
             "reference": _reference(reference),
+            "exposures": _choice("exposures", exposures, EXPOSURES),
+            "headroom": _flag("headroom", headroom),
             "strength": _strength(strength),
             "noise": _noise(noise),
             "defects": _choice("defects", defects, DEFECTS),

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..defects.repaired import Repaired
+from ..raw import exposure
 
 if TYPE_CHECKING:  # reading a burst must not wait for PyTorch
     from ..noise.selection import NoiseReport
+
+
+#: Least brightness that is shown in EV.
+_DARKEST = 1e-6
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,8 @@ class Result:
         orientation: Exif orientation of the reference, 1-8.
         agreement: of each merged frame with the reference, from 0 to 1.
         exposure: brightness of each merged frame relative to the reference, before matching.
+        settings: exposure of each merged frame as text, such as "1/60 s, f/1.8, ISO 800"; empty
+            if all frames have the same.
         rejected: share of each merged frame's tiles that show something else, from 0 to 1.
         noise_left: variance of the residual noise over that of the reference, from 0 to 1;
             None if it was not measured.
@@ -55,6 +63,7 @@ class Result:
     shifts: list[tuple[int, int]] = field(default_factory=list)
     agreement: list[float] = field(default_factory=list)
     exposure: list[float] = field(default_factory=list)
+    settings: list[str] = field(default_factory=list)
     rejected: list[float] = field(default_factory=list)
     fallback_share: float = 0.0
     noise_left: float | None = None
@@ -67,15 +76,37 @@ class Result:
     orientation: int = 1
     fingerprint: bytes = b""
 
-    def remarks(self) -> list[tuple[str, str]]:
-        """Return remarks for the user: `dropped`, `note` or `warning`, and a line of text each."""
-        lines = [("dropped", f"{path.name}: {why}") for path, why in self.dropped.items()]
-        lines += [("note", note) for note in self.notes]
-        lines += [
-            ("note", f"{path.name} is {exposure:.3f} times as bright as the reference; matched")
-            for path, exposure in zip(self.frames, self.exposure, strict=False)
-            if abs(exposure - 1) > 0.02
+    @property
+    def stops(self) -> list[float]:
+        """Brightness of each merged frame over the reference's, in EV, before matching."""
+        return [math.log2(max(ratio, _DARKEST)) for ratio in self.exposure]
+
+    def exposures(self) -> list[str]:
+        """Return a line for each exposure of a burst of several: its settings, EV and frames."""
+        alike: dict[str, list[int]] = {}
+        for index, settings in enumerate(self.settings):
+            alike.setdefault(settings, []).append(index)
+        stops = self.stops
+        return [
+            f"{settings} ({exposure.show_stops(sum(stops[n] for n in frames) / len(frames))}): "
+            + ", ".join(self.frames[n].name for n in frames)
+            for settings, frames in alike.items()
         ]
+
+    def remarks(self) -> list[tuple[str, str]]:
+        """Return remarks for the user: their kind and a line of text each.
+
+        The kinds are `exposure`, `dropped`, `note` and `warning`.
+        """
+        lines = [("exposure", line) for line in self.exposures()]
+        lines += [("dropped", f"{path.name}: {why}") for path, why in self.dropped.items()]
+        lines += [("note", note) for note in self.notes]
+        if not self.settings:
+            lines += [
+                ("note", f"{path.name} is {ratio:.3f} times as bright as the reference; matched")
+                for path, ratio in zip(self.frames, self.exposure, strict=False)
+                if abs(ratio - 1) > 0.02
+            ]
         if self.repaired:
             lines.append(("note", f"repaired {self.repaired.in_words()}"))
         if self.fallback_share > 0.02:
@@ -105,6 +136,19 @@ class Failure:
             if self.error.startswith(f"{path.name}: "):
                 return f"{path.parent / self.error}"
         return self.error
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """An exposure bracket that is not merged, because the user has not asked for it.
+
+    Attributes:
+        files: of the bracket.
+        reason: which files these are, and how to merge them.
+    """
+
+    files: tuple[Path, ...]
+    reason: str
 
 
 @dataclass(frozen=True)

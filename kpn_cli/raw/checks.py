@@ -329,7 +329,10 @@ def check_content(path: Path, mosaic: np.ndarray, white: float) -> None:
     """
     largest = mosaic.max()
     if mosaic.min() == largest:
-        refuse(path, f"every pixel is {largest}: the image is blank", _COPY_AGAIN)
+        remedy = _COPY_AGAIN
+        if largest >= white:
+            remedy = f"leave it out if it is overexposed, else {_COPY_AGAIN}"
+        refuse(path, f"every pixel is {largest}: the image is blank", remedy)
     constant = (mosaic[:, 2:] == mosaic[:, :-2]).all(axis=1)
     saturated = mosaic[:, :2].min(axis=1) >= min(white, largest)
     empty = constant & ~saturated

@@ -11,12 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from enum import Enum
+from itertools import combinations_with_replacement
+from statistics import median_low
 from typing import Protocol, TypeVar
 
 #: Up to this difference, in EV, of each setting and of their sum, two exposures are the same;
 #: from the other one on they differ. The smallest step of a camera is a third of an EV, which
 #: rounded tags show as 0.26 (1/60 and 1/50 s); rounding alone is below 0.05.
 SAME_EV, ANOTHER_EV = 0.05, 0.25
+#: Largest difference to the reference of a frame that is merged with it: 4 EV, as tags round it.
+MAX_EV = 4.2
 
 
 class Exposed(Protocol):
@@ -74,13 +78,21 @@ def _step(brightness: Callable[[float], float], one: float | None, other: float 
     return 0.0 if one is None or other is None else brightness(other) - brightness(one)
 
 
+def difference(one: Exposed, other: Exposed) -> float:
+    """Return by how much two exposures differ at most, in EV: in a setting, or all together.
+
+    Settings that only one of the frames states are left out.
+    """
+    by_setting = steps(one, other)
+    return max(abs(step) for step in (*by_setting, math.fsum(by_setting)))
+
+
 def match(one: Exposed, other: Exposed) -> Match:
     """Return how far two exposures agree, each setting and all together.
 
     A setting that only one of them states is undecided, unless another setting differs.
     """
-    by_setting = steps(one, other)
-    off = max(abs(step) for step in (*by_setting, math.fsum(by_setting)))
+    off = difference(one, other)
     if off >= ANOTHER_EV:
         return Match.ANOTHER
     return Match.SAME if off <= SAME_EV and stated(one) == stated(other) else Match.UNDECIDED
@@ -97,6 +109,54 @@ def brighter_by(one: Exposed, other: Exposed) -> float:
 def may_be_one_burst(one: Exposed, other: Exposed) -> bool:
     """Whether two frames may be of one burst, as far as their tags tell."""
     return match(one, other) is not Match.ANOTHER
+
+
+def are_mixed(frames: Sequence[Exposed]) -> bool:
+    """Whether any two frames differ in exposure, as far as their tags tell."""
+    alike: dict[tuple[bool, ...], list[list[float]]] = {}
+    for frame in frames:
+        values = [0.0 if (v := read(frame)) is None else to_ev(v) for _, read, to_ev in SETTINGS]
+        alike.setdefault(stated(frame), []).append(values)
+    # By the extremes, not by pairs: a run may hold thousands of frames.
+    return any(
+        _largest_difference(
+            [_stated_by_both(values, one, other) for values in alike[one]],
+            [_stated_by_both(values, one, other) for values in alike[other]],
+        )
+        >= ANOTHER_EV
+        for one, other in combinations_with_replacement(alike, 2)
+    )
+
+
+def _stated_by_both(
+    values: Sequence[float], one: tuple[bool, ...], other: tuple[bool, ...]
+) -> list[float]:
+    """Return the values that both of two kinds of frames state, and their sum."""
+    both = [v if a and b else 0.0 for v, a, b in zip(values, one, other, strict=True)]
+    return [*both, math.fsum(both)]
+
+
+def _columns(rows: Sequence[list[float]]) -> list[list[float]]:
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _largest_difference(ones: Sequence[list[float]], others: Sequence[list[float]]) -> float:
+    """Return the largest difference in a column between a row of each of two tables."""
+    return max(
+        max(max(a) - min(b), max(b) - min(a))
+        for a, b in zip(_columns(ones), _columns(others), strict=True)
+    )
+
+
+def stops(frames: Sequence[Exposed]) -> list[float]:
+    """Return how much brighter each frame is than the middle one of them all, in EV.
+
+    Of two middle ones, the darker one is 0. Settings that a frame does not state are left out.
+    """
+    complete = max(frames, key=lambda frame: sum(stated(frame)))
+    over_complete = [brighter_by(complete, frame) for frame in frames]
+    middle = median_low(over_complete)
+    return [stop - middle for stop in over_complete]
 
 
 def largest_step(one: Exposed, other: Exposed) -> tuple[str, Callable[[Exposed], object]]:
@@ -143,13 +203,20 @@ def alike(frames: Sequence[Exposed]) -> list[list[int]]:
     return groups
 
 
+def show_time(seconds: float) -> str:
+    """Return an exposure time as cameras show it: "1/60 s", "2.5 s"."""
+    return f"{round(seconds, 1):g} s" if seconds >= 0.4 else f"1/{1 / seconds:.0f} s"
+
+
+def show_stops(stops: float) -> str:
+    """Return a difference of exposure as text: "+2.0 EV", "-0.3 EV", "0 EV"."""
+    return "0 EV" if abs(stops) < 0.05 else f"{stops:+.1f} EV"
+
+
 def show(frame: Exposed) -> str:
     """Return an exposure as text: "1/60 s, f/1.8, ISO 800"; without what it does not state."""
     time = frame.exposure_time
-    if time is None:
-        parts = ["unknown time"]
-    else:
-        parts = [f"{time:g} s" if time >= 0.4 else f"1/{1 / time:.0f} s"]
+    parts = ["unknown time" if time is None else show_time(time)]
     if frame.f_number:
         parts.append(f"f/{frame.f_number:g}")
     if frame.iso:

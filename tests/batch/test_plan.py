@@ -8,7 +8,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from cards import EPOCH, denoised, digests, write_bursts, write_frame
+import pytest
+from cards import EPOCH, denoised, digests, write_bracket, write_bursts, write_frame
 from command_line import KPN_PROGRAM, kpn
 
 from kpn_cli.burst import files
@@ -61,16 +62,83 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(tmp_path):
     assert digests(tmp_path) == before
 
 
-def test_a_bracket_is_refused_and_the_other_bursts_are_denoised(tmp_path, weights):
+def test_a_bracket_is_left_out_and_the_other_bursts_are_denoised(tmp_path, weights):
     write_bursts(tmp_path / "card", 1)
-    for n, time_ in enumerate((0.01, 0.04, 0.0025)):
-        write_frame(tmp_path / "card" / f"HDR_{n}.dng", 100 + n / 10, exposure_time=time_)
+    bracket = write_bracket(tmp_path / "card", (0, -2, 2), at=100)
     out = tmp_path / "out"
     command = [tmp_path / "card", "-o", out, "--weights", weights, "--format", "dng"]
+    document = denoised(*command)
+    assert (len(document["bursts"]), document["failed"]) == (1, [])
+    (left_out,) = document["left_out"]
+    assert left_out["files"] == [str(path) for path in bracket]
+    assert f"HDR_0.dng, HDR_1.dng, HDR_2.dng in {tmp_path / 'card'} are" in left_out["reason"]
+    assert "1/100 s, ISO 800; 1/400 s, ISO 800; 1/25 s" in left_out["reason"]
+    assert "--exposures mixed" in left_out["reason"]
+    again = kpn("denoise", *command, "--report")
+    assert again.exit_code == 0
+    assert "0 done, 1 skipped (outputs exist), 1 left out:" in again.stderr
+    assert f"left out    {left_out['reason']}" in again.stderr
+    assert "nothing" not in again.stderr
+    page = (out / "report.html").read_text()
+    assert "<h2>Left out</h2>" in page and "HDR_2.dng" in page and "Interrupted" not in page
+
+
+def test_nothing_but_a_bracket_is_no_failure_and_is_told_even_with_quiet(tmp_path):
+    write_bracket(tmp_path / "card", (0, -2, 2))
+    for more in ((), ("--dry-run",)):
+        command = ["denoise", tmp_path / "card", "-o", tmp_path / "out", *more]
+        result = kpn(*command)
+        assert (result.exit_code, result.stdout) == (0, "")
+        assert "left out    HDR_0.dng, HDR_1.dng, HDR_2.dng in" in result.stderr
+        told = "kpn: nothing to denoise but an exposure bracket; add --exposures mixed to merge it"
+        assert told in result.stderr.splitlines()
+        assert kpn(*command, "--quiet").stderr.splitlines() == [told]
+    document = json.loads(kpn(*command, "--json").stdout)
+    assert (document["bursts"], document["failed"]) == ([], [])
+    assert len(document["left_out"]) == 1
+
+
+def test_with_mixed_exposures_a_dry_run_shows_the_exposure_of_each_frame(tmp_path):
+    write_bracket(tmp_path / "card", (0, -2, 2))
+    write_bursts(tmp_path / "other", 1)
+    command = ["denoise", tmp_path, "-o", tmp_path / "out", "--exposures", "mixed", "--dry-run"]
+    shown = kpn(*command).stdout
+    assert "taken within 0.4 s, different exposures over 4.0 EV" in shown
+    assert "1/100 s, ISO 800 (0 EV); 1/400 s, ISO 800 (-2.0 EV); 1/25 s, ISO 800 (+2.0" in shown
+    document = json.loads(kpn(*command, "--json").stdout)
+    assert [burst["exposures"] for burst in document["bursts"]] == [
+        [
+            {"settings": "1/100 s, ISO 800", "ev": 0.0},
+            {"settings": "1/400 s, ISO 800", "ev": -2.0},
+            {"settings": "1/25 s, ISO 800", "ev": 2.0},
+        ],
+        [],
+    ]
+    assert document["left_out"] == []
+    assert "exposures, in" not in kpn("denoise", tmp_path / "other", "--dry-run").stdout
+
+
+@pytest.mark.parametrize("how", [["--no-group"], ["--burst-size", "3"]])
+def test_a_bracket_that_the_user_calls_a_burst_is_an_error_that_says_what_to_do(tmp_path, how):
+    bracket = write_bracket(tmp_path / "card", (0, -2, 2))
+    command = [tmp_path / "card", "-o", tmp_path / "out", *how]
     document = denoised(*command, code=1)
-    assert len(document["bursts"]) == 1
-    assert len(document["failed"][0]["files"]) == 3
-    assert "bracket" in document["failed"][0]["error"]
+    (failed,) = document["failed"]
+    assert failed["files"] == [str(path) for path in bracket]
+    for word in ("HDR_0.dng", "HDR_1.dng", "HDR_2.dng", f"folder {tmp_path / 'card'}", "1/400 s"):
+        assert word in failed["error"]
+    assert failed["error"].endswith("or merge them all with --exposures mixed")
+
+
+def test_a_bracket_that_only_its_pictures_show_is_left_out(tmp_path):
+    bracket = write_bracket(tmp_path / "card", (0, -2, 1), exposure_time=None, iso=None)
+    command = [tmp_path / "card", "-o", tmp_path / "out"]
+    (left_out,) = denoised(*command)["left_out"]
+    assert left_out["files"] == [str(path) for path in bracket]
+    assert "look like an exposure bracket" in left_out["reason"]
+    assert "--exposures mixed" in left_out["reason"]
+    (failed,) = denoised(*command, "--no-group", code=1)["failed"]
+    assert failed["error"] == left_out["reason"]
 
 
 def test_no_group_burst_size_and_gap_change_the_grouping(tmp_path):

@@ -61,9 +61,9 @@ def test_whole_seconds_join_neighbouring_seconds_only():
         {"model": "X2"},
         {"serial": "124"},
         {"height": 3001},
-        {"iso": 1600.0},
-        {"exposure_time": 0.012},
-        {"f_number": 4.0},
+        {"iso": 6400.0},
+        {"exposure_time": 0.08},
+        {"f_number": 8.0},
         {"path": Path("other") / "a1.dng"},
     ],
 )
@@ -76,7 +76,7 @@ def test_frames_of_another_camera_folder_size_or_exposure_are_another_burst(chan
             frames[5], path=Path("other/b1"))]  # fmt: skip
     found = group(frames)
     assert sorted(len(burst.files) for burst in found) == [2, 4]
-    assert not any(burst.refused for burst in found)
+    assert not any(burst.left_out or burst.settings for burst in found)
 
 
 @given(st.permutations(range(6)))
@@ -87,7 +87,7 @@ def test_the_order_of_the_arguments_does_not_matter(order):
 
 @given(
     st.lists(
-        st.tuples(st.floats(0, 20), st.sampled_from([100.0, 200.0]), st.sampled_from("xy")),
+        st.tuples(st.floats(0, 20), st.sampled_from([100.0, 800.0]), st.sampled_from("xy")),
         min_size=1,
         max_size=20,
     )
@@ -100,45 +100,104 @@ def test_every_file_is_in_exactly_one_group_of_equal_exposure(found):
     assert sorted(path for g in groups for path in g.files) == sorted(f.path for f in frames)
     by_path = {f.path: f for f in frames}
     for burst in groups:
-        if not burst.refused:
+        if not burst.left_out:
             assert len({(by_path[p].iso, by_path[p].model) for p in burst.files}) == 1
 
 
 # --- brackets ---------------------------------------------------------------
 
 
-def test_a_bracket_is_refused_with_its_exposures():
+def test_a_bracket_is_left_out_with_its_exposures():
     frames = [
         frame(f"IMG_{n}.dng", 0.2 * n, exposure_time=time)
         for n, time in enumerate((0.01, 0.0025, 0.04))
     ]
     (found,) = group(frames)
     assert len(found.files) == 3
-    for word in ("bracket", "1/100 s", "1/400 s", "1/25 s", "--no-group"):
-        assert word in found.refused
+    for word in ("bracket", "1/100 s", "1/400 s", "1/25 s", "--exposures mixed"):
+        assert word in found.left_out
     # The same one after the other by hand are single frames.
     assert len(group([replace(c, captured=NOON + timedelta(seconds=5.5 * n))
                       for n, c in enumerate(frames)])) == 3  # fmt: skip
 
 
-def test_a_bracket_of_apertures_is_refused_with_them():
+def test_a_bracket_of_apertures_is_left_out_with_them():
     frames = [frame(f"{n}.dng", 0.2 * n, f_number=f) for n, f in enumerate((4.0, 2.8, 5.6))]
     (found,) = group(frames)
-    assert "(1/100 s, f/4, ISO 800; 1/100 s, f/2.8, ISO 800; 1/100 s, f/5.6" in found.refused
+    assert "(1/100 s, f/4, ISO 800; 1/100 s, f/2.8, ISO 800; 1/100 s, f/5.6" in found.left_out
 
 
 def test_two_frames_are_a_bracket_only_if_the_camera_says_so():
     pair = [frame("a.dng", 0.1), frame("b.dng", 0.3, exposure_time=0.04)]
-    assert [burst.refused for burst in group(pair)] == ["", ""]
-    (found,) = group([replace(c, bracketed=True) for c in pair])
-    assert found.refused
+    assert [(len(burst.files), burst.left_out) for burst in group(pair)] == [(1, ""), (1, "")]
+    for near in (pair, [pair[0], replace(pair[1], exposure_time=0.0125)]):
+        (found,) = group([replace(c, bracketed=True) for c in near])
+        assert "a.dng, b.dng in card are an exposure bracket" in found.left_out
 
 
-def test_drift_of_the_light_meter_is_no_bracket():
+def test_a_bracket_of_flash_or_white_balance_is_a_burst():
+    (found,) = group(series("a", (0.1, 0.2, 0.3), bracketed=True))
+    assert not found.left_out
+
+
+@pytest.mark.parametrize("stops", [(0, -2, 2), (-2, 0, 2), (0, -1, 1, 0, -1, 1), (0, 3, -3, 1)])
+def test_with_mixed_exposures_a_bracket_is_one_burst(stops):
+    frames = [frame(f"{n}.dng", 0.2 * n, exposure_time=0.01 * 2**ev) for n, ev in enumerate(stops)]
+    assert group(frames)[0].left_out
+    (found,) = group(frames, exposures="mixed")
+    assert (len(found.files), found.left_out) == (len(stops), "")
+    assert [each.stops for each in found.settings] == pytest.approx(stops)
+    span = max(stops) - min(stops)
+    assert found.why.endswith(f"different exposures over {span:.1f} EV")
+
+
+def test_with_mixed_exposures_bursts_of_equal_exposure_are_as_without():
+    frames = [*series("a", (0.1, 0.3)), *series("b", (5.0, 5.2)), frame("c.dng", 9.5)]
+    assert group(frames, exposures="mixed") == group(frames)
+
+
+def test_frames_of_a_bracket_in_several_rounds_of_each_exposure_are_one_burst_if_mixed():
+    stops = (-2, -2, 0, 0, 0, 2, 2, 2)
+    frames = [frame(f"{n}.dng", 0.2 * n, exposure_time=0.01 * 2**ev) for n, ev in enumerate(stops)]
+    assert [len(burst.files) for burst in group(frames)] == [2, 3, 3]
+    assert {burst.why[-15:] for burst in group(frames)} == {", same exposure"}
+    assert [len(burst.files) for burst in group(frames, exposures="mixed")] == [8]
+
+
+def test_automatic_exposure_within_a_burst_is_merged():
     frames = [frame(f"{n}.dng", 0.2 * n, iso=100.0 + 10 * n) for n in range(4)]
-    assert [burst.refused for burst in group(frames)] == [""] * 2
+    (found,) = group(frames)
+    assert (len(found.files), found.left_out) == (4, "")
+    assert found.why == "taken within 0.6 s, automatic exposure over 0.4 EV"
+    assert [each.text for each in found.settings][:2] == [
+        "1/100 s, f/2.8, ISO 100",
+        "1/100 s, f/2.8, ISO 110",
+    ]
     two = [*series("a", (0.1, 0.2, 0.3)), *series("b", (0.4, 0.5), exposure_time=0.005)]
-    assert [len(burst.files) for burst in group(two)] == [3, 2]
+    assert [len(burst.files) for burst in group(two)] == [5]
+
+
+def test_automatic_iso_that_makes_up_for_the_time_is_merged():
+    frames = [
+        frame(f"{n}.dng", 0.2 * n, iso=200.0 * 2 ** (n % 2), exposure_time=0.01 / 2 ** (n % 2))
+        for n in range(5)
+    ]
+    (found,) = group(frames)
+    assert len(found.files) == 5
+    assert [each.stops for each in found.settings] == pytest.approx([0] * 5)
+
+
+@pytest.mark.parametrize("changes", [{"exposure_time": 0.08}, {"exposure_time": 0.08, "iso": 100}])
+def test_settings_that_a_photographer_has_changed_are_another_burst(changes):
+    frames = [*series("a", (0.1, 0.3)), *series("b", (0.9, 1.1), **changes)]
+    assert names(frames) == [["a0.dng", "a1.dng"], ["b0.dng", "b1.dng"]]
+    assert [burst.why for burst in group(frames)] == ["taken within 0.2 s, same exposure"] * 2
+
+
+def test_automatic_exposure_is_cut_where_it_has_drifted_by_two_stops():
+    times = [0.01 * 2 ** (0.3 * n) for n in range(12)]
+    frames = [frame(f"{n}.dng", 0.2 * n, exposure_time=time) for n, time in enumerate(times)]
+    assert [len(burst.files) for burst in group(frames)] == [8, 4]
 
 
 @pytest.mark.parametrize(
@@ -146,9 +205,10 @@ def test_drift_of_the_light_meter_is_no_bracket():
 )
 def test_jitter_of_automatic_exposure_by_a_step_is_no_bracket_unless_the_camera_says_so(times):
     frames = [frame(f"{n}.dng", 0.8 * n, exposure_time=1 / t) for n, t in enumerate(times)]
-    assert [(len(burst.files), burst.refused) for burst in group(frames)] == [(1, "")] * len(times)
+    (burst,) = group(frames)
+    assert (len(burst.files), burst.left_out) == (len(times), "")
     (bracket,) = group([replace(c, bracketed=True) for c in frames])
-    assert bracket.refused
+    assert bracket.left_out
 
 
 @pytest.mark.parametrize("value", [1e-320, 1e300])
@@ -246,15 +306,16 @@ def test_the_jitter_of_a_phone_s_clock_splits_no_burst():
     ]
     (burst,) = group(frames)
     assert len(burst.files) == 6
-    assert not burst.refused
+    assert not burst.left_out
+    assert burst.settings == ()
 
 
 def test_a_bracket_s_message_names_its_files_and_their_folder():
     times = (1 / 60, 1 / 45, 1 / 90)  # half an EV to either side, as it is rounded in tags
     (bracket,) = group([frame(f"{n}.dng", 0.1 * n, exposure_time=t) for n, t in enumerate(times)])
-    assert bracket.refused.startswith("0.dng, 1.dng, 2.dng in card are an exposure bracket")
+    assert bracket.left_out.startswith("0.dng, 1.dng, 2.dng in card are an exposure bracket")
     long = [frame(f"{n}.dng", 0.1 * n, iso=100.0 * 2 ** (n % 3)) for n in range(12)]
-    assert "8.dng, 3 more in card are" in group(long)[0].refused
+    assert "8.dng, 3 more in card are" in group(long)[0].left_out
 
 
 def test_a_copy_with_the_number_of_its_original_does_not_end_a_burst():

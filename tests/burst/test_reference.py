@@ -50,8 +50,9 @@ def _frames(count: int) -> list[RawInfo]:
         ({"width": 122}, "size 122x100"),
         ({"phase": "BGGR"}, "CFA phase BGGR"),
         ({"iso": 3200.0}, "ISO 3200"),
-        ({"exposure_time": 0.02}, "exposure time 0.02"),
-        ({"f_number": 4.0}, "aperture 4"),
+        ({"exposure_time": 0.08}, "exposure time 1/12 s"),
+        ({"exposure_time": 2.5}, "exposure time 2.5 s"),
+        ({"f_number": 8.0}, "aperture f/8"),
     ],
 )
 def test_the_file_that_differs_is_named_at_any_position(change, words):
@@ -69,9 +70,28 @@ def test_a_bracket_names_all_files_that_differ_and_their_folder():
     with pytest.raises(KpnError) as caught:
         reference.check_same_settings(infos)
     assert str(caught.value) == (
-        "IMG_0001.dng: exposure time 0.0025, but IMG_0000.dng has 0.01 (others that differ: "
-        "IMG_0002.dng); pass the frames of one burst only (folder card)"
+        "IMG_0001.dng: exposure time 1/400 s, but IMG_0000.dng has 1/100 s (others that differ: "
+        "IMG_0002.dng); pass the frames of one burst only (folder card), or merge them all with "
+        "--exposures mixed"
     )
+    reference.check_same_settings(infos, "mixed")
+
+
+def test_other_cameras_are_an_error_with_mixed_exposures_too():
+    infos = _frames(3)
+    for change in ({"model": "other"}, {"width": 122}):
+        with pytest.raises(KpnError) as caught:
+            reference.check_same_settings([*infos[:2], replace(infos[2], **change)], "mixed")
+        assert "--exposures" not in str(caught.value)
+
+
+def test_automatic_exposure_is_one_burst_but_its_steps_in_the_order_of_a_bracket_are_not():
+    infos = _frames(4)
+    drift = [replace(i, exposure_time=0.01 * 2 ** (n / 3)) for n, i in enumerate(infos)]
+    reference.check_same_settings(drift[::-1])
+    bracket = [replace(i, exposure_time=0.01 * 2.0**n) for n, i in enumerate(infos[:3])]
+    with pytest.raises(KpnError, match="--exposures mixed"):
+        reference.check_same_settings([bracket[1], bracket[0], bracket[2]])
 
 
 def test_a_long_list_of_files_that_differ_is_cut():
@@ -117,6 +137,15 @@ def test_frames_are_sorted_by_time_and_by_name_where_one_has_no_time():
     ]
 
 
+def test_numbers_in_names_are_sorted_by_value():
+    infos = [replace(_INFO, path=Path(f"card/IMG_{n}.dng")) for n in (10, 9, 100)]
+    assert [info.path.stem for info in reference.sort_by_time(infos)] == [
+        "IMG_9",
+        "IMG_10",
+        "IMG_100",
+    ]
+
+
 def test_a_blurred_frame_is_less_sharp_at_the_same_noise():
     sharp = planes(1, 60, 80)
     blurred = (sharp + np.roll(sharp, 1, 1) + np.roll(sharp, 2, 1) + np.roll(sharp, 3, 1)) / 4
@@ -147,3 +176,66 @@ def test_a_name_in_two_folders_is_ambiguous_but_its_path_is_not():
     with pytest.raises(KpnError, match="2 frames have that name"):
         reference.pick_reference("IMG_0001.dng", infos, [0.0, 0.0])
     assert reference.pick_reference("b/IMG_0001.dng", infos, [0.0, 0.0]) == 1
+
+
+# --- bursts of several exposures --------------------------------------------
+
+
+def _bracket(*stops: float) -> list[RawInfo]:
+    return [
+        replace(info, exposure_time=0.01 * 2**stop)
+        for info, stop in zip(_frames(len(stops)), stops, strict=True)
+    ]
+
+
+def _picked(wanted: str, stops, clipped, sharp=None) -> int:
+    infos = _bracket(*stops)
+    return reference.pick_reference(wanted, infos, sharp or [1.0] * len(infos), clipped)
+
+
+@pytest.mark.parametrize(
+    ("stops", "clipped", "auto"),
+    [
+        ((0, -2, 2), (0.005, 0, 0.3), 0),  # the metered one is hardly clipped
+        ((0, -2, 2), (0.05, 0.002, 0.3), 1),
+        ((-2, 0, 2), (0.02, 0.1, 0.3), 0),  # all are clipped: the darkest
+        ((0, -1, 1, -2, 2), (0.05, 0.009, 0.2, 0, 0.4), 1),  # the brightest that is hardly clipped
+        ((-2, 0), (0, 0.005), 1),  # of two the brighter, unless it is clipped
+        ((-2, 0), (0, 0.02), 0),
+        ((0, 0.3, 0.3, 0.6), (0, 0, 0, 0), 1),
+    ],
+)
+def test_the_reference_of_a_bracket_is_well_exposed_and_hardly_clipped(stops, clipped, auto):
+    assert _picked("auto", stops, clipped) == auto
+
+
+def test_only_frames_of_one_exposure_are_compared_in_sharpness():
+    stops = (-2, 0, 2) * 3
+    sharp = [1.0, 2.0, 30.0, 1.0, 4.0, 20.0, 1.5, 3.0, 50.0]  # bright frames have more noise
+    clipped = [0.0, 0.0, 0.2] * 3
+    assert _picked("auto", stops, clipped, sharp) == 4
+    assert _picked("darkest", stops, clipped, sharp) == 6
+
+
+def test_the_middle_half_is_that_of_the_frames_of_one_exposure():
+    stops = (0, 0, 0, 0, 2, 2, 2, 2)
+    sharp = [9.0, 1.0, 2.0, 9.0, 9.0, 9.0, 9.0, 9.0]
+    assert _picked("auto", stops, [0.0] * 4 + [0.5] * 4, sharp) == 2
+    assert _picked("darkest", stops, [0.0] * 8, sharp) == 2
+
+
+def test_a_compensating_iso_is_another_exposure_of_the_same_brightness():
+    infos = _bracket(0, 0, 0)
+    infos[1] = replace(infos[1], iso=3200.0, exposure_time=0.0025)
+    assert reference.pick_reference("auto", infos, [1.0, 9.0, 2.0], [0.0] * 3) in (1, 2)
+    assert reference.pick_reference("first", infos, [1.0, 9.0, 2.0], [0.0] * 3) == 0
+
+
+def test_darkest_is_as_auto_in_bursts_of_one_exposure():
+    infos, sharp = _frames(8), [9.0, 1.0, 2.0, 3.0, 5.0, 4.0, 9.0, 9.0]
+    assert reference.pick_reference("darkest", infos, sharp) == 4
+
+
+def test_a_long_burst_of_automatic_exposure_is_checked_quickly():
+    infos = [replace(i, iso=800.0 + n / 10) for n, i in enumerate(_frames(3000))]
+    reference.check_same_settings(infos)

@@ -66,3 +66,9 @@ def test_a_list_of_defects_changes_the_picture(tmp_path):
     listing = Options("x", noise=camera)
     none = replace(listing, noise=replace(listing.noise, defects=None))
     assert fingerprint.options_digest(listing) != fingerprint.options_digest(none)
+
+
+def test_headroom_changes_the_picture_and_exposures_only_which_frames_may_be_merged():
+    plain = fingerprint.options_digest(Options("x"))
+    assert fingerprint.options_digest(Options("x", headroom=True)) != plain
+    assert fingerprint.options_digest(Options("x", exposures="mixed")) == plain

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cards import denoised, write_bursts, write_frame
+from cards import denoised, write_bracket, write_bursts, write_frame
 from command_line import kpn
 from raw_files import BLACK, XMP, cfa_image, dng_of_images, scene
 
@@ -300,6 +300,94 @@ def test_a_dry_run_says_that_it_does_not_look_at_the_pictures(tmp_path):
         kpn("denoise", tmp_path / "a", "-o", tmp_path / "out", "--dry-run", "--json").stdout
     )
     assert "does not look at the pictures" in told["note"]
+
+
+# --- frames of different exposure -------------------------------------------
+
+
+def load_mixed(files, **options) -> loading.Loaded:
+    how = Options(files[0].parent / "out", **{"exposures": "mixed"} | options)
+    loaded = loading.load_burst(files, how, "digest")
+    assert isinstance(loaded, loading.Loaded)
+    return loaded
+
+
+@pytest.mark.parametrize(
+    ("reference", "name", "lift"),
+    [
+        ("auto", "HDR_0.dng", 0),
+        ("darkest", "HDR_1.dng", 2),
+        ("HDR_1.dng", "HDR_1.dng", 2),
+        ("2", "HDR_2.dng", 0),  # brighter than auto: nothing to lift
+        ("first", "HDR_0.dng", 0),
+    ],
+)
+def test_a_reference_darker_than_the_well_exposed_frame_is_to_be_lifted(
+    tmp_path, reference, name, lift
+):
+    loaded = load_mixed(write_bracket(tmp_path, (0, -2, 2)), reference=reference)
+    assert loaded.files[0].name == name
+    assert len(loaded.files) == len(loaded.planes) == 3
+    assert loaded.lift == pytest.approx(lift, abs=1e-3)
+    assert loaded.settings([0])[0] == {
+        "HDR_0.dng": "1/100 s, ISO 800",
+        "HDR_1.dng": "1/400 s, ISO 800",
+        "HDR_2.dng": "1/25 s, ISO 800",
+    }.get(name)
+
+
+def test_bursts_of_one_exposure_load_alike_whatever_exposures_are_wanted(tmp_path):
+    write_bursts(tmp_path / "a", 1, frames=4)
+    files = sorted((tmp_path / "a").iterdir())
+    one, other = load_mixed(files, exposures="same"), load_mixed(files, reference="darkest")
+    assert one.files == other.files
+    assert (one.lift, one.settings([0]), one.dropped) == (0, [], {})
+    assert one.fingerprint == other.fingerprint  # so that finished ones stay finished
+
+
+def test_frames_more_than_4_ev_from_the_reference_are_left_out_with_a_line(tmp_path):
+    files = write_bracket(tmp_path, (0, -3, 3))
+    assert not load_mixed(files).dropped
+    loaded = load_mixed(files, reference="darkest")
+    assert [path.name for path in loaded.files] == ["HDR_1.dng", "HDR_0.dng"]
+    assert loaded.dropped == {
+        files[
+            2
+        ]: "+6.0 EV to the reference (1/12 s, ISO 800): more than the 4 EV that can be merged"
+    }
+    assert loaded.lift == pytest.approx(3, abs=1e-3)
+
+
+@pytest.mark.parametrize(("stop", "light", "shows"), [(-4, 0.0, "black"), (4, 22.0, "white")])
+def test_a_blank_frame_of_a_bracket_is_left_out_with_a_line(tmp_path, stop, light, shows):
+    files = write_bracket(tmp_path, (0, -1, 1))
+    blank = tmp_path / "HDR_3.dng"
+    write_frame(blank, 0.65, exposure_time=0.01 * 2.0**stop, light=light)
+    loaded = load_mixed([*files, blank])
+    assert len(loaded.files) == 3
+    assert list(loaded.dropped) == [blank]
+    assert f"the picture is wholly {shows} (1/" in loaded.dropped[blank]
+    with pytest.raises(
+        KpnError, match=f"^--reference HDR_3.dng: left out, the picture is wholly {shows}"
+    ):
+        load_mixed([*files, blank], reference="HDR_3.dng")
+
+
+def test_blank_frames_stay_if_there_are_no_others(tmp_path):
+    files = [tmp_path / f"{n}.dng" for n in range(2)]
+    for n, path in enumerate(files):
+        write_frame(path, n + 0.05, exposure_time=0.01 * 4**n, light=0.0)
+    assert len(load_mixed(files).files) == 2
+    assert not load_mixed(files[:1]).dropped
+
+
+def test_a_bracket_that_states_no_exposure_is_refused_by_its_pictures(tmp_path):
+    files = write_bracket(tmp_path, (0, -1, 1), exposure_time=None)
+    with pytest.raises(loading.BracketError, match=r"^HDR_0.dng, HDR_1.dng, HDR_2.dng in "):
+        load_mixed(files, exposures="same")
+    assert len(load_mixed(files).files) == 3
+    stated = write_bracket(tmp_path, (0, -1, 1), exposure_time=0.01)  # the scene has changed
+    assert len(load_mixed(stated, exposures="same").files) == 3
 
 
 # --- several raw images in one file -----------------------------------------

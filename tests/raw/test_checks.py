@@ -190,6 +190,11 @@ def test_a_blank_mosaic_is_refused(tmp_path, value):
     assert f"every pixel is {value}" in refusal(write_dng(tmp_path / "a.dng", blank))
 
 
+def test_a_wholly_clipped_mosaic_need_not_be_damaged(tmp_path):
+    white = np.full((46, 68), 1023, np.uint16)
+    assert "leave it out if it is overexposed" in refusal(write_dng(tmp_path / "a.dng", white))
+
+
 def test_a_truncated_mosaic_is_refused_where_the_decoder_repeats_itself(tmp_path):
     sensor = noise_mosaic(100, 68)
     sensor[80:, 0::2], sensor[80:, 1::2] = 300, 500

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kpn_cli.raw import exposure
 from kpn_cli.raw.exposure import Match, match
@@ -91,3 +93,39 @@ def test_a_frame_that_states_no_setting_does_not_join_two_exposures():
     assert exposure.split([one, bare, one]) == [[one, bare, one]]
     assert exposure.split([bare, one, other]) == [[bare, one], [other]]
     assert exposure.split([one, bare, other, one]) == [[one, bare], [other], [one]]
+
+
+SHOTS = st.builds(
+    Shot,
+    st.sampled_from([None, 100.0, 110.0, 125.0, 200.0]),
+    st.sampled_from([None, 0.01, 0.0105, 0.0115, 0.02]),
+    st.sampled_from([None, 2.8, 2.9, 4.0]),
+)
+
+
+@given(st.lists(SHOTS, min_size=1, max_size=6))
+def test_frames_are_mixed_where_any_two_of_them_differ(shots):
+    pairs = [match(one, other) is Match.ANOTHER for one in shots for other in shots]
+    assert exposure.are_mixed(shots) == any(pairs)
+
+
+def test_stops_are_counted_from_the_middle_exposure():
+    shots = [Shot(exposure_time=0.01 * 2**n) for n in (0, -2, 2, 0)]
+    assert exposure.stops(shots) == pytest.approx([0, -2, 2, 0])
+    assert exposure.stops(shots[1:3]) == pytest.approx([0, 4])
+
+
+def test_times_and_stops_are_shown_as_cameras_do():
+    assert [exposure.show_time(t) for t in (0.01666, 0.3, 0.4, 1 / 1.5, 30.0)] == [
+        "1/60 s",
+        "1/3 s",
+        "0.4 s",
+        "0.7 s",
+        "30 s",
+    ]
+    assert [exposure.show_stops(s) for s in (2, -0.333, 0.04, -0.04)] == [
+        "+2.0 EV",
+        "-0.3 EV",
+        "0 EV",
+        "0 EV",
+    ]

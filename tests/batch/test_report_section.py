@@ -1,0 +1,33 @@
+"""The section of a burst in the report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from kpn_cli.batch.report_section import burst_section
+from kpn_cli.pipeline.result import Result
+
+BURST = Result(
+    Path("a.dng"),
+    [Path("a.dng"), Path("b.dng")],
+    {},
+    shifts=[(0, 0), (2, 4)],
+    agreement=[1.0, 0.9],
+    exposure=[1.0, 0.24],
+)
+
+
+def test_frames_of_different_exposure_are_shown_with_settings_and_ev():
+    mixed = replace(BURST, settings=["1/60 s, ISO 100", "1/250 s, <ISO> 100"])
+    page = burst_section(mixed, "none", Path(), "key")
+    assert "<small>1/60 s, ISO 100</small>" in page
+    assert "<small>1/250 s, &lt;ISO&gt; 100</small>" in page
+    assert "<td>0 EV</td>" in page and "<td>\N{MINUS SIGN}2.1 EV</td>" in page
+    assert "times as bright" not in page and 'class="exposure"' not in page
+
+
+def test_frames_of_one_exposure_are_shown_with_their_brightness():
+    page = burst_section(BURST, "none", Path(), "key")
+    assert "<td>0.240</td>" in page
+    assert "<small>" not in page
