@@ -1,6 +1,6 @@
-"""The burst's name and the frame's number in it, as cameras record them.
+"""The burst's name, the frame's number in it, and bracketing, as cameras record them.
 
-DNG 1.7.1 has a tag for both (ImageSequenceInfo). Otherwise they are in XMP (Google's cameras) or
+DNG 1.7.1 has a tag for all (ImageSequenceInfo), Exif 2.32 one for bracketing (ExposureMode, 41986). Otherwise they are in XMP (Google's cameras) or
 in the MakerNote (Apple, Sony, Panasonic); ExifTool documents the tags there:
 https://exiftool.org/TagNames/
 """
@@ -14,6 +14,8 @@ from ..tiff.reader import integers, read_directory, text
 from .tags import Metadata, Tag
 
 _SHORT, _LONG = 3, 4
+#: ExposureMode's value for automatic bracketing (Exif 2.32, 4.6.5).
+_AUTO_BRACKET = 2
 
 #: First bytes of a MakerNote, offset of its directory, tag with the frame's number.
 _NUMBERED = (
@@ -55,12 +57,26 @@ def burst_number(metadata: Metadata) -> int | None:
     return None
 
 
-def _sequence(metadata: Metadata) -> tuple[bytes, bytes] | None:
-    """Return name and index from ImageSequenceInfo; None for focus stacks and the like."""
+def is_bracketed(metadata: Metadata) -> bool:
+    """Whether a frame was taken in auto-bracketing mode, of whatever is bracketed."""
+    sequence = _sequence(metadata)
+    if sequence and b"bracket" in sequence[2]:
+        return True
+    return metadata.numbers(Tag.EXPOSURE_MODE)[:1] == (_AUTO_BRACKET,)
+
+
+def _sequence(metadata: Metadata) -> tuple[bytes, bytes, bytes] | None:
+    """Return name, index and kind, in small letters, from ImageSequenceInfo.
+
+    None for anything but bursts and brackets of exposure, such as focus stacks.
+    """
     parts = metadata.blob(Tag.IMAGE_SEQUENCE_INFO).split(b"\0", 3)
-    if len(parts) < 4 or len(parts[3]) < 4 or b"burst" not in parts[1].lower():
+    if len(parts) < 4 or len(parts[3]) < 4:
         return None
-    return parts[0], parts[3][:4]
+    kind = parts[1].lower()
+    if b"focus" in kind or not (b"burst" in kind or b"bracket" in kind):
+        return None
+    return parts[0], parts[3][:4], kind
 
 
 def _number(note: bytes, start: int, code: int) -> int | None:

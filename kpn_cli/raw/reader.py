@@ -56,9 +56,6 @@ _ORIENTATION = {0: 1, 3: 3, 5: 8, 6: 6}
 
 _NO_MATRIX = "states no colour matrix; colours are developed as if the camera's were sRGB's"
 
-#: ExposureMode (Exif 2.32, 4.6.5).
-_AUTO_BRACKET = 2
-
 
 def read_capture(path: str | Path) -> Capture:
     """Return when and how a photo was taken; takes a millisecond if its tags are complete.
@@ -379,7 +376,7 @@ def _capture(path: Path, raw: rawpy.RawPy, metadata: Metadata, height: int, widt
         captured=exif.captured(metadata, libraw.captured),
         burst_id=burst_tags.burst_id(metadata),
         number=burst_tags.burst_number(metadata),
-        bracketed=metadata.numbers(Tag.EXPOSURE_MODE)[:1] == (_AUTO_BRACKET,),
+        bracketed=burst_tags.is_bracketed(metadata),
     )
 
 

@@ -69,6 +69,21 @@ def test_the_bursts_name_is_found(tags, found):
     assert burst_tags.burst_id(metadata(**tags)) == found
 
 
+@pytest.mark.parametrize(
+    ("tags", "bracketed", "name"),
+    [
+        ({"EXPOSURE_MODE": fields.integer_field(41986, 2)}, True, ""),
+        ({"EXPOSURE_MODE": fields.integer_field(41986, 0)}, False, ""),
+        ({"IMAGE_SEQUENCE_INFO": b"s-1\0Exposure Bracket\0\0\0\0\0\1\0\0\0\3\0"}, True, "s-1"),
+        ({"IMAGE_SEQUENCE_INFO": b"s-1\0Focus Bracket\0\0\0\0\0\1\0\0\0\3\0"}, False, ""),
+        ({"IMAGE_SEQUENCE_INFO": b"s-1\0burst\0\0\0\0\0\1\0\0\0\3\0"}, False, "s-1"),
+    ],
+)
+def test_a_bracket_is_told_by_its_tags(tags, bracketed, name):
+    found = metadata(**tags)
+    assert (burst_tags.is_bracketed(found), burst_tags.burst_id(found)) == (bracketed, name)
+
+
 @given(st.binary(max_size=200), st.sampled_from([b"Apple iOS\0", b"SONY DSC \0", b"Panasonic\0"]))
 def test_damaged_notes_raise_nothing(data, heading):
     found = metadata(MAKER_NOTE=heading + data, IMAGE_SEQUENCE_INFO=data)
