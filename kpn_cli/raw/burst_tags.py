@@ -1,7 +1,8 @@
 """The burst's name, the frame's number in it, and bracketing, as cameras record them.
 
-DNG 1.7.1 has a tag for all (ImageSequenceInfo), Exif 2.32 one for bracketing (ExposureMode, 41986). Otherwise they are in XMP (Google's cameras) or
-in the MakerNote (Apple, Sony, Panasonic); ExifTool documents the tags there:
+DNG 1.7.1 has a tag for all (ImageSequenceInfo), Exif 2.32 one for bracketing (ExposureMode, 41986).
+Otherwise they are in XMP (Google's cameras) or in the MakerNote (Apple, Sony, Panasonic); ExifTool
+documents the tags there:
 https://exiftool.org/TagNames/
 """
 
