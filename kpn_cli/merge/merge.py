@@ -46,11 +46,14 @@ class Denoised:
             if it was not measured.
         fallback_share: share of the picture that is the reference's, where the result
             contradicted it (`guard.fall_back_to_reference`), 0 to 1.
+        white: signal that the output's white level stands for; above 1 where shorter exposures
+            made room, and then the planes hold values up to it.
     """
 
     planes: np.ndarray
     residual_noise: float | None
     fallback_share: float = 0.0
+    white: float = 1.0
 
 
 def denoise_frames(

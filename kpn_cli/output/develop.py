@@ -9,6 +9,9 @@ The result equals the development of the whole picture bit for bit (tests/output
   `_extreme_cells` adds them to each band.
 - Each band is developed by one thread. Where LibRaw is built with OpenMP, DHT's threads read rows
   that other threads are writing, and some pixels differ from run to run.
+
+A picture that is to be brighter is developed twice: as it is for its highlights, and brighter for
+its shadows, which would have too few of LibRaw's 16-bit steps otherwise. See `_joined`.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import io
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -52,11 +55,22 @@ _LOOKUP_CHUNK = 1 << 16
 #: Rows of cells whose samples are selected at once: a selection is a copy.
 _SELECTED_ROWS = 512
 
+#: Of a picture that is developed twice: up to the first brightness, in shares of white, it is the
+#: one for shadows; from the second on, the one for highlights. Far below white, where clipping
+#: could change the former, and far above the rounding of the latter.
+_JOINT = 0.125, 0.25
+
 #: Top, left, height and width of a part of a picture, in pixels.
 Box = tuple[int, int, int, int]
 
 
-def develop(info: RawInfo, planes: np.ndarray, *, linear: bool) -> np.ndarray:
+def develop(
+    info: RawInfo,
+    planes: np.ndarray,
+    *,
+    linear: bool,
+    lift: float = 0.0,
+) -> np.ndarray:
     """Return the RGB picture of planes, as LibRaw develops the frame that they came from.
 
     The white balance is the camera's; the primaries are sRGB's. Sensor white becomes 65535 in
@@ -64,10 +78,14 @@ def develop(info: RawInfo, planes: np.ndarray, *, linear: bool) -> np.ndarray:
     saturates, if that is below white: all channels at the same level, so that they stay neutral.
     There is no automatic brightness. LibRaw clips values below black.
 
+    With a lift, a colour keeps its hue where its brightest channel exceeds white. Planes that go
+    beyond 1 are clipped there, so what has the frame's white is white.
+
     Args:
         info: the frame, for its colour matrix, white balance and orientation.
         planes: `(4, cell_rows, cell_columns)` float, R, G1, G2, B; 0 is black, 1 is white.
         linear: whether to return linear light; otherwise with the sRGB curve.
+        lift: EV by which the picture is made brighter.
 
     Returns:
         `(rows, columns, 3)` uint16, upright: rows and columns may be swapped.
@@ -75,7 +93,7 @@ def develop(info: RawInfo, planes: np.ndarray, *, linear: bool) -> np.ndarray:
     Raises:
         KpnError: if LibRaw cannot develop the mosaic.
     """
-    rgb = np.concatenate(list(develop_bands(info, planes)))
+    rgb = np.concatenate(list(develop_bands(info, planes, lift=lift)))
     return rgb if linear else to_srgb(rgb)
 
 
@@ -113,11 +131,12 @@ def develop_bands(
     half: bool = False,
     orientation: int | None = None,
     band: int = BAND,
+    lift: float = 0.0,
 ) -> Iterator[np.ndarray]:
     """Yield the picture of `develop` in linear light, band by band from the top.
 
     Args:
-        info, planes: as in `develop`.
+        info, planes, lift: as in `develop`.
         half: whether to return one pixel for each cell, without demosaicing.
         orientation: Exif orientation, 1-8, instead of the frame's.
         band: side of a band in sensor pixels.
@@ -138,10 +157,14 @@ def develop_bands(
     spans = list(zip(starts, ends, strict=True))
     if orientation in FLIPPED:
         spans.reverse()
-    strip = _extreme_cells(info, planes, axis) if len(spans) > 1 else None
+    whole = len(spans) == 1
+    gain = 2.0**lift
+    gains = [1.0] if gain <= 1 else [1.0, gain]
+    pictures = [_Picture.of(info, planes, each, axis, whole, half) for each in gains]
 
     def develop_span(span: tuple[int, int]) -> np.ndarray:
-        return upright(_band(info, planes, axis, span, strip, half), orientation)
+        plain, *bright = [_band(picture, span) for picture in pictures]
+        return upright(plain if gain == 1 else _joined(plain, gain, *bright), orientation)
 
     workers = min(_MAX_WORKERS, usable_cores(), len(spans))
     with ThreadPoolExecutor(workers) as pool:
@@ -153,11 +176,11 @@ def develop_bands(
                 ahead.append(pool.submit(develop_span, span))
 
 
-def preview(info: RawInfo, planes: np.ndarray) -> np.ndarray:
+def preview(info: RawInfo, planes: np.ndarray, *, lift: float = 0.0) -> np.ndarray:
     """Return a picture for the preview of a DNG, in the orientation of the sensor.
 
     Args:
-        info, planes: as in `develop`.
+        info, planes, lift: as in `develop`.
 
     Returns:
         `(rows, columns, 3)` uint8, sRGB. Large mosaics get one pixel for each cell, which takes
@@ -167,32 +190,91 @@ def preview(info: RawInfo, planes: np.ndarray) -> np.ndarray:
         KpnError: if LibRaw cannot develop the mosaic.
     """
     half = max(info.height, info.width) >= _HALF_SIZE_FROM
-    return np.concatenate(
-        [to_srgb8(band) for band in develop_bands(info, planes, half=half, orientation=1)]
-    )
+    bands = develop_bands(info, planes, half=half, orientation=1, lift=lift)
+    return np.concatenate([to_srgb8(band) for band in bands])
+
+
+# --- brighter pictures ------------------------------------------------------
+
+
+def _joined(plain: np.ndarray, gain: float, bright: np.ndarray | None = None) -> np.ndarray:
+    """Return a band that is `gain` times as bright as `plain`, in linear light.
+
+    Args:
+        plain: `(rows, columns, 3)` uint16.
+        gain: above 0.
+        bright: the same band developed at the wanted brightness, for the shadows; None for none.
+    """
+    lifted = plain * np.float32(gain / 65535)
+    result = _clip_keeping_hue(lifted) * 65535
+    if bright is not None:
+        first, last = _JOINT
+        share = np.clip((lifted.max(-1, keepdims=True) - first) / (last - first), 0, 1)
+        result = bright + share * (result - bright)
+    steps: np.ndarray = np.rint(result)
+    return steps.astype(np.uint16)
+
+
+def _clip_keeping_hue(rgb: np.ndarray) -> np.ndarray:
+    """Return colours whose highest and lowest channel are clipped at 1.
+
+    The channel between keeps its place between them, so the hue (of HSV) stays, and the colour
+    turns white gradually. Clipped one by one, orange would turn yellow first.
+
+    Args:
+        rgb: `(rows, columns, 3)` float, not below 0.
+    """
+    top, bottom = rgb.max(-1, keepdims=True), rgb.min(-1, keepdims=True)
+    clipped = np.minimum(bottom, 1)
+    slope = (np.minimum(top, 1) - clipped) / np.maximum(top - bottom, np.float32(1e-9))
+    result: np.ndarray = clipped + (rgb - bottom) * slope
+    return result
 
 
 # --- one band ---------------------------------------------------------------
 
 
-def _band(
-    info: RawInfo,
-    planes: np.ndarray,
-    axis: int,
-    span: tuple[int, int],
-    strip: np.ndarray | None,
-    half: bool,
-) -> np.ndarray:
+@dataclass(frozen=True)
+class _Picture:
+    """A picture that is developed band by band.
+
+    Attributes:
+        info, planes, half: as in `develop_bands`.
+        gain: of the planes.
+        axis: 0 for bands of rows, 1 for columns.
+        strip: from `_extreme_cells`; None if a band is the whole picture.
+        clipped_share: where all channels clip, in shares of white.
+    """
+
+    info: RawInfo
+    planes: np.ndarray
+    gain: float
+    axis: int
+    half: bool
+    clipped_share: float
+    strip: np.ndarray | None = None
+
+    @staticmethod
+    def of(
+        info: RawInfo, planes: np.ndarray, gain: float, axis: int, whole: bool, half: bool
+    ) -> _Picture:
+        """Return a picture; `whole` if it is one band."""
+        # Of a brighter picture only the shadows are used.
+        clipped_share = info.clipped_share if gain == 1 else 1.0
+        picture = _Picture(info, planes, gain, axis, half, clipped_share)
+        return picture if whole else replace(picture, strip=_extreme_cells(picture))
+
+
+def _band(picture: _Picture, span: tuple[int, int]) -> np.ndarray:
     """Develop a band of rows or columns, in the orientation of the sensor.
 
     Args:
-        info, planes, half: as in `develop_bands`.
-        axis: 0 for rows, 1 for columns.
+        picture: it is a part of this.
         span: its first row or column and the one after its last, in sensor pixels.
-        strip: from `_extreme_cells`; None if the band is the whole picture.
     """
+    axis, strip = picture.axis, picture.strip
     first, last = max(span[0] - _MARGIN, 0), span[1] + _MARGIN
-    mosaic, black, white = _mosaic(info, planes, axis, first, last)
+    mosaic, black, white = _mosaic(picture, axis, first, last)
     before = 0
     if strip is not None:
         # Before the band, unless it begins with the first pixel of the picture.
@@ -201,13 +283,13 @@ def _band(
         tiled = np.tile(strip, (1, long) if axis == 0 else (long, 1))
         tiled = tiled[:, : mosaic.shape[1]] if axis == 0 else tiled[: mosaic.shape[0]]
         if before:
-            tiled[0, 0] = _mosaic(info, planes, 0, 0, 2)[0][0, 0]
+            tiled[0, 0] = _mosaic(picture, 0, 0, 2)[0][0, 0]
         mosaic = np.concatenate([tiled, mosaic] if before else [mosaic, tiled], axis)
-    clipped = min(round((white - black) * info.clipped_share), white - black)
-    rgb = _postprocess(info, mosaic, black, clipped, half_size=half)
+    clipped = min(round((white - black) * picture.clipped_share), white - black)
+    rgb = _postprocess(picture.info, mosaic, black, clipped, half_size=picture.half)
     if clipped < white - black:  # LibRaw has made 65535 of it
         rgb = _apply_table(_darkened(clipped / (white - black)), rgb)
-    scale = 2 if half else 1
+    scale = 2 if picture.half else 1
     start = (before + span[0] - first) // scale
     count = -(-(span[1] - span[0]) // scale)
     return rgb.take(range(start, start + count), axis)
@@ -220,29 +302,33 @@ def _darkened(share: float) -> np.ndarray:
     return table.astype(np.uint16)
 
 
-def _mosaic(
-    info: RawInfo, planes: np.ndarray, axis: int, first: int, last: int
-) -> tuple[np.ndarray, int, int]:
+def _mosaic(picture: _Picture, axis: int, first: int, last: int) -> tuple[np.ndarray, int, int]:
     """Return the mosaic from an even row or column `first` on, its black and white levels."""
+    info, planes = picture.info, picture.planes
     size = [info.height, info.width]
     last = min(last, size[axis])
     size[axis] = last - first
     # A phase other than RGGB begins inside a cell, so one more cell may be needed.
     cells = slice(first // 2, last // 2 + 1)
     part = planes[:, cells] if axis == 0 else planes[:, :, cells]
-    return dng_levels.encode_planes(part, info.phase, *size)
+    return dng_levels.encode_planes(_times(part, picture.gain), info.phase, *size)
 
 
-def _extreme_cells(info: RawInfo, planes: np.ndarray, axis: int) -> np.ndarray:
+def _times(planes: np.ndarray, gain: float) -> np.ndarray:
+    return planes if gain == 1 else planes * np.float32(gain)
+
+
+def _extreme_cells(picture: _Picture) -> np.ndarray:
     """Return cells that hold each channel's highest value and its lowest value above black.
 
     Returns:
         `(_STRIP, 2)` or, for bands of columns, `(2, _STRIP)` uint16, to be repeated along the band.
     """
+    info, planes, axis = picture.info, picture.planes, picture.axis
     highest, lowest = np.empty(4), np.empty(4)
     for plane in range(4):
         tops = range(0, planes.shape[1], _SELECTED_ROWS)
-        rows = [planes[plane, top : top + _SELECTED_ROWS] for top in tops]
+        rows = [_times(planes[plane, top : top + _SELECTED_ROWS], picture.gain) for top in tops]
         highest[plane] = max(part.max() for part in rows)
         half_step = 0.5 / (dng_levels.OUTPUT_WHITE - dng_levels.OUTPUT_BLACK)
         above = [part[part >= half_step] for part in rows]

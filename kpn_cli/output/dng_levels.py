@@ -101,7 +101,8 @@ def planes_at_output_levels(
     Args:
         planes: `(4, cell_rows, cell_columns)` float32; 0 and 1 are the black and white of `info`.
         info: the source.
-        step, black: from `output_levels`.
+        step: output steps for one DN of the planes.
+        black: from `output_levels`.
 
     Returns:
         The same shape, float32; 0 and 1 are `OUTPUT_BLACK` and `OUTPUT_WHITE`.
@@ -137,7 +138,8 @@ def with_masked_borders(
         info: the source, which is read again.
         visible: `(height, width)` uint16, the clean mosaic.
         size: height and width of the frame by its tags, in sensor pixels.
-        step, black: from `output_levels`.
+        step: output steps for one DN of the source.
+        black: from `output_levels`.
 
     Returns:
         Of shape `size`, uint16, at the output's levels; None if LibRaw's frame has another size.

@@ -16,6 +16,9 @@ from collections.abc import Collection
 #: FixBadPixelsConstant (4), MapTable (7), MapPolynomial (8), GainMap (9), DeltaPerRow (10),
 #: DeltaPerColumn (11), ScalePerRow (12), ScalePerColumn (13). Newer opcodes are treated like these.
 _GEOMETRIC = {1, 2, 6, 14}
+#: Opcodes that are the same for values of another scale: the geometric ones, FixBadPixelsList, and
+#: products: FixVignetteRadial, GainMap, ScalePerRow and ScalePerColumn.
+_SCALE_FREE = _GEOMETRIC | {3, 5, 9, 12, 13}
 
 
 def keep_geometric_opcodes(data: bytes, also: Collection[int] = ()) -> bytes:
@@ -34,16 +37,40 @@ def keep_geometric_opcodes(data: bytes, also: Collection[int] = ()) -> bytes:
     Returns:
         The list of these opcodes; b"" if there is none or the list is damaged.
     """
+    kept = [
+        opcode
+        for place, (number, opcode) in enumerate(_opcodes(data) or ())
+        if number in _GEOMETRIC or place in also
+    ]
+    return struct.pack(">L", len(kept)) + b"".join(kept) if kept else b""
+
+
+def are_scale_free(data: bytes) -> bool:
+    """Whether the opcodes of a list do the same to values that were multiplied by a constant.
+
+    Args:
+        data: value of OpcodeList2 (tag 51009) or OpcodeList3 (51022).
+
+    Returns:
+        False also for a damaged list and for opcodes that kpn does not know.
+    """
+    found = _opcodes(data)
+    if found is None or len(found) != struct.unpack(">L", data[:4])[0]:
+        return False
+    return all(number in _SCALE_FREE for number, _ in found)
+
+
+def _opcodes(data: bytes) -> list[tuple[int, bytes]] | None:
+    """Return number and bytes of each opcode of a list; None if the list is damaged."""
     if len(data) < 4:
-        return b""
-    kept, at = [], 4
-    for place in range(min(struct.unpack(">L", data[:4])[0], len(data) // 16)):
+        return None
+    found, at = [], 4
+    for _ in range(min(struct.unpack(">L", data[:4])[0], len(data) // 16)):
         if at + 16 > len(data):
-            return b""
+            return None
         number, length = struct.unpack(">L8xL", data[at : at + 16])
         if at + 16 + length > len(data):
-            return b""
-        if number in _GEOMETRIC or place in also:
-            kept.append(data[at : at + 16 + length])
+            return None
+        found.append((number, data[at : at + 16 + length]))
         at += 16 + length
-    return struct.pack(">L", len(kept)) + b"".join(kept) if kept else b""
+    return found

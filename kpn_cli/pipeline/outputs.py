@@ -8,7 +8,7 @@ finished DNG, it is the user's to edit.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -172,6 +172,7 @@ def write_outputs(
     replace: bool,
     strength: float,
     precision: str = "",
+    lift: float = 0.0,
     on_file: Callable[[], None] = lambda: None,
 ) -> list[str]:
     """Write the outputs of a burst; the picture is developed once, band by band, for all formats.
@@ -186,6 +187,9 @@ def write_outputs(
         replace: whether existing files may be replaced.
         strength: of denoising.
         precision: arithmetic of the network, which the tag Software tells.
+        lift: EV by which the result shall be shown brighter than the reference: the pictures and
+            the preview are, the DNG says so in BaselineExposure. Exif stays the reference's, and
+            sidecars the user's.
         on_file: called after each file.
 
     Returns:
@@ -214,7 +218,7 @@ def write_outputs(
             info,
             tree,
             denoised.planes,
-            develop.preview(info, denoised.planes),
+            develop.preview(info, denoised.planes, lift=lift),
             noise=residual,
             compression=compression,
             modified=modified,
@@ -223,6 +227,8 @@ def write_outputs(
             strength=strength,
             precision=precision,
             sidecars=[each.data for each in sidecars_of(info.path) if not each.problem],
+            lift=lift,
+            headroom=denoised.white,
         )
 
     # At once: each spends part of its time on one core, or waits for the disk.
@@ -231,7 +237,8 @@ def write_outputs(
         try:
             if pictures:
                 tags = _Tags(tree, modified, fingerprint, precision)
-                _write_pictures(info, denoised, pictures, tags, replace=replace, on_file=on_file)
+                bands = develop.develop_bands(info, denoised.planes, lift=lift)
+                _write_pictures(info, bands, pictures, tags, replace=replace, on_file=on_file)
         finally:
             if dng is not None:  # if both fail, as on a full disk, the error about the DNG is shown
                 notes += dng.result()
@@ -253,14 +260,14 @@ class _Tags:
 
 def _write_pictures(
     info: RawInfo,
-    denoised: Denoised,
+    bands: Iterator[np.ndarray],
     outputs: dict[str, Path],
     made_of: _Tags,
     *,
     replace: bool,
     on_file: Callable[[], None],
 ) -> None:
-    """Write developed pictures: format -> path, without "dng"."""
+    """Write the developed bands of a picture: format -> path, without "dng"."""
     size = develop.developed_size(info)
     tags = {
         name: tiff_jpeg.photo_tags(
@@ -290,7 +297,7 @@ def _write_pictures(
             for name in ("linear", "srgb")
             if name in outputs
         }
-        for rgb in develop.develop_bands(info, denoised.planes):
+        for rgb in bands:
             if "linear" in add:
                 add["linear"](rgb)
             if "srgb" in add:

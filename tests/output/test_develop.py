@@ -14,7 +14,14 @@ from threadpoolctl import threadpool_limits
 
 from kpn_cli.image.bayer import PHASES, pack, unpack
 from kpn_cli.image.srgb import srgb_encode
-from kpn_cli.output.develop import develop, develop_bands, developed_size, to_srgb, to_srgb8
+from kpn_cli.output.develop import (
+    develop,
+    develop_bands,
+    developed_size,
+    preview,
+    to_srgb,
+    to_srgb8,
+)
 from kpn_cli.output.dng_levels import encode_planes
 from kpn_cli.output.dng_tags import DngTags
 from kpn_cli.output.dng_writer import write_cfa_dng
@@ -256,3 +263,100 @@ def test_the_srgb_lookup_covers_the_picture_without_a_64_bit_copy(rng):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < linear.nbytes + (12 << 20)  # in 64 bits: four times the picture, 36 MiB
+
+
+# --- brighter pictures --------------------------------------------------------------
+
+
+def coloured(height: int, width: int) -> np.ndarray:
+    """Planes from black to white, noisy, whose colours change."""
+    rng = np.random.default_rng(0)
+    clean = pack(2 * ramp(height, width) ** 3 * np.linspace(0, 1, height)[:, None] ** 2, "RGGB")
+    clean *= np.float32([0.5, 1, 1, 0.4])[:, None, None]
+    return np.clip(clean + rng.normal(0, 0.002, clean.shape), -0.01, 0.45).astype(np.float32)
+
+
+@pytest.mark.parametrize("lift", [0.5, 1.0, 4.0])
+def test_dark_planes_with_a_lift_develop_like_bright_planes(lift):
+    info, planes = plain_info(), coloured(64, 80)
+    wanted = develop(info, planes, linear=True).astype(int)
+    lifted = develop(info, planes / np.float32(2**lift), linear=True, lift=lift).astype(int)
+    # Shadows as fine as there, and without the offset of a few coarse steps; rounding elsewhere.
+    dark = wanted.max(-1) < 65535 / 8
+    assert 0.2 < dark.mean() < 0.9
+    assert np.abs(lifted - wanted)[dark].max() <= 1
+    assert np.quantile(np.abs(lifted - wanted), 0.995) <= 4 * 2**lift
+    np.testing.assert_allclose(lifted, wanted, rtol=0.03, atol=4 * 2**lift)  # DHT decides by little
+
+
+def test_a_lift_of_0_is_no_lift():
+    info, planes = plain_info(), coloured(64, 80)
+    plain = list(develop_bands(info, planes, band=32))
+    lifted = list(develop_bands(info, planes, band=32, lift=0.0))
+    np.testing.assert_array_equal(np.concatenate(lifted), np.concatenate(plain))
+
+
+def test_a_negative_lift_makes_a_darker_picture():
+    info, planes = plain_info(), coloured(64, 80)
+    dark = develop(info, planes, linear=True, lift=-1.0).astype(float)
+    np.testing.assert_allclose(2 * dark, develop(info, planes, linear=True), atol=1)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_bands_of_a_lifted_picture_equal_the_whole_picture(orientation):
+    info = replace(plain_info(), height=131, width=130, orientation=orientation)
+    planes = coloured(131, 130)
+    whole = np.concatenate(list(develop_bands(info, planes, lift=2.0)))
+    parts = list(develop_bands(info, planes, lift=2.0, band=32))
+    assert len(parts) > 3
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+def even(colour: tuple[float, float, float], **options) -> np.ndarray:
+    """The developed colour, in shares of white, of an even surface: R, G, B after the balance."""
+    info = plain_info()
+    info = replace(info, color_matrix=tuple(map(tuple, camera_of(info).tolist())))
+    red, green, blue = np.array(colour) / info.white_balance
+    planes = np.broadcast_to(np.float32([red, green, green, blue])[:, None, None], (4, 32, 40))
+    return develop(info, planes, linear=True, **options)[32, 40] / 65535
+
+
+def camera_of(info: RawInfo) -> np.ndarray:
+    """Matrix of a camera that sees in linear sRGB, before its balance."""
+    return np.diag(1 / np.array(info.white_balance)) @ XYZ_TO_SRGB
+
+
+def test_a_colour_beyond_white_keeps_its_hue_and_turns_white():
+    orange = np.array((0.4, 0.2, 0.05))
+    np.testing.assert_allclose(even(tuple(orange)), orange, atol=2e-3)
+    for lift, expected in (
+        (1.0, 2 * orange),
+        (2.0, (1, 0.2 + 0.6 * 0.8 / 1.4, 0.2)),  # the middle stays in its place between the others
+        (4.0, (1, 0.8 + 2.4 * 0.2 / 5.6, 0.8)),
+        (5.0, (1, 1, 1)),
+    ):
+        np.testing.assert_allclose(even(tuple(orange), lift=lift), expected, atol=0.01)
+
+
+@pytest.mark.parametrize("lift", [0.0, 1.0, 3.0])
+@pytest.mark.parametrize("saturation", [None, 900.0])
+def test_clipped_highlights_stay_neutral_with_a_lift(lift, saturation):
+    info = replace(plain_info(), saturation=saturation)
+    planes = np.full((4, 32, 40), 1 if saturation is None else 900 / 1023, np.float32)
+    rgb = develop(info, planes, linear=True, lift=lift)[32, 40] / 65535
+    np.testing.assert_allclose(rgb, min(planes[0, 0, 0] * 2**lift, 1), atol=2e-3)
+
+
+@pytest.mark.parametrize("lift", [0.0, 2.0])
+def test_planes_beyond_white_develop_like_clipped_ones(lift):
+    info, planes = plain_info(), 8 * coloured(64, 80)
+    assert planes.max() > 2.5
+    beyond = develop(info, planes, linear=True, lift=lift)
+    clipped = develop(info, np.minimum(planes, 1), linear=True, lift=lift)
+    np.testing.assert_array_equal(beyond, clipped)
+
+
+def test_the_preview_is_lifted_too():
+    info, planes = plain_info(), coloured(64, 80)
+    wanted = to_srgb8(develop(info, planes, linear=True, lift=1.5))
+    np.testing.assert_array_equal(preview(info, planes, lift=1.5), wanted)

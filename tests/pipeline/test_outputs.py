@@ -6,17 +6,22 @@ import threading
 from pathlib import Path
 
 import exifread
+import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 from cards import denoised, digests, write_bursts, write_frame
 from dng_factory import write_dng
 from raw_files import BLACK, WHITE, scene
 
 from kpn_cli.errors import KpnError
+from kpn_cli.image.noise_model import NoiseModel
+from kpn_cli.image.srgb import srgb_encode
+from kpn_cli.merge.merge import Denoised
 from kpn_cli.output import develop, dng_writer
-from kpn_cli.pipeline import denoise, fingerprint, loading
+from kpn_cli.pipeline import denoise, fingerprint, loading, outputs
 from kpn_cli.pipeline.options import Options
-from kpn_cli.raw.reader import read_capture
+from kpn_cli.raw.reader import read_capture, read_info, read_planes
 
 
 def test_the_result_of_a_photo_without_a_time_has_none(tmp_path, weights):
@@ -90,7 +95,7 @@ def test_the_dng_and_the_pictures_are_written_at_once(monkeypatch, tmp_path, wei
         return write_dng(*arguments, **how)
 
     def wait_and_develop(info, planes, **how):
-        if not how:  # not the preview
+        if "orientation" not in how:  # not the preview
             both.wait(20)
         return bands(info, planes, **how)
 
@@ -120,3 +125,82 @@ def test_if_one_output_fails_the_other_is_whole_and_the_error_about_the_dng_come
         denoise.write_computed(computed, options)
     written = {"dng": {"a_kpn_srgb.tif"}, "srgb": {"a_kpn.dng"}, "both": set()}[failing]
     assert {path.name for path in (tmp_path / "out").iterdir()} == written
+
+
+# --- brighter than the reference ------------------------------------------------------
+
+
+def written(source: Path, folder: Path, *, white: float = 1.0, **options) -> dict[str, Path]:
+    """Write the planes of a photo as its result."""
+    info = read_info(source)
+    folder.mkdir()
+    names = ("dng", "linear", "srgb", "jpeg")
+    paths = outputs.output_paths(source, folder, names)
+    result = Denoised(read_planes(info), 0.25, white=white)
+    how = {"compression": "none", "fingerprint": bytes(range(16)), "replace": False, "strength": 1}
+    outputs.write_outputs(info, result, NoiseModel.uniform(1e-4, 1e-6), paths, **how, **options)
+    return paths
+
+
+def grey(path: Path) -> float:
+    """Mean brightness of a picture, linear, 0 to 1; of a DNG of its preview."""
+    if path.suffix == ".dng":
+        with tifffile.TiffFile(path) as file:
+            picture = file.pages[0].pages[1].asarray()
+    else:
+        picture = np.asarray(Image.open(path)) if path.suffix == ".jpg" else tifffile.imread(path)
+    shares = picture / np.iinfo(picture.dtype).max
+    if "linear" not in path.name:
+        curve = srgb_encode(np.arange(65536) / 65535)
+        shares = np.interp(shares, curve, np.arange(65536) / 65535)
+    return float(shares.mean())
+
+
+def exposure_and_noise(path: Path) -> tuple[float, tuple[float, ...]]:
+    with tifffile.TiffFile(path) as file:
+        over, under = file.pages[0].tags[50730].value if 50730 in file.pages[0].tags else (0, 1)
+        return over / under, file.pages[0].pages[0].tags[51041].value
+
+
+@pytest.fixture
+def dark(tmp_path, monkeypatch) -> Path:
+    """A photo that is an eighth as bright as others."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    path = tmp_path / "a.dng"
+    tags = {"black": (BLACK,), "white": WHITE}
+    exif = {33434: (5, (1 / 250,)), 34855: (3, (400,))}
+    return write_dng(path, BLACK + (scene(96, 128) - BLACK) // 8, exif=exif, **tags)
+
+
+def test_a_lift_brightens_all_pictures_once_and_changes_no_sample_of_the_dng(tmp_path, dark):
+    plain = written(dark, tmp_path / "plain")
+    lifted = written(dark, tmp_path / "lifted", lift=2.0)
+    for name, path in lifted.items():
+        assert grey(path) == pytest.approx(4 * grey(plain[name]), rel=0.02)
+    planes = [read_planes(read_info(paths["dng"])) for paths in (plain, lifted)]
+    np.testing.assert_array_equal(*planes)
+    (before, noise), (after, same) = map(exposure_and_noise, (plain["dng"], lifted["dng"]))
+    assert (before, after) == (0, 2)
+    assert noise == same
+    info = read_info(lifted["dng"])
+    assert (info.exposure_time, info.iso) == (1 / 250, 400)
+
+
+def test_headroom_changes_the_scale_of_the_dng_and_no_picture(tmp_path, dark):
+    plain = written(dark, tmp_path / "plain")
+    roomy = written(dark, tmp_path / "roomy", white=8.0)
+    for name in ("linear", "srgb", "jpeg"):
+        assert roomy[name].read_bytes() == plain[name].read_bytes()
+    assert grey(roomy["dng"]) == grey(plain["dng"])
+    (_, noise), (exposure, scaled) = map(exposure_and_noise, (plain["dng"], roomy["dng"]))
+    assert exposure == 3
+    np.testing.assert_allclose(np.array(scaled) * ((8, 64) * 3), noise, rtol=1e-6)
+    planes = [read_planes(read_info(paths["dng"])) for paths in (plain, roomy)]
+    assert np.abs(8 * planes[1] - planes[0]).max() < 9 / 61439
+
+
+def test_without_lift_and_headroom_all_bytes_are_the_same(tmp_path, dark):
+    written(dark, tmp_path / "plain")
+    written(dark, tmp_path / "stated", white=1.0, lift=0.0)
+    assert digests(tmp_path / "plain") == digests(tmp_path / "stated")
+    assert exposure_and_noise(tmp_path / "plain" / "a_kpn.dng")[0] == 0
