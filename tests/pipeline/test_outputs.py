@@ -9,9 +9,9 @@ import exifread
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
 from cards import denoised, digests, write_bursts, write_frame
 from dng_factory import write_dng
+from PIL import Image
 from raw_files import BLACK, WHITE, scene
 
 from kpn_cli.errors import KpnError
