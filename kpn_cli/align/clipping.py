@@ -43,13 +43,23 @@ def exclude_clipped(
     """
     if shot.dim() != 3 or read.dim() != 3:
         raise ValueError("coefficients of each frame are needed, (batch, count, 4)")
-    scale = clip.reciprocal()[:, :, None]  # zero for frames that never clip
-    sigma = (shot * scale + read * scale.square()).amax(2).sqrt()  # over the clipping point
-    fade_end = (1 - _CLIP_SIGMAS * sigma).clamp(_MIN_FADE_END, _MAX_FADE_END)[..., None, None]
-    scale = scale[..., None]
+    scale = clip.reciprocal()[:, :, None, None]  # zero for frames that never clip
     brightest = box(burst[:, 0], 3).amax(1)[:, None] * scale
-    weight = ((fade_end - brightest) / _FADE_LENGTH).clamp(0, 1)
+    end = fade_end(shot, read, clip)[..., None, None]
+    weight = ((end - brightest) / _FADE_LENGTH).clamp(0, 1)
     weight = weight * weight * (3 - 2 * weight)
     weight = weight * (burst.amax(2) * scale < _CLIPPED)
     weight[:, 0] = 1
     return torch.lerp(burst[:, :1], burst, weight[:, :, None]), weight
+
+
+def fade_end(shot: Tensor, read: Tensor, clip: Tensor) -> Tensor:
+    """Return the signal beyond which noise reaches the clipping point, as a share of that.
+
+    Args:
+        shot, read: `(..., 4)` variance coefficients.
+        clip: `(...)`, the clipping point; infinite for none.
+    """
+    scale = clip.reciprocal()[..., None]
+    sigma = (shot * scale + read * scale.square()).amax(-1).sqrt()  # over the clipping point
+    return (1 - _CLIP_SIGMAS * sigma).clamp(_MIN_FADE_END, _MAX_FADE_END)

@@ -18,6 +18,7 @@ from ..burst.frame import Frame
 from ..image import tiling
 from ..image.noise_model import NoiseModel
 from ..network.kpn import KPN
+from .headroom import Headroom
 from .residual_noise import measure_residual_noise
 from .tile import TileMerger
 
@@ -67,6 +68,7 @@ def denoise_frames(
     tile: int = DEFAULT_TILE,
     measure_residual: bool = True,
     observed: float | None = None,
+    headroom: Headroom | None = None,
     on_tile: Callable[[], None] = lambda: None,
 ) -> Denoised:
     """Merge frames into clean planes, the first being the reference.
@@ -82,10 +84,18 @@ def denoise_frames(
         measure_residual: whether to measure the residual noise; for small pictures that takes
             longer than merging them.
         observed: `profile_check.observed_sigma_ratio` of these frames; None to measure it.
+        headroom: how the picture goes on beyond the reference's white level; None to end there.
         on_tile: called after each of `tile_count` tiles.
     """
     merger = TileMerger(
-        network, frames, shifts, noise, strength=strength, dtype=dtype, observed=observed
+        network,
+        frames,
+        shifts,
+        noise,
+        strength=strength,
+        dtype=dtype,
+        observed=observed,
+        headroom=headroom,
     )
     shares: list[tuple[float, int]] = []  # of the network's result in a tile, and its cells
 
@@ -101,7 +111,10 @@ def denoise_frames(
     if measure_residual:
         planes = torch.from_numpy(out).to(frames[0].samples.device)
         residual = measure_residual_noise(merger, size, planes)
-    return Denoised(out, residual, 1 - float(np.average(share, weights=cells)))
+    # Where nothing is brighter, there is no need for room.
+    room = headroom is not None and float(out.max()) > frames[0].clip
+    white = headroom.white if headroom is not None and room else 1.0
+    return Denoised(out, residual, 1 - float(np.average(share, weights=cells)), white)
 
 
 def denoise_burst(

@@ -25,6 +25,7 @@ from ..noise.profile_check import observed_sigma_ratio
 from ..system.device import autocast
 from .green_equilibration import equilibrate_greens
 from .guard import CLIPPED, fall_back_to_reference
+from .headroom import Headroom, extend_highlights
 from .strength import DilatedFilter, apply_strength, assumed_share
 
 #: The residual noise is measured by adding this many sigmas of noise: from a quarter on the
@@ -116,10 +117,11 @@ class TileMerger:
         strength: float = 1.0,
         dtype: torch.dtype = torch.float32,
         observed: float | None = None,
+        headroom: Headroom | None = None,
     ) -> None:
         """Prepare a burst; see `merge.denoise_frames` for the arguments."""
         self._network, self._frames, self._shifts = network, frames, shifts
-        self._strength = strength
+        self._strength, self._headroom = strength, headroom
         self._device, self._dtype = frames[0].samples.device, dtype
         self._true_noise = noise_coefficients(noise, self._device)
         self.assumed_noise = noise_coefficients(noise.with_strength(strength), self._device)
@@ -174,7 +176,7 @@ class TileMerger:
 
     def _merge(self, burst: Tensor, keep_encoded: bool) -> MergedTile:
         encoded, results, light = [], [], []
-        unclipped: Tensor | None = None
+        recorded, unclipped = burst, None
         if self._comparable is not None:
             burst, unclipped = self._comparable.exclude(burst)
         for members in self.groups:
@@ -194,6 +196,8 @@ class TileMerger:
         clean, share = fall_back_to_reference(
             clean, reference, reference_weight, *self._allowed_noise, burst[:, 1:]
         )
+        if self._comparable is not None and self._headroom is not None:
+            clean = extend_highlights(clean, recorded, self._comparable, self._headroom)
         return MergedTile(burst, clean, share, encoded)
 
     def probe_noise(

@@ -23,6 +23,7 @@ from ..burst import files as burst_files
 from ..burst.frame import Frame
 from ..errors import KpnError
 from ..merge import merge
+from ..merge.headroom import MAX_WHITE, Headroom
 from ..merge.merge import Denoised
 from ..network.engine import UNet
 from ..network.kpn import KPN
@@ -49,6 +50,11 @@ from .prepare import prepare
 from .result import Clock, Result, Stage
 
 T = TypeVar("T")
+
+#: Told where `--headroom` changes nothing.
+_NO_HEADROOM = (
+    "--headroom: no frame shows anything brighter than the reference's white, so it stays"
+)
 
 
 class Engine:
@@ -191,6 +197,7 @@ class Computed:
             B, where 0 is black and 1 is white; residual noise and fallback share.
         missing: outputs to write, format -> path.
         result: the result so far: all but the time of writing.
+        lift: by how many EV a developer should brighten it (`Loaded.lift`).
         reference: the noisy reference on the CPU, `(4, cell_rows, cell_columns)` samples, for the
             report; None without a report.
     """
@@ -200,6 +207,7 @@ class Computed:
     denoised: Denoised
     missing: dict[str, Path]
     result: Result
+    lift: float = 0.0
     reference: Frame | None = None
 
 
@@ -231,7 +239,8 @@ def compute(
     same = len(aligned.frames) == len(prepared.aligned.frames)
     seen = noise if same else replace(noise, observed=None)
     ready = engine.for_picture(pixels)
-    denoised = _run_network(ready, aligned, seen, options, on_stage)
+    headroom = headroom_of(info, aligned.frames) if options.headroom else None
+    denoised = _run_network(ready, aligned, seen, options, headroom, on_stage)
     if isinstance(ready.network.engine, UNet):
         ready.network.engine.release_memory()
     return_freed_memory()
@@ -246,7 +255,9 @@ def compute(
             *notes_of(loaded.infos),
             *prepared.notes,
             *filter(None, [ready.precision.note]),
+            *([_NO_HEADROOM] if options.headroom and denoised.white == 1 else []),
         ],
+        settings=loaded.settings(aligned.used),
         noise=noise,
         repaired=prepared.repaired,
         shifts=[median_shift(shifts) for shifts in aligned.shifts],
@@ -263,7 +274,9 @@ def compute(
         fingerprint=loaded.fingerprint,
     )
     reference = aligned.frames[0].to(torch.device("cpu")) if options.report else None
-    return Computed(loaded.fingerprint, info, denoised, loaded.missing, result, reference)
+    return Computed(
+        loaded.fingerprint, info, denoised, loaded.missing, result, loaded.lift, reference
+    )
 
 
 def notes_of(infos: Sequence[RawInfo]) -> list[str]:
@@ -288,11 +301,29 @@ def median_shift(shifts: Tensor) -> tuple[int, int]:
     return int(y), int(x)
 
 
+def headroom_of(info: RawInfo, frames: Sequence[Frame]) -> Headroom | None:
+    """Return how far the frames reach beyond the reference's white level; None if none does.
+
+    Args:
+        info: the reference's facts.
+        frames: the reference first.
+    """
+    white = min(max(frame.clip for frame in frames), MAX_WHITE)
+    if white <= max(frames[0].clip, 1.0):
+        return None
+    red, green, blue = info.white_balance
+    balance = np.array([red, green, green, blue])
+    level = frames[0].clip * balance.max()
+    r, g1, g2, b = (level / balance).clip(max=white).tolist()
+    return Headroom(white, (r, g1, g2, b))
+
+
 def _run_network(
     engine: ReadyNetwork,
     aligned: alignment.AlignedBurst,
     noise: NoiseReport,
     options: Options,
+    headroom: Headroom | None,
     on_stage: Callable[[Stage], None],
 ) -> Denoised:
     """Merge the frames tile by tile, in smaller tiles if memory runs out."""
@@ -300,7 +331,7 @@ def _run_network(
         return Denoised(aligned.frames[0].planes(), 1.0)
 
     def merge_in_tiles(tile: int) -> Denoised:
-        return _merge(engine, aligned, noise, options.strength, tile, on_stage)
+        return _merge(engine, aligned, noise, options.strength, tile, headroom, on_stage)
 
     denoised = retry_with_smaller_tiles(merge_in_tiles, engine, len(aligned.frames), options.tile)
     if not np.isfinite(denoised.planes).all():
@@ -345,6 +376,7 @@ def _merge(
     noise: NoiseReport,
     strength: float,
     tile: int,
+    headroom: Headroom | None,
     on_stage: Callable[[Stage], None],
 ) -> Denoised:
     height, width = aligned.frames[0].size
@@ -365,6 +397,7 @@ def _merge(
         dtype=engine.dtype,
         tile=tile,
         observed=noise.observed,
+        headroom=headroom,
         on_tile=step,
     )
 
@@ -410,6 +443,7 @@ def write_computed(
         fingerprint=computed.fingerprint,
         replace=options.overwrite,
         strength=options.strength,
+        lift=computed.lift,
         precision=computed.result.precision if options.strength else "",
         on_file=step,
     )

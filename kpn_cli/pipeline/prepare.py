@@ -115,9 +115,10 @@ def differ_in_exposure(infos: Sequence[RawInfo], exposures: str) -> bool:
         infos: the reference first.
         exposures: of `choices.EXPOSURES`.
     """
+    if exposure.are_mixed(infos):
+        return True
     matches = {exposure.match(infos[0], info) for info in infos[1:]}
-    undecided = exposure.Match.UNDECIDED in matches and exposures == "mixed"
-    return undecided or exposure.Match.ANOTHER in matches
+    return exposures == "mixed" and exposure.Match.UNDECIDED in matches
 
 
 def _with_own_noise(
