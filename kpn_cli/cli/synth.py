@@ -8,6 +8,7 @@ import click
 
 from ..choices import DATASET_FORMATS, DATASET_GAINS, RANDOM_GAIN
 from . import console
+from .exposure_list import ev_option
 from .options import PHOTOS, QUIET
 
 
@@ -43,6 +44,11 @@ from .options import PHOTOS, QUIET
     help="Noise level of all bursts, as in kpn eval; or random, to draw a camera and an ISO for "
     "each burst.",
 )
+@ev_option(
+    "Exposures of each burst's frames in EV, such as -2,0,2, in turn from 0 EV (or the first) on: "
+    "brackets by exposure time, with inexact shutters and shake. The truth has the exposure of the "
+    "first frame. Default: equal exposures."
+)
 @click.option(
     "--seed",
     type=click.IntRange(0),
@@ -66,6 +72,7 @@ def synth(
     frames: int,
     form: str,
     gain: str,
+    ev: tuple[float, ...],
     seed: int,
     workers: int,
 ) -> None:
@@ -76,7 +83,7 @@ def synth(
     from ..synthesis import dataset
     from ..synthesis.photos import find_photos, readable_photos
 
-    config = dataset.DatasetConfig(count, frames, form, gain, seed)
+    config = dataset.DatasetConfig(count, frames, form, gain, seed, ev)
     with console.bar("reading photos", len(find_photos(photos))) as move:
         usable = readable_photos(
             photos, at_least=config.photo_pixels, on_photo=move, on_skip=console.note

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,9 +11,17 @@ import numpy as np
 
 from ..image import bayer
 from ..image.noise_model import NoiseModel
-from ..output.dng_tags import DngTags
-from ..output.dng_writer import write_cfa_dng
+from ..output.dng_images import mosaic_ifd
+from ..output.dng_tags import DngTags, camera_tags, cfa_tags, exif_tags
+from ..output.dng_writer import check_mosaic, write_cfa_dng, write_tree
+from ..tiff import fields
 from . import protocol
+
+#: Pause between the end of an exposure and the start of the next, in seconds: as long as in
+#: bursts of 1/30 s at 20 frames per second.
+_READOUT = 1 / 20 - 1 / 30
+#: ExposureMode: auto bracket (Exif 2.32, 4.6.5).
+_AUTO_BRACKET = 2
 
 
 @dataclass(frozen=True)
@@ -87,16 +96,20 @@ def write_frames(
     camera: Camera,
     start: datetime,
     model: str,
+    *,
+    evs: Sequence[float] = (),
 ) -> list[Path]:
     """Write a burst as DNG files `IMG_0000.dng` ..., with NoiseProfile and Exif times.
 
     Args:
         folder: an existing folder.
         burst: `(frames, 4, rows, columns)`, linear, noisy.
-        noise: for the NoiseProfile; the variance of rounding is added to it.
+        noise: for the NoiseProfile, of each frame as recorded; the variance of rounding is added.
         camera: that records the burst.
-        start: time of the first frame; the others follow at 20 frames per second.
+        start: time of the first frame; the others follow at 20 frames per second, or as soon as
+            the exposure before is over.
         model: the camera's name.
+        evs: exposure of each frame in EV, by time alone, for a bracket; () for equal exposures.
 
     Returns:
         The files' paths.
@@ -104,12 +117,38 @@ def write_frames(
     r, g1, g2, b = (read + camera.rounding_variance for read in noise.read)
     profile = NoiseModel(noise.shot, (r, g1, g2, b))
     paths = []
+    captured = start
     for number, planes in enumerate(burst):
         path = folder / f"IMG_{number:04d}.dng"
-        captured = start + timedelta(milliseconds=50 * number)
-        write_cfa_dng(path, camera.record(planes), camera.tags(profile, captured, model))
+        mosaic, tags = camera.record(planes), camera.tags(profile, captured, model)
+        if evs:
+            captured += _write_bracketed(path, mosaic, tags, evs[number])
+        else:
+            write_cfa_dng(path, mosaic, tags)
+            captured += timedelta(milliseconds=50)
         paths.append(path)
     return paths
+
+
+def _write_bracketed(path: Path, mosaic: np.ndarray, tags: DngTags, ev: float) -> timedelta:
+    """Write a frame of a bracket, with the tags of automatic exposure bracketing (AEB).
+
+    ExposureMode and ExposureBiasValue are in Exif 2.32, 4.6.5.
+
+    Returns:
+        The time from the start of its exposure to that of the next one.
+    """
+    seconds = (tags.exposure_time or 0.0) * 2**ev
+    tags = replace(tags, exposure_time=seconds)
+    bracketing = (
+        fields.signed_rational_field(37380, ev),  # ExposureBiasValue
+        fields.integer_field(41986, _AUTO_BRACKET),  # ExposureMode
+    )
+    exif = fields.ifd_field(34665, fields.merge(exif_tags(tags), bracketing))
+    check_mosaic(path, mosaic, tags)
+    picture = mosaic_ifd(mosaic, "none")
+    write_tree(path, [fields.merge(picture, cfa_tags(tags), camera_tags(tags), (exif,))])
+    return timedelta(seconds=seconds + _READOUT)
 
 
 def write_truth(path: Path, clean: np.ndarray, camera: Camera, start: datetime, model: str) -> None:

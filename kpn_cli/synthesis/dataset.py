@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import os
 import threading
@@ -24,6 +25,7 @@ from ..image.noise_model import NoiseModel
 from ..output.dng_levels import encode_planes
 from ..system.files import atomic, atomic_folder, lock_folder, make_folder, remove_temporaries
 from . import protocol, shards
+from .brackets import Bracket, check_evs, draw_bracket
 from .camera import Camera, write_frames
 from .config import SynthConfig
 from .handheld import draw_handheld
@@ -45,6 +47,10 @@ _PARTIAL = "-of-"
 _PHOTOS_PER_SHARD = 16
 #: Time of the first burst.
 _START = datetime(2026, 1, 1, 12, 0, 0)
+#: Ends the seed of a bracket's exposures: without them, a burst of the same seed shows the same.
+_BRACKET_STREAM = 2
+#: Chance that a bracketed scene has highlights beyond the photo's, and how much brighter, in EV.
+_BRIGHT_CHANCE, _BRIGHT_EV = 0.7, (1.0, 4.0)
 
 
 @dataclass(frozen=True)
@@ -58,9 +64,10 @@ class DatasetConfig:
             files of training patches.
         gain: of `choices.DATASET_GAINS`.
         seed: with the photos, determines every byte.
+        ev: exposures of the frames in EV, in turn (`brackets.in_turn`); () for equal exposures.
 
     Raises:
-        KpnError: for an unknown format or gain, or counts below 1.
+        KpnError: for an unknown format or gain, counts below 1, or exposures that are no bracket.
     """
 
     count: int = 100
@@ -68,8 +75,16 @@ class DatasetConfig:
     format: str = "dng"
     gain: str = RANDOM_GAIN
     seed: int = 0
+    ev: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.ev:
+            check_evs(self.ev)
+            if self.format != "dng":
+                raise KpnError(
+                    "a bracket is written as raw files; choose --format dng, or leave out --ev: "
+                    "kpn train draws exposures for itself"
+                )
         if self.format not in DATASET_FORMATS:
             raise KpnError(f"--format {self.format}: choose {' or '.join(DATASET_FORMATS)}")
         if self.gain not in DATASET_GAINS:
@@ -165,6 +180,9 @@ def _complete(
 def _record_settings(folder: Path, photos: Sequence[Path], config: DatasetConfig) -> None:
     """Write the settings into the folder; refuse a folder with other settings."""
     settings = asdict(config)
+    # As JSON gives it back; left out without a bracket, as in data sets of earlier versions.
+    ev = [float(value) for value in settings.pop("ev")]
+    settings |= {"ev": ev} if ev else {}
     settings["photos"] = [[path.name, path.stat().st_size] for path in photos]
     path = folder / DATASET_MARK
     try:
@@ -174,7 +192,8 @@ def _record_settings(folder: Path, photos: Sequence[Path], config: DatasetConfig
         before, largest = settings, 0
     except (OSError, ValueError, KeyError, TypeError):
         raise KpnError(f"{path}: damaged; remove it, or choose another folder") from None
-    other = [key for key in settings if key != "count" and before.get(key) != settings[key]]
+    keys = dict.fromkeys((*settings, "ev"))
+    other = [key for key in keys if key != "count" and before.get(key) != settings.get(key)]
     if other:
         raise KpnError(
             f"{folder}: holds a data set with other {', '.join(other)}; "
@@ -260,13 +279,27 @@ def _draw(scenes: Sequence[Scene], config: DatasetConfig, number: int) -> Patch:
 def _write_burst(scenes: Sequence[Scene], folder: Path, config: DatasetConfig, number: int) -> None:
     """Write frames, ground truth and its description into an empty folder."""
     rng = np.random.default_rng((config.seed, number))
+    bracket, brightness = _draw_bracket(config, number)
     colours = draw_colours(rng, config.synth_config)
-    planes = draw_handheld(scenes, number % len(scenes), rng, config.frames, colours)
+    shake = bracket.shake if bracket else None
+    planes = draw_handheld(
+        scenes,
+        number % len(scenes),
+        rng,
+        config.frames,
+        colours,
+        shake=shake,
+        highlights=brightness,
+    )
     red, blue = rng.uniform(1.2, 2.4, 2)
     white_level = 10 ** rng.uniform(-1, 0)
-    clean = undo_white_balance(planes, red, blue) * np.float32(white_level)
+    if brightness == 1:
+        clean = undo_white_balance(planes, red, blue) * np.float32(white_level)
+    else:  # highlights clip when they are recorded; until then they have the colour of the light
+        balance = np.array([1 / red, 1, 1, 1 / blue], np.float32)
+        clean = planes * balance[:, None, None] * np.float32(white_level)
     noise = config.noise or draw_noise(rng, config.synth_config)
-    burst = noise.sample(clean, rng)
+    burst = noise.sample(bracket.expose(clean) if bracket else clean, rng)
     add_faults(rng, burst, noise, config.synth_config, aligned=False)
     camera = Camera(
         phase=bayer.PHASES[rng.integers(len(bayer.PHASES))],
@@ -275,10 +308,10 @@ def _write_burst(scenes: Sequence[Scene], folder: Path, config: DatasetConfig, n
     )
     start = _START + timedelta(minutes=number)
     profile = draw_noise_profile(rng, noise, config.synth_config)
-    write_frames(folder, burst, profile, camera, start, "synth")
-    height, width = 2 * clean.shape[2], 2 * clean.shape[3]
-    mosaic, black, white = encode_planes(clean[0], camera.phase, height, width)
-    description = {
+    evs = bracket.evs if bracket else ()
+    paths = write_frames(folder, burst, profile, camera, start, "synth", evs=evs)
+    black, white = _write_truth(folder / "truth.tif", clean[0], camera.phase)
+    description: dict[str, object] = {
         "photo": scenes[number % len(scenes)].name,
         "cfa": camera.phase,
         "black": black,
@@ -287,6 +320,37 @@ def _write_burst(scenes: Sequence[Scene], folder: Path, config: DatasetConfig, n
         "shot": noise.shot[0],
         "read": noise.read[0] + camera.rounding_variance,
     }
-    tifffile.imwrite(folder / "truth.tif", mosaic, metadata=None, software=False)
+    if bracket:
+        description["highlights"] = brightness
+        description["frames"] = [
+            {"file": path.name, "ev": ev, "brightness": gain}
+            for path, ev, gain in zip(paths, bracket.evs, bracket.gains.tolist(), strict=True)
+        ]
     text = json.dumps(description, indent=1) + "\n"
     (folder / "truth.json").write_text(text, encoding="utf-8")
+
+
+def _write_truth(path: Path, clean: np.ndarray, phase: str) -> tuple[int, float]:
+    """Write a noiseless frame `(4, rows, columns)` as a 16-bit mosaic.
+
+    Signals beyond white are kept: where there are any, the white level is lowered by halves until
+    there is room for them.
+
+    Returns:
+        Black level and white level of the mosaic.
+    """
+    room = 2 ** max(0, math.ceil(math.log2(max(float(clean.max()), 1.0))))
+    height, width = 2 * clean.shape[1], 2 * clean.shape[2]
+    mosaic, black, white = encode_planes(clean / room, phase, height, width)
+    tifffile.imwrite(path, mosaic, metadata=None, software=False)
+    return black, white if room == 1 else black + (white - black) / room
+
+
+def _draw_bracket(config: DatasetConfig, number: int) -> tuple[Bracket | None, float]:
+    """Return the bracket of a burst, None without one, and the brightness of its highlights."""
+    if not config.ev:
+        return None, 1.0
+    rng = np.random.default_rng((config.seed, number, _BRACKET_STREAM))
+    bracket = draw_bracket(rng, config.ev, config.frames)
+    bright = rng.random() < _BRIGHT_CHANCE
+    return bracket, float(2 ** rng.uniform(*_BRIGHT_EV)) if bright else 1.0

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from . import protocol
+from .highlights import with_highlights
 from .motion import draw_object
 from .photos import PIXELS_PER_CELL, Scene
 
@@ -21,6 +22,9 @@ def draw_handheld(
     rng: np.random.Generator,
     count: int,
     colours: np.ndarray | None = None,
+    *,
+    shake: np.ndarray | None = None,
+    highlights: float = 1.0,
 ) -> np.ndarray:
     """Return the noiseless frames of a whole photo, less a margin.
 
@@ -33,17 +37,27 @@ def draw_handheld(
         rng: source of all randomness.
         count: number of frames, the reference first.
         colours: `(3, 3)`, matrix from the photos' to the camera's colours; None for identity.
+        shake: `(count, 2)`, path of the scene during each exposure (`protocol.photograph_planes`),
+            unless on a tripod; None for none.
+        highlights: brightness of the photos' highlights over that of the photos
+            (`highlights.with_highlights`).
 
     Returns:
-        `(count, 4, rows, columns)` float32 in [0, 1], linear with the photo's white balance.
+        `(count, 4, rows, columns)` float32 in [0, `highlights`], linear with the photo's white
+        balance.
     """
 
     def photograph(index: int, shifts: np.ndarray) -> np.ndarray:
         scene = scenes[index].resized(scenes[number].height, scenes[number].width)
         scene = scene if colours is None else scene.with_primaries(colours)
-        return protocol.photograph_planes(scene, shifts, angles).astype(np.float32) / 65535
+        scene = with_highlights(scene, highlights)
+        path = () if shake is None or not hand_held else (shake,)
+        planes = protocol.photograph_planes(scene, shifts, angles, *path)
+        return planes.astype(np.float32) / 65535
 
-    shifts = protocol.draw_camera_shifts(rng, count) * (rng.random() >= _TRIPOD_CHANCE)
+    shifts = protocol.draw_camera_shifts(rng, count)
+    hand_held = rng.random() >= _TRIPOD_CHANCE
+    shifts *= hand_held
     angles = np.zeros(count)
     moving = rng.random() < _MOVING_CHANCE
     if shifts.any() and not moving and rng.random() < _TURNING_CHANCE:

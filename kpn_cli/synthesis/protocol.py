@@ -10,6 +10,7 @@ import numpy as np
 
 from ..image.noise_model import NoiseModel
 from .photos import PIXELS_PER_CELL, Scene
+from .shake import smeared
 
 #: Name of the protocol in results; changes whenever figures stop being comparable.
 NAME = "kpn-planes-1"
@@ -82,7 +83,10 @@ def frame_size(scene: Scene) -> tuple[int, int]:
 
 
 def photograph_planes(
-    scene: Scene, shifts: np.ndarray, angles: np.ndarray | None = None
+    scene: Scene,
+    shifts: np.ndarray,
+    angles: np.ndarray | None = None,
+    shake: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return noiseless frames of the whole photo less a margin.
 
@@ -90,6 +94,8 @@ def photograph_planes(
         scene: the photo.
         shifts: `(frames, 2)`, (x, y) in photo pixels.
         angles: `(frames,)`, rotation about the middle in radians; None for 0.
+        shake: `(frames, 2)`, (x, y): path of the scene during each exposure, in photo pixels;
+            None for none.
 
     Returns:
         `(frames, 4, rows, columns)` of the scene's type, 65535 = white.
@@ -97,13 +103,14 @@ def photograph_planes(
     rows, columns = frame_size(scene)
     middle = np.array([columns - 1, rows - 1]) / 2
     frames = []
-    for shift, angle in zip(
-        shifts, np.zeros(len(shifts)) if angles is None else angles, strict=True
-    ):
+    angles = np.zeros(len(shifts)) if angles is None else angles
+    shake = np.zeros((len(shifts), 2)) if shake is None else shake
+    for shift, angle, path in zip(shifts, angles, shake, strict=True):
         cos, sin = np.cos(angle), np.sin(angle)
         matrix = PIXELS_PER_CELL * np.array([[cos, -sin], [sin, cos]])
         offset = _LARGE_SHIFT + shift + PIXELS_PER_CELL * middle - matrix @ middle
-        frames.append(scene.planes(np.column_stack([matrix, offset]), rows, columns))
+        moved = smeared(scene, path)
+        frames.append(moved.planes(np.column_stack([matrix, offset]), rows, columns))
     return np.stack(frames)
 
 

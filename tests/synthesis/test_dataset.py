@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import cv2
+import exifread
 import numpy as np
 import pytest
 import tifffile
@@ -20,8 +21,8 @@ from kpn_cli.cli.app import main
 from kpn_cli.errors import KpnError
 from kpn_cli.evaluation import metrics
 from kpn_cli.image import bayer
-from kpn_cli.raw.reader import read_info, read_planes
-from kpn_cli.synthesis import protocol
+from kpn_cli.raw.reader import read_capture, read_info, read_planes
+from kpn_cli.synthesis import dataset, protocol
 from kpn_cli.synthesis.dataset import DatasetConfig, write_dataset
 from kpn_cli.synthesis.photos import find_photos
 from kpn_cli.synthesis.shards import ShardSource, find_shards
@@ -230,7 +231,104 @@ def test_shards_train_a_network(photos, tmp_path):
     assert (tmp_path / "run" / "last.safetensors").exists()
 
 
-@pytest.mark.parametrize("wrong", [{"format": "zip"}, {"gain": "3"}, {"count": 0}, {"frames": 0}])
+@pytest.fixture(scope="module")
+def bracketed(photos, tmp_path_factory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("brackets") / "set"
+    config = DatasetConfig(count=3, frames=4, gain="1", seed=1, ev=(-2.0, 0.0, 2.0))
+    return write_dataset(photos, folder, config)
+
+
+def truth_of(burst: Path) -> tuple[dict, np.ndarray]:
+    """What is said of a burst, and its noiseless planes."""
+    about = json.loads((burst / "truth.json").read_text())
+    truth = tifffile.imread(burst / "truth.tif").astype(np.float64)
+    truth = (truth - about["black"]) / (about["white"] - about["black"])
+    return about, bayer.pack(truth, about["cfa"])
+
+
+def test_frames_of_a_bracket_differ_in_exposure_time_and_in_nothing_else(bracketed):
+    infos = [read_info(path) for path in find_raws([bracketed[0]])]
+    times = [info.exposure_time / infos[0].exposure_time for info in infos]
+    assert times == pytest.approx([1, 4, 0.25, 1], rel=1e-3)
+    for value in ("iso", "f_number", "noise_profile", "white", "black"):
+        assert len({getattr(info, value) for info in infos}) == 1, value
+    starts = [info.captured for info in infos]
+    for info, start, after in zip(infos, starts, starts[1:], strict=False):
+        assert (after - start).total_seconds() > info.exposure_time
+
+
+def test_frames_of_a_bracket_have_the_camera_s_bracketing_tags(bracketed):
+    for path, ev in zip(find_raws([bracketed[0]]), (0, 2, -2, 0), strict=True):
+        with path.open("rb") as stream:
+            tags = exifread.process_file(stream, details=False)
+        assert tags["EXIF ExposureMode"].values == [2]
+        assert float(tags["EXIF ExposureBiasValue"].values[0]) == ev
+        assert read_capture(path).bracketed
+
+
+def test_frames_of_a_bracket_are_the_truth_in_their_exposure_clipped_at_white(
+    photos, tmp_path, monkeypatch
+):
+    """With the brightness that the description says, which is not quite the one of the tags."""
+
+    def draw(scenes, number, rng, count, colours, **other):
+        rising = np.linspace(0, other["highlights"], 64 * 64, dtype=np.float32).reshape(64, 64)
+        return np.broadcast_to(rising, (count, 4, 64, 64))
+
+    monkeypatch.setattr(dataset, "draw_handheld", draw)
+    config = DatasetConfig(count=3, frames=4, gain="1", seed=1, ev=(-2, 0, 2))
+    for burst in write_dataset(photos, tmp_path, config):
+        about, clean = truth_of(burst)
+        for path, frame in zip(find_raws([burst]), about["frames"], strict=True):
+            assert frame["file"] == path.name
+            assert frame["brightness"] == pytest.approx(2 ** frame["ev"], rel=0.09)
+            planes = read_planes(read_info(path))
+            expected = clean * frame["brightness"]
+            clipped, dark = expected > 1.3, expected < 0.7
+            assert np.count_nonzero(planes[clipped] < 1) <= 0.01 * clipped.sum()
+            error = (planes - expected)[:, 1:-1, 1:-1][dark[:, 1:-1, 1:-1]]
+            assert abs(np.median(error)) < 0.002
+            assert planes.max() == 1 or not clipped.any()
+
+
+def test_the_truth_of_a_bracket_is_not_clipped(bracketed):
+    brightest = {}
+    for burst in bracketed:
+        about, clean = truth_of(burst)
+        brightest[about["highlights"]] = clean.max()
+    assert max(brightest.values()) > 1.2
+    assert max(brightest) > 2
+
+
+def test_a_bracket_completes_only_a_data_set_of_the_same_exposures(bracketed, photos):
+    folder = bracketed[0].parent
+    same = DatasetConfig(count=3, frames=4, gain="1", seed=1, ev=(-2, 0, 2))
+    assert write_dataset(photos, folder, same) == bracketed
+    for ev in ((), (-3.0, 0.0, 3.0)):
+        with pytest.raises(KpnError, match="holds a data set with other ev"):
+            write_dataset(photos, folder, DatasetConfig(3, 4, gain="1", seed=1, ev=ev))
+
+
+def test_equal_exposures_are_not_mentioned_in_a_data_set(data):
+    folder, _ = data
+    assert "ev" not in json.loads((folder / "dataset.json").read_text())
+
+
+def test_exposures_that_are_no_bracket_are_wrong_usage(tmp_path):
+    for text in ("x", "0", "-2,,2", "0,20"):
+        run = kpn("synth", tmp_path, "-o", tmp_path / "out", "--ev", text)
+        assert run.exit_code == 2, text
+        assert "--ev" in run.stderr
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"format": "zip"}, {"gain": "3"}, {"count": 0}, {"frames": 0}, {"ev": (0.0,)},
+        {"ev": (0.0, 2.0), "format": "shards"},
+    ],
+)  # fmt: skip
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(KpnError):
         DatasetConfig(**wrong)
