@@ -10,6 +10,7 @@ import click
 
 from ..choices import BASELINES, GAINS, USUAL_BASELINES
 from . import console
+from .exposure_list import ev_option
 from .options import DEVICE, JSON, PHOTOS, PRECISION, QUIET, WEIGHTS, FloatRange
 from .photos import load_photos
 
@@ -51,6 +52,10 @@ _PHOTO_PIXELS = 256  # smallest side of a usable photo
     help="Test difficult scenes instead, such as moving objects or flicker: is the result ever "
     "worse than a single frame?",
 )
+@ev_option(
+    "Test brackets too, in a table of their own: exposures in EV, such as -2,0,2, in turn from "
+    "0 EV (or the first) on. Takes about twice as long."
+)
 @click.option(
     "--noise-scale",
     type=FloatRange(0, min_open=True),
@@ -79,6 +84,7 @@ def evaluate(
     frames: int,
     baselines: str,
     scenes: bool,
+    ev: tuple[float, ...],
     noise_scale: float,
     seed: int,
     weights: Path | None,
@@ -91,7 +97,7 @@ def evaluate(
     kpn makes hand-held and static bursts with known ground truth from PHOTOS, which are ordinary
     photos or folders that contain them.
     """
-    from ..evaluation import benchmark
+    from ..evaluation import benchmark, brackets
     from ..network.precision import in_precision
     from ..network.weights import load_weights
     from ..synthesis import protocol
@@ -103,12 +109,14 @@ def evaluate(
     if arithmetic.note:
         console.note(arithmetic.note)
     if scenes:
-        _refuse_with_scenes("gains", "frames", "baselines", "noise_scale")
+        _refuse_with_scenes("gains", "frames", "baselines", "ev", "noise_scale")
         _try_scenes(network, photos, output, seed, arithmetic, as_json)
         return
     loaded = load_photos(photos, _PHOTO_PIXELS)
     sets = {}
-    with console.bar("evaluating", len(benchmark.MOTIONS) * len(levels) * len(loaded)) as move:
+    tables = len(benchmark.MOTIONS) + bool(ev)
+    mixed = None
+    with console.bar("evaluating", tables * len(levels) * len(loaded)) as move:
         for name in benchmark.MOTIONS:
             sets[name] = benchmark.evaluate(
                 network,
@@ -117,6 +125,18 @@ def evaluate(
                 frames=frames,
                 baselines=[part for part in baselines.split(",") if part],
                 static=name == "static",
+                seed=seed,
+                dtype=arithmetic.dtype,
+                noise_scale=noise_scale,
+                on_burst=move,
+            )
+        if ev:
+            mixed = brackets.evaluate(
+                network,
+                loaded,
+                ev,
+                gains=levels,
+                frames=frames,
                 seed=seed,
                 dtype=arithmetic.dtype,
                 noise_scale=noise_scale,
@@ -135,12 +155,16 @@ def evaluate(
         "gains": sets["shifted"],
         "static": sets["static"],
     }
+    if mixed is not None:
+        document |= {"ev": list(ev), "bracket": mixed}
     conditions = (
         f"{source} weights, {console.count(len(loaded), 'photo')}, bursts of "
         f"{console.count(frames, 'frame')}, noise sigma {noise_scale:g} times the true one, "
         f"seed {seed}, {arithmetic.name}"
     )
     text = f"{conditions}\n\n{benchmark.markdown_tables(sets)}"
+    if mixed is not None:
+        text += f"\n{brackets.markdown_table(mixed, ev)}"
     if output:
         benchmark.write_results(output, document, text)
     click.echo(json.dumps(document, indent=2) if as_json else text)

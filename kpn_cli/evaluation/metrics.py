@@ -26,16 +26,32 @@ def to_display(planes: np.ndarray, white: float) -> np.ndarray:
     return encoded
 
 
-def psnr(output: np.ndarray, truth: np.ndarray, white: float) -> float:
+def psnr(
+    output: np.ndarray, truth: np.ndarray, white: float, where: np.ndarray | None = None
+) -> float:
     """Return the peak signal-to-noise ratio in dB.
 
     Args:
         output, truth: `(4, height, width)`, linear.
         white: white level of the scene.
+        where: `(height, width)` bool, the cells that are compared; None for all.
     """
     error = to_display(output, white) - to_display(truth, white)
+    if where is not None:
+        error = error[:, where[_BORDER:-_BORDER, _BORDER:-_BORDER]]
     with np.errstate(divide="ignore"):  # inf dB for equal pictures
         return float(-10 * np.log10(np.mean(np.square(error, dtype=np.float64))))
+
+
+def darkest_third(truth: np.ndarray) -> np.ndarray:
+    """Return the darkest third of the cells of a picture, `(height, width)` bool.
+
+    Args:
+        truth: `(4, height, width)`, linear. A cell is as bright as the mean of its samples.
+    """
+    brightness = truth.mean(0)
+    dark: np.ndarray = brightness <= np.quantile(brightness, 1 / 3)
+    return dark
 
 
 def ssim(output: np.ndarray, truth: np.ndarray, white: float) -> float:

@@ -1,8 +1,8 @@
 """Stress scenes: synthetic bursts of what goes wrong in the field, with ground truth.
 
 They check that the result is never worse than the reference frame. Each burst shows the middle of
-a photo, with the protocol's noise. Some frames are black, too bright, misaligned or of another
-scene.
+a photo, with the protocol's noise. Some frames are black, too bright, misaligned, of another scene
+or of another exposure.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from ..image.noise_model import NoiseModel
 from ..merge import merge
 from ..network.kpn import KPN
 from ..synthesis import protocol
+from ..synthesis.brackets import draw_bracket
 from ..synthesis.motion import draw_object
 from ..synthesis.photos import PIXELS_PER_CELL, Scene
-from . import metrics
+from . import brackets, metrics
 from .benchmark import repaired_frames
 
 #: Noise level -> (S, O): a camera at ISO 100 (median of 433 models), and the protocol's gains.
@@ -96,7 +97,8 @@ def _misaligned(scene: Scene, other: Scene, rng: np.random.Generator) -> np.ndar
 
 
 #: Name -> function of a photo, another photo and a random generator that returns noiseless frames
-#: `(8, 4, cells, cells)` of the first photo.
+#: `(8, 4, cells, cells)` of the first photo. Its place in this table is in the random seed: add
+#: scenes at the end.
 SCENES: dict[str, Callable[[Scene, Scene, np.random.Generator], np.ndarray]] = {
     "static": lambda s, o, rng: _frames(s, np.zeros((_FRAMES, 2))),
     "within 2": lambda s, o, rng: _frames(s, _shifts(rng, 2)),
@@ -124,9 +126,13 @@ SCENES: dict[str, Callable[[Scene, Scene, np.random.Generator], np.ndarray]] = {
     ),
     "half misaligned": _misaligned,
     "highlights": lambda s, o, rng: _frames(s, _shifts(rng, 2)),
+    "bracket": lambda s, o, rng: _frames(s, _shifts(rng, 2)),
+    "bracket, object moves": _moving,
 }
 #: Overexposed scenes, and their white level, beyond clipping.
 _CLIPPED, _CLIPPED_WHITE = {"highlights"}, 2.5
+#: Scenes whose frames differ in exposure, and their exposures in EV, in turn.
+_BRACKETED, _EVS = {"bracket", "bracket, object moves"}, (-2.0, 0.0, 2.0)
 
 
 @dataclass(frozen=True)
@@ -171,7 +177,13 @@ def evaluate_scene(
     exposure = _CLIPPED_WHITE if name in _CLIPPED else white
     clean = protocol.to_raw_signal(clean * 65535, exposure)
     noise = NoiseModel.uniform(*NOISE_LEVELS[level])
-    noisy = noise.sample(clean, np.random.default_rng((seed, number, *_noise_seed(level))))
+    noise_rng = np.random.default_rng((seed, number, *_noise_seed(level)))
+    if name in _BRACKETED:
+        bracket = draw_bracket(rng, _EVS, _FRAMES, shaken=False)
+        recorded = bracket.record(clean, noise, noise_rng)
+        done, found = brackets.denoise_bracket(network, recorded, noise, bracket, dtype=dtype)
+        return _compare(done.planes, recorded[0], clean[0], white, len(found.used))
+    noisy = noise.sample(clean, noise_rng)
     if name in _CLIPPED:
         clean, noisy, white = np.minimum(clean, 1), np.minimum(noisy, 1), 1.0
     device = next(network.parameters()).device
