@@ -70,7 +70,8 @@ class Bracket:
             rng: of the noise.
         """
         recorded = noise.sample(self.expose(clean), rng)
-        return np.minimum(recorded, 1, out=recorded)
+        recorded.clip(max=1, out=recorded)
+        return recorded
 
 
 def check_evs(evs: Sequence[float]) -> None:
