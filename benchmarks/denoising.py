@@ -72,15 +72,15 @@ def main(side: int, count: int) -> None:
     with torch.inference_mode(), autocast(device, dtype):
         burst, noise = merger.warped(*tile), merger.assumed_noise
         reference, others = burst[:, 0], burst[:, 1:]
-        x, weights = network.encoded(burst, *noise)
-        clean, own = restore_in_bands(network, burst, x, weights)
+        encoded = network.encoded(burst, *noise)
+        clean, own = restore_in_bands(network, burst, encoded)
         planes = merger.merge(slice(0, whole), slice(0, whole)).clean[0]
         steps = {
             "aligned parts": lambda: merger.warped(*tile),
             "input": lambda: network.padded_input(burst, *noise, None),
             "input and U-Net": lambda: network.encoded(burst, *noise),
-            "kernels and their use": lambda: restore_in_bands(network, burst, x, weights),
-            "  of these the dilated": lambda: filter_dilated(network, clean, x, weights),
+            "kernels and their use": lambda: restore_in_bands(network, burst, encoded),
+            "  of these the dilated": lambda: filter_dilated(network, clean, encoded.features),
             "greens": lambda: equilibrate_greens(clean, reference, own, *noise),
             "guard": lambda: fall_back_to_reference(clean, reference, own, *noise, others),
             "the whole tile": lambda: merger.merge(*tile),

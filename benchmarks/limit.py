@@ -135,9 +135,9 @@ def shares_of_network(engine: Engine) -> dict[str, float]:
     burst, noise = example(engine, _CELLS)
     network = engine.network
     with torch.inference_mode(), autocast(engine.device, engine.dtype):
-        x, weights = network.encoded(burst, noise, noise)
+        encoded = network.encoded(burst, noise, noise)
         features = best(lambda: network.encoded(burst, noise, noise))
-        kernels = best(lambda: apply_kernels.restore_in_bands(network, burst, x, weights))
+        kernels = best(lambda: apply_kernels.restore_in_bands(network, burst, encoded))
     whole = features + kernels
     return {"features": features / whole, "kernels and their use": kernels / whole}
 

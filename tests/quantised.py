@@ -34,7 +34,7 @@ def in_integers(network: KPN) -> KPN:
 
 def channels_of(network: KPN, scaled: bool = False) -> torch.Tensor:
     with torch.inference_mode():
-        channels, _ = network.padded_input(*bursts_of(network.config)[0], None)
+        channels, *_ = network.padded_input(*bursts_of(network.config)[0], None)
     if not scaled:
         return channels
     scale = quantisation.integer_unet(network, network.ranges).input_scale

@@ -273,8 +273,7 @@ class TileMerger:
         share = assumed_share(plain.clean, assumed.clean, variance)
         dilated_filter: DilatedFilter | None = None
         if self._network.config.wide:
-            x, weights = encoded
-            dilated_filter = partial(filter_dilated, self._network, x=x, weights=weights)
+            dilated_filter = partial(filter_dilated, self._network, x=encoded.features)
         merged = apply_strength(
             plain, assumed, share, variance.sqrt_(), self._strength, dilated_filter
         )
@@ -284,7 +283,7 @@ class TileMerger:
         """Merge frames with the kernels that the network predicts for the noise at a strength."""
         noise = self._noise(group, strength)
         encoded = self._network.encoded(group.burst, *noise, group.unclipped)
-        return restore_in_bands(self._network, group.burst, *encoded), encoded
+        return restore_in_bands(self._network, group.burst, encoded), encoded
 
     def _merge_to_pixels(self, group: _Group) -> Merged:
         noise = self._noise(group, self._strength)
@@ -309,6 +308,5 @@ class TileMerger:
         """
         with torch.inference_mode():
             return [
-                self._network.kernels(x[..., rows, columns], weights[..., rows, columns])
-                for x, weights in tile.encoded
+                self._network.kernels(of_group.part(rows, columns)) for of_group in tile.encoded
             ]

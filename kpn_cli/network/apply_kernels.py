@@ -18,7 +18,7 @@ from ..align.clipping import exclude_clipped
 from ..system.bands import Band, bands, for_each
 from . import cross_plane
 from .kernel_filter import add_taps, continue_rows, filter_frames
-from .kpn import KPN, Head, Projection
+from .kpn import KPN, Encoded, Head, Projection
 
 #: Distance between the taps of the dilated kernel, in cells: the first kernels have already
 #: made neighbours closer than that alike.
@@ -107,8 +107,7 @@ class Merged(NamedTuple):
 def restore_in_bands(
     network: KPN,
     burst: Tensor,
-    x: Tensor,
-    weights: Tensor,
+    encoded: Encoded,
     *,
     band_values: int | None = None,
 ) -> Merged:
@@ -120,17 +119,17 @@ def restore_in_bands(
     Args:
         network: predicts kernels.
         burst: `(batch, count, planes, height, width)`, as in `restore`.
-        x: `(batch, config.head, height, width)`, `Encoded.features` of the burst (`KPN.encoded`).
-        weights: `(batch, count, height, width)`, its `Encoded.weights`.
+        encoded: of the burst (`KPN.encoded`).
         band_values: that a band takes; None for what suits the device.
     """
     count = burst.shape[1]
+    x, weights, light = encoded
     head = network.kernel_head(count, dilated=False)
-    start = weights * (count / weights.sum(1, keepdim=True))
+    start = _Start(weights * (count / weights.sum(1, keepdim=True)), light)
     clean, centre_taps = _filter_in_bands(head, burst, x, start, 1, band_values)
     merged = Merged(clean, centre_taps.div_(count))
     if network.config.wide:
-        smoother, centre_taps = filter_dilated(network, clean, x, weights, band_values=band_values)
+        smoother, centre_taps = filter_dilated(network, clean, x, band_values=band_values)
         merged = Merged(smoother, merged.reference_weight.mul_(centre_taps))
     if network.config.scales:
         merged = _add_detail_in_bands(network.detail_head(), merged, x, band_values)
@@ -142,7 +141,6 @@ def filter_dilated(
     network: KPN,
     picture: Tensor,
     x: Tensor,
-    weights: Tensor,
     *,
     band_values: int | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -151,7 +149,8 @@ def filter_dilated(
     Args:
         network: predicts a dilated kernel.
         picture: `(batch, planes, height, width)`.
-        x, weights, band_values: as in `restore_in_bands`.
+        x: `(batch, config.head, height, width)`, `Encoded.features`.
+        band_values: as in `restore_in_bands`.
 
     Returns:
         The filtered picture, and the centre taps of the kernels, `(batch, height, width)`. The
@@ -161,11 +160,23 @@ def filter_dilated(
     return _filter_in_bands(head, picture[:, None], x, None, DILATION, band_values)
 
 
+class _Start(NamedTuple):
+    """From where kernels start.
+
+    Attributes:
+        taps: `(batch, count, height, width)`, the centre taps to which corrections are added.
+        light: of the same shape, factor of the corrections; None for 1.
+    """
+
+    taps: Tensor
+    light: Tensor | None
+
+
 def _filter_in_bands(
     head: Head,
     pictures: Tensor,
     x: Tensor,
-    start: Tensor | None,
+    start: _Start | None,
     dilation: int,
     band_values: int | None,
 ) -> tuple[Tensor, Tensor]:
@@ -174,9 +185,8 @@ def _filter_in_bands(
     Args:
         head: of the corrections to the kernels.
         pictures: `(batch, count, planes, height, width)`.
-        x: as in `restore_in_bands`.
-        start: `(batch, count, height, width)`, the centre taps to which corrections are added;
-            None for ones.
+        x: as in `filter_dilated`.
+        start: of the kernels; None for centre taps of 1.
         dilation: distance of the taps, in cells.
         band_values: as in `restore_in_bands`.
 
@@ -202,7 +212,16 @@ def _filter_in_bands(
             number = rows.stop - rows.start
             kernels = project(x[n, :, rows]).view(count, taps, number, width)
             centre = kernels[:, taps // 2]
-            centre += 1 if start is None else start[n, :, rows]
+            if start is None:
+                centre += 1
+            else:
+                first = start.taps[n, :, rows]
+                if start.light is not None:  # as `kpn.by_light` does
+                    light = start.light[n, :, rows]
+                    off = (kernels.sum(1) * (light - 1)).sum(0) / count
+                    kernels *= light[:, None]
+                    centre -= first * off
+                centre += first
             filtered = buffer[: count * planes * number * width]
             filtered = filtered.view(count, planes, number, width)
             around = padded[:, :, : number + 2 * reach]
@@ -251,7 +270,7 @@ def _rows(head: Head, samples: int, x: Tensor, band_values: int | None) -> int:
     Args:
         head: that predicts its kernels or weights.
         samples: that each cell takes besides its features and kernels.
-        x, band_values: as in `restore_in_bands`.
+        x, band_values: as in `filter_dilated`.
     """
     if band_values is None:
         band_values = _CACHED_VALUES if x.device.type == "cpu" else _VALUES

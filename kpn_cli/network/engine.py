@@ -155,7 +155,7 @@ class UNet:
             burst = torch.linspace(0, 0.5, side) + sigma * noise
             shot, read = torch.zeros(1, 4), torch.full((1, 4), sigma**2)
             with torch.inference_mode():
-                channels, _ = network.padded_input(burst, shot, read, None)
+                channels, *_ = network.padded_input(burst, shot, read, None)
                 expected = network.unet(channels)
                 if self.input_scale is not None:
                     channels = channels * self.input_scale.view(-1, 1, 1)

@@ -64,10 +64,15 @@ class Runs(NamedTuple):
             the number of the first channel of each.
         weights: `(batch, count, rows, width)`: robustness over relative variance; the
             reference's is 1.
+        light: `(batch, count, rows, width)`: the share that each frame has in the mean by the
+            inverse of variance, over its share among frames of one exposure that agree as well;
+            None where all frames have one noise: there it is 1. By it the kernels that are right
+            for such frames are multiplied.
     """
 
     channels: list[tuple[int, Tensor]]
     weights: Tensor
+    light: Tensor | None
 
 
 def network_input(
@@ -89,7 +94,7 @@ def network_input(
         `(batch, count, height, width)` (`Runs.weights`). Neither depends on a cell more than
         `REACH` away.
     """
-    runs, weights = input_runs(
+    runs, weights, _ = input_runs(
         burst, shot, read, frames, noise_ratios=noise_ratios, unclipped=unclipped
     )
     batch, _, _, height, width = burst.shape
@@ -114,7 +119,9 @@ def input_runs(
     The channels, in order, each for four planes unless stated: the robust mean, companded; log
     sigma; reference minus mean and the mean's detail, in sigmas, compressed; the differences of
     each other frame from the reference, likewise; the robustness of each other frame (one);
-    with `noise_ratios` the log ratio of its sigma to the reference's (one).
+    with `noise_ratios` the log ratio of its sigma to the reference's (one). Where frames differ in
+    noise, log sigma is that of frames of one exposure whose mean would have as little noise, and
+    the mean's detail is in those.
 
     Args:
         burst: `(batch, count, 4, height, width)` linear planes in the reference's exposure, the
@@ -136,16 +143,25 @@ def input_runs(
     robustness = robustness_weights(differences)
     if unclipped is not None:
         robustness = robustness * unclipped[:, 1:]
-    weights = robustness if relative is None else robustness / relative.mean(2)
+    weights, equal_sigma, light = robustness, sigma, None
+    if relative is not None:
+        variance = _blended_variance(relative.mean(2), unclipped)
+        weights = robustness / variance
+        # How many times the noise of the mean is what it would be at the reference's exposure.
+        less = ((1 + robustness.sum(1)) / (1 + weights.sum(1)))[:, None]
+        equal_sigma = sigma * less.sqrt()
+        light = torch.cat([less, less / variance], 1)[:, :, rows]
     mean = _weighted_mean(burst, weights)
     detail = (mean - box(mean, _DETAIL_SIDE))[:, :, rows]
-    reference, mean, sigma = (x[:, :, rows] for x in (reference, mean, sigma))
+    reference, mean, sigma, equal_sigma = (
+        x[:, :, rows] for x in (reference, mean, sigma, equal_sigma)
+    )
     common = [
         compand(mean),
         # Centred so that the noise met in practice (sigma 1e-5 to 0.2) spans about -3 to 1.
-        sigma.log().add_(4).div_(2),
+        equal_sigma.log().add_(4).div_(2),
         _compress((reference - mean) / sigma),
-        _compress(detail / sigma),
+        _compress(detail / equal_sigma),
     ]
     runs = [(0, torch.cat(common, 1))]
     if count > 1:
@@ -156,7 +172,22 @@ def input_runs(
             ratios = relative[:, :, :, rows].log().mean(2) / 2
             runs.append((first + 5 * (frames - 1), ratios))
     weights = torch.cat([torch.ones_like(mean[:, :1]), weights[:, :, rows]], 1)
-    return Runs(runs, weights)
+    return Runs(runs, weights, light)
+
+
+def _blended_variance(relative: Tensor, unclipped: Tensor | None) -> Tensor:
+    """Return the relative variance of frames that `clipping.exclude_clipped` has blended.
+
+    What it takes from the reference has the reference's noise.
+
+    Args:
+        relative: `(batch, count - 1, height, width)`, as recorded.
+        unclipped: `(batch, count, height, width)`; None if nothing was blended.
+    """
+    if unclipped is None:
+        return relative
+    share = unclipped[:, 1:]
+    return (1 - share).square_() + share.square() * relative
 
 
 def _weighted_mean(burst: Tensor, weights: Tensor) -> Tensor:

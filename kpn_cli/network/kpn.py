@@ -120,10 +120,18 @@ class Encoded(NamedTuple):
         features: `(batch, config.head, height, width)`, the U-Net's output.
         weights: `(batch, count, height, width)`, the weight from which each frame's kernel
             starts (`features.network_input`); ones for a blind network.
+        light: `(batch, count, height, width)`, factor of each frame's kernel (`features.Runs`);
+            None for 1.
     """
 
     features: Tensor
     weights: Tensor
+    light: Tensor | None = None
+
+    def part(self, rows: slice, columns: slice = slice(None)) -> Encoded:
+        """Return a part of it."""
+        light = None if self.light is None else self.light[..., rows, columns]
+        return Encoded(self.features[..., rows, columns], self.weights[..., rows, columns], light)
 
 
 class Head(NamedTuple):
@@ -229,12 +237,14 @@ class KPN(nn.Module):
         Returns:
             Both; or, with `config.output` "pixels", the clean planes, `(batch, 4, height, width)`.
         """
-        x, weights = self.encoded(burst, shot, read, unclipped)
+        encoded = self.encoded(burst, shot, read, unclipped)
+        x = encoded.features
         if self.config.output == "pixels":
             shot, read = map(robustness.reference_coefficients, self._assumed_noise(shot, read))
-            return self._pixels(x, burst, weights, robustness.sigma_map(burst[:, 0], shot, read))
+            sigma = robustness.sigma_map(burst[:, 0], shot, read)
+            return self._pixels(x, burst, encoded.weights, sigma)
         return PredictedKernels(
-            self.kernels(x, weights), self.detail_weights(x) if self.config.scales else None
+            self.kernels(encoded), self.detail_weights(x) if self.config.scales else None
         )
 
     def encoded(
@@ -247,11 +257,11 @@ class KPN(nn.Module):
         """
         shot, read = self._assumed_noise(shot, read)
         height, width = burst.shape[-2:]
-        channels, weights = self.padded_input(burst, shot, read, unclipped)
+        channels, weights, light = self.padded_input(burst, shot, read, unclipped)
         if self.config.blind:  # at gain 1's noise, noisier frames would get no weight at all
-            weights = torch.ones_like(weights)
+            weights, light = torch.ones_like(weights), None
         encode = self.unet if self.engine is None else self.engine
-        return Encoded(encode(channels)[..., :height, :width], weights)
+        return Encoded(encode(channels)[..., :height, :width], weights, light)
 
     def _assumed_noise(self, shot: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
         """Return the noise by which the input is normalised: a blind network's is fixed."""
@@ -268,8 +278,10 @@ class KPN(nn.Module):
         unclipped: Tensor | None,
         *,
         cells_at_once: int = _CELLS_AT_ONCE,
-    ) -> tuple[Tensor, Tensor]:
-        """Return the U-Net's input, padded to a multiple of the stride, and the starting weights.
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return the U-Net's input, padded to a multiple of the stride, and `features.Runs`' rest.
+
+        That is the weights and the light, not padded.
 
         Computed in bands of rows: the intermediate results are several times as large, and a
         band of them stays in the cache. The input has the memory layout and precision of the
@@ -292,11 +304,13 @@ class KPN(nn.Module):
             memory_format=torch.channels_last,
         )
         weights = burst.new_empty(batch, count, height, width)
+        mixed = shot.dim() == 3 and count > 1
+        light = torch.empty_like(weights) if mixed else None
         scale = None if self.engine is None else self.engine.input_scale
         step = max(cells_at_once // width, 1)
 
         def work(band: Band) -> None:
-            runs, of_band = features.input_runs(
+            runs, of_band, light_of_band = features.input_runs(
                 burst[..., band.around, :],
                 shot,
                 read,
@@ -315,20 +329,19 @@ class KPN(nn.Module):
                 else:
                     torch.mul(run, scale[first:last, None, None], out=target)
             weights[:, :, band.rows] = of_band
+            if light is not None and light_of_band is not None:
+                light[:, :, band.rows] = light_of_band
 
         for_each(lambda: work, bands(height, step, features.REACH), burst.device)
         channels[..., :height, width:] = channels[..., :height, width - 1 : width]
         channels[..., height:, :] = channels[..., height - 1 : height, :]
-        return channels, weights
+        return channels, weights, light
 
-    def kernels(
-        self, x: Tensor, weights: Tensor, *, frames: bool = True, dilated: bool = True
-    ) -> Tensor:
-        """Return the kernels of any rows of what is `encoded`.
+    def kernels(self, encoded: Encoded, *, frames: bool = True, dilated: bool = True) -> Tensor:
+        """Return the kernels of a burst, or of any part of it (`Encoded.part`).
 
         Args:
-            x: `(batch, config.head, rows, width)`, rows of `Encoded.features`.
-            weights: `(batch, count, rows, width)`, the same rows of `Encoded.weights`.
+            encoded: the burst.
             frames: whether to include the kernels of the frames.
             dilated: whether to include the dilated kernel, if the network has one.
 
@@ -336,16 +349,20 @@ class KPN(nn.Module):
             `(batch, count, K*K, rows, width)`, float32, as `PredictedKernels.kernels`; with the
             dilated kernel `count + 1` of them, or it alone.
         """
+        x, weights, light = encoded
         count, (height, width) = weights.shape[1], weights.shape[-2:]
         taps = self.config.kernel**2
         head = self.kernel_head(count if frames else 0, dilated=dilated)
         kernels = torch.unflatten(_projected(x, *head), 1, (-1, taps))
+        start = (weights * (count / weights.sum(1, keepdim=True))).flatten(2)
+        if frames and light is not None:
+            of_frames = by_light(kernels[:, :count], light.flatten(2), start)
+            kernels = torch.cat([of_frames, kernels[:, count:]], 1)
         # In place and behind autograd's back: the starting weights are constants, neither
         # backward reads the kernels, and a copy of them costs as much as applying them.
         centre = kernels.detach()[:, :, taps // 2]
         if frames:
-            start = weights * (count / weights.sum(1, keepdim=True))
-            centre[:, :count].add_(start.flatten(2))
+            centre[:, :count].add_(start)
         centre[:, count if frames else 0 :].add_(1)
         return torch.unflatten(kernels, 3, (height, width))
 
@@ -416,6 +433,26 @@ class KPN(nn.Module):
             added = torch.einsum("bchw,pc->bphw", x.float(), self.head_weight)
             clean: Tensor = mean + sigma * (added + self.head_bias[:, None, None])
         return clean
+
+
+def by_light(corrections: Tensor, light: Tensor, start: Tensor) -> Tensor:
+    """Return corrections to the kernels of frames of one exposure as those of a bracket.
+
+    Each is multiplied by the frame's light, as the kernels' start is by its definition. What their
+    sum over frames and taps is off zero by then is taken from the centre taps, by the start.
+
+    Args:
+        corrections: `(..., count, K*K, cells)`.
+        light: `(..., count, cells)` (`features.Runs`).
+        start: `(..., count, cells)`, the centre taps from which kernels start; sums to `count`.
+    """
+    scaled = corrections * light[..., None, :]
+    # Their own sum is zero; written so that a light of 1 changes nothing.
+    off = (corrections.sum(-2) * (light - 1)).sum(-2) / light.shape[-2]
+    middle = corrections.shape[-2] // 2
+    taps = [scaled[..., :middle, :], scaled[..., middle + 1 :, :]]
+    centre = scaled[..., middle, :] - start * off[..., None, :]
+    return torch.cat([taps[0], centre[..., None, :], taps[1]], -2)
 
 
 def _projected(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

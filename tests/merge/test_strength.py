@@ -47,10 +47,10 @@ def test_passes_with_kernels_computed_in_bands_equal_those_with_given_kernels():
     noise = torch.full((2, 4), 1e-2)
     band_values = 3 * 13 * 25
     with torch.no_grad():
-        x, weights = network.encoded(burst, noise, noise)
-        kernels = network.kernels(x, weights)
-        merged = restore_in_bands(network, burst, x, weights, band_values=band_values)
-        made = partial(filter_dilated, network, x=x, weights=weights, band_values=band_values)
+        encoded = network.encoded(burst, noise, noise)
+        kernels = network.kernels(encoded)
+        merged = restore_in_bands(network, burst, encoded, band_values=band_values)
+        made = partial(filter_dilated, network, x=encoded.features, band_values=band_values)
         kept = partial(filter_under, kernels=kernels)
         again = repeat_dilated_filter(merged, torch.tensor(0.01), 1.7, made)
         torch.testing.assert_close(

@@ -57,19 +57,19 @@ def test_kernels_computed_in_bands_give_the_same_result(wide, scales, rows_at_on
     band_values = rows_at_once * 13 * 25 * count
     with torch.no_grad():
         whole = restore(network, burst, noise, noise)
-        x, weights = network.encoded(burst, noise, noise)
-        clean, kept = restore_in_bands(network, burst, x, weights, band_values=band_values)
+        encoded = network.encoded(burst, noise, noise)
+        clean, kept = restore_in_bands(network, burst, encoded, band_values=band_values)
         torch.testing.assert_close(clean, whole.clean)
         # The weight of the reference's own sample, measured: one sample is made brighter.
         place = (0, 0, slice(None), 5, 6)
         brighter = burst.clone()
         brighter[place] += 1
         risen = apply_kernels(brighter, *network(burst, noise, noise)).clean - whole.clean
-        _, without = restore_in_bands(_without_detail(network), burst, x, weights)
+        _, without = restore_in_bands(_without_detail(network), burst, encoded)
     assert whole.kernels.std((-2, -1)).max() > 0.01
     if scales:  # the detail brings back a little of what the kernels gave the neighbours
         torch.testing.assert_close(
-            kept, without * cross_plane.self_weight(network.detail_weights(x))
+            kept, without * cross_plane.self_weight(network.detail_weights(encoded.features))
         )
         assert (kept - without).abs().min() > 1e-6
     else:
@@ -78,7 +78,10 @@ def test_kernels_computed_in_bands_give_the_same_result(wide, scales, rows_at_on
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_threads_layout_and_precision_of_the_features_do_not_change_the_result(layout, dtype):
+@pytest.mark.parametrize("light", [None, torch.rand(2, 3, 31, 17) * 4])
+def test_threads_layout_and_precision_of_the_features_do_not_change_the_result(
+    layout, dtype, light
+):
     torch.manual_seed(0)
     network = KPN(KPNConfig(frames=3, widths=(8, 8), head=8))
     with torch.no_grad():
@@ -88,12 +91,13 @@ def test_threads_layout_and_precision_of_the_features_do_not_change_the_result(l
     x = torch.rand(2, 8, 31, 17).to(dtype)
     with torch.no_grad():
         x = x.contiguous(memory_format=layout)
-        expected = apply_kernels(burst, network.kernels(x, weights), network.detail_weights(x))
+        encoded = Encoded(x, weights, light)
+        expected = apply_kernels(burst, network.kernels(encoded), network.detail_weights(x))
         before = torch.get_num_threads()
         results = []
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            results.append(restore_in_bands(network, burst, x, weights, band_values=5000))
+            results.append(restore_in_bands(network, burst, encoded, band_values=5000))
         torch.set_num_threads(before)
     torch.testing.assert_close(results[0].clean, expected.clean)
     for one, other in zip(*results, strict=True):

@@ -264,7 +264,7 @@ def test_the_input_computed_in_bands_is_the_same(tiny_network, rows):
     channels, weights = features.network_input(
         burst, noises, noises, frames, noise_ratios=True, unclipped=unclipped
     )
-    banded, in_bands = tiny_network.padded_input(
+    banded, in_bands, light = tiny_network.padded_input(
         burst, noises, noises, unclipped, cells_at_once=rows * 13
     )
     torch.testing.assert_close(banded[..., :21, :13], channels, rtol=1e-5, atol=1e-5)
