@@ -8,10 +8,14 @@ from kpn_cli.network import quantisation
 from kpn_cli.network.kpn import KPN
 
 
-def bursts_of(config, number=3):
+def bursts_of(config, sigmas=(0.03, 0.01, 0.001)):
+    """Bursts of a gradient with the noise that is stated; the engine's trial has such too."""
     torch.manual_seed(1)
-    noise = torch.full((1, 4), 1e-4)
-    return [(torch.rand(1, config.frames, 4, 12, 12), noise, noise) for _ in range(number)]
+    gradient, shape = torch.linspace(0, 0.5, 12), (1, config.frames, 4, 12, 12)
+    return [
+        (gradient + sigma * torch.randn(shape), torch.zeros(1, 4), torch.full((1, 4), sigma**2))
+        for sigma in sigmas
+    ]
 
 
 def in_integers(network: KPN) -> KPN:

@@ -275,19 +275,17 @@ def _with_architecture(
 ) -> TrainConfig:
     """Return the config with the network of the run or the initial weights, or a new network.
 
-    Initial weights of an older network get what it lacks: the dilated kernel, the cross-plane
-    detail (unless --no-mix) and, in a new run, the noise ratios. A run that is resumed keeps its
-    noise ratios or their absence.
+    Initial weights of an older network get what it lacks: the dilated kernel and the cross-plane
+    detail (unless --no-mix).
     """
     from ..network.kpn import KPNConfig
     from ..training.config import with_network
-    from ..training.run import has_checkpoint, network_config_of
+    from ..training.run import network_config_of
 
     if init is not None:
         shape = network_config_of(output, init)
         scales = max(shape.scales, KPNConfig.scales) if mix else 0
-        ratios = shape.noise_ratios or not has_checkpoint(output)
-        shape = replace(shape, wide=True, scales=scales, noise_ratios=ratios)
+        shape = replace(shape, wide=True, scales=scales)
         return with_network(config, shape)
     return config if mix else with_network(config, replace(config.network, scales=0))
 

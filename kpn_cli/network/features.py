@@ -30,15 +30,14 @@ REACH = 3 // 2 + ROBUSTNESS_SIDE // 2 + _DETAIL_SIDE // 2
 _COMPAND_OFFSET = 1e-3
 
 
-def channel_count(frames: int, noise_ratios: bool = False) -> int:
+def channel_count(frames: int) -> int:
     """Return the number of input channels for bursts of up to `frames` frames.
 
     Args:
         frames: the most frames, the reference included.
-        noise_ratios: whether each other frame has a map of its noise over the reference's.
     """
     others = frames - 1
-    return 4 * 4 + 4 * others + others + noise_ratios * others
+    return 4 * 4 + 4 * others + others
 
 
 def _compress(x: Tensor) -> Tensor:
@@ -81,24 +80,21 @@ def network_input(
     read: Tensor,
     frames: int,
     *,
-    noise_ratios: bool = False,
     unclipped: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the network's input channels and the weight from which each frame's kernel starts.
 
     Args:
-        burst, shot, read, frames, noise_ratios, unclipped: as for `input_runs`.
+        burst, shot, read, frames, unclipped: as for `input_runs`.
 
     Returns:
-        `(batch, channel_count(frames, noise_ratios), height, width)` and
+        `(batch, channel_count(frames), height, width)` and
         `(batch, count, height, width)` (`Runs.weights`). Neither depends on a cell more than
         `REACH` away.
     """
-    runs, weights, _ = input_runs(
-        burst, shot, read, frames, noise_ratios=noise_ratios, unclipped=unclipped
-    )
+    runs, weights, _ = input_runs(burst, shot, read, frames, unclipped=unclipped)
     batch, _, _, height, width = burst.shape
-    channels = burst.new_zeros(batch, channel_count(frames, noise_ratios), height, width)
+    channels = burst.new_zeros(batch, channel_count(frames), height, width)
     for first, run in runs:
         channels[:, first : first + run.shape[1]] = run
     return channels, weights
@@ -110,7 +106,6 @@ def input_runs(
     read: Tensor,
     frames: int,
     *,
-    noise_ratios: bool = False,
     unclipped: Tensor | None = None,
     rows: slice = slice(None),
 ) -> Runs:
@@ -118,10 +113,9 @@ def input_runs(
 
     The channels, in order, each for four planes unless stated: the robust mean, companded; log
     sigma; reference minus mean and the mean's detail, in sigmas, compressed; the differences of
-    each other frame from the reference, likewise; the robustness of each other frame (one);
-    with `noise_ratios` the log ratio of its sigma to the reference's (one). Where frames differ in
-    noise, log sigma is that of frames of one exposure whose mean would have as little noise, and
-    the mean's detail is in those.
+    each other frame from the reference, likewise; the robustness of each other frame (one). Where
+    frames differ in noise, log sigma is that of frames of one exposure whose mean would have as
+    little noise, and the mean's detail is in those.
 
     Args:
         burst: `(batch, count, 4, height, width)` linear planes in the reference's exposure, the
@@ -129,8 +123,6 @@ def input_runs(
         shot, read: variance coefficients in the reference's exposure (`relative_variance`),
             `(batch, count, 4)`, or `(batch, 4)` if they are the same for all frames.
         frames: the number of frames that the network was built for.
-        noise_ratios: whether to include the logarithm of each other frame's sigma over the
-            reference's.
         unclipped: `(batch, count, height, width)`, weights of `clipping.exclude_clipped`.
         rows: for which channels are wanted; the others are their surroundings.
     """
@@ -168,9 +160,6 @@ def input_runs(
         first = 4 * len(common)
         runs.append((first, _compress(differences[:, :, :, rows]).flatten(1, 2)))
         runs.append((first + 4 * (frames - 1), robustness[:, :, rows]))
-        if noise_ratios and relative is not None:
-            ratios = relative[:, :, :, rows].log().mean(2) / 2
-            runs.append((first + 5 * (frames - 1), ratios))
     weights = torch.cat([torch.ones_like(mean[:, :1]), weights[:, :, rows]], 1)
     return Runs(runs, weights, light)
 

@@ -61,8 +61,6 @@ class KPNConfig:
         blind: nothing in the network knows the noise: another ablation. Its input is scaled as if
             the noise were that of gain 1, and all frames start with a weight of 1, so that
             kernels start from the plain mean.
-        noise_ratios: whether the input holds each frame's noise relative to the reference's, for
-            frames of different exposure.
 
     Raises:
         KpnError: for a shape that no network can have.
@@ -76,7 +74,6 @@ class KPNConfig:
     wide: bool = True
     scales: int = 2
     blind: bool = False
-    noise_ratios: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(int(width) for width in self.widths))
@@ -200,7 +197,7 @@ class KPN(nn.Module):
         self.engine: Engine | None = None
         widths = config.widths
         steps = list(pairwise(widths))
-        channels = features.channel_count(config.frames, config.noise_ratios)
+        channels = features.channel_count(config.frames)
         self.stem = nn.Conv2d(channels, widths[0], 3, padding=1)
         self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in steps)
         self.encode = nn.ModuleList(Block(coarse) for _, coarse in steps)
@@ -315,7 +312,6 @@ class KPN(nn.Module):
                 shot,
                 read,
                 self.config.frames,
-                noise_ratios=self.config.noise_ratios,
                 unclipped=None if unclipped is None else unclipped[..., band.around, :],
                 rows=band.inner,
             )
@@ -516,21 +512,15 @@ class Projection:
 def extended(network: KPN, config: KPNConfig) -> KPN:
     """Return a network that has all parts of another shape, and still gives the same result.
 
-    Those parts are the dilated kernel, cross-plane detail and the input of noise ratios; their
-    weights are zero. A network that lacks none of them is returned as it is. One that predicts
-    pixels gets the input alone.
+    Those parts are the dilated kernel and cross-plane detail; their weights are zero. A network
+    that lacks none of them, or predicts pixels, is returned as it is.
 
     Args:
         network: keeps its weights.
-        config: the shape whose `wide`, `scales` and `noise_ratios` are added.
+        config: the shape whose `wide` and `scales` are added.
     """
     old = network.config
-    new = replace(
-        old,
-        wide=old.wide or config.wide,
-        scales=max(old.scales, config.scales),
-        noise_ratios=old.noise_ratios or config.noise_ratios,
-    )
+    new = replace(old, wide=old.wide or config.wide, scales=max(old.scales, config.scales))
     if new == old:
         return network
     larger = KPN(new)

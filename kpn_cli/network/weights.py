@@ -27,8 +27,10 @@ from .quantisation import PREFIX, fault_of
 _FORMAT = "kpn-1"
 #: Ten times a checkpoint of the default network; a larger file is certainly something else.
 _MAX_BYTES = 500_000_000
-#: Values of the fields that older files lack.
-MISSING_FIELDS: dict[str, Any] = {"wide": False, "scales": 0, "noise_ratios": False}
+#: Values of the fields of `KPNConfig` that older files lack.
+_MISSING_FIELDS: dict[str, Any] = {"wide": False, "scales": 0}
+#: Fields of older files that say what holds for all networks now.
+_FORMER_FIELDS: dict[str, Any] = {"noise_ratios": False}
 
 
 def default_weights() -> Path:
@@ -80,6 +82,12 @@ def load_tensors(
     return tensors, header
 
 
+def in_current_fields(config: Mapping[str, object]) -> dict[str, Any]:
+    """Return the fields of a `KPNConfig` that an older version may have written, as today's."""
+    kept = {k: v for k, v in config.items() if (k, v) not in _FORMER_FIELDS.items()}
+    return _MISSING_FIELDS | kept
+
+
 def config_from_header(path: Path, header: Mapping[str, object]) -> KPNConfig:
     """Return the network's shape.
 
@@ -88,10 +96,12 @@ def config_from_header(path: Path, header: Mapping[str, object]) -> KPNConfig:
     """
     config = header.get("config")
     known = {field.name for field in fields(KPNConfig)}
+    if isinstance(config, dict):
+        config = in_current_fields(config)
     if not isinstance(config, dict) or set(config) - known:
         raise KpnError(f"{path}: written by another version of kpn (network {config}); update kpn")
     try:
-        return KPNConfig(**MISSING_FIELDS | config)
+        return KPNConfig(**config)
     except (TypeError, ValueError, KpnError):
         raise KpnError(f"{path}: damaged header (network {config}); choose another file") from None
 

@@ -19,8 +19,8 @@ from ..errors import KpnError
 from ..network.apply_kernels import restore
 from ..network.kpn import KPN, KPNConfig, extended
 from ..network.weights import (
-    MISSING_FIELDS,
     config_from_header,
+    in_current_fields,
     load_state,
     load_tensors,
     load_weights,
@@ -281,7 +281,7 @@ class TrainingRun:
             defaults = json.loads(json.dumps(asdict(SynthConfig()))) | _ABSENT_FROM_DATA
             before["data"] = defaults | before["data"]
             before["data"].pop("hot_pixels", None)  # older runs had these in place of defects
-            before["network"] = MISSING_FIELDS | before["network"]
+            before["network"] = in_current_fields(before["network"])
             for settings in (before, now):
                 settings["loss"].pop("decay")  # annealing follows the length
             other = [name for name in TrainConfig.FIXED if before[name] != now[name]]

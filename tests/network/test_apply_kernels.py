@@ -10,7 +10,7 @@ from kernel_examples import by_loop, example
 
 from kpn_cli.network import cross_plane
 from kpn_cli.network.apply_kernels import DILATION, apply_kernels, restore, restore_in_bands
-from kpn_cli.network.kpn import KPN, KPNConfig
+from kpn_cli.network.kpn import KPN, Encoded, KPNConfig
 
 
 def test_one_kernel_more_than_frames_filters_the_merged_picture_dilated():

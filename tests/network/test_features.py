@@ -12,7 +12,7 @@ from pictures import planes
 
 from kpn_cli.align.robustness import relative_variance
 from kpn_cli.image.noise_model import NoiseModel
-from kpn_cli.network.features import channel_count, compand, network_input
+from kpn_cli.network.features import channel_count, compand, input_runs, network_input
 
 FRAMES = 8
 
@@ -192,25 +192,51 @@ def test_the_robust_mean_of_a_bracket_is_quieter_than_that_of_as_many_equal_fram
     assert error([1, 8, 8]) < 0.3 * error([1, 1, 1])
 
 
-def test_noise_ratios_are_the_logarithm_of_each_frame_s_relative_sigma():
-    gains = [1, 16, 1 / 16]
-    burst, shot, read, _ = bracket(gains, level=0.0)  # where read noise rules: sigma over g
-    channels, _ = network_input(burst, shot, read, FRAMES, noise_ratios=True)
-    assert channels.shape[1] == channel_count(FRAMES, True) == channel_count(FRAMES) + FRAMES - 1
-    ratios = channels[:, -(FRAMES - 1) :]
-    for place, gain in enumerate(gains[1:]):
-        assert ratios[:, place].mean().item() == pytest.approx(-np.log(gain), abs=0.35)
-    assert not ratios[:, 2:].any()
+@pytest.mark.parametrize("gain", [0.25, 4, 16])
+def test_a_bracket_looks_like_frames_of_one_exposure_with_as_little_noise(gain):
+    """The reference, two frames like it and two others: as if all had the mean's noise times 5."""
+    gains = [1, 1, 1, gain, gain]
+    burst, shot, read, _ = bracket(gains, level=0.02)
+    runs = input_runs(burst, shot, read, 5)
+    ratio = relative_variance(burst[:, 0], shot, read)[0, 2].mean().item()
+    expected = 5 / (3 + 2 / ratio)
+    shares = runs.light.mean((0, 2, 3))
+    # Where frames differ by chance, neither counts in full.
+    torch.testing.assert_close(
+        shares, torch.tensor([1, 1, 1, 1 / ratio, 1 / ratio]) * expected, rtol=0.1, atol=0
+    )
+    plain = input_runs(burst, shot[:, 0], read[:, 0], 5)
+    sigma, of_equal = (torch.exp(2 * each.channels[0][1][:, 4:8] - 4) for each in (runs, plain))
+    assert (sigma / of_equal).mean().item() == pytest.approx(expected**0.5, rel=0.05)
 
 
-def test_noise_ratios_are_zero_if_all_frames_are_exposed_alike():
+def test_light_weighted_by_the_robustness_is_the_start_s_share():
+    burst, shot, read, _ = bracket([1, 4, 0.25, 1])
+    _, weights, light = input_runs(burst, shot, read, 4)
+    shares = weights / weights.sum(1, keepdim=True)
+    robustness = weights / light  # over the reference's
+    torch.testing.assert_close(
+        light * robustness / (light * robustness).sum(1, keepdim=True), shares
+    )
+    torch.testing.assert_close(
+        (robustness / robustness.sum(1, keepdim=True) * light).sum(1), torch.ones(1, 64, 64)
+    )
+
+
+def test_what_is_taken_from_the_reference_counts_with_its_noise():
+    burst, shot, read, _ = bracket([1, 16, 1])
+    unclipped = torch.ones(1, 3, 64, 64)
+    unclipped[:, 1] = 0
+    _, weights, light = input_runs(burst, shot, read, 3, unclipped=unclipped)
+    assert (weights[:, 1] == 0).all()
+    torch.testing.assert_close(light, torch.ones_like(light))
+
+
+def test_frames_of_one_exposure_have_a_light_of_one():
     burst, (shot, read) = static_burst(3), coefficients()
-    plain = network_input(burst, shot, read, FRAMES, noise_ratios=True)[0]
-    each = network_input(burst, all_alike(shot, 3), all_alike(read, 3), FRAMES, noise_ratios=True)[
-        0
-    ]
-    assert torch.equal(plain, each)
-    assert not plain[:, -(FRAMES - 1) :].any()
+    assert input_runs(burst, shot, read, FRAMES).light is None
+    each = input_runs(burst, all_alike(shot, 3), all_alike(read, 3), FRAMES).light
+    assert torch.equal(each, torch.ones_like(each))
 
 
 def test_cells_left_out_for_clipping_have_neither_weight_nor_robustness():

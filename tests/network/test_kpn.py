@@ -15,7 +15,7 @@ from kpn_cli.errors import KpnError
 from kpn_cli.image.noise_model import NoiseModel
 from kpn_cli.network import features
 from kpn_cli.network.apply_kernels import apply_kernels, restore
-from kpn_cli.network.kpn import KPN, KPNConfig, extended
+from kpn_cli.network.kpn import KPN, KPNConfig
 
 NOISE = NoiseModel.uniform(1e-3, 1e-5)
 SHOT, READ = torch.tensor([NOISE.shot]), torch.tensor([NOISE.read])
@@ -261,14 +261,14 @@ def test_the_input_computed_in_bands_is_the_same(tiny_network, rows):
     frames = tiny_network.config.frames
     noises = torch.rand(2, 3, 4) * noise[:, None]
     unclipped = torch.rand(2, 3, 21, 13)
-    channels, weights = features.network_input(
-        burst, noises, noises, frames, noise_ratios=True, unclipped=unclipped
-    )
+    channels, weights = features.network_input(burst, noises, noises, frames, unclipped=unclipped)
+    whole = features.input_runs(burst, noises, noises, frames, unclipped=unclipped).light
     banded, in_bands, light = tiny_network.padded_input(
         burst, noises, noises, unclipped, cells_at_once=rows * 13
     )
     torch.testing.assert_close(banded[..., :21, :13], channels, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(in_bands, weights, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(light, whole)
 
 
 # --- frames of different exposure -------------------------------------------
@@ -279,16 +279,9 @@ def noise_of_bracket(gains, shot=1e-3, read=1e-5):
     return shot / g, read / g**2
 
 
-def test_noise_ratios_add_seven_channels_to_51():
-    old = KPNConfig(widths=(8,), head=8, noise_ratios=False)
-    assert KPN(old).stem.in_channels == 51
-    assert KPN(dataclasses.replace(old, noise_ratios=True)).stem.in_channels == 58
-
-
-@pytest.mark.parametrize("ratios", [False, True])
-def test_equal_coefficients_of_every_frame_give_the_same_bits_as_common_ones(ratios):
+def test_equal_coefficients_of_every_frame_give_the_same_bits_as_common_ones():
     torch.manual_seed(0)
-    network = KPN(KPNConfig(widths=(8, 8), head=8, noise_ratios=ratios)).eval()
+    network = KPN(KPNConfig(widths=(8, 8), head=8)).eval()
     network.head_weight.data.mul_(100)
     burst = torch.rand(1, 4, 4, 20, 24)
     noise = torch.full((1, 4), 1e-3)
@@ -328,15 +321,3 @@ def test_kernels_of_a_bracket_sum_to_the_number_of_its_frames(tiny_network):
     predicted = tiny_network(burst, *noise_of_bracket([1.0, 16.0, 1 / 16]))
     frames = predicted.kernels[:, :3].sum((1, 2))
     torch.testing.assert_close(frames, torch.full_like(frames, 3), rtol=1e-4, atol=1e-4)
-
-
-def test_a_network_extended_by_noise_ratios_gives_the_same_result(tiny_config):
-    torch.manual_seed(0)
-    old = KPN(dataclasses.replace(tiny_config, noise_ratios=False)).eval()
-    old.head_weight.data.mul_(100)
-    new = extended(old, tiny_config).eval()
-    assert new.config.noise_ratios
-    burst, (shot, read) = torch.rand(1, 3, 4, 16, 16), noise_of_bracket([1.0, 4.0, 0.25])
-    with torch.inference_mode():
-        one, other = (restore(network, burst, shot, read).clean for network in (old, new))
-    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)

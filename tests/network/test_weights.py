@@ -14,7 +14,7 @@ from kpn_cli.errors import KpnError
 from kpn_cli.network import weights
 from kpn_cli.network.kpn import KPN, KPNConfig
 from kpn_cli.network.weights import (
-    MISSING_FIELDS,
+    in_current_fields,
     load_tensors,
     load_weights,
     save_tensors,
@@ -250,7 +250,19 @@ def test_a_missing_folder_is_an_error_for_the_user(tmp_path, tiny_network):
 
 def test_the_defaults_of_the_shape_are_those_of_the_class(path):
     """A file written before a key existed reads as the default, but for what was new then."""
-    before = KPNConfig(widths=(8, 8), head=8, **MISSING_FIELDS)
+    before = KPNConfig(widths=(8, 8), head=8, **in_current_fields({}))
     save_weights(path, KPN(before), {})
     rewrite(path, config='{"widths": [8, 8], "head": 8}')
     assert load_weights(path)[0].config == before
+
+
+def test_files_that_say_no_noise_ratios_are_read(path):
+    """Networks never have them now; a network that was trained with them cannot be run."""
+    config = KPNConfig(widths=(8, 8), head=8)
+    save_weights(path, KPN(config), {})
+    shape = {"widths": [8, 8], "head": 8, "wide": True, "scales": 2}
+    rewrite(path, config=json.dumps(shape | {"noise_ratios": False}))
+    assert load_weights(path)[0].config == config
+    rewrite(path, config=json.dumps(shape | {"noise_ratios": True}))
+    with pytest.raises(KpnError, match="another version"):
+        load_weights(path)
