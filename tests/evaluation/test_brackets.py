@@ -14,6 +14,7 @@ from kpn_cli.evaluation import benchmark, brackets, metrics
 from kpn_cli.image.noise_model import NoiseModel
 from kpn_cli.merge import merge
 from kpn_cli.network.weights import load_weights
+from kpn_cli.synthesis.photos import Scene
 
 _SCENE = scene(1, 280, 300)
 _EVS = (-2.0, 0.0, 2.0)
@@ -82,12 +83,14 @@ def test_the_shadows_are_the_darkest_third_of_the_truth():
 
 
 def test_the_long_exposures_of_a_bracket_clean_up_its_shadows():
+    """Of a scene that is dark enough not to clip in them."""
     network, _ = load_weights()
-    table = brackets.evaluate(network, [_SCENE], (0, 2), gains=[4], frames=4)
+    dark = Scene("dark", _SCENE.channels // 8)
+    table = brackets.evaluate(network, [dark], (0, 2), gains=[4], frames=4)
     assert list(table["4"]) == list(brackets.METHODS)
     shadows = {name: found["shadows"] for name, found in table["4"].items()}
-    assert shadows["bracket"] > shadows["own"] > shadows["reference"] + 3
-    assert shadows["equal"] > shadows["own"]
+    assert shadows["bracket"] > shadows["own"] + 0.5
+    assert shadows["own"] > shadows["reference"] + 3
 
 
 def test_eval_adds_a_table_of_brackets_only_when_asked_to(tmp_path, weights):
