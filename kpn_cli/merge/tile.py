@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..align.mixed_exposure import Comparable
 from ..align.warp import warp_frames
-from ..burst.frame import Frame, is_mixed, noise_coefficients
+from ..burst.frame import Frame, is_mixed, matched_noise, noise_coefficients
 from ..image.noise_model import NoiseModel
 from ..network.apply_kernels import Merged, filter_dilated, restore_in_bands
 from ..network.kpn import KPN, Encoded
@@ -25,7 +25,7 @@ from ..noise.profile_check import observed_sigma_ratio
 from ..system.device import autocast
 from .green_equilibration import equilibrate_greens
 from .guard import CLIPPED, fall_back_to_reference
-from .headroom import Headroom, extend_highlights
+from .headroom import Headroom, brighter_first, extend_highlights
 from .strength import DilatedFilter, apply_strength, assumed_share
 
 #: The residual noise is measured by adding this many sigmas of noise: from a quarter on the
@@ -121,7 +121,7 @@ class TileMerger:
     ) -> None:
         """Prepare a burst; see `merge.denoise_frames` for the arguments."""
         self._network, self._frames, self._shifts = network, frames, shifts
-        self._strength, self._headroom = strength, headroom
+        self._noise_model, self._strength, self._headroom = noise, strength, headroom
         self._device, self._dtype = frames[0].samples.device, dtype
         self._true_noise = noise_coefficients(noise, self._device)
         self.assumed_noise = noise_coefficients(noise.with_strength(strength), self._device)
@@ -134,6 +134,35 @@ class TileMerger:
         self._allowed_noise = noise_coefficients(noise.with_strength(allowed), self._device)
         self.grid = network.config.stride
         self.groups = frame_groups(len(frames), network.config.frames)
+
+    def _brighter(self, burst: Tensor) -> Tensor:
+        """Merge a part with a frame that has more room for highlights as the reference.
+
+        Args:
+            burst: `(batch, frames, 4, rows, columns)`, as recorded.
+
+        Returns:
+            `(batch, 4, rows, columns)`, in the exposure of the burst.
+        """
+        order = brighter_first(self._frames)
+        if order is None:
+            return burst[:, 0]
+        # In that frame's own exposure: beyond white, the network has learned nothing.
+        room = self._frames[order[0]].clip
+        frames = [replace(frame, gain=frame.gain / room) for frame in self._frames]
+        frames = [frames[n] for n in order]
+        noise = matched_noise(frames[:1], self._noise_model)[0]
+        shifts = [self._shifts[n] for n in order]
+        merger = TileMerger(
+            self._network,
+            frames,
+            shifts,
+            noise,
+            strength=self._strength,
+            dtype=self._dtype,
+            observed=1.0,
+        )
+        return merger._merge(burst[:, order] / room, keep_encoded=False).clean * room
 
     def in_floating_point(self) -> TileMerger:
         """Return a merger of the same burst without integers (`KPN.engine`).
@@ -197,7 +226,13 @@ class TileMerger:
             clean, reference, reference_weight, *self._allowed_noise, burst[:, 1:]
         )
         if self._comparable is not None and self._headroom is not None:
-            clean = extend_highlights(clean, recorded, self._comparable, self._headroom)
+            clean = extend_highlights(
+                clean,
+                recorded[:, 0],
+                self._comparable,
+                self._headroom,
+                lambda: self._brighter(recorded),
+            )
         return MergedTile(burst, clean, share, encoded)
 
     def probe_noise(
