@@ -22,7 +22,7 @@ from . import brackets
 from .grouping import natural_order
 
 #: A frame of which at most this share of the cells is clipped is well exposed.
-_HARDLY_CLIPPED = 0.01
+_HARDLY_CLIPPED = 0.03
 
 #: Settings that must be the same in all frames, besides the exposure: name in messages, value.
 _SAME: tuple[tuple[str, Callable[[RawInfo], object]], ...] = (
@@ -144,7 +144,7 @@ def pick_reference(
         wanted: `auto`, `darkest`, `first`, an index from 0 in order of time, or a file's name or
             path. `auto` is the sharpest frame of the middle half of the burst; where exposures
             differ, of the middle half of the frames of one exposure: the middle one, or, if more
-            than 1 % of its cells are clipped, the brightest that is hardly clipped. `darkest` is
+            than 3 % of its cells are clipped, the brightest that is hardly clipped. `darkest` is
             the sharpest frame of the middle half of those of the darkest exposure.
         infos: the frames in order of time.
         sharpness: their `frame_sharpness`.

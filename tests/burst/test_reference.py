@@ -198,10 +198,10 @@ def _picked(wanted: str, stops, clipped, sharp=None) -> int:
     [
         ((0, -2, 2), (0.005, 0, 0.3), 0),  # the metered one is hardly clipped
         ((0, -2, 2), (0.05, 0.002, 0.3), 1),
-        ((-2, 0, 2), (0.02, 0.1, 0.3), 0),  # all are clipped: the darkest
+        ((-2, 0, 2), (0.04, 0.1, 0.3), 0),  # all are clipped: the darkest
         ((0, -1, 1, -2, 2), (0.05, 0.009, 0.2, 0, 0.4), 1),  # the brightest that is hardly clipped
         ((-2, 0), (0, 0.005), 1),  # of two the brighter, unless it is clipped
-        ((-2, 0), (0, 0.02), 0),
+        ((-2, 0), (0, 0.04), 0),
         ((0, 0.3, 0.3, 0.6), (0, 0, 0, 0), 1),
     ],
 )
