@@ -22,9 +22,10 @@ def exclude_clipped(
     """Replace samples that other frames recorded at or near their clipping points.
 
     One weight for the four planes of a cell falls smoothly from 1 to 0 as the brightest of
-    them nears the frame's clipping point. It is judged by the reference, whose noise is
-    independent of the frame's: judged by the frame itself, cells that are bright by chance
-    would be left out, and the rest would be too dark. Where any plane of the frame is clipped,
+    them nears the frame's clipping point. It is judged by the cells around it in the reference,
+    whose noise is independent: judged by the frame itself, cells that are bright by chance
+    would be left out, and the rest would be too dark; judged by the cell of the reference, that
+    would be taken where it is bright by chance, most of all in the brightest plane. Where any plane of the frame is clipped,
     the weight is 0, so that no tap of any kernel uses a clipped sample.
 
     Args:
@@ -44,7 +45,8 @@ def exclude_clipped(
     if shot.dim() != 3 or read.dim() != 3:
         raise ValueError("coefficients of each frame are needed, (batch, count, 4)")
     scale = clip.reciprocal()[:, :, None, None]  # zero for frames that never clip
-    brightest = box(burst[:, 0], 3).amax(1)[:, None] * scale
+    around = (9 * box(burst[:, 0], 3)).sub_(burst[:, 0]).div_(8)
+    brightest = around.amax(1)[:, None] * scale
     end = fade_end(shot, read, clip)[..., None, None]
     weight = ((end - brightest) / _FADE_LENGTH).clamp(0, 1)
     weight = weight * weight * (3 - 2 * weight)

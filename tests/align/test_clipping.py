@@ -88,3 +88,19 @@ def test_the_fade_ends_two_sigmas_of_a_frame_s_own_noise_below_its_clipping_poin
         burst = torch.full((1, 2, 4, 8, 8), signal)
         _, weight = exclude_clipped(burst, *coefficients, torch.tensor([[1, 1 / gain]]))
         assert (weight[0, 1] == 0).all() == left_out
+
+
+def test_blended_samples_are_right_in_the_mean():
+    """The weight must not depend on the noise of what it weights: the reference's sample either."""
+    torch.manual_seed(0)
+    shot, read, gain, level = 1e-2, 1e-4, 4.0, 0.17
+    shots = torch.tensor([[[shot] * 4, [shot / gain] * 4]])
+    reads = torch.tensor([[[read] * 4, [read / gain**2] * 4]])
+    sigmas = (shots * level + reads).sqrt()[..., None, None]
+    burst = level + sigmas * torch.randn(1, 2, 4, 400, 400)
+    clip = torch.tensor([[1.0, 1 / gain]])
+    blended, weight = exclude_clipped(burst, shots, reads, clip)
+    assert 0.2 < weight[:, 1].mean() < 0.8  # within the fade
+    usable = weight[:, 1, 2:-2, 2:-2] > 0
+    assert usable.float().mean() > 0.5
+    assert blended[0, 1, :, 2:-2, 2:-2].mean().item() == pytest.approx(level, abs=5e-4)
