@@ -46,7 +46,7 @@ def measure_residual_noise(
     """
     # Rounding to integers would hide what so little noise changes.
     exact = merger.in_floating_point()
-    if exact is not merger:
+    if exact is not merger or exact.sees_far:
         planes = None
     generator = torch.Generator().manual_seed(0)
     spans = (_probe_spans(length, exact.grid) for length in size)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from mixed_bursts import BRACKET, NOISE, dim_scene, expose, matched
 from pictures import planes
-from shifted_scenes import MARGIN, cut, scene_of
+from shifted_scenes import cut, scene_of
 
 from kpn_cli.align import alignment, mixed_exposure
 from kpn_cli.align.alignment import align_burst, align_frames
