@@ -1,0 +1,140 @@
+"""What the reference clips is filled from shorter exposures, without a tint or a step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from mixed_bursts import BRACKET, NOISE, expose, matched, still
+
+from kpn_cli.image.noise_model import NoiseModel
+from kpn_cli.merge import merge
+from kpn_cli.merge.headroom import MAX_WHITE, Headroom
+from kpn_cli.network.weights import load_weights
+
+#: Colours of a warm light: red clips last.
+COLOUR = np.float32([0.5, 1.0, 1.0, 0.7])[:, None, None]
+NEUTRAL = (0.5, 1.0, 1.0, 0.7)
+QUIET = NoiseModel.uniform(1e-4, 1e-7)
+ROOM = Headroom(4.0, (1.0, 2.0, 2.0, 1.4))
+
+
+def ramp(last=3.0, rows=64, columns=192):
+    """A surface that brightens from left to right, beyond the reference's white."""
+    return np.ascontiguousarray(
+        COLOUR
+        * np.broadcast_to(np.linspace(0.02, last, columns, dtype=np.float32), (rows, columns))
+    )
+
+
+def merged(network, scene, *, gains=BRACKET, noise=NOISE, headroom=ROOM, **more):
+    frames = matched(expose(scene, gains, noise, **more), gains)
+    return merge.denoise_frames(
+        network, frames, still(frames), noise, headroom=headroom, measure_residual=False
+    )
+
+
+@pytest.mark.parametrize("gains", [BRACKET, (1.0, 0.25, 0.25, 1.0, 0.5)])
+@pytest.mark.parametrize("noise", [NOISE, QUIET])
+def test_beyond_the_reference_s_white_the_result_is_the_truth_but_for_noise(gains, noise):
+    scene = ramp()
+    done = merged(load_weights()[0], scene, gains=gains, noise=noise)
+    assert done.white == 4
+    off = done.planes - scene
+    beyond = (scene.max(0) > 1.05)[8:-8, 8:-8]
+    off = off[:, 8:-8, 8:-8]
+    # The noise of one short exposure, or less.
+    sigma = np.sqrt(noise.scaled(4).variance(scene))[:, 8:-8, 8:-8]
+    relative = (off / sigma)[:, beyond]
+    assert np.sqrt((relative**2).mean()) < 1.1
+    assert abs(relative.mean()) < 0.05
+    everywhere = off.mean(1) / scene[:, 0, 8:-8]
+    bright = scene[1, 0, 8:-8] > 0.3
+    limit = 0.01 + 4 * (sigma / scene[:, 8:-8, 8:-8]).max() / 48**0.5
+    assert np.abs(everywhere[:, bright]).max() < limit
+
+
+def test_colours_do_not_change_where_the_reference_begins_to_clip():
+    """The first plane to clip would be too dark; ratios to green of means over 48 rows and 8."""
+    scene = ramp(2.0)
+    done = merged(load_weights()[0], scene, noise=QUIET)
+    planes = done.planes[:, 8:-8, 8:-8].reshape(4, 48, 22, 8).mean((1, 3))
+    truth = scene[:, 8:-8, 8:-8].reshape(4, 48, 22, 8).mean((1, 3))
+    near = (truth[1] > 0.5) & (truth[1] < 1.8)
+    for plane in (0, 3):
+        ratio = planes[plane] / planes[1] / (truth[plane] / truth[1])
+        np.testing.assert_allclose(ratio[near], 1, atol=0.005)
+
+
+def test_a_ramp_across_the_border_stays_a_ramp():
+    done = merged(load_weights()[0], ramp(), noise=QUIET)
+    along = done.planes[:, 8:-8, 8:-8].mean(1)
+    step = (COLOUR[:, 0] * (3 - 0.02) / 191).ravel()
+    sigma = np.sqrt(QUIET.scaled(4).variance(ramp()).max() * 2 / 48)
+    assert (np.diff(along) > -4 * sigma).all()
+    assert (np.diff(along) < step[:, None] + 4 * sigma + 0.005).all()
+
+
+def test_something_bright_that_has_gone_in_the_short_exposures_becomes_neutral_white():
+    scene = np.full((4, 64, 64), 0.1, np.float32) * COLOUR
+    lit = scene.copy()
+    lit[:, 20:44, 20:44] = 3 * COLOUR
+    done = merged(load_weights()[0], [lit, scene, scene], noise=QUIET)
+    middle = done.planes[:, 24:40, 24:40].mean((1, 2))
+    np.testing.assert_allclose(middle, ROOM.neutral, rtol=0.01)
+    around = done.planes[:, 2:14, 2:60].mean((1, 2))
+    np.testing.assert_allclose(around, scene[:, 0, 0], rtol=0.02)
+
+
+def test_where_all_frames_are_clipped_the_shortest_one_fills():
+    scene = 6 * COLOUR * np.ones((4, 48, 48), np.float32)
+    done = merged(load_weights()[0], scene, noise=QUIET, headroom=Headroom(4.0, (4.0,) * 4))
+    np.testing.assert_allclose(done.planes[1:3], 4, rtol=1e-3)
+    assert done.planes[0].mean() == pytest.approx(3, rel=0.002)  # not clipped there
+
+
+def test_nothing_exceeds_the_white_level():
+    scene = 3 * COLOUR * np.ones((4, 48, 48), np.float32)
+    low = Headroom(2.0, (1.0, 2.0, 2.0, 1.4))
+    assert merged(load_weights()[0], scene, headroom=low).planes.max() == 2
+
+
+@pytest.mark.parametrize("saturation", [1.0, 0.9])
+def test_a_sensor_that_clips_below_white_is_filled_from_there(saturation):
+    scene = ramp(2.5)
+    room = Headroom(4 * saturation, ROOM.neutral)
+    done = merged(load_weights()[0], scene, noise=QUIET, headroom=room, saturation=saturation)
+    along, truth = done.planes[1, 8:-8, 8:-8].mean(0), scene[1, 0, 8:-8]
+    bright = truth > 0.3
+    np.testing.assert_allclose(along[bright], truth[bright], rtol=0.02)
+    assert done.white == 4 * saturation
+
+
+@pytest.mark.parametrize("noise", [NOISE, QUIET])
+def test_where_nothing_is_brighter_white_stays_and_so_does_the_picture(noise):
+    network, scene = load_weights()[0], 0.7 * ramp(1.0)
+    done, without = (merged(network, scene, noise=noise, headroom=room) for room in (ROOM, None))
+    assert done.white == without.white == 1
+    np.testing.assert_array_equal(done.planes[:, :, :96], without.planes[:, :, :96])
+
+
+def test_without_a_shorter_exposure_there_is_no_headroom(tiny_network):
+    gains = (1.0, 1.0, 4.0)
+    done, without = (
+        merged(tiny_network, ramp(), gains=gains, headroom=room) for room in (ROOM, None)
+    )
+    np.testing.assert_array_equal(done.planes, without.planes)
+    assert MAX_WHITE == 16
+
+
+def test_tiles_fill_alike(tiny_network):
+    frames = matched(expose(ramp()))
+    whole, tiled = (
+        merge.denoise_frames(
+            tiny_network, frames, still(frames), NOISE, headroom=ROOM, tile=tile,
+            measure_residual=False,
+        ).planes
+        for tile in (1024, 128)
+    )  # fmt: skip
+    np.testing.assert_allclose(tiled, whole, atol=1e-4)
+    assert torch.from_numpy(whole).isfinite().all()
