@@ -26,6 +26,9 @@ _MORE_ROOM = 1.1
 _AS_MUCH_ROOM = 0.8
 #: The fade from the result to what shorter exposures show, as a share of the clipping point.
 _FADE_LENGTH = 0.2
+#: A sample is brighter than the clipping point if it is so by this many sigmas of what fills it;
+#: and so are nine cells whose mean is above by a third of that.
+_BRIGHTER_SIGMAS = 6.0
 #: Where they are darker than the beginning of the fade by this share of it, something has moved.
 _MOVED = 0.4
 
@@ -86,6 +89,29 @@ def extend_highlights(
     neutral = clean.new_tensor(headroom.neutral)[:, None, None].expand_as(shown)
     filled = torch.lerp(neutral, shown, _smooth_step(agrees)).clamp_max(headroom.white)
     return torch.lerp(clean, filled, share)
+
+
+def is_brighter(picture: Tensor, comparable: Comparable) -> bool:
+    """Whether a result is brighter than the reference can hold, by more than the noise of fills.
+
+    Args:
+        picture: `(batch, 4, height, width)`, as `extend_highlights` returns it.
+        comparable: of the burst.
+    """
+    fills = _fills(comparable)
+    if not fills:
+        return False
+    clip = comparable.clips[0, 0]
+    variance = (comparable.shot[0, fills] * clip + comparable.read[0, fills]).clamp_min(1e-10)
+    limit = _BRIGHTER_SIGMAS * variance.reciprocal().sum(0).rsqrt()[:, None, None]
+    beyond = picture - clip
+    return bool((beyond > limit).any()) or bool((box(beyond, 3) > limit / 3).any())
+
+
+def _fills(comparable: Comparable) -> list[int]:
+    """Return the frames with room beyond the reference's clipping point."""
+    clips = comparable.clips[0].tolist()
+    return [n for n, clip in enumerate(clips) if clip > _MORE_ROOM * clips[0]]
 
 
 def _smooth_step(x: Tensor) -> Tensor:

@@ -84,7 +84,8 @@ def denoise_frames(
         measure_residual: whether to measure the residual noise; for small pictures that takes
             longer than merging them.
         observed: `profile_check.observed_sigma_ratio` of these frames; None to measure it.
-        headroom: how the picture goes on beyond the reference's white level; None to end there.
+        headroom: how the picture goes on beyond the reference's white level; None to end there. If
+            nothing is brighter, the result is that without headroom: fills would only add noise.
         on_tile: called after each of `tile_count` tiles.
     """
     merger = TileMerger(
@@ -98,22 +99,35 @@ def denoise_frames(
         headroom=headroom,
     )
     shares: list[tuple[float, int]] = []  # of the network's result in a tile, and its cells
+    filled, brighter = [False], [False]  # of the tiles
 
     def process(rows: slice, columns: slice) -> np.ndarray:
         merged = merger.merge(rows, columns)
         shares.append((float(merged.share.mean()), merged.share.numel()))
+        filled.append(merged.filled)
+        brighter.append(merged.brighter)
         return merged.clean[0].cpu().numpy()
 
     size = frames[0].size
     out = tiling.blend(process, 4, *size, **_tiling(network, tile), on_tile=on_tile)
+    if any(filled) and not any(brighter):
+        return denoise_frames(
+            network,
+            frames,
+            shifts,
+            noise,
+            strength=strength,
+            dtype=dtype,
+            tile=tile,
+            measure_residual=measure_residual,
+            observed=observed,
+        )
     share, cells = zip(*shares, strict=True)
     residual = None
     if measure_residual:
         planes = torch.from_numpy(out).to(frames[0].samples.device)
         residual = measure_residual_noise(merger, size, planes)
-    # Where nothing is brighter, there is no need for room.
-    room = headroom is not None and float(out.max()) > frames[0].clip
-    white = headroom.white if headroom is not None and room else 1.0
+    white = headroom.white if headroom is not None and any(brighter) else 1.0
     return Denoised(out, residual, 1 - float(np.average(share, weights=cells)), white)
 
 

@@ -25,7 +25,7 @@ from ..noise.profile_check import observed_sigma_ratio
 from ..system.device import autocast
 from .green_equilibration import equilibrate_greens
 from .guard import CLIPPED, fall_back_to_reference
-from .headroom import Headroom, brighter_first, extend_highlights
+from .headroom import Headroom, brighter_first, extend_highlights, is_brighter
 from .strength import DilatedFilter, apply_strength, assumed_share
 
 #: The residual noise is measured by adding this many sigmas of noise: from a quarter on the
@@ -59,12 +59,16 @@ class MergedTile:
         share: `(1, 1, rows, columns)`, share of the network's result in `clean`, 0 to 1; the
             rest is the reference (`guard.fall_back_to_reference`).
         encoded: what the kernels of each group of frames are computed from, if it was to be kept.
+        filled: whether shorter exposures have replaced clipped highlights (`headroom`).
+        brighter: whether it is brighter now than the reference can hold.
     """
 
     burst: Tensor
     clean: Tensor
     share: Tensor
     encoded: list[Encoded]
+    filled: bool = False
+    brighter: bool = False
 
 
 class _Group(NamedTuple):
@@ -234,15 +238,18 @@ class TileMerger:
         clean, share = fall_back_to_reference(
             clean, reference, reference_weight, *self._allowed_noise, burst[:, 1:]
         )
-        if self._comparable is not None and self._headroom is not None:
-            clean = extend_highlights(
-                clean,
-                recorded[:, 0],
-                self._comparable,
-                self._headroom,
-                lambda: self._brighter(recorded),
-            )
-        return MergedTile(burst, clean, share, encoded)
+        if self._comparable is None or self._headroom is None:
+            return MergedTile(burst, clean, share, encoded)
+        extended = extend_highlights(
+            clean,
+            recorded[:, 0],
+            self._comparable,
+            self._headroom,
+            lambda: self._brighter(recorded),
+        )
+        filled = extended is not clean
+        brighter = filled and is_brighter(extended, self._comparable)
+        return MergedTile(burst, extended, share, encoded, filled, brighter)
 
     def probe_noise(
         self, bursts: Tensor, clean: Tensor, generator: torch.Generator

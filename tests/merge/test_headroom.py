@@ -11,6 +11,7 @@ from kpn_cli.image.noise_model import NoiseModel
 from kpn_cli.merge import merge
 from kpn_cli.merge.headroom import MAX_WHITE, Headroom
 from kpn_cli.network.weights import load_weights
+from kpn_cli.synthesis.protocol import noise_of_gain
 
 #: Colours of a warm light: red clips last.
 COLOUR = np.float32([0.5, 1.0, 1.0, 0.7])[:, None, None]
@@ -110,12 +111,24 @@ def test_a_sensor_that_clips_below_white_is_filled_from_there(saturation):
     assert done.white == 4 * saturation
 
 
-@pytest.mark.parametrize("noise", [NOISE, QUIET])
-def test_where_nothing_is_brighter_white_stays_and_so_does_the_picture(noise):
-    network, scene = load_weights()[0], 0.7 * ramp(1.0)
+@pytest.mark.parametrize("gain", [0, 1, 4])
+@pytest.mark.parametrize("top", [0.7, 0.95, 1.0])
+def test_where_nothing_is_brighter_white_stays_and_so_does_the_picture(top, gain):
+    """The noise of the short exposure reaches far beyond white: it makes nothing brighter."""
+    network, noise, scene = load_weights()[0], noise_of_gain(gain), ramp(top, 48, 64)
+    if gain == 4:
+        assert expose(scene, BRACKET, noise)[1].samples.max() > 0.35  # 1.4 of white
     done, without = (merged(network, scene, noise=noise, headroom=room) for room in (ROOM, None))
     assert done.white == without.white == 1
-    np.testing.assert_array_equal(done.planes[:, :, :96], without.planes[:, :, :96])
+    np.testing.assert_array_equal(done.planes, without.planes)
+
+
+@pytest.mark.parametrize(("gain", "size", "light"), [(0, 3, 1.3), (1, 3, 2.5), (1, 5, 1.5)])
+def test_a_small_light_is_brighter(gain, size, light):
+    network, noise = load_weights()[0], noise_of_gain(gain)
+    scene = np.full((4, 48, 48), 0.2, np.float32)
+    scene[:, 20 : 20 + size, 20 : 20 + size] = light
+    assert merged(network, scene, noise=noise).white == 4
 
 
 def test_without_a_shorter_exposure_there_is_no_headroom(tiny_network):
