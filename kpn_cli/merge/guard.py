@@ -34,7 +34,7 @@ _OUTLIER_SQUARE = 36.0
 _REACH, _CELLS_AT_ONCE = 3 // 2 + _SIDE // 2 + _SQUARES // 2 * _SIDE, 2**15
 _MIN_VARIANCE = 1e-10  # the rounding of 14 bits has 3e-10
 _MIN_INDEPENDENT = 0.01  # weight of all but the reference's own sample
-#: A sample from here on is clipped.
+#: A sample from this share of the clipping point on is clipped.
 CLIPPED = 0.999
 #: Result and reference agree where both are clipped, which says nothing about their neighbours.
 #: Less than one informative cell in a square is too little to cause a fallback.
@@ -48,6 +48,8 @@ def fall_back_to_reference(
     shot: Tensor,
     read: Tensor,
     others: Tensor | None = None,
+    *,
+    clip: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """Return the result, mixed with the reference where it contradicts it, and the result's share.
 
@@ -65,6 +67,7 @@ def fall_back_to_reference(
         shot, read: `(batch, 4)` variance coefficients of the reference's noise.
         others: `(batch, frames, 4, height, width)`, the other frames, aligned to the reference.
             They decide which is right where a single sample is off by more than any noise.
+        clip: signal from which on the reference is clipped.
 
     Returns:
         The mix, `(batch, 4, height, width)`, and the result's share in it,
@@ -76,7 +79,8 @@ def fall_back_to_reference(
 
     def work(band: Band) -> None:
         whole, original = clean[:, :, band.around], reference[:, :, band.around]
-        judged, squares = _share(whole, original, reference_weight[:, band.around], shot, read)
+        weight = reference_weight[:, band.around]
+        judged, squares = _share(whole, original, weight, (shot, read), clip)
         share[:, :, band.rows] = judged[:, :, band.inner]
         whole, original = clean[:, :, band.rows], reference[:, :, band.rows]
         part = torch.lerp(original, whole, share[:, :, band.rows])
@@ -90,13 +94,19 @@ def fall_back_to_reference(
 
 
 def _share(
-    clean: Tensor, reference: Tensor, reference_weight: Tensor, shot: Tensor, read: Tensor
+    clean: Tensor,
+    reference: Tensor,
+    reference_weight: Tensor,
+    coefficients: tuple[Tensor, Tensor],
+    clip: float,
 ) -> tuple[Tensor, Tensor]:
     """Return the result's share, and the squares of the differences over their variance.
 
     Args:
-        clean, reference, reference_weight, shot, read: as in `fall_back_to_reference`.
+        clean, reference, reference_weight, clip: as in `fall_back_to_reference`.
+        coefficients: shot and read noise.
     """
+    shot, read = coefficients
     # Beside something bright, a mean over neighbours overstates the noise of shadows; and a ghost
     # may be brighter than what it hides. So the lower of the two signals is taken.
     signal = torch.minimum(clean, box(reference, 3)).clamp_min_(0)
@@ -105,9 +115,9 @@ def _share(
     independent = (1 - reference_weight[:, None]).clamp_(_MIN_INDEPENDENT, 1)
     squares = (clean - reference).square_().div_(variance * independent)
     # Clipped as far as noise can tell; where no sample of the reference is, all are informative.
-    clipped = reference >= CLIPPED
+    clipped = reference >= CLIPPED * clip
     if clipped.any():
-        limit = variance.sqrt_().mul_(-(_MAX_SQUARE**0.5)).add_(1)
+        limit = variance.sqrt_().mul_(-(_MAX_SQUARE**0.5)).add_(clip)
         informative = clipped.logical_not_().logical_or_(clean < limit).to(clean.dtype)
         squares *= informative
         informative_share = box(informative.mean(1, keepdim=True), _SIDE)

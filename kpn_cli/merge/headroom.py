@@ -18,7 +18,7 @@ from ..align.mixed_exposure import Comparable
 from ..burst.frame import Frame
 from ..image.filters import box
 
-#: Largest white level, over the reference's: four EV.
+#: Largest white level, over the reference's clipping point: four EV.
 MAX_WHITE = 16.0
 #: A frame with this much more room than the reference, or more, can fill it.
 _MORE_ROOM = 1.1
@@ -38,7 +38,7 @@ class Headroom:
     """How a picture goes on beyond the reference's white level.
 
     Attributes:
-        white: the signal that becomes white, at most `MAX_WHITE`.
+        white: the brightest signal over the reference's clipping point, at most `MAX_WHITE`.
         neutral: `(4,)`, planes of a neutral surface at which the last plane clips in the reference.
             Where everything but the reference shows something else, a clipped cell becomes this:
             it would be tinted now that its planes are below white.
@@ -87,7 +87,7 @@ def extend_highlights(
     shown = merge_brighter()
     agrees = box(shown, 3).amax(1, keepdim=True).sub_((1 - _MOVED) * start).div_(_MOVED * start)
     neutral = clean.new_tensor(headroom.neutral)[:, None, None].expand_as(shown)
-    filled = torch.lerp(neutral, shown, _smooth_step(agrees)).clamp_max(headroom.white)
+    filled = torch.lerp(neutral, shown, _smooth_step(agrees)).clamp_max(headroom.white * clips[0])
     return torch.lerp(clean, filled, share)
 
 

@@ -47,8 +47,9 @@ class Denoised:
             if it was not measured.
         fallback_share: share of the picture that is the reference's, where the result
             contradicted it (`guard.fall_back_to_reference`), 0 to 1.
-        white: signal that the output's white level stands for; above 1 where shorter exposures
-            made room, and then the planes hold values up to it.
+        white: signal that the output's white level stands for, over what it stands for else; above
+            1 where shorter exposures made room, and then the planes hold values up to this many
+            times the reference's clipping point.
     """
 
     planes: np.ndarray

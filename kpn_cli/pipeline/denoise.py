@@ -302,19 +302,19 @@ def median_shift(shifts: Tensor) -> tuple[int, int]:
 
 
 def headroom_of(info: RawInfo, frames: Sequence[Frame]) -> Headroom | None:
-    """Return how far the frames reach beyond the reference's white level; None if none does.
+    """Return how far the frames reach beyond the reference's clipping point; None if none does.
 
     Args:
         info: the reference's facts.
         frames: the reference first.
     """
-    white = min(max(frame.clip for frame in frames), MAX_WHITE)
-    if white <= max(frames[0].clip, 1.0):
+    clip = frames[0].clip
+    white = min(max(frame.clip for frame in frames) / clip, MAX_WHITE)
+    if white <= 1:
         return None
     red, green, blue = info.white_balance
     balance = np.array([red, green, green, blue])
-    level = frames[0].clip * balance.max()
-    r, g1, g2, b = (level / balance).clip(max=white).tolist()
+    r, g1, g2, b = (clip * (balance.max() / balance).clip(max=white)).tolist()
     return Headroom(white, (r, g1, g2, b))
 
 

@@ -127,7 +127,7 @@ def _with_own_noise(
     """Return frames with their noise models and clipping points."""
     models = noise_of_frames(infos, noise, options.noise)
     return [
-        replace(frame, noise=model, saturation=min(info.clipped_share, 1.0))
+        replace(frame, noise=model, saturation=info.clipped_share)
         for frame, info, model in zip(frames, infos, models, strict=True)
     ]
 

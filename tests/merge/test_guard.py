@@ -95,25 +95,29 @@ def test_shadows_beside_something_bright_are_judged_by_their_own_noise():
     assert after < 0.5 * before
 
 
+@pytest.mark.parametrize("clip", [1.0, 0.9])
 @pytest.mark.parametrize("clipped", [1, 3])
-def test_clipped_planes_do_not_hide_errors_of_the_others(clipped):
+def test_clipped_planes_do_not_hide_errors_of_the_others(clipped, clip):
     """Where both are clipped they agree, whatever the result shows in other planes."""
     truth, reference, clean, _ = example(bias=3)
     shares = []
     for planes in (0, clipped):
         for picture in (truth, reference, clean):
-            picture[:, :planes] = 1
+            picture[:, :planes] = clip
+        kept_nothing = torch.zeros(1, SIDE, SIDE)
         shares.append(
-            fall_back_to_reference(clean, reference, torch.zeros(1, SIDE, SIDE), SHOT, READ)[1]
+            fall_back_to_reference(clean, reference, kept_nothing, SHOT, READ, clip=clip)[1]
         )
     assert shares[0].mean() < 0.15
     torch.testing.assert_close(shares[1].mean(), shares[0].mean(), atol=0.02, rtol=0)
 
 
-def test_a_result_too_dark_where_the_reference_is_clipped_is_refused():
-    white = torch.ones(1, 4, SIDE, SIDE)
+@pytest.mark.parametrize("clip", [1.0, 0.9])
+def test_a_result_too_dark_where_the_reference_is_clipped_is_refused(clip):
+    white = torch.full((1, 4, SIDE, SIDE), clip)
     clean = white - 0.3
-    mixed, share = fall_back_to_reference(clean, white, torch.zeros(1, SIDE, SIDE), SHOT, READ)
+    kept_nothing = torch.zeros(1, SIDE, SIDE)
+    mixed, share = fall_back_to_reference(clean, white, kept_nothing, SHOT, READ, clip=clip)
     assert share.max() < 0.02
     torch.testing.assert_close(mixed, white, atol=0.01, rtol=0)
 

@@ -99,9 +99,9 @@ def test_the_residual_noise_of_a_bracket_is_what_two_brackets_of_a_scene_differ_
     what, gains, strength
 ):
     network, noise = load_weights()[0], noise_of_gain(1)
-    scene = dim_scene(5, 160, 160)
+    scene = dim_scene(5, 192, 192)  # all of it is measured
     if what == "clipped":
-        scene = 2 * planes(5, 160, 160)
+        scene = 2 * planes(5, 192, 192)
     done, unclipped = [], np.ones_like(scene, bool)
     for seed in range(2):
         frames = matched(expose(scene, gains, noise, seed), gains)
@@ -183,3 +183,18 @@ def test_where_something_moves_no_block_of_a_bracket_is_worse_than_the_reference
     # A block has 1024 samples, whose mean square is known to 4 %.
     assert (errors / noise_errors).max() < 10**0.1
     assert errors.mean() < 0.5 * noise_errors.mean()
+
+
+def test_the_guard_knows_where_the_reference_is_clipped(tiny_network, monkeypatch):
+    clips = []
+
+    def watch(clean, *_, clip):
+        clips.append(clip)
+        return clean, torch.ones_like(clean[:, :1])
+
+    monkeypatch.setattr(tile, "fall_back_to_reference", watch)
+    frames = matched(expose(dim_scene(3, 32, 32), saturation=0.9))
+    merged(tiny_network, frames, measure_residual=False)
+    plain = [replace(frame, noise=None) for frame in frames]
+    merged(tiny_network, plain, measure_residual=False)
+    assert clips == [0.9, 1.0]

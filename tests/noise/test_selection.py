@@ -16,6 +16,7 @@ from kpn_cli.burst.frame import Frame
 from kpn_cli.errors import KpnError
 from kpn_cli.image.noise_model import NoiseModel
 from kpn_cli.noise import estimation, selection
+from kpn_cli.noise.calibration import Calibration, IsoNoise
 from kpn_cli.noise.selection import NoiseReport, choose_noise
 from kpn_cli.output import dng_tags, dng_writer
 from kpn_cli.raw.info import RawInfo
@@ -175,3 +176,50 @@ def test_a_picture_as_clean_as_its_differences_raises_no_alarm(bare_info):
     frames = [Frame(torch.from_numpy(clean.sample(ramp, rng))) for _ in range(2)]
     report = choose_noise(replace(bare_info, iso=3200.0), frames, [_still(frames[0])] * 2)
     assert (report.source, report.warning) == ("measured", "")
+
+
+# --- frames of different exposure -------------------------------------------
+
+
+def profiles(*isos):
+    """A profile for each ISO: not in proportion, as each is the camera's own."""
+    return [NoiseModel.uniform(1e-5 * iso**0.9, 1e-9 * iso) for iso in isos]
+
+
+def test_each_frame_of_a_bracket_has_its_own_profile(bare_info):
+    isos, own = (100.0, 800.0, 100.0), profiles(100, 800, 50)
+    infos = [
+        replace(bare_info, iso=iso, noise_profile=model)
+        for iso, model in zip(isos, own, strict=True)
+    ]
+    report = NoiseReport("profile", own[0])
+    assert selection.noise_of_frames(infos, report, None) == own
+    without = [infos[0], replace(infos[1], noise_profile=None), infos[2]]
+    assert selection.noise_of_frames(without, report, None) == [own[0], own[0].at_iso(8), own[2]]
+    noiseless = NoiseModel(own[1].shot, (0, 0, 0, 0))
+    infos[1] = replace(infos[1], noise_profile=noiseless)
+    second = selection.noise_of_frames(infos, report, None)[1]
+    assert second.shot == own[1].shot
+    assert min(second.read) > 0  # else shadows would be noiseless
+
+
+@pytest.mark.parametrize("source", ["iso", "measured", "given"])
+def test_without_profiles_a_frame_has_the_reference_s_noise_at_its_iso(bare_info, source):
+    """Profiles do not count where the reference's noise is from elsewhere."""
+    model = NoiseModel.uniform(1e-3, 1e-5)
+    infos = [
+        replace(bare_info, iso=iso, noise_profile=profiles(iso or 1)[0] if n else None)
+        for n, iso in enumerate((400.0, 100.0, 1600.0, None))
+    ]
+    given = model if source == "given" else None
+    found = selection.noise_of_frames(infos, NoiseReport(source, model), given)
+    assert found == [model, model.at_iso(0.25), model.at_iso(4), model]
+
+
+def test_a_calibration_states_the_noise_of_every_frame_by_its_iso(bare_info):
+    first, second = profiles(100, 400)
+    levels = (IsoNoise(100.0, first, 5), IsoNoise(400.0, second, 5))
+    camera = Calibration(bare_info.make, bare_info.model, levels)
+    infos = [replace(bare_info, iso=iso, noise_profile=None) for iso in (400.0, 100.0, 400.0)]
+    report = NoiseReport("given", second)
+    assert selection.noise_of_frames(infos, report, camera) == [second, first, second]

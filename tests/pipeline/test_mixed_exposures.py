@@ -1,0 +1,211 @@
+"""A bracket from its files to its result: notes, exposures, headroom and lift."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from cards import write_bracket, write_bursts, write_frame
+from mixed_bursts import NOISE, expose, matched
+from raw_files import BLACK, WHITE
+
+import kpn_cli
+from kpn_cli.image.noise_model import NoiseModel
+from kpn_cli.merge.headroom import MAX_WHITE
+from kpn_cli.noise.selection import NoiseReport
+from kpn_cli.pipeline import denoise, loading, prepare
+from kpn_cli.pipeline.options import Options
+from kpn_cli.raw.reader import read_info, read_planes
+
+#: Large enough for the noise to be measured, and for eight blocks whose brightness is compared.
+SIZE = (192, 256)
+STOPS = (0, -2, 2)
+
+
+def options(folder: Path, weights: Path, **more) -> Options:
+    return Options(
+        folder / "out", **{"formats": ("dng",), "weights": weights, "exposures": "mixed"} | more
+    )
+
+
+def merged(files, weights, **more):
+    return kpn_cli.denoise(files, options(files[0].parent, weights, **more))
+
+
+def bright_bracket(folder: Path, stops=STOPS) -> list[Path]:
+    """A bracket whose reference is clipped in its brightest places."""
+    files = [folder / f"HDR_{n}.dng" for n in range(len(stops))]
+    for n, (path, stop) in enumerate(zip(files, stops, strict=True)):
+        time, light = 0.01 * 2.0**stop, 2.5 * 2.0**stop
+        write_frame(path, 0.2 * n + 0.05, size=SIZE, exposure_time=time, light=light)
+    return files
+
+
+def baseline_exposure(path: Path) -> float:
+    with tifffile.TiffFile(path) as file:
+        tag = file.pages[0].tags.get(50730)
+        return 0.0 if tag is None else tag.value[0] / tag.value[1]
+
+
+def test_the_result_states_the_exposure_of_every_frame(tmp_path, averaging):
+    result = merged(write_bracket(tmp_path, STOPS, size=SIZE), averaging)
+    assert [path.name for path in result.frames] == ["HDR_0.dng", "HDR_1.dng", "HDR_2.dng"]
+    assert result.settings == ["1/100 s, ISO 800", "1/400 s, ISO 800", "1/25 s, ISO 800"]
+    assert result.exposure == pytest.approx([1, 0.25, 4], rel=0.01)
+    assert result.stops == pytest.approx(STOPS, abs=0.02)
+    assert not result.notes
+    assert not result.dropped
+    told = result.exposures()
+    assert told[1] == "1/400 s, ISO 800 (-2.0 EV): HDR_1.dng"
+
+
+def test_a_bracket_has_less_noise_than_its_reference(tmp_path, averaging):
+    files = write_bracket(tmp_path, STOPS, size=SIZE)
+    result = merged(files, averaging)
+    assert 0 < result.noise_left < 0.6
+    found, truth = (read_planes(read_info(path)) for path in (result.outputs["dng"], files[0]))
+    info = read_info(result.outputs["dng"])
+    black = np.reshape(info.black, (4, 1, 1))
+    found = (found - black) / (info.white - black)
+    truth = (truth - BLACK) / (WHITE - BLACK)
+    assert found.mean() == pytest.approx(truth.mean(), rel=0.01)
+
+
+@pytest.mark.parametrize("lie", [-1.0, 1.5])
+def test_a_file_that_states_another_exposure_than_it_shows_is_named_once(tmp_path, averaging, lie):
+    files = write_bracket(tmp_path, (0, -2, 2, 0), size=SIZE)
+    write_frame(files[2], 0.45, size=SIZE, exposure_time=0.04 * 2**lie, light=4)
+    result = merged(files, averaging, reference="first")
+    (note,) = result.notes
+    word = "darker" if lie > 0 else "brighter"
+    assert note.startswith(f"HDR_2.dng is {abs(lie):.1f} EV {word} than its tags say (")
+    assert result.exposure == pytest.approx([1, 0.25, 4, 1], rel=0.01)
+
+
+def test_a_shutter_that_is_off_by_six_per_cent_is_matched_without_a_note(tmp_path, averaging):
+    files = write_bracket(tmp_path, STOPS, size=SIZE)
+    write_frame(files[2], 0.45, size=SIZE, exposure_time=0.04, light=4 * 1.06)
+    result = merged(files, averaging, reference="first")
+    assert not result.notes
+    assert result.exposure == pytest.approx([1, 0.25, 4.24], rel=0.01)
+
+
+def test_headroom_keeps_highlights_and_states_the_baseline_exposure(tmp_path, averaging):
+    files = bright_bracket(tmp_path)
+    plain = merged(files, averaging, reference="first")
+    assert baseline_exposure(plain.outputs["dng"]) == 0
+    wide = merged(files, averaging, reference="first", headroom=True, overwrite=True)
+    assert not wide.notes
+    assert baseline_exposure(wide.outputs["dng"]) == pytest.approx(2, abs=0.02)
+    info = read_info(wide.outputs["dng"])
+    black = np.reshape(info.black, (4, 1, 1))
+    signal = 4 * (read_planes(info) - black) / (info.white - black)
+    short = (read_planes(read_info(files[1])) - BLACK) / (WHITE - BLACK) * 4
+    bright = short > 1.1
+    assert bright.mean() > 0.1
+    assert signal[bright].mean() == pytest.approx(short[bright].mean(), rel=0.01)
+
+
+def test_headroom_without_anything_brighter_is_told_and_changes_nothing(tmp_path, averaging):
+    files = write_bracket(tmp_path, STOPS, size=SIZE)
+    plain = merged(files, averaging)
+    first = digest(plain.outputs["dng"])
+    wide = merged(files, averaging, headroom=True, overwrite=True)
+    assert wide.notes == [denoise._NO_HEADROOM]
+    assert digest(wide.outputs["dng"]) == first
+
+
+def test_with_the_darkest_reference_the_result_is_to_be_lifted(tmp_path, averaging):
+    files = bright_bracket(tmp_path, (0, -2, -1))
+    result = merged(files, averaging, reference="darkest")
+    assert result.reference.name == "HDR_1.dng"
+    usual = merged(files, averaging, overwrite=True)
+    lift = math.log2(0.25 / {"HDR_2.dng": 0.5, "HDR_0.dng": 1.0}[usual.reference.name])
+    merged(files, averaging, reference="darkest", overwrite=True)
+    assert baseline_exposure(result.outputs["dng"]) == pytest.approx(-lift, abs=0.01)
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_files_of_one_exposure_give_the_same_bytes_whatever_exposures_are_wanted(
+    tmp_path, weights, monkeypatch
+):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    write_bursts(tmp_path / "a", 1, frames=3, size=SIZE)
+    files = sorted((tmp_path / "a").iterdir())
+    found = [
+        digest(merged(files, weights, overwrite=True, **more).outputs["dng"])
+        for more in ({"exposures": "same"}, {}, {"reference": "auto"})
+    ]
+    assert len(set(found)) == 1
+
+
+# --- steps ------------------------------------------------------------------
+
+
+def infos_of(files):
+    return [read_info(path) for path in files]
+
+
+@pytest.mark.parametrize("saturated", [None, 0.9, 1.05])
+def test_frames_clip_where_their_files_do(tmp_path, weights, saturated):
+    """Above white too: what is brighter than white is not clipped, and not to be cut."""
+    infos = infos_of(write_bracket(tmp_path, STOPS))
+    if saturated is not None:
+        level = BLACK + saturated * (WHITE - BLACK)
+        infos = [replace(info, saturation=level) for info in infos]
+    frames = expose(np.zeros((4, 8, 8), np.float32))
+    how = options(tmp_path, weights)
+    own = prepare._with_own_noise(frames, infos, NoiseReport("given", NOISE), how)
+    assert [frame.saturation for frame in own] == pytest.approx([saturated or 1] * 3)
+    assert [frame.noise for frame in own] == [NOISE] * 3
+
+
+@pytest.mark.parametrize("saturation", [1.0, 0.9])
+def test_headroom_is_what_the_shortest_exposure_can_hold(tmp_path, saturation):
+    info = replace(read_info(write_bracket(tmp_path, (0,))[0]), white_balance=(2.0, 1.0, 1.6))
+    scene = np.zeros((4, 8, 8), np.float32)
+
+    def headroom(*gains):
+        frames = matched(expose(scene, gains, saturation=saturation), gains)
+        return denoise.headroom_of(info, frames)
+
+    room = headroom(1.0, 0.25, 4.0, 0.5)
+    assert room.white == 4
+    # A neutral surface whose green is just clipped twice over.
+    assert room.neutral == pytest.approx([saturation * x for x in (1, 2, 2, 1.25)])
+    assert headroom(1.0, 2.0, 4.0) is None
+    assert headroom(1.0, 1.0) is None
+    assert headroom(1.0, 1 / 18).white == MAX_WHITE
+
+
+def test_only_frames_that_differ_are_mixed(tmp_path):
+    infos = infos_of(write_bracket(tmp_path, STOPS))
+    assert prepare.differ_in_exposure(infos, "same")
+    assert not prepare.differ_in_exposure(infos[:1] * 3, "mixed")
+    unknown = replace(infos[1], exposure_time=None, iso=None, f_number=None)
+    assert prepare.differ_in_exposure([infos[0], unknown], "mixed")
+    assert not prepare.differ_in_exposure([infos[0], unknown], "same")
+
+
+def test_a_bracket_is_prepared_with_the_noise_of_each_frame(tmp_path, weights):
+    files = write_bracket(tmp_path, STOPS, size=SIZE)
+    write_frame(files[1], 0.25, size=SIZE, exposure_time=0.01, iso=200.0, light=0.25)
+    how = options(tmp_path, weights, noise=NoiseModel.uniform(1e-4, 1e-6))
+    loaded = loading.load_burst(files, how, "digest")
+    prepared = prepare.prepare(loaded, how, torch.device("cpu"))
+    by_name = {
+        loaded.files[n].name: frame
+        for n, frame in zip(prepared.aligned.used, prepared.aligned.frames, strict=True)
+    }
+    assert by_name["HDR_0.dng"].noise == by_name["HDR_2.dng"].noise == how.noise
+    assert by_name["HDR_1.dng"].noise == how.noise.at_iso(0.25)
+    assert by_name["HDR_1.dng"].gain == pytest.approx(4, rel=0.01)
