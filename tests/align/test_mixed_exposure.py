@@ -62,6 +62,28 @@ def test_the_error_of_a_shutter_is_measured_to_a_per_cent(off, gain, brightest):
         assert frame.gain == pytest.approx(1 / value)
 
 
+def smooth_scene():
+    y, x = np.mgrid[:96, :128]
+    wave = np.float32(0.02 + 0.1 * (1 + np.sin(x / 11 + y / 15)))
+    return np.broadcast_to(wave, (4, 96, 128))
+
+
+@pytest.mark.parametrize("off", [0.94, 1.06])
+def test_in_a_smooth_picture_the_error_of_a_shutter_passes_for_no_shift(off):
+    quiet, true = NoiseModel.uniform(1e-5, 6e-6), (1.0, 0.25 / off, 4 * off)
+    found = align_burst(expose(smooth_scene(), true, quiet), quiet, stated=BRACKET)
+    assert found.exposure == pytest.approx(true, rel=0.005)
+    assert min(found.robustness) > 0.85
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_motion_alone_changes_no_exposure(seed):
+    shifts = [(0, 0), *np.random.default_rng(seed).integers(-12, 13, (2, 2)).tolist()]
+    frames = expose(moved_scenes(0.22, shifts), noise=noise_of_gain(0))
+    found = align_burst(frames, noise_of_gain(0), stated=BRACKET)
+    assert found.exposure == pytest.approx(BRACKET, rel=0.005)
+
+
 def test_frames_with_the_stated_exposure_keep_it_exactly():
     found = align_burst(expose(dim_scene(3, SIZE, SIZE)), NOISE, stated=BRACKET)
     assert found.exposure == list(BRACKET)
