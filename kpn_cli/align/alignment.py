@@ -233,8 +233,8 @@ def align_burst(
     if mixed:
         as_stated = [_matched(frame, value) for frame, value in zip(frames, stated, strict=True)]
         unaligned = _compare_unaligned(as_stated, noise)
-        # Shutters are off by a few per cent. In smooth pictures that passes for a shift, and aligned
-        # by it, frames do not show it any more.
+        # Shutters are off by a few per cent. In smooth pictures that passes for a shift, and
+        # aligned by it, frames do not show it any more.
         exposure = [
             value * comparison.certain_exposure
             for comparison, value in zip(unaligned, stated, strict=True)

@@ -23,10 +23,11 @@ def exclude_clipped(
 
     One weight for the four planes of a cell falls smoothly from 1 to 0 as the brightest of
     them nears the frame's clipping point. It is judged by the cells around it in the reference,
-    whose noise is independent: judged by the frame itself, cells that are bright by chance
-    would be left out, and the rest would be too dark; judged by the cell of the reference, that
-    would be taken where it is bright by chance, most of all in the brightest plane. Where any plane of the frame is clipped,
-    the weight is 0, so that no tap of any kernel uses a clipped sample.
+    whose noise is independent. Judged by the frame itself, cells that are bright by chance
+    would be left out, and the rest would be too dark; judged by the reference's own sample, that
+    would be taken where it is bright by chance, most of all in the brightest plane. Where any
+    plane of the frame is clipped, the weight is 0, so that no tap of any kernel uses a clipped
+    sample.
 
     Args:
         burst: `(batch, count, 4, height, width)`, linear, in the reference's exposure, the

@@ -87,7 +87,9 @@ def extend_highlights(
     shown = merge_brighter()
     agrees = box(shown, 3).amax(1, keepdim=True).sub_((1 - _MOVED) * start).div_(_MOVED * start)
     neutral = clean.new_tensor(headroom.neutral)[:, None, None].expand_as(shown)
-    filled = torch.lerp(neutral, shown, _smooth_step(agrees)).clamp_max(headroom.white * clips[0])
+    filled = torch.lerp(neutral, shown, _smooth_step(agrees)).clamp_max(
+        headroom.white * float(clip[0])
+    )
     return torch.lerp(clean, filled, share)
 
 
