@@ -206,7 +206,8 @@ class Comparable:
         shot, read = _coefficients(frames, noise, device)
         self.shot, self.read = shot[None], read[None]
         self.clips = torch.tensor([[frame.clip for frame in frames]], device=device)
-        later = self.clips >= _CLIPS_EARLIER * frames[0].clip
+        self._limit = frames[0].clip
+        later = self.clips >= _CLIPS_EARLIER * self._limit
         self._earlier_clips = self.clips.masked_fill(later, math.inf)
 
     def exclude(self, burst: Tensor) -> tuple[Tensor, Tensor]:
@@ -218,7 +219,7 @@ class Comparable:
         Returns:
             As `clipping.exclude_clipped`.
         """
-        clipped = burst.clamp_max(float(self.clips[0, 0]))
+        clipped = burst.clamp_max(self._limit)
         return exclude_clipped(clipped, self.shot, self.read, self._earlier_clips)
 
 

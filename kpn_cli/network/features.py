@@ -63,10 +63,10 @@ class Runs(NamedTuple):
             the number of the first channel of each.
         weights: `(batch, count, rows, width)`: robustness over relative variance; the
             reference's is 1.
-        light: `(batch, count, rows, width)`: the share that each frame has in the mean by the
-            inverse of variance, over its share among frames of one exposure that agree as well;
-            None where all frames have one noise: there it is 1. By it the kernels that are right
-            for such frames are multiplied.
+        light: `(batch, count, rows, width)`: the share that a frame which agrees has in the mean
+            by the inverse of variance, over its share among frames of one exposure; less for
+            frames that agree less. None where all frames have one noise: there it is 1. By it the
+            kernels that are right for frames of one exposure are multiplied.
     """
 
     channels: list[tuple[int, Tensor]]
@@ -132,7 +132,7 @@ def input_runs(
     relative = None if shot.dim() == 2 or count == 1 else relative_variance(reference, shot, read)
     if relative is not None:
         differences /= ((1 + relative) / 2).sqrt_()
-    robustness = robustness_weights(differences)
+    agreement = robustness = robustness_weights(differences)
     if unclipped is not None:
         robustness = robustness * unclipped[:, 1:]
     weights, equal_sigma, light = robustness, sigma, None
@@ -142,7 +142,9 @@ def input_runs(
         # How many times the noise of the mean is what it would be at the reference's exposure.
         less = ((1 + robustness.sum(1)) / (1 + weights.sum(1)))[:, None]
         equal_sigma = sigma * less.sqrt()
-        light = torch.cat([less, less / variance], 1)[:, :, rows]
+        # What a network leaves of a frame that shows something else must not grow with its light.
+        shares = 1 + (1 / variance - 1) * agreement
+        light = torch.cat([less, less * shares], 1)[:, :, rows]
     mean = _weighted_mean(burst, weights)
     detail = (mean - box(mean, _DETAIL_SIDE))[:, :, rows]
     reference, mean, sigma, equal_sigma = (
