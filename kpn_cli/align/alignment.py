@@ -35,6 +35,9 @@ _MAX_EXPOSURE_RATIO, _MAX_MIXED_RATIO = 3.0, 2**4.25
 #: Frames are brought to the reference's exposure if they differ by more than this share, and
 #: by more than this many standard errors.
 _MIN_FLICKER, _FLICKER_ERRORS = 0.005, 4.0
+#: In bursts of mixed exposure by more than this share: long exposures have so little noise that
+#: smaller errors show.
+_MIN_MIXED_FLICKER = 0.001
 #: A block differs if it does so by this many sigmas of its noise and by this share of its
 #: brightness.
 _DIFFERENT_SIGMAS, _DIFFERENT_SHARE = 6.0, 0.1
@@ -49,6 +52,8 @@ _BLURRED_BELOW = 0.15
 #: A frame that differs by nothing but noise has a mean robustness of 0.92; frames from this
 #: value on improve the result even beyond the number that the network takes.
 _HELPFUL_ROBUSTNESS = 0.9
+#: Frames whose clipping points differ by less than this factor are of one exposure.
+_EQUAL_ROOM = 1.1
 #: Matching the exposure must reduce the blocks' differences to this share, or it is not the
 #: exposure that differs.
 _MATCHED_SHARE = 0.75
@@ -85,18 +90,27 @@ class AlignedBurst:
     rejected: list[float]
     dropped: dict[int, str]
 
-    def keep_best(self, count: int) -> AlignedBurst:
+    def keep_best(self, count: int, *, headroom: bool = False) -> AlignedBurst:
         """Drop frames that would blur the result if there are more than the network takes.
 
         Args:
             count: the frames that the network takes, the reference included. The `count` that
                 match the reference best are kept, and any others that differ from it by little
                 more than noise. In bursts of mixed exposure, those that have most light too.
+            headroom: whether one of them is to be the frame that can hold the brightest light and
+                agrees best, though it has least light.
         """
         if count < 2 or len(self.used) <= count:
             return self
         worth = mixed_exposure.light_of(self.frames, self.robustness)
         ranked = sorted(range(1, len(self.used)), key=lambda index: -worth[index])
+        if headroom:
+            # Frames of one exposure have equal room, but for the shutter's error.
+            most = max(self.frames[index].clip for index in ranked)
+            roomy = (index for index in ranked if self.frames[index].clip > most / _EQUAL_ROOM)
+            best = max(roomy, key=lambda index: self.robustness[index])
+            ranked.remove(best)
+            ranked.insert(0, best)
         kept = [0, *sorted(ranked[: count - 1])]
         kept += sorted(
             index for index in ranked[count - 1 :] if self.robustness[index] >= _HELPFUL_ROBUSTNESS
@@ -148,11 +162,10 @@ class _Comparison:
     sharpness: float = 1.0
     rejected: float = 0.0
 
-    @property
-    def certain_exposure(self) -> float:
-        """The ratio where it certainly is not 1; else 1."""
+    def certain_exposure(self, least: float = _MIN_FLICKER) -> float:
+        """Return the ratio where it certainly differs from 1 by more than a share; else 1."""
         off = abs(self.exposure - 1)
-        return self.exposure if off > max(_MIN_FLICKER, _FLICKER_ERRORS * self.error) else 1.0
+        return self.exposure if off > max(least, _FLICKER_ERRORS * self.error) else 1.0
 
 
 def align_frames(
@@ -230,13 +243,14 @@ def align_burst(
     """
     stated = stated or [1.0] * len(frames)
     mixed = is_mixed(frames)
+    least = _MIN_MIXED_FLICKER if mixed else _MIN_FLICKER
     if mixed:
         as_stated = [_matched(frame, value) for frame, value in zip(frames, stated, strict=True)]
         unaligned = _compare_unaligned(as_stated, noise)
-        # Shutters are off by a few per cent. In smooth pictures that passes for a shift, and
-        # aligned by it, frames do not show it any more.
+        # Shutters are off by a few per cent. In smooth pictures that passes for a shift, and once
+        # frames are aligned by it, they do not show it any more.
         exposure = [
-            value * comparison.certain_exposure
+            value * comparison.certain_exposure(least)
             for comparison, value in zip(unaligned, stated, strict=True)
         ]
     else:
@@ -258,7 +272,7 @@ def align_burst(
     for trial in range(_MAX_REALIGNMENTS + 1):
         # Between aligned frames the ratio of exposures is better known.
         comparisons = _compare(matched, shifts, noise)
-        factors = [comparison.certain_exposure for comparison in comparisons]
+        factors = [comparison.certain_exposure(least) for comparison in comparisons]
         if all(factor == 1 for factor in factors):
             break
         exposure = [value * factor for value, factor in zip(exposure, factors, strict=True)]
@@ -296,7 +310,7 @@ def _first_exposure(unaligned: _Comparison, stated: float) -> float:
 
     The stated one if the frames show it rather than none.
     """
-    shown = unaligned.certain_exposure
+    shown = unaligned.certain_exposure()
     if _obvious(unaligned) != 1:
         return shown
     return stated if abs(math.log2(shown / stated)) < abs(math.log2(shown)) else 1.0
@@ -304,7 +318,7 @@ def _first_exposure(unaligned: _Comparison, stated: float) -> float:
 
 def _obvious(unaligned: _Comparison) -> float:
     """Return how many times brighter a frame is than it should be, if that is obvious; else 1."""
-    shown = unaligned.certain_exposure
+    shown = unaligned.certain_exposure()
     return shown if abs(shown - 1) > _OBVIOUS_FLICKER else 1.0
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..align import alignment
 from ..burst import files as burst_files
-from ..burst.frame import Frame
+from ..burst.frame import Frame, is_mixed
 from ..errors import KpnError
 from ..merge import merge
 from ..merge.headroom import MAX_WHITE, Headroom
@@ -234,7 +234,9 @@ def compute(
     pixels = 4 * math.prod(loaded.planes[0].shape[1:])
     make_folder(options.output)  # before the work, in case it is not possible
     prepared = prepare(loaded, options, engine.device, on_stage, clock.end_stage)
-    aligned, noise = prepared.aligned.keep_best(engine.config.frames), prepared.noise
+    noise = prepared.noise
+    room = options.headroom and is_mixed(prepared.aligned.frames)
+    aligned = prepared.aligned.keep_best(engine.config.frames, headroom=room)
     # What was observed in the frames that are merged, or in others too: then it is measured again.
     same = len(aligned.frames) == len(prepared.aligned.frames)
     seen = noise if same else replace(noise, observed=None)

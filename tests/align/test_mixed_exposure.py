@@ -244,6 +244,7 @@ def test_long_exposures_that_agree_are_kept_first():
         rejected=[0.0] * 5,
         dropped={},
     )
+    assert aligned.keep_best(3, headroom=True).used == [0, 1, 3]  # 1 can hold the brightest light
     best = aligned.keep_best(3)
     assert best.used == [0, 2, 3]
     assert best.dropped == dict.fromkeys(
