@@ -76,6 +76,28 @@ def test_kernels_computed_in_bands_give_the_same_result(wide, scales, rows_at_on
         torch.testing.assert_close(risen[0, :, 5, 6], kept[0, 5, 6].expand(4), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("wide", [True, False])
+@pytest.mark.parametrize("rows_at_once", [1, 3, 100])
+def test_kernels_of_a_bracket_computed_in_bands_give_the_same_result(wide, rows_at_once):
+    """Their corrections follow each frame's light, by two paths: `kpn.by_light`, and in place."""
+    torch.manual_seed(0)
+    network = KPN(KPNConfig(frames=3, widths=(8, 8), head=8, wide=wide, scales=0))
+    with torch.no_grad():
+        network.head_weight.mul_(300)
+    burst = torch.rand(2, 3, 4, 11, 13)
+    shot = torch.tensor([1e-2, 2.5e-3, 4e-2])[None, :, None].expand(2, 3, 4)
+    with torch.no_grad():
+        whole = restore(network, burst, shot, shot)
+        encoded = network.encoded(burst, shot, shot)
+        assert encoded.light is not None
+        assert encoded.light.std() > 0.1
+        band_values = rows_at_once * 13 * 25 * 3
+        clean, _ = restore_in_bands(network, burst, encoded, band_values=band_values)
+        equal, _ = restore_in_bands(network, burst, encoded._replace(light=None))
+    torch.testing.assert_close(clean, whole.clean)
+    assert (clean - equal).abs().max() > 1e-3
+
+
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("light", [None, torch.rand(2, 3, 31, 17) * 4])
