@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from cards import write_bracket, write_bursts, write_frame
+from cards import denoised, write_bracket, write_bursts, write_frame
 from mixed_bursts import NOISE, expose, matched
 from raw_files import BLACK, WHITE
 
@@ -74,6 +74,20 @@ def test_the_result_states_the_exposure_of_every_frame(tmp_path, averaging):
     assert not result.dropped
     told = result.exposures()
     assert told[1] == "1/400 s, ISO 800 (-2.0 EV): HDR_1.dng"
+
+
+def test_json_states_exposures_settings_and_notes(tmp_path, averaging):
+    files = bracket(tmp_path / "in", (0, -2, 1), off=(0, 0, 1))
+    found = denoised(
+        tmp_path / "in", "-o", tmp_path / "out", "--weights", averaging, "--format", "dng",
+        "--exposures", "mixed", "--headroom", "--reference", files[0].name,
+    )  # fmt: skip
+    (burst,) = found["bursts"]
+    assert burst["settings"] == ["1/100 s, ISO 800", "1/400 s, ISO 800", "1/50 s, ISO 800"]
+    assert burst["exposure"] == pytest.approx([1, 0.25, 4], rel=0.01)
+    first, second = burst["notes"]
+    assert first.startswith("HDR_2.dng is 1.0 EV brighter than its tags say (1/50 s, ISO 800)")
+    assert second == denoise._NO_HEADROOM
 
 
 def test_a_bracket_has_less_noise_than_its_reference(tmp_path, averaging):
