@@ -83,7 +83,11 @@ def test_json_states_exposures_settings_and_notes(tmp_path, averaging):
         "--exposures", "mixed", "--headroom", "--reference", files[0].name,
     )  # fmt: skip
     (burst,) = found["bursts"]
-    assert burst["settings"] == ["1/100 s, ISO 800", "1/400 s, ISO 800", "1/50 s, ISO 800"]
+    assert [(each["settings"], each["ev"]) for each in burst["exposures"]] == [
+        ("1/100 s, ISO 800", 0),
+        ("1/400 s, ISO 800", -2),
+        ("1/50 s, ISO 800", 2),  # as it shows
+    ]
     assert burst["exposure"] == pytest.approx([1, 0.25, 4], rel=0.01)
     first, second = burst["notes"]
     assert first.startswith("HDR_2.dng is 1.0 EV brighter than its tags say (1/50 s, ISO 800)")
