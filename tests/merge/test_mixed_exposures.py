@@ -133,7 +133,7 @@ def test_groups_are_averaged_by_their_light(tiny_network, monkeypatch):
 
     monkeypatch.setattr(TileMerger, "_merge_group", numbered)
     monkeypatch.setattr(tile, "equilibrate_greens", lambda clean, *_: clean)
-    kept_whole = lambda clean, *_: (clean, torch.ones_like(clean[:, :1]))  # noqa: E731
+    kept_whole = lambda clean, *_, **__: (clean, torch.ones_like(clean[:, :1]))  # noqa: E731
     monkeypatch.setattr(tile, "fall_back_to_reference", kept_whole)
     clean = merger.merge(slice(0, 40), slice(0, 40)).clean
     share = light[1] / (light[0] + light[1])

@@ -103,7 +103,7 @@ def test_the_residual_noise_is_that_of_kernels_and_detail(tiny_network, monkeypa
     """A plain mean of n frames, which an untrained head gives on equal frames, leaves 1 / n."""
     monkeypatch.setattr(tile, "equilibrate_greens", lambda clean, *_: clean)  # has tests of its own
     if alike:  # the detail is the picture's, too, and the guard would bring it back
-        kept_whole = lambda clean, *_: (clean, torch.ones_like(clean[:, :1]))  # noqa: E731
+        kept_whole = lambda clean, *_, **__: (clean, torch.ones_like(clean[:, :1]))  # noqa: E731
         monkeypatch.setattr(tile, "fall_back_to_reference", kept_whole)
     weights = torch.zeros(2, 4, 4)
     weights[0] = alike * (1 - 4 * torch.eye(4))  # 0.25: the detail is the mean of all planes'
@@ -129,7 +129,7 @@ def test_the_residual_noise_includes_what_the_guard_brings_back(tiny_network, mo
     """Half of the mean of 4 frames and half of one of them: 1/8 + 1/2, three times 1/8."""
     monkeypatch.setattr(tile, "equilibrate_greens", lambda clean, *_: clean)
 
-    def half(clean, reference, *_):
+    def half(clean, reference, *_, clip):
         return (clean + reference) / 2, torch.full_like(clean[:, :1], 0.5)
 
     monkeypatch.setattr(tile, "fall_back_to_reference", half)
