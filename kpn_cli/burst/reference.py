@@ -178,6 +178,12 @@ def pick_reference(
     )
 
 
+def metered(infos: Sequence[RawInfo]) -> int:
+    """Return a frame of the exposure that the camera metered: the middle one of the frames'."""
+    stops = exposure.stops(infos)
+    return stops.index(median_high(stops))
+
+
 def _exposures(infos: Sequence[RawInfo]) -> list[list[int]]:
     """Return the indices of the frames of each exposure, the darkest first, in order of time.
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ..align.alignment import AlignedBurst
 from ..burst import files
+from ..burst.frame import Frame
 from ..errors import KpnError
 from ..image.noise_model import NoiseModel
 from ..image.orientation import upright_vectors
@@ -147,6 +148,13 @@ def inspect(
         )
 
 
+def _with_noise_scale(frame: Frame, scale: float) -> Frame:
+    """Return a frame whose own noise model, if it has one, has `scale` times the sigma."""
+    if frame.noise is None:
+        return frame
+    return replace(frame, noise=frame.noise.with_strength(scale))
+
+
 def _inspect_aligned(
     loaded: Loaded,
     options: Options,
@@ -165,7 +173,7 @@ def _inspect_aligned(
     def merger(scale: float = 1.0) -> TileMerger:
         return TileMerger(
             engine.network,
-            aligned.frames,
+            [_with_noise_scale(frame, scale) for frame in aligned.frames],
             aligned.shifts,
             noise.model.with_strength(scale),
             strength=options.strength,

@@ -50,6 +50,7 @@ def fall_back_to_reference(
     others: Tensor | None = None,
     *,
     clip: float = 1.0,
+    unclipped: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the result, mixed with the reference where it contradicts it, and the result's share.
 
@@ -68,6 +69,8 @@ def fall_back_to_reference(
         others: `(batch, frames, 4, height, width)`, the other frames, aligned to the reference.
             They decide which is right where a single sample is off by more than any noise.
         clip: signal from which on the reference is clipped.
+        unclipped: `(batch, frames, height, width)`, how far the other frames are not clipped
+            (`clipping.exclude_clipped`), 0 to 1; None if they clip where the reference does.
 
     Returns:
         The mix, `(batch, 4, height, width)`, and the result's share in it,
@@ -86,7 +89,8 @@ def fall_back_to_reference(
         part = torch.lerp(original, whole, share[:, :, band.rows])
         if others is not None and others.shape[1]:
             outliers = squares[:, :, band.inner] > _OUTLIER_SQUARE
-            _keep_confirmed(part, outliers, whole, original, others[..., band.rows, :])
+            usable = None if unclipped is None else unclipped[:, :, band.rows] > 0.5
+            _keep_confirmed(part, outliers, whole, original, others[..., band.rows, :], usable)
         mixed[:, :, band.rows] = part
 
     for_each(lambda: work, bands(height, step, _REACH), clean.device)
@@ -143,7 +147,12 @@ def _ramp(x: Tensor, first: float, last: float) -> Tensor:
 
 
 def _keep_confirmed(
-    mixed: Tensor, outliers: Tensor, clean: Tensor, reference: Tensor, others: Tensor
+    mixed: Tensor,
+    outliers: Tensor,
+    clean: Tensor,
+    reference: Tensor,
+    others: Tensor,
+    usable: Tensor | None,
 ) -> None:
     """Put outliers back to the reference's sample unless most other frames confirm the result's.
 
@@ -156,6 +165,8 @@ def _keep_confirmed(
         mixed: `(batch, 4, height, width)`, changed in place.
         outliers: bool, of the same shape.
         clean, reference, others: as in `fall_back_to_reference`.
+        usable: `(batch, frames, height, width)`, cells of others that are not clipped; None if all
+            are used.
     """
     batch, plane, row, column = outliers.nonzero(as_tuple=True)
     if not len(batch):
@@ -165,7 +176,10 @@ def _keep_confirmed(
     from_result = (samples - result[:, None]).abs()
     from_original = (samples - original[:, None]).abs()
     limit = torch.minimum(from_original, (original - result).abs()[:, None])
-    confirmed = (from_result < limit).float().mean(1) > 0.5
+    counted = torch.ones_like(samples)
+    if usable is not None:
+        counted = usable[batch, :, row, column].to(samples.dtype)
+    confirmed = (counted * (from_result < limit)).sum(1) > 0.5 * counted.sum(1)
     mixed[batch, plane, row, column] = torch.where(
         confirmed, mixed[batch, plane, row, column], original
     )

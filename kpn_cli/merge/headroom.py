@@ -29,6 +29,10 @@ _FADE_LENGTH = 0.2
 #: A sample is brighter than the clipping point if it is so by this many sigmas of what fills it;
 #: and so are nine cells whose mean is above by a third of that.
 _BRIGHTER_SIGMAS = 6.0
+#: What fills agrees with the reference if their mean square difference over its noise, in a square
+#: of this many cells a side, is below the first of these, and not from the second on; one sample
+#: counts with at most so much, and so much of a square must be known.
+_SIDE, _SAME, _ANOTHER, _MAX_SQUARE, _LEAST_KNOWN = 5, 1.6, 2.4, 9.0, 0.02
 #: Where they are darker than the beginning of the fade by this share of it, something has moved.
 _MOVED = 0.4
 
@@ -87,10 +91,33 @@ def extend_highlights(
     shown = merge_brighter()
     agrees = box(shown, 3).amax(1, keepdim=True).sub_((1 - _MOVED) * start).div_(_MOVED * start)
     neutral = clean.new_tensor(headroom.neutral)[:, None, None].expand_as(shown)
-    filled = torch.lerp(neutral, shown, _smooth_step(agrees)).clamp_max(
-        headroom.white * float(clip[0])
-    )
+    filled = torch.lerp(neutral, shown, _smooth_step(agrees))
+    share = share * _same_below_clipping(shown, reference, comparable)
+    filled.clamp_max_(headroom.white * float(comparable.clips[0, 0]))
     return torch.lerp(clean, filled, share)
+
+
+def _same_below_clipping(shown: Tensor, reference: Tensor, comparable: Comparable) -> Tensor:
+    """Return 1 where what fills agrees with samples of the reference that are not clipped, else 0.
+
+    Where something moved it does not. Cells without such samples nearby are filled.
+
+    Args:
+        shown, reference: `(batch, 4, height, width)`.
+        comparable: of the burst.
+
+    Returns:
+        `(batch, 1, height, width)`, 0 to 1.
+    """
+    shot, read = (value[:, 0, :, None, None] for value in (comparable.shot, comparable.read))
+    clip = comparable.clips[0, 0]
+    variance = shown.clamp_min(0) * shot + read
+    # Beside the clipping point, samples that are bright by chance are missing.
+    below = (shown < clip - 3 * variance.sqrt()).to(shown.dtype)
+    square = ((reference - shown).square() / variance.clamp_min_(1e-10)).clamp_max_(_MAX_SQUARE)
+    known = box(below.mean(1, keepdim=True), _SIDE)
+    square = box((square * below).mean(1, keepdim=True), _SIDE) / known.clamp_min(_LEAST_KNOWN)
+    return 1 - _smooth_step((square - _SAME) / (_ANOTHER - _SAME))
 
 
 def is_brighter(picture: Tensor, comparable: Comparable) -> bool:

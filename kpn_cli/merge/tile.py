@@ -237,7 +237,13 @@ class TileMerger:
         clean = equilibrate_greens(clean, reference, reference_weight, *self.assumed_noise)
         clip = 1.0 if self._comparable is None else self._frames[0].clip
         clean, share = fall_back_to_reference(
-            clean, reference, reference_weight, *self._allowed_noise, burst[:, 1:], clip=clip
+            clean,
+            reference,
+            reference_weight,
+            *self._allowed_noise,
+            burst[:, 1:],
+            clip=clip,
+            unclipped=None if unclipped is None else unclipped[:, 1:],
         )
         if self._comparable is None or self._headroom is None:
             return MergedTile(burst, clean, share, encoded)

@@ -98,6 +98,11 @@ def config_from_header(path: Path, header: Mapping[str, object]) -> KPNConfig:
     known = {field.name for field in fields(KPNConfig)}
     if isinstance(config, dict):
         config = in_current_fields(config)
+        if config.get("noise_ratios"):
+            raise KpnError(
+                f"{path}: trained with an input of noise ratios, which kpn no longer has; "
+                "train again"
+            )
     if not isinstance(config, dict) or set(config) - known:
         raise KpnError(f"{path}: written by another version of kpn (network {config}); update kpn")
     try:

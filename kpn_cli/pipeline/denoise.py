@@ -23,7 +23,7 @@ from ..burst import files as burst_files
 from ..burst.frame import Frame, is_mixed
 from ..errors import KpnError
 from ..merge import merge
-from ..merge.headroom import MAX_WHITE, Headroom
+from ..merge.headroom import MAX_WHITE, Headroom, brighter_first
 from ..merge.merge import Denoised
 from ..network.engine import UNet
 from ..network.kpn import KPN
@@ -241,7 +241,7 @@ def compute(
     same = len(aligned.frames) == len(prepared.aligned.frames)
     seen = noise if same else replace(noise, observed=None)
     ready = engine.for_picture(pixels)
-    headroom = headroom_of(info, aligned.frames) if options.headroom else None
+    headroom = headroom_of(info, aligned.frames) if room else None
     denoised = _run_network(ready, aligned, seen, options, headroom, on_stage)
     if isinstance(ready.network.engine, UNet):
         ready.network.engine.release_memory()
@@ -257,7 +257,7 @@ def compute(
             *notes_of(loaded.infos),
             *prepared.notes,
             *filter(None, [ready.precision.note]),
-            *([_NO_HEADROOM] if options.headroom and denoised.white == 1 else []),
+            *headroom_notes(options, denoised.white),
         ],
         settings=loaded.settings(aligned.used),
         noise=noise,
@@ -303,6 +303,15 @@ def median_shift(shifts: Tensor) -> tuple[int, int]:
     return int(y), int(x)
 
 
+def headroom_notes(options: Options, white: float) -> list[str]:
+    """Return what `--headroom` did, a line for the user."""
+    if not options.headroom or not options.strength:
+        return []
+    if white == 1:
+        return [_NO_HEADROOM]
+    return [f"--headroom: the DNG reaches {math.log2(white):.1f} EV beyond the reference's white"]
+
+
 def headroom_of(info: RawInfo, frames: Sequence[Frame]) -> Headroom | None:
     """Return how far the frames reach beyond the reference's clipping point; None if none does.
 
@@ -312,7 +321,7 @@ def headroom_of(info: RawInfo, frames: Sequence[Frame]) -> Headroom | None:
     """
     clip = frames[0].clip
     white = min(max(frame.clip for frame in frames) / clip, MAX_WHITE)
-    if white <= 1:
+    if brighter_first(frames) is None:
         return None
     red, green, blue = info.white_balance
     balance = np.array([red, green, green, blue])

@@ -107,7 +107,7 @@ class Loaded:
         missing: the outputs that do not exist yet, format -> path.
         timings: stage -> its seconds.
         lift: by how many EV a developer should brighten the result: 0 unless exposures differ and
-            the reference is darker, by its settings, than the frame that `auto` would take.
+            the reference is darker, by its settings, than what the camera metered.
     """
 
     fingerprint: bytes
@@ -199,8 +199,7 @@ def load_burst(
     loaded = _without_near_copies(loaded, options, dropped)
     infos = reference.sort_by_time([info for info, _ in loaded])
     planes = {info.frame: planes for info, planes in loaded}
-    if options.exposures == "same":
-        _check_brightness(infos, planes)
+    _check_brightness(infos, planes)
     infos = _without_blank(infos, planes, dropped)
     # Copies change nothing: a burst stays finished when they appear or are removed.
     left = [path for path in files if not _is_copy(path, infos, dropped)]
@@ -242,8 +241,9 @@ def _check_brightness(infos: Sequence[RawInfo], planes: dict[Path, np.ndarray]) 
     if brackets.is_sequence([math.log2(signal) for signal in signals]):
         raise BracketError(
             f"{listed([info.frame.name for info in infos])} in {infos[0].path.parent} look like an "
-            "exposure bracket: they state no exposure times, and their brightness differs from "
-            "frame to frame; add --exposures mixed to merge them"
+            "exposure bracket by their brightness, but they state no exposure times, without "
+            "which kpn cannot merge them; write the times into the files, or pass the frames of "
+            "one exposure"
         )
 
 
@@ -284,8 +284,7 @@ def _reference_first(
     first = reference.pick_reference(wanted, infos, sharp, clipped)
     lift = 0.0
     if clipped is not None:
-        usual = reference.pick_reference("auto", infos, sharp, clipped)
-        lift = max(exposure.brighter_by(infos[first], infos[usual]), 0.0)
+        lift = max(exposure.brighter_by(infos[first], infos[reference.metered(infos)]), 0.0)
     ordered = [infos[first], *infos[:first], *infos[first + 1 :]]
     if note:
         ordered[0] = replace(ordered[0], notes=(*ordered[0].notes, note))

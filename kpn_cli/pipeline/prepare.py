@@ -80,7 +80,7 @@ def prepare(
     ]
     loaded.planes.clear()
     guess = first_guess(infos[0], frames[0], given)
-    mixed = differ_in_exposure(infos, options.exposures)
+    mixed = exposure.are_mixed(infos)
     if mixed:
         roughly = given or NoiseReport("profile", guess)
         frames = _with_own_noise(frames, infos, roughly, options)
@@ -101,24 +101,10 @@ def prepare(
         used = [infos[n] for n in aligned.used]
         own = _with_own_noise(aligned.frames, used, noise, options)
         aligned = replace(aligned, frames=own)
+    noise = _checked_noise(noise, aligned)
     return_freed_memory()
     on_done("measure noise")
     return Prepared(aligned, noise, repaired, notes)
-
-
-def differ_in_exposure(infos: Sequence[RawInfo], exposures: str) -> bool:
-    """Whether the frames of a burst differ in exposure, so that each has its own noise.
-
-    By their tags; where these do not tell, only if the user says so.
-
-    Args:
-        infos: the reference first.
-        exposures: of `choices.EXPOSURES`.
-    """
-    if exposure.are_mixed(infos):
-        return True
-    matches = {exposure.match(infos[0], info) for info in infos[1:]}
-    return exposures == "mixed" and exposure.Match.UNDECIDED in matches
 
 
 def _with_own_noise(
@@ -135,18 +121,29 @@ def _with_own_noise(
 def _determine_noise(
     infos: Sequence[RawInfo], aligned: alignment.AlignedBurst, given: NoiseReport | None
 ) -> NoiseReport:
-    """Return the noise of the reference, with what the frames of its exposure show."""
-    first = aligned.frames[0]
-    alike = [
-        i
-        for i, (n, frame) in enumerate(zip(aligned.used, aligned.frames, strict=True))
-        if frame.noise is None
-        or (frame.noise == first.noise and exposure.may_be_one_burst(infos[0], infos[n]))
-    ]
+    """Return the noise of the reference, as it is given or as the frames of its exposure show."""
+    alike = _of_one_exposure(aligned)
     frames, shifts = [aligned.frames[i] for i in alike], [aligned.shifts[i] for i in alike]
-    noise = given or choose_noise(infos[0], frames, shifts)
+    return given or choose_noise(infos[0], frames, shifts)
+
+
+def _checked_noise(noise: NoiseReport, aligned: alignment.AlignedBurst) -> NoiseReport:
+    """Return the noise of the reference with a warning if the frames contradict it."""
+    alike = _of_one_exposure(aligned)
+    frames, shifts = [aligned.frames[i] for i in alike], [aligned.shifts[i] for i in alike]
     noise = warn_if_understated(noise, aligned.frames, aligned.shifts)
     return warn_if_overstated(noise, frames, shifts)
+
+
+def _of_one_exposure(aligned: alignment.AlignedBurst) -> list[int]:
+    """Return the indices of the frames that show the reference's exposure and have its noise."""
+    first = aligned.frames[0].noise
+    return [
+        i
+        for i, (frame, brightness) in enumerate(zip(aligned.frames, aligned.exposure, strict=True))
+        if frame.noise is None
+        or (frame.noise == first and abs(math.log2(brightness)) < exposure.ANOTHER_EV)
+    ]
 
 
 def exposure_notes(
