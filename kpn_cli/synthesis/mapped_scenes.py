@@ -18,7 +18,7 @@ class MappedScenes(LazyScenes):
     """
 
     def __init__(self, scenes: Sequence[Scene], path: Path) -> None:
-        """Write the samples of scenes to a new file.
+        """Write the samples of scenes to a file that no one else uses.
 
         Raises:
             KpnError: if it cannot be written.
@@ -27,7 +27,7 @@ class MappedScenes(LazyScenes):
         self._samples: np.ndarray | None = None
         self._index: list[tuple[str, str, tuple[int, ...], int]] = []
         try:
-            with open(path, "xb") as file:
+            with open(path, "wb") as file:
                 for scene in scenes:
                     kind, shape = scene.channels.dtype.str, scene.channels.shape
                     self._index.append((scene.name, kind, shape, file.tell()))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..errors import KpnError
 from ..synthesis.mapped_scenes import MappedScenes
 from ..synthesis.patches import BatchSource, MapFunction, PhotoSource, TrainingBatch
+from ..system.files import scratch_file
 from .config import TrainConfig
 
 #: Batches that each worker draws ahead.
@@ -33,6 +33,7 @@ def draw_batches(
     steps: range,
     members: range,
     device: torch.device,
+    folder: Path,
 ) -> Iterator[TrainingBatch]:
     """Yield the bursts at the indices `members` of the batch of each step, on the CPU.
 
@@ -46,9 +47,11 @@ def draw_batches(
         steps: numbers of the steps.
         members: of each batch.
         device: that trains.
+        folder: of the run. Processes share the photos by a temporary file in it: the system's
+            folder for such files may be small, or in memory.
 
     Raises:
-        KpnError: if a process is killed.
+        KpnError: if a process is killed, or the temporary file cannot be written.
     """
     draw = _Batches(source, config, members)
     workers = _default_workers(device) if config.workers is None else config.workers
@@ -57,7 +60,7 @@ def draw_batches(
     elif workers == 0:
         yield from (draw[step] for step in steps)
     else:
-        yield from draw_in_processes(draw.source, config, steps, members, workers)
+        yield from draw_in_processes(draw.source, config, steps, members, workers, folder)
 
 
 def _default_workers(device: torch.device) -> int:
@@ -104,20 +107,25 @@ def _in_threads(batches: _Batches, steps: range, workers: int) -> Iterator[Train
 
 
 def draw_in_processes(
-    source: BatchSource, config: TrainConfig, steps: range, members: range, workers: int
+    source: BatchSource,
+    config: TrainConfig,
+    steps: range,
+    members: range,
+    workers: int,
+    folder: Path,
 ) -> Iterator[TrainingBatch]:
     """Yield batches as `draw_batches` does, drawn by worker processes.
 
     Args:
-        source, config, steps, members: as for `draw_batches`.
+        source, config, steps, members, folder: as for `draw_batches`.
         workers: number of processes, at least 1.
 
     Raises:
-        KpnError: if a process is killed.
+        KpnError: if a process is killed, or the temporary file cannot be written.
     """
-    with tempfile.TemporaryDirectory(prefix="kpn-scenes-") as folder:
+    with scratch_file(folder / "scenes") as file:
         if isinstance(source, PhotoSource):  # one copy of the photos for all processes
-            source = replace(source, scenes=MappedScenes(source.scenes, Path(folder) / "scenes"))
+            source = replace(source, scenes=MappedScenes(source.scenes, file))
         loader = DataLoader(
             _BatchesOrErrors(_Batches(source, config, members)),
             batch_size=None,

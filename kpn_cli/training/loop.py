@@ -154,7 +154,7 @@ def _steps(
     since = time.monotonic()
     members = processes.share(config.batch)
     steps = range(run.step, config.steps)
-    for batch in draw_batches(source, config, steps, members, run.device):
+    for batch in draw_batches(source, config, steps, members, run.device, run.folder):
         losses.append(run.train_step(batch))
         over = processes.broadcast(stop()) or run.step >= config.steps
         validating = sets is not None and (over or _is_due(run, config.validate_every))

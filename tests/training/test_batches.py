@@ -27,24 +27,28 @@ def scenes():
     return [Scene(str(n), rng.integers(0, 65535, (3, 90, 80 + n), np.uint16)) for n in range(3)]
 
 
-def test_processes_draw_the_batches_that_threads_draw(scenes):
+def test_processes_draw_the_batches_that_threads_draw(scenes, tmp_path):
     source = PhotoSource(scenes)
-    alone = draw_batches(source, CONFIG, STEPS, MEMBERS, torch.device("cpu"))
-    for one, other in zip(alone, draw_in_processes(source, CONFIG, STEPS, MEMBERS, 2), strict=True):
+    alone = draw_batches(source, CONFIG, STEPS, MEMBERS, torch.device("cpu"), tmp_path)
+    together = draw_in_processes(source, CONFIG, STEPS, MEMBERS, 2, tmp_path)
+    for one, other in zip(alone, together, strict=True):
+        [shared] = tmp_path.iterdir()  # not the system's folder, which may be small
+        assert shared.stat().st_size == sum(scene.channels.nbytes for scene in scenes)
         for name in vars(one):
             first, second = getattr(one, name), getattr(other, name)
             assert (first is second is None) or torch.equal(first, second)
+    assert not list(tmp_path.iterdir())
 
 
-def test_an_error_of_a_worker_keeps_its_line():
+def test_an_error_of_a_worker_keeps_its_line(tmp_path):
     with pytest.raises(KpnError, match=r"^shard\.tar: damaged$"):
-        next(draw_in_processes(Killed("shard.tar: damaged"), CONFIG, STEPS, MEMBERS, 1))
+        next(draw_in_processes(Killed("shard.tar: damaged"), CONFIG, STEPS, MEMBERS, 1, tmp_path))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
-def test_a_killed_worker_is_a_line():
+def test_a_killed_worker_is_a_line(tmp_path):
     with pytest.raises(KpnError, match="was killed, perhaps for lack of memory"):
-        next(draw_in_processes(Killed(), CONFIG, STEPS, MEMBERS, 1))
+        next(draw_in_processes(Killed(), CONFIG, STEPS, MEMBERS, 1, tmp_path))
 
 
 def test_mapped_scenes_are_the_scenes(scenes, tmp_path):
