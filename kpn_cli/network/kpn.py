@@ -143,7 +143,7 @@ class Head(NamedTuple):
     bias: Tensor
 
 
-class Engine(Protocol):
+class UNetRunner(Protocol):
     """What runs the U-Net of a network in place of torch.
 
     Attributes:
@@ -194,7 +194,7 @@ class KPN(nn.Module):
         self.config = config
         self.ranges: dict[str, Tensor] | None = None
         self.ranges_fault = ""
-        self.engine: Engine | None = None
+        self.engine: UNetRunner | None = None
         widths = config.widths
         steps = list(pairwise(widths))
         channels = features.channel_count(config.frames)
