@@ -13,6 +13,7 @@ is first used.
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import cache
 from threading import Lock
 from typing import Any
 
@@ -32,6 +33,8 @@ _SIZES_KEPT = 2
 _LARGEST_ERROR = 0.25
 #: Side of the trial's pictures in cells, at most, and their noise. Wrong ranges show in quiet ones.
 _TRIAL_SIDE, _TRIAL_SIGMAS = 96, (0.01, 0.001)
+
+_making_core = Lock()
 
 
 class EngineError(Exception):
@@ -85,7 +88,9 @@ class UNet:
         self._requests: OrderedDict[tuple[int, ...], Any] = OrderedDict()
         self._in_use = Lock()  # a request holds the memory of one input and one output
         try:
-            self._tensor, self._core = openvino.Tensor, openvino.Core()
+            self._tensor = openvino.Tensor
+            with _making_core:
+                self._core = _core()
             self._graph = _Graph(network, integers)
             self._check(network)
         except (RuntimeError, TypeError, ValueError, AttributeError, ImportError) as error:
@@ -179,6 +184,19 @@ def _import() -> Any:
     except (Exception, SystemExit) as error:  # a broken installation may raise anything
         raise EngineError(f"OpenVINO cannot be imported ({_last_line(error)})") from None
     return openvino
+
+
+@cache
+def _core() -> Any:
+    """Return the runtime's core, of which a process has one, for good.
+
+    On Linux, a core that begins to compile gives the thread a stack for signal handlers, and frees
+    it at its end. Of two cores, the one that ends last would bring back the freed stack of the
+    other: at the next signal that Python handles, such as Ctrl-C, the process would crash.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def _last_line(error: BaseException) -> str:

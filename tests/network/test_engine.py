@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import types
 from concurrent.futures import ThreadPoolExecutor
@@ -124,6 +125,24 @@ def test_threads_that_share_a_network_get_the_results_of_their_own_pictures(rang
         for _ in range(5):
             for found, expected in zip(pool.map(ready.engine, pictures), alone, strict=True):
                 assert torch.equal(found, expected)
+
+
+def test_signals_are_handled_after_networks_were_dropped_in_the_order_of_their_making(
+    ranged_network,
+):
+    runtime()
+    first, second = (engine.UNet(ranged_network, ranged_network.ranges) for _ in range(2))
+    # With a core each, the second would leave the freed signal stack of the first behind.
+    assert first._core is second._core
+    del first
+    del second
+    handled = []
+    before = signal.signal(signal.SIGINT, lambda *_: handled.append(True))
+    try:
+        signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert handled
 
 
 def test_a_runtime_that_fails_in_the_middle_of_a_picture_ends_in_a_line(
