@@ -27,7 +27,8 @@ from .tile import TileMerger
 DEFAULT_TILE = 1536
 SMALLEST_TILE = 96
 #: Bytes that the network needs for each cell of a tile and its halo, and in addition for each
-#: frame: the most that was measured, in float32, rounded up (`benchmarks/memory.py`).
+#: frame: the most that was measured in whole tiles, in float32, rounded up
+#: (`benchmarks/memory.py`). Integers need less; they take the same tiles.
 _BYTES_PER_CELL, _BYTES_PER_FRAME = 2300, 40
 #: Share of the free memory that may be used.
 _MEMORY_SHARE = 0.5
