@@ -33,6 +33,9 @@ _BRIGHTER_SIGMAS = 6.0
 #: of this many cells a side, is below the first of these, and not from the second on; one sample
 #: counts with at most so much, and so much of a square must be known.
 _SIDE, _SAME, _ANOTHER, _MAX_SQUARE, _LEAST_KNOWN = 5, 1.6, 2.4, 9.0, 0.02
+#: A sample below this share of the clipping point is not clipped; two merges of the same scene
+#: differ by so much of the signal.
+_UNCLIPPED, _MERGED_ALIKE = 0.97, 0.02
 #: Where they are darker than the beginning of the fade by this share of it, something has moved.
 _MOVED = 0.4
 
@@ -111,10 +114,12 @@ def _same_below_clipping(shown: Tensor, reference: Tensor, comparable: Comparabl
     """
     shot, read = (value[:, 0, :, None, None] for value in (comparable.shot, comparable.read))
     clip = comparable.clips[0, 0]
-    variance = shown.clamp_min(0) * shot + read
+    signal = shown.clamp_min(0)
+    variance = signal * shot + read + (_MERGED_ALIKE * signal).square()
     # Beside the clipping point, samples that are bright by chance are missing.
-    below = (shown < clip - 3 * variance.sqrt()).to(shown.dtype)
-    square = ((reference - shown).square() / variance.clamp_min_(1e-10)).clamp_max_(_MAX_SQUARE)
+    below = (shown < clip - 3 * variance.sqrt()) & (reference < _UNCLIPPED * clip)
+    below = below.to(shown.dtype)
+    square = ((reference - shown).square() / variance).clamp_max_(_MAX_SQUARE)
     known = box(below.mean(1, keepdim=True), _SIDE)
     square = box((square * below).mean(1, keepdim=True), _SIDE) / known.clamp_min(_LEAST_KNOWN)
     return 1 - _smooth_step((square - _SAME) / (_ANOTHER - _SAME))

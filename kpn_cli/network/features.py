@@ -143,7 +143,8 @@ def input_runs(
         less = ((1 + robustness.sum(1)) / (1 + weights.sum(1)))[:, None]
         equal_sigma = sigma * less.sqrt()
         # What a network leaves of a frame that shows something else must not grow with its light.
-        shares = 1 + (1 / variance - 1) * agreement
+        # Judged over a square, so that noise does not decide.
+        shares = 1 + (1 / variance - 1) * box(agreement, _DETAIL_SIDE)
         light = torch.cat([less, less * shares], 1)[:, :, rows]
     mean = _weighted_mean(burst, weights)
     detail = (mean - box(mean, _DETAIL_SIDE))[:, :, rows]

@@ -48,7 +48,7 @@ def test_beyond_the_reference_s_white_the_result_is_the_truth_but_for_noise(gain
     sigma = np.sqrt(noise.scaled(4).variance(scene))[:, 8:-8, 8:-8]
     relative = (off / sigma)[:, beyond]
     assert np.sqrt((relative**2).mean()) < 1.1
-    assert abs(off[:, beyond].mean() / scene[:, 8:-8, 8:-8][:, beyond].mean()) < 2e-3
+    assert abs(off[:, beyond].mean() / scene[:, 8:-8, 8:-8][:, beyond].mean()) < 5e-3
     everywhere = off.mean(1) / scene[:, 0, 8:-8]
     bright = scene[1, 0, 8:-8] > 0.3
     limit = 0.01 + 4 * (sigma / scene[:, 8:-8, 8:-8]).max() / 48**0.5

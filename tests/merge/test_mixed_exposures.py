@@ -188,7 +188,7 @@ def test_where_something_moves_no_block_of_a_bracket_is_worse_than_the_reference
 def test_the_guard_knows_where_the_reference_is_clipped(tiny_network, monkeypatch):
     clips = []
 
-    def watch(clean, *_, clip):
+    def watch(clean, *_, clip, **__):
         clips.append(clip)
         return clean, torch.ones_like(clean[:, :1])
 

@@ -129,7 +129,7 @@ def test_the_residual_noise_includes_what_the_guard_brings_back(tiny_network, mo
     """Half of the mean of 4 frames and half of one of them: 1/8 + 1/2, three times 1/8."""
     monkeypatch.setattr(tile, "equilibrate_greens", lambda clean, *_: clean)
 
-    def half(clean, reference, *_, clip):
+    def half(clean, reference, *_, **__):
         return (clean + reference) / 2, torch.full_like(clean[:, :1], 0.5)
 
     monkeypatch.setattr(tile, "fall_back_to_reference", half)

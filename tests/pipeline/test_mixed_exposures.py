@@ -124,7 +124,7 @@ def test_headroom_keeps_highlights_and_states_the_baseline_exposure(tmp_path, av
     plain = merged(files, averaging, reference="first")
     assert baseline_exposure(plain.outputs["dng"]) == 0
     wide = merged(files, averaging, reference="first", headroom=True, overwrite=True)
-    assert not wide.notes
+    assert wide.notes == ["--headroom: the DNG reaches 2.0 EV beyond the reference's white"]
     assert baseline_exposure(wide.outputs["dng"]) == pytest.approx(2, abs=0.02)
     signal = 4 * read_planes(read_info(wide.outputs["dng"]))
     short = 4 * read_planes(read_info(files[1]))
@@ -203,15 +203,6 @@ def test_headroom_is_what_the_shortest_exposure_can_hold(tmp_path, saturation):
     assert headroom(1.0, 2.0, 4.0) is None
     assert headroom(1.0, 1.0) is None
     assert headroom(1.0, 1 / 18).white == MAX_WHITE
-
-
-def test_only_frames_that_differ_are_mixed(tmp_path):
-    infos = infos_of(write_bracket(tmp_path, STOPS))
-    assert prepare.differ_in_exposure(infos, "same")
-    assert not prepare.differ_in_exposure(infos[:1] * 3, "mixed")
-    unknown = replace(infos[1], exposure_time=None, iso=None, f_number=None)
-    assert prepare.differ_in_exposure([infos[0], unknown], "mixed")
-    assert not prepare.differ_in_exposure([infos[0], unknown], "same")
 
 
 def test_a_bracket_is_prepared_with_the_noise_of_each_frame(tmp_path, weights):
