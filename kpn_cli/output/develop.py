@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import io
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
@@ -132,8 +132,10 @@ def develop_bands(
     orientation: int | None = None,
     band: int = BAND,
     lift: float = 0.0,
-) -> Iterator[np.ndarray]:
+) -> Generator[np.ndarray, None, None]:
     """Yield the picture of `develop` in linear light, band by band from the top.
+
+    Close it if it is not used up: threads work ahead.
 
     Args:
         info, planes, lift: as in `develop`.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -237,8 +237,10 @@ def write_outputs(
         try:
             if pictures:
                 tags = _Tags(tree, modified, fingerprint, precision)
-                bands = develop.develop_bands(info, denoised.planes, lift=lift)
-                _write_pictures(info, bands, pictures, tags, replace=replace, on_file=on_file)
+                # Closed here: left to the garbage collector after an error, its threads might be
+                # waited for by a thread that they wait for.
+                with closing(develop.develop_bands(info, denoised.planes, lift=lift)) as bands:
+                    _write_pictures(info, bands, pictures, tags, replace=replace, on_file=on_file)
         finally:
             if dng is not None:  # if both fail, as on a full disk, the error about the DNG is shown
                 notes += dng.result()

@@ -127,6 +127,30 @@ def test_if_one_output_fails_the_other_is_whole_and_the_error_about_the_dng_come
     assert {path.name for path in (tmp_path / "out").iterdir()} == written
 
 
+def test_after_a_failure_no_thread_is_left_to_the_garbage_collector(tmp_path, monkeypatch):
+    closed = []
+
+    def bands(*_, **__):
+        try:
+            yield np.zeros((96, 128, 3), np.uint16)
+            yield np.zeros((96, 128, 3), np.uint16)
+        finally:
+            closed.append(True)
+
+    def fail(*_, **__):
+        raise KpnError("disk full")
+
+    monkeypatch.setattr(outputs.develop, "develop_bands", bands)
+    monkeypatch.setattr(outputs.develop, "to_srgb", fail)
+    info = read_info(write_dng(tmp_path / "a.dng", scene(96, 128), black=BLACK, white=WHITE))
+    paths = outputs.output_paths(tmp_path / "a.dng", tmp_path, ("srgb",))
+    how = {"compression": "none", "fingerprint": bytes(16), "replace": False, "strength": 1}
+    with pytest.raises(KpnError, match="disk full") as raised:
+        outputs.write_outputs(info, Denoised(read_planes(info), 0.25), None, paths, **how)
+    assert raised.traceback  # which holds what was not closed
+    assert closed == [True]
+
+
 # --- brighter than the reference ------------------------------------------------------
 
 
