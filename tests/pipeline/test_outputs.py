@@ -142,7 +142,7 @@ def test_after_a_failure_no_thread_is_left_to_the_garbage_collector(tmp_path, mo
 
     monkeypatch.setattr(outputs.develop, "develop_bands", bands)
     monkeypatch.setattr(outputs.develop, "to_srgb", fail)
-    info = read_info(write_dng(tmp_path / "a.dng", scene(96, 128), black=BLACK, white=WHITE))
+    info = read_info(write_dng(tmp_path / "a.dng", scene(96, 128), black=(BLACK,), white=WHITE))
     paths = outputs.output_paths(tmp_path / "a.dng", tmp_path, ("srgb",))
     how = {"compression": "none", "fingerprint": bytes(16), "replace": False, "strength": 1}
     with pytest.raises(KpnError, match="disk full") as raised:
