@@ -274,7 +274,9 @@ def show_left_out(brackets: Sequence[LeftOut], *, only: bool) -> None:
     if brackets and only:
         one = len(brackets) == 1
         what, which = ("an exposure bracket", "it") if one else ("exposure brackets", "them")
-        note_error(f"kpn: nothing to denoise but {what}; add --exposures mixed to merge {which}")
+        can_be = any("--exposures mixed" in bracket.reason for bracket in brackets)
+        remedy = f"; add --exposures mixed to merge {which}" if can_be else ""
+        note_error(f"kpn: nothing to denoise but {what}{remedy}")
 
 
 def show_ignored(plan: Plan) -> None:

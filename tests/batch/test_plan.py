@@ -136,9 +136,11 @@ def test_a_bracket_that_only_its_pictures_show_is_left_out(tmp_path):
     (left_out,) = denoised(*command)["left_out"]
     assert left_out["files"] == [str(path) for path in bracket]
     assert "look like an exposure bracket" in left_out["reason"]
-    assert "--exposures mixed" in left_out["reason"]
+    assert "state no exposure times" in left_out["reason"]
     (failed,) = denoised(*command, "--no-group", code=1)["failed"]
     assert failed["error"] == left_out["reason"]
+    (still,) = denoised(*command, "--exposures", "mixed")["left_out"]
+    assert still["reason"] == left_out["reason"]
 
 
 def test_no_group_burst_size_and_gap_change_the_grouping(tmp_path):
