@@ -32,6 +32,8 @@ _OUTLIER_SQUARE = 36.0
 #: How far from a cell its share depends on others, in cells; and the cells that one core of a CPU
 #: judges together.
 _REACH, _CELLS_AT_ONCE = 3 // 2 + _SIDE // 2 + _SQUARES // 2 * _SIDE, 2**15
+#: From this share of a square on that is clipped in the reference, the result is drawn to clipping.
+_MOSTLY_CLIPPED = 0.95
 _MIN_VARIANCE = 1e-10  # the rounding of 14 bits has 3e-10
 _MIN_INDEPENDENT = 0.01  # weight of all but the reference's own sample
 #: A sample from this share of the clipping point on is clipped.
@@ -95,6 +97,20 @@ def fall_back_to_reference(
 
     for_each(lambda: work, bands(height, step, _REACH), clean.device)
     return mixed, share
+
+
+def keep_clipped(clean: Tensor, reference: Tensor, clip: float) -> Tensor:
+    """Return a result that is clipped where all of the reference's samples are.
+
+    Noisier frames, whose noise is cut off at the clipping point too, make it a little darker there.
+
+    Args:
+        clean, reference: as in `fall_back_to_reference`.
+        clip: signal from which on the reference is clipped.
+    """
+    around = box((reference >= CLIPPED * clip).to(clean.dtype), _SIDE)
+    share = ((around - _MOSTLY_CLIPPED) / (1 - _MOSTLY_CLIPPED)).clamp_(0, 1)
+    return clean + share * (clip - clean).clamp_min_(0)
 
 
 def _share(

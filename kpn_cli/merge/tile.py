@@ -24,7 +24,7 @@ from ..network.kpn import KPN, Encoded
 from ..noise.profile_check import observed_sigma_ratio
 from ..system.device import autocast
 from .green_equilibration import equilibrate_greens
-from .guard import CLIPPED, fall_back_to_reference
+from .guard import CLIPPED, fall_back_to_reference, keep_clipped
 from .headroom import Headroom, brighter_first, extend_highlights, is_brighter
 from .strength import DilatedFilter, apply_strength, assumed_share
 
@@ -245,7 +245,10 @@ class TileMerger:
             clip=clip,
             unclipped=None if unclipped is None else unclipped[:, 1:],
         )
-        if self._comparable is None or self._headroom is None:
+        if self._comparable is None:
+            return MergedTile(burst, clean, share, encoded)
+        clean = keep_clipped(clean, reference, clip)
+        if self._headroom is None:
             return MergedTile(burst, clean, share, encoded)
         extended = extend_highlights(
             clean,

@@ -198,3 +198,13 @@ def test_the_guard_knows_where_the_reference_is_clipped(tiny_network, monkeypatc
     plain = [replace(frame, noise=None) for frame in frames]
     merged(tiny_network, plain, measure_residual=False)
     assert clips == [0.9, 1.0]
+
+
+def test_where_the_reference_is_clipped_all_over_the_result_is_too():
+    network, noise = load_weights()[0], noise_of_gain(1)
+    scene = np.full((4, 48, 64), 0.3, np.float32)
+    scene[:, :, 32:] = 1.5
+    frames = matched(expose(scene, BRACKET, noise), BRACKET)
+    done = merged(network, frames, noise, measure_residual=False)
+    assert (done.planes[:, :, 40:] > 0.9999).all()
+    assert done.planes[:, :, :24].max() < 0.5
