@@ -190,15 +190,9 @@ def _exposures(infos: Sequence[RawInfo]) -> list[list[int]]:
     Only frames of one exposure have the same noise, so that their sharpness can be compared.
     """
     stops = exposure.stops(infos)
-    alike: list[list[int]] = []
-    for index in sorted(range(len(infos)), key=lambda index: stops[index]):
-        for frames in alike:
-            if exposure.may_be_one_burst(infos[frames[0]], infos[index]):
-                frames.append(index)
-                break
-        else:
-            alike.append([index])
-    return [sorted(frames) for frames in alike]
+    order = sorted(range(len(infos)), key=lambda index: stops[index])
+    alike = exposure.alike([infos[index] for index in order])
+    return [sorted(order[n] for n in frames) for frames in alike]
 
 
 def _well_exposed(alike: Sequence[Sequence[int]], clipped: Sequence[float]) -> Sequence[int]:

@@ -102,7 +102,7 @@ class TileMerger:
 
     If there are more frames than the network takes, they are merged in groups. Each group
     contains the reference, and the results of the groups are averaged; in bursts of mixed exposure,
-    by the light that each group has at a cell.
+    by the total weight of each group's frames at a cell.
 
     Attributes:
         assumed_noise: shot and read noise that the network assumes, `(1, 4)` each: the
@@ -125,7 +125,10 @@ class TileMerger:
     ) -> None:
         """Prepare a burst; see `merge.denoise_frames` for the arguments."""
         self._network, self._frames, self._shifts = network, frames, shifts
-        self._noise_model, self._strength, self._headroom = noise, strength, headroom
+        self._noise_model, self._strength = noise, strength
+        # The order of frames in which one that has more room for highlights is the reference.
+        self._roomy_first = brighter_first(frames) if headroom is not None else None
+        self._headroom = headroom
         self._device, self._dtype = frames[0].samples.device, dtype
         self._true_noise = noise_coefficients(noise, self._device)
         self.assumed_noise = noise_coefficients(noise.with_strength(strength), self._device)
@@ -139,18 +142,16 @@ class TileMerger:
         self.grid = network.config.stride
         self.groups = frame_groups(len(frames), network.config.frames)
 
-    def _brighter(self, burst: Tensor) -> Tensor:
+    def _brighter(self, burst: Tensor, order: Sequence[int]) -> Tensor:
         """Merge a part with a frame that has more room for highlights as the reference.
 
         Args:
             burst: `(batch, frames, 4, rows, columns)`, as recorded.
+            order: of its frames, that one first.
 
         Returns:
             `(batch, 4, rows, columns)`, in the exposure of the burst.
         """
-        order = brighter_first(self._frames)
-        if order is None:
-            return burst[:, 0]
         # In that frame's own exposure: beyond white, the network has learned nothing.
         room = self._frames[order[0]].clip
         frames = [replace(frame, gain=frame.gain / room) for frame in self._frames]
@@ -217,7 +218,7 @@ class TileMerger:
         return warp_frames(self._frames, self._shifts, rows, columns)[None]
 
     def _merge(self, burst: Tensor, keep_encoded: bool) -> MergedTile:
-        encoded, results, light = [], [], []
+        encoded, results, totals = [], [], []
         recorded, unclipped = burst, None
         if self._comparable is not None:
             burst, unclipped = self._comparable.exclude(burst)
@@ -229,10 +230,10 @@ class TileMerger:
                 continue
             merged, kept = self._merge_group(group)
             results.append(merged)
-            light.append(kept.weights.sum(1))
+            totals.append(kept.weights.sum(1))
             if keep_encoded:
                 encoded.append(kept)
-        clean, reference_weight = self._average(results, light)
+        clean, reference_weight = self._average(results, totals)
         reference = burst[:, 0]
         clean = equilibrate_greens(clean, reference, reference_weight, *self.assumed_noise)
         clip = 1.0 if self._comparable is None else self._frames[0].clip
@@ -248,14 +249,15 @@ class TileMerger:
         if self._comparable is None:
             return MergedTile(burst, clean, share, encoded)
         clean = keep_clipped(clean, reference, clip)
-        if self._headroom is None:
+        order = self._roomy_first
+        if self._headroom is None or order is None:
             return MergedTile(burst, clean, share, encoded)
         extended = extend_highlights(
             clean,
             recorded[:, 0],
             self._comparable,
             self._headroom,
-            lambda: self._brighter(recorded),
+            lambda: self._brighter(recorded, order),
         )
         filled = extended is not clean
         brighter = filled and is_brighter(extended, self._comparable)
@@ -295,18 +297,18 @@ class TileMerger:
         """Return the variance of the true noise in a reference whose clean planes are these."""
         return _variance(clean, *self._true_noise)
 
-    def _average(self, results: Sequence[Merged], light: Sequence[Tensor]) -> Merged:
+    def _average(self, results: Sequence[Merged], totals: Sequence[Tensor]) -> Merged:
         """Return the mean of the groups' results.
 
         Args:
             results: of the groups.
-            light: `(batch, rows, columns)` of each: the sum of its frames' weights, from which the
+            totals: `(batch, rows, columns)` of each: the sum of its frames' weights, from which the
                 kernels start; by it groups of mixed exposure are weighted.
         """
         clean, reference_weight = (torch.stack(values) for values in zip(*results, strict=True))
-        if self._comparable is None or len(results) == 1 or not light:
+        if self._comparable is None or len(results) == 1 or not totals:
             return Merged(clean.mean(0), reference_weight.mean(0))
-        shares = torch.stack(list(light))
+        shares = torch.stack(list(totals))
         shares /= shares.sum(0)
         return Merged((clean * shares[:, :, None]).sum(0), (reference_weight * shares).sum(0))
 
