@@ -25,6 +25,16 @@ if TYPE_CHECKING:
     from ..training.run import Progress
 
 
+def _parse_blocks(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> tuple[int, ...]:
+    """Read the numbers of --extra-blocks."""
+    try:
+        return tuple(int(part) for part in (value or "").split(",") if value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not like 0,0,1,1") from None
+
+
 @click.command()
 @click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
@@ -120,6 +130,13 @@ if TYPE_CHECKING:
     help="Transfer detail between the Bayer planes after the kernels, or use the kernels alone.",
 )
 @click.option(
+    "--extra-blocks",
+    callback=_parse_blocks,
+    metavar="A,B,C,D",
+    help="More residual blocks in the U-Net: how many at each of its levels, finest first. Weights "
+    "of --init get them without a change of their result.",
+)
+@click.option(
     "--init",
     type=click.Path(dir_okay=False, path_type=Path),
     help='Weights to start from; "shipped" stands for those that come with kpn.',
@@ -185,6 +202,7 @@ def train(
     decay: float | None,
     balanced: bool,
     mix: bool,
+    extra_blocks: tuple[int, ...],
     init: Path | None,
     seed: int,
     validate_every: int,
@@ -227,7 +245,7 @@ def train(
         loss=loss_for(patches, batch, anneal, decay, balanced),
     )
     init = _initial_weights(init)
-    config = with_variant(_with_architecture(config, output, init, mix), variant)
+    config = with_variant(_with_architecture(config, output, init, mix, extra_blocks), variant)
     source = _load_source(data, config.data.photo_pixels)
     config = _with_noise(config, source, noise)
     scenes = _load_validation_photos(val, config.data.photo_pixels)
@@ -271,12 +289,12 @@ def _initial_weights(init: Path | None) -> Path | None:
 
 
 def _with_architecture(
-    config: TrainConfig, output: Path, init: Path | None, mix: bool
+    config: TrainConfig, output: Path, init: Path | None, mix: bool, extra_blocks: tuple[int, ...]
 ) -> TrainConfig:
     """Return the config with the network of the run or the initial weights, or a new network.
 
-    Initial weights of an older network get what it lacks: the dilated kernel and the cross-plane
-    detail (unless --no-mix).
+    Initial weights of an older network get what it lacks: the dilated kernel, the cross-plane
+    detail (unless --no-mix) and the extra blocks.
     """
     from ..network.kpn import KPNConfig
     from ..training.config import with_network
@@ -285,9 +303,11 @@ def _with_architecture(
     if init is not None:
         shape = network_config_of(output, init)
         scales = max(shape.scales, KPNConfig.scales) if mix else 0
-        shape = replace(shape, wide=True, scales=scales)
+        blocks = extra_blocks or shape.extra_blocks
+        shape = replace(shape, wide=True, scales=scales, extra_blocks=blocks)
         return with_network(config, shape)
-    return config if mix else with_network(config, replace(config.network, scales=0))
+    scales = KPNConfig.scales if mix else 0
+    return with_network(config, replace(config.network, scales=scales, extra_blocks=extra_blocks))
 
 
 def _load_source(paths: tuple[Path, ...], at_least: int) -> BatchSource:

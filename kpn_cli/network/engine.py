@@ -212,6 +212,7 @@ class _Graph:
 
         self._model, self._ops = Model, opset13
         self._depth = len(network.down)
+        self._extra = network.config.extra_blocks
         self._layers, self._integers = layers(network), integers
 
     def model(self, shape: tuple[int, ...]) -> Any:
@@ -227,12 +228,19 @@ class _Graph:
         for level in range(depth):
             skips.append(x)
             x = self._block(self._layer(x, f"down.{level}"), f"encode.{level}")
+        x = self._extra_blocks(x, depth)
         for level in reversed(range(depth)):
             x = ops.add(self._layer(x, f"up.{level}"), skips[level])
-            x = self._block(x, f"decode.{level}")
+            x = self._extra_blocks(self._block(x, f"decode.{level}"), level)
         x = self._leaky(self._layer(self._leaky(x), "widen"))
         result = ops.result(ops.transpose(x, np.array([0, 2, 3, 1])))
         return self._model([result], [cells], "unet")
+
+    def _extra_blocks(self, x: Any, level: int) -> Any:
+        """`kpn.KPN.extra` of a level."""
+        for number in range(self._extra[level] if self._extra else 0):
+            x = self._block(x, f"extra.{level}.{number}")
+        return x
 
     def _block(self, x: Any, name: str) -> Any:
         """`kpn.Block`."""

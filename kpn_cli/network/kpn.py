@@ -49,6 +49,8 @@ class KPNConfig:
         frames: the most frames it takes (N), the reference included.
         kernel: side of the kernels in cells (K), odd.
         widths: channels at each level of the U-Net, finest first; each level halves the size.
+        extra_blocks: number of residual blocks at each level beside the one at its end, finest
+            first; () for none.
         head: channels from which the kernels are predicted. The finest level is narrow because
             it costs most; its few channels alone could not tell frames * kernel^2 weights apart.
         output: "kernels", or "pixels": the mean by robustness weights plus what the network adds
@@ -69,6 +71,7 @@ class KPNConfig:
     frames: int = 8
     kernel: int = 5
     widths: tuple[int, ...] = (32, 96, 192, 256)
+    extra_blocks: tuple[int, ...] = ()
     head: int = 64
     output: str = "kernels"
     wide: bool = True
@@ -77,10 +80,14 @@ class KPNConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(int(width) for width in self.widths))
+        extra = tuple(int(number) for number in self.extra_blocks)
+        object.__setattr__(self, "extra_blocks", extra if any(extra) else ())
         if self.frames < 1 or self.kernel < 1 or self.kernel % 2 == 0:
             raise KpnError(f"{self}: needs frames >= 1 and an odd kernel >= 1")
         if not self.widths or min(*self.widths, self.head) < 1:
             raise KpnError(f"{self}: needs at least one level, of at least one channel")
+        if extra and (len(extra) != len(self.widths) or not 0 <= min(extra) <= max(extra) <= 9):
+            raise KpnError(f"{self}: needs 0 to 9 extra blocks for each of its levels")
         if self.scales < 0:
             raise KpnError(f"{self}: needs scales >= 0")
         if self.output not in ("kernels", "pixels"):
@@ -205,6 +212,10 @@ class KPN(nn.Module):
             nn.ConvTranspose2d(coarse, fine, 2, stride=2) for fine, coarse in steps
         )
         self.decode = nn.ModuleList(Block(fine) for fine, _ in steps)
+        self.extra = nn.ModuleList(
+            nn.Sequential(*(Block(width) for _ in range(number)))
+            for width, number in zip(widths, config.extra_blocks, strict=False)
+        )
         self.widen = nn.Conv2d(widths[0], config.head, 1)
         pixels = config.output == "pixels"
         taps = 4 if pixels else (config.frames + config.wide) * config.kernel**2
@@ -416,11 +427,17 @@ class KPN(nn.Module):
         for down, block in zip(self.down, self.encode, strict=True):
             skips.append(x)
             x = block(down(x))
-        for up, block, skip in zip(
-            reversed(self.up), reversed(self.decode), reversed(skips), strict=True
-        ):
-            x = block(up(x) + skip)
+        depth = len(self.down)
+        x = self._extra(x, depth)
+        for level in reversed(range(depth)):
+            x = self.decode[level](self.up[level](x) + skips[level])
+            x = self._extra(x, level)
         return F.leaky_relu(self.widen(F.leaky_relu(x, LEAKY_SLOPE)), LEAKY_SLOPE)
+
+    def _extra(self, x: Tensor, level: int) -> Tensor:
+        """Run the extra blocks of a level."""
+        out: Tensor = self.extra[level](x) if len(self.extra) else x
+        return out
 
     def _pixels(self, x: Tensor, burst: Tensor, weights: Tensor, sigma: Tensor) -> Tensor:
         """Return clean planes: the robust mean plus what the head predicts, in sigmas."""
@@ -512,15 +529,25 @@ class Projection:
 def extended(network: KPN, config: KPNConfig) -> KPN:
     """Return a network that has all parts of another shape, and still gives the same result.
 
-    Those parts are the dilated kernel and cross-plane detail; their weights are zero. A network
-    that lacks none of them, or predicts pixels, is returned as it is.
+    Those parts are the dilated kernel, cross-plane detail and extra blocks; the weights by which
+    they add to the result are zero. A network that lacks none of them, or predicts pixels, is
+    returned as it is.
 
     Args:
         network: keeps its weights.
-        config: the shape whose `wide` and `scales` are added.
+        config: the shape whose `wide`, `scales` and `extra_blocks` are added.
     """
     old = network.config
-    new = replace(old, wide=old.wide or config.wide, scales=max(old.scales, config.scales))
+    levels = range(len(config.extra_blocks or old.extra_blocks))
+    new = replace(
+        old,
+        wide=old.wide or config.wide,
+        scales=max(old.scales, config.scales),
+        extra_blocks=tuple(
+            max(0, 0, *old.extra_blocks[level : level + 1], *config.extra_blocks[level : level + 1])
+            for level in levels
+        ),
+    )
     if new == old:
         return network
     larger = KPN(new)
@@ -529,7 +556,9 @@ def extended(network: KPN, config: KPNConfig) -> KPN:
         before = network.state_dict()
         for name, value in larger.state_dict().items():
             if name not in before:
-                continue  # zero from the start
+                if name.startswith("extra.") and ".second." in name:
+                    value.zero_()
+                continue  # others are zero from the start
             if before[name].shape != value.shape:
                 value.zero_()
             value[tuple(slice(0, size) for size in before[name].shape)] = before[name]

@@ -12,7 +12,7 @@ The ranges are recorded on bursts (`training.activation_ranges`) and travel in t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import torch
@@ -68,6 +68,16 @@ def layers(network: KPN) -> dict[str, nn.Conv2d | nn.ConvTranspose2d]:
     """Return the convolutions of a network's U-Net by name, as they are named in its state dict."""
     kinds = (nn.Conv2d, nn.ConvTranspose2d)
     return {name: part for name, part in network.named_modules() if isinstance(part, kinds)}
+
+
+def blocks(network: KPN) -> Iterator[tuple[str, int]]:
+    """Yield the name of each residual block of a network's U-Net, and its level."""
+    for level in range(len(network.down)):
+        yield f"encode.{level}", level + 1
+        yield f"decode.{level}", level
+    for level, extra in enumerate(network.config.extra_blocks):
+        for number in range(extra):
+            yield f"extra.{level}.{number}", level
 
 
 def fits_integers(network: KPN) -> bool:
@@ -140,10 +150,10 @@ def integer_unet(network: KPN, ranges: Ranges) -> IntegerUNet:
     for level in range(depth):
         fine, coarse = units[level], units[level + 1]
         ends[f"down.{level}"], ends[f"up.{level}"] = (fine, coarse), (coarse, fine)
-        for block, unit in ((f"encode.{level}", coarse), (f"decode.{level}", fine)):
-            low, high = ranges[f"{block}.second"].double().unbind(1)
-            hidden = torch.maximum(high, -low / _NEGATIVE_SHARE)
-            ends[f"{block}.first"], ends[f"{block}.second"] = (unit, hidden), (hidden, unit)
+    for block, level in blocks(network):
+        low, high = ranges[f"{block}.second"].double().unbind(1)
+        hidden, unit = torch.maximum(high, -low / _NEGATIVE_SHARE), units[level]
+        ends[f"{block}.first"], ends[f"{block}.second"] = (unit, hidden), (hidden, unit)
     integers = {
         name: _integer_layer(layer, ranges[name].double(), *ends[name])
         for name, layer in layers(network).items()

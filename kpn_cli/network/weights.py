@@ -28,7 +28,7 @@ _FORMAT = "kpn-1"
 #: Ten times a checkpoint of the default network; a larger file is certainly something else.
 _MAX_BYTES = 500_000_000
 #: Values of the fields of `KPNConfig` that older files lack.
-_MISSING_FIELDS: dict[str, Any] = {"wide": False, "scales": 0}
+_MISSING_FIELDS: dict[str, Any] = {"wide": False, "scales": 0, "extra_blocks": []}
 #: Fields of older files that say what holds for all networks now.
 _FORMER_FIELDS: dict[str, Any] = {"noise_ratios": False}
 

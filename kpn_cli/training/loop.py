@@ -32,6 +32,12 @@ from .run import MAX_GRADIENT_NORM, Progress, TrainingRun
 from .tensorboard import TensorBoardLog
 from .validation import ValidationSets, validate, validation_bursts
 
+#: A balanced loss that has risen by this has not come back. At a rate that was too high, a run went
+#: from -7.2 to -2.5 (docs/log.md).
+_COLLAPSE = 1.0
+#: Patches of a report from which its loss is judged: fewer scatter too much.
+JUDGED_PATCHES = 4000
+
 
 def train(
     source: BatchSource,
@@ -43,6 +49,7 @@ def train(
     minutes: float | None = None,
     tensorboard: bool = False,
     max_gradient_norm: float = MAX_GRADIENT_NORM,
+    judged_patches: int = JUDGED_PATCHES,
     should_stop: Callable[[], bool] = lambda: False,
     on_start: Callable[[int], None] = lambda patches: None,
     on_step: Callable[[int], None] = lambda patches: None,
@@ -66,6 +73,7 @@ def train(
         minutes: time limit, after which the run is saved and stops.
         tensorboard: whether to write a TensorBoard log.
         max_gradient_norm: norm that gradients are clipped to.
+        judged_patches: patches of a report from which a loss that has risen ends the run.
         should_stop: called after each step; if true, the run is saved and stops.
         on_start: called with the number of patches trained on in earlier calls.
         on_step: called with the number of patches trained on, after each step.
@@ -77,7 +85,7 @@ def train(
 
     Raises:
         KpnError: if the folder holds another run or a damaged checkpoint, or the loss is not
-            finite.
+            finite or has risen for good; nothing is saved then.
     """
     keep_freed_memory()
     device = local_device(pick_device(config.device))
@@ -99,7 +107,7 @@ def train(
                 on_step(run.patches)
                 return should_stop() or time.monotonic() >= deadline
 
-            for progress in _steps(run, source, sets if val_scenes else None, stop):
+            for progress in _steps(run, source, sets if val_scenes else None, stop, judged_patches):
                 if not processes.is_first:
                     continue
                 run.log(
@@ -140,6 +148,7 @@ def _steps(
     source: BatchSource,
     sets: ValidationSets | None,
     stop: Callable[[], bool],
+    judged_patches: int,
 ) -> Iterator[Progress]:
     """Train, and yield a report whenever one is due.
 
@@ -151,7 +160,7 @@ def _steps(
         # The initial weights are the best so far.
         run.save_best(validate(run.average, sets, run.device, run.dtype))
     processes.barrier()
-    since = time.monotonic()
+    since, lowest = time.monotonic(), run.lowest_loss()
     members = processes.share(config.batch)
     steps = range(run.step, config.steps)
     for batch in draw_batches(source, config, steps, members, run.device, run.folder):
@@ -162,6 +171,13 @@ def _steps(
             loss = float(processes.mean(torch.stack(losses).mean()))
             if not math.isfinite(loss):
                 raise KpnError(f"{run.folder}: the loss is {loss}; resume with a smaller --lr")
+            if config.loss.balanced and len(losses) * config.batch >= judged_patches:
+                if loss > lowest + _COLLAPSE:
+                    raise KpnError(
+                        f"{run.folder}: the loss rose from {lowest:.2f} to {loss:.2f}, so the "
+                        "training went astray; nothing was saved since: resume with a smaller --lr"
+                    )
+                lowest = min(lowest, loss)
             speed = len(losses) * config.batch / (time.monotonic() - since)
             table = None
             if validating and sets is not None and processes.is_first:

@@ -39,6 +39,7 @@ from .validation import PsnrTable
 #: Setting -> its option on the command line, where the names differ.
 _OPTIONS = {
     "scales": "--mix, --no-mix",
+    "extra_blocks": "--extra-blocks",
     "frames": "--variant",
     "output": "--variant",
     "blind": "--variant",
@@ -201,6 +202,11 @@ class TrainingRun:
         for mean, value in zip(self.average.parameters(), self.network.parameters(), strict=True):
             mean.lerp_(value, 1 - decay)
 
+    def lowest_loss(self) -> float:
+        """Return the lowest loss that the log reports; infinity for a new run."""
+        lines = self._log.read_text(encoding="utf-8").splitlines() if self._log.exists() else []
+        return min((_number_in(line, "loss") for line in lines), default=math.inf)
+
     def save(self) -> None:
         """Write `last.safetensors` and the checkpoint.
 
@@ -326,7 +332,7 @@ class TrainingRun:
         if not self._log.exists():
             return
         lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-        kept = [line for line in lines if _patches_of(line) <= self.patches]
+        kept = [line for line in lines if _number_in(line, "patches") <= self.patches]
         # A single line may come from a run that was killed before its first checkpoint.
         if self.step == 0 and len(lines) > 1:
             raise KpnError(
@@ -363,8 +369,8 @@ def _differences(name: str, before: object, now: object) -> list[str]:
     return [f"{name} {before}, not {now}{option and f' ({option})'}"]
 
 
-def _patches_of(line: str) -> float:
-    """Return the patches in a line of the log; infinity if the line is incomplete."""
+def _number_in(line: str, name: str) -> float:
+    """Return a number in a line of the log; infinity if the line is incomplete."""
     with suppress(ValueError, KeyError, TypeError):
-        return float(json.loads(line)["patches"])
+        return float(json.loads(line)[name])
     return math.inf

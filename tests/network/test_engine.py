@@ -6,6 +6,7 @@ import signal
 import sys
 import types
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
@@ -48,6 +49,17 @@ def test_in_floating_point_the_runtime_equals_torch(ranged_network):
     with torch.inference_mode():
         found = engine.UNet(ranged_network, None)(channels)
         torch.testing.assert_close(found, ranged_network.unet(channels), atol=1e-5, rtol=1e-5)
+
+
+def test_extra_blocks_of_the_runtime_equal_those_of_torch(tiny_config):
+    runtime()
+    torch.manual_seed(0)
+    extra = (1,) * (len(tiny_config.widths) - 1) + (2,)
+    network = KPN(replace(tiny_config, extra_blocks=extra)).eval()
+    channels = channels_of(network)
+    with torch.inference_mode():
+        found = engine.UNet(network, None)(channels)
+        torch.testing.assert_close(found, network.unet(channels), atol=1e-5, rtol=1e-5)
 
 
 def test_in_integers_the_runtime_equals_the_same_rounding_in_torch(ranged_network):

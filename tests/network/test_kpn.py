@@ -204,6 +204,9 @@ def test_the_gradient_of_the_merged_picture_agrees_with_finite_differences(tiny_
         {"widths": (8, 0)},
         {"head": 0},
         {"scales": -1},
+        {"extra_blocks": (1,)},
+        {"extra_blocks": (0, 0, 0, -1)},
+        {"extra_blocks": (0, 0, 0, 10)},
     ],
 )
 def test_an_impossible_shape_is_refused(wrong):
@@ -214,6 +217,9 @@ def test_an_impossible_shape_is_refused(wrong):
 def test_a_config_read_from_json_equals_the_one_written():
     config = KPNConfig(widths=(8, 16), head=4)
     assert KPNConfig(**dataclasses.asdict(config) | {"widths": [8, 16]}) == config
+    deeper = dataclasses.replace(config, extra_blocks=(0, 1))
+    assert KPNConfig(**dataclasses.asdict(deeper) | {"extra_blocks": [0, 1]}) == deeper
+    assert dataclasses.replace(config, extra_blocks=(0, 0)) == config
 
 
 @pytest.mark.parametrize(("widths", "stride"), [((8,), 1), ((8, 8), 2), ((8, 8, 8, 8), 8)])

@@ -98,10 +98,12 @@ def test_ablations_do_not_fit_integers(tiny_config, change):
     assert not quantisation.fits_integers(KPN(replace(tiny_config, **change)))
 
 
-@pytest.mark.parametrize("widths", [(8,), (8, 8, 12)])
-def test_networks_of_any_depth_have_integers(tiny_config, widths):
+@pytest.mark.parametrize(
+    ("widths", "extra"), [((8,), ()), ((8,), (2,)), ((8, 8, 12), ()), ((8, 8, 12), (1, 0, 2))]
+)
+def test_networks_of_any_depth_have_integers(tiny_config, widths, extra):
     torch.manual_seed(0)
-    network = KPN(replace(tiny_config, widths=widths)).eval()
+    network = KPN(replace(tiny_config, widths=widths, extra_blocks=extra)).eval()
     network.ranges = quantisation.record_ranges(network, bursts_of(network.config))
     assert quantisation.fault_of(network, network.ranges) == ""
     with torch.inference_mode():

@@ -53,6 +53,8 @@ def test_an_earlier_run_resumes_and_ends_where_the_earlier_version_ended(scenes,
     del header["recipe"]["ranges"]  # which the earlier version did not record
     for shape in (header_before["config"], header_before["recipe"]["train"]["network"]):
         assert not shape.pop("noise_ratios")  # which no network has since
+    for shape in (header["config"], header["recipe"]["train"]["network"]):
+        assert not shape.pop("extra_blocks")  # which came later
     assert header == header_before
     start, _ = load_tensors(EARLIER / "last.safetensors")
     assert any(not torch.equal(now[name], start[name]) for name in now)

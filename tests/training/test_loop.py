@@ -192,6 +192,29 @@ def test_a_nan_loss_stops_the_run_before_it_is_saved(scenes, whole, tmp_path, mo
     assert load_tensors(tmp_path / "checkpoint.safetensors")[1]["recipe"]["patches"] == 16
 
 
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_loss_that_rises_for_good_stops_the_run_before_it_is_saved(
+    scenes, tmp_path, monkeypatch, resumed
+):
+    draw, broken = patches.draw_batch, not resumed
+
+    def astray(scenes, seed, *rest):
+        batch = draw(scenes, seed, *rest)
+        if seed[1] >= 4 and broken:
+            batch.burst.add_(3.0)
+        return batch
+
+    monkeypatch.setattr(patches, "draw_batch", astray)
+    config = dataclasses.replace(CONFIG, patches=32, save_every=16, validate_every=1000)
+    if resumed:
+        loop.train(PhotoSource(scenes), [], tmp_path, dataclasses.replace(config, patches=16))
+        broken = True
+    with pytest.raises(KpnError, match=r"the loss rose from -\d.* to .*--lr"):
+        loop.train(PhotoSource(scenes), [], tmp_path, config, judged_patches=16)
+    assert load_tensors(tmp_path / "checkpoint.safetensors")[1]["recipe"]["patches"] == 16
+    assert len(log_of(tmp_path)) == 1
+
+
 # --- ablations --------------------------------------------------------------
 
 

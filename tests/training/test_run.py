@@ -290,6 +290,21 @@ def test_weights_without_dilated_kernel_and_cross_plane_detail_are_extended_by_a
     assert run.network.mix_weight.any()
 
 
+def test_extra_blocks_leave_the_result_of_the_weights_that_get_them_and_learn(whole, tmp_path):
+    init = whole / "last.safetensors"
+    extra = tuple(1 for _ in CONFIG.network.widths)
+    network = dataclasses.replace(CONFIG.network, extra_blocks=extra)
+    run = TrainingRun(tmp_path, dataclasses.replace(CONFIG, network=network), init)
+    burst = torch.rand(1, CONFIG.network.frames, 4, 16, 16)
+    noise = torch.full((1, 4), 1e-3), torch.full((1, 4), 1e-5)
+    before, _ = load_weights(init)
+    with torch.no_grad():
+        same_tensors(before(burst, *noise)._asdict(), run.network(burst, *noise)._asdict())
+    run.save()
+    after, _ = load_weights(tmp_path / "last.safetensors")
+    assert after.config.extra_blocks == extra
+
+
 def test_weights_of_another_shape_cannot_begin_a_run(whole, tmp_path):
     config = dataclasses.replace(CONFIG, network=KPNConfig(widths=(8,), head=8))
     with pytest.raises(KpnError, match=r"last\.safetensors: is KPNConfig"):
