@@ -79,7 +79,7 @@ def _parse_blocks(
 @click.option(
     "--lr",
     type=FloatRange(0, min_open=True),
-    default=1e-3,
+    default=6e-4,
     show_default=True,
     help="Peak learning rate of Adam.",
 )

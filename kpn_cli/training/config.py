@@ -77,7 +77,7 @@ class TrainConfig:
 
     patches: int = 500_000
     batch: int = 16
-    rate: float = 1e-3
+    rate: float = 6e-4
     schedule: str = "cosine"
     cooldown: int = 0
     average: float = 0.999

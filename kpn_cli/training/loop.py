@@ -32,8 +32,8 @@ from .run import MAX_GRADIENT_NORM, Progress, TrainingRun
 from .tensorboard import TensorBoardLog
 from .validation import ValidationSets, validate, validation_bursts
 
-#: A balanced loss that has risen by this has not come back. At a rate that was too high, a run went
-#: from -7.2 to -2.5 (docs/log.md).
+#: A rise of the balanced loss that is a collapse: at a rate of 0.001, one run went from -7.2 to -2.5
+#: (docs/log.md).
 _COLLAPSE = 1.0
 #: Patches of a report from which its loss is judged: fewer scatter too much.
 JUDGED_PATCHES = 4000
