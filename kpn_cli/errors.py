@@ -24,8 +24,7 @@ class TransientError(KpnError):
 
 def refuse(path: Path, reason: str, remedy: str) -> NoReturn:
     """Raise the `KpnError` about a raw file, in one line: `name: reason; remedy.`"""
-    name = "".join(c if c.isprintable() else "?" for c in path.name or str(path))
-    raise KpnError(f"{name}: {reason}; {remedy}.") from None
+    raise KpnError(f"{printable(path.name or str(path))}: {reason}; {remedy}.") from None
 
 
 def refuse_unreadable(path: Path, error: Exception) -> NoReturn:
@@ -65,6 +64,21 @@ def reason_of(error: Exception, otherwise: str = "") -> str:
     """
     reason = getattr(error, "strerror", None) or otherwise or str(error) or type(error).__name__
     return " ".join(reason.split())
+
+
+def printable(text: str) -> str:
+    r"""Return a text, such as a file's name, on one line: what cannot be shown is escaped.
+
+    A newline becomes `\n`, the byte FF of a name that is no UTF-8 `\xff`. Backslashes stay single:
+    on Windows they separate folders.
+    """
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # a byte that is no UTF-8, as in PEP 383
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def listed(names: Sequence[str]) -> str:

@@ -57,6 +57,7 @@ class Job:
         why: reason to take them for a burst, for the user.
         settings: exposure of each frame; empty if all have the same, or if it is not known.
         as_given: whether the user says that these frames are a burst.
+        pixels: of a frame, about; 0 if its size is not known.
     """
 
     files: tuple[Path, ...]
@@ -64,6 +65,7 @@ class Job:
     why: str
     settings: tuple[Setting, ...] = ()
     as_given: bool = False
+    pixels: int = 0
 
 
 @dataclass(frozen=True)
@@ -104,10 +106,10 @@ def make_plan(
     ignored = [file.path for file in everything if file not in frames]
     failures = [Failure((path,), str(error)) for path, error in errors.items()]
     folders = {file.path: file.subfolder for file in frames}
+    captures = []
     if how.off:
         groups = _as_given(frames)
     else:
-        captures = []
         for number, file in enumerate(frames):
             on_file(number, len(frames))
             try:
@@ -115,6 +117,7 @@ def make_plan(
             except KpnError as error:
                 failures.append(Failure((file.path,), str(error)))
         groups = grouping.group(captures, gap=how.gap, size=how.size, exposures=options.exposures)
+    sizes = {each.path: each.height * each.width for each in captures}
     jobs = []
     left_out = [LeftOut(group.files, group.left_out) for group in groups if group.left_out]
     inputs = frozenset(file.path.resolve() for file in frames)
@@ -128,8 +131,18 @@ def make_plan(
         if reason:
             failures.append(Failure(group.files, reason))
         else:
-            jobs.append(Job(group.files, folder, group.why, group.settings, as_given))
+            pixels = sizes[group.files[0]] if captures else _pixels(group.files[0], capture)
+            jobs.append(Job(group.files, folder, group.why, group.settings, as_given, pixels))
     return Plan(jobs, failures, ignored, left_out)
+
+
+def _pixels(file: Path, capture: Callable[[Path], Capture]) -> int:
+    """Return the number of pixels of a file; 0 if it cannot be read."""
+    try:
+        found = capture(file)
+    except KpnError:  # told when the burst is read
+        return 0
+    return found.height * found.width
 
 
 def _as_given(frames: Sequence[FoundRaw]) -> list[Group]:

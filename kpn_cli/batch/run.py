@@ -19,6 +19,7 @@ from ..system.distributed import process_group
 from ..system.interrupts import interrupt_afterwards
 from .plan import GroupingOptions, Job, Plan, make_plan
 from .read_ahead import BurstOutcome, Summary, denoise_all
+from .speed import keep_speed
 
 if TYPE_CHECKING:
     from .report import CollectedSections, SectionWriter
@@ -90,6 +91,7 @@ def run_batch(
             report.collect_sections(options, len(plan.jobs)) if options.report else nullcontext()
         ) as sections:
             outcomes: list[BurstOutcome] = []
+            begun = time.monotonic()
             try:
                 # Closed before the decoder, whatever happens: its threads use the decoder.
                 with closing(
@@ -110,6 +112,8 @@ def run_batch(
                 if sections and processes.size == 1:
                     _report_interrupted(plan, outcomes, options, sections, start)
                 raise
+            if processes.size == 1:
+                _keep_speed(options, outcomes, time.monotonic() - begun)
             shares = processes.gather((outcomes, sections.collected if sections else None))
             summary = None
             if processes.is_first:
@@ -122,6 +126,13 @@ def run_batch(
             if sections:
                 processes.barrier()  # the first process reads the sections of the others
         return summary
+
+
+def _keep_speed(options: Options, outcomes: Sequence[BurstOutcome], seconds: float) -> None:
+    """Keep the speed of a run for the estimates of dry runs, unless it skipped bursts."""
+    done = [outcome for outcome in outcomes if outcome.result is not None]
+    if not any(outcome.result.skipped for outcome in done if outcome.result):
+        keep_speed(options, [outcome.job for outcome in done], seconds)
 
 
 def _summary(plan: Plan, shares: Sequence[Sequence[BurstOutcome]]) -> Summary:

@@ -11,7 +11,7 @@ import click
 
 from .. import __version__
 from ..errors import KpnError
-from . import console
+from . import console, streams
 from .calibrate import calibrate
 from .demo import demo
 from .denoise import denoise
@@ -25,11 +25,18 @@ from .train import train
 class _Group(click.Group):
     """Shows a `KpnError` as one line on stderr and exits with code 1."""
 
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        streams.begin()
+        return super().main(*arguments, **options)
+
     def invoke(self, context: click.Context) -> Any:
         try:
-            return super().invoke(context)
+            result = super().invoke(context)
         except KpnError as error:
             console.fail(str(error))
+        if streams.stdout_error():
+            context.exit(1)
+        return result
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

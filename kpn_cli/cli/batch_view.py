@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from .console import (
     SCANNING,
     count,
-    make_bars,
     noise_text,
     note,
     print_path,
@@ -16,12 +15,15 @@ from .console import (
     show_remarks,
     show_result,
 )
+from .plan_view import warn_of_space
+from .streams import make_bars
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from ..batch.plan import Job, Plan
     from ..batch.read_ahead import BurstOutcome
+    from ..pipeline.options import Options
     from ..pipeline.result import Result, Stage
 
 
@@ -29,10 +31,11 @@ class BatchView:
     """A bar for the bursts, a bar for the stages of the current burst, and lines for each burst.
 
     It implements `batch.run.View`. Only the paths of outputs go to stdout; with `quiet`, nothing
-    is printed but the bars.
+    is printed but the bars and a warning of a full disk.
     """
 
-    def __init__(self, quiet: bool = False) -> None:
+    def __init__(self, options: Options, quiet: bool = False) -> None:
+        self._options = options
         self._quiet = quiet
         self._bars = make_bars()
         self._stage = self._bars.add_task(SCANNING, total=None)
@@ -53,15 +56,18 @@ class BatchView:
         self._bars.update(self._stage, completed=done, total=total)
 
     def begin(self, plan: Plan, share: Sequence[Job]) -> None:
-        """Show the number of bursts.
+        """Show the number of bursts, and warn of a disk that is too small for the results.
 
         Args:
             plan: all bursts.
             share: those that this process denoises.
         """
+        from ..batch.outlook import look_at_space
+
         self._share, self._total = list(share), len(plan.jobs)
         if not self._quiet:
             show_ignored(plan)
+        warn_of_space(look_at_space(plan.jobs, self._options))
         if len(plan.jobs) > 1:
             self._bursts = self._bars.add_task("bursts", total=len(share))
             if not self._quiet:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -40,7 +39,7 @@ def calibrate(flats: tuple[Path, ...], output: Path, as_json: bool) -> None:
         measured = measure(paths, lambda done, total: move(completed=done))
     calibration.save_calibration(output, measured)
     if as_json:
-        click.echo(json.dumps(calibration.to_json(measured), indent=2))
+        console.print_json(calibration.to_json(measured))
     else:
         console.show_calibration(measured)
         console.print_path(output)

@@ -1,25 +1,23 @@
-"""What commands show: progress and results for people on stderr, paths on stdout.
-
-Rich is imported when something is shown: it takes as long as all else that `kpn --help` needs.
-"""
+"""What commands show: progress and results for people on stderr, paths on stdout."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-import click
+from ..errors import printable
+from . import streams
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.progress import Progress
+    from rich.console import RenderableType
 
-    from ..batch.plan import Job, Plan
+    from ..batch.plan import Plan
     from ..batch.read_ahead import Summary
     from ..image.noise_model import NoiseModel
     from ..inspection.inspect import Inspection
@@ -28,33 +26,21 @@ if TYPE_CHECKING:
     from ..pipeline.result import Failure, LeftOut, Result, Stage
     from ..training.run import Progress as TrainProgress
 
+T = TypeVar("T")
+
 #: Text of the progress bar while files are searched for bursts.
 SCANNING = "scanning files"
-
-
-@cache
-def _stderr() -> Console:
-    from rich.console import Console
-
-    return Console(stderr=True)
-
-
-@cache
-def _stdout() -> Console:
-    from rich.console import Console
-
-    return Console()
 
 
 def mute_other_ranks() -> None:
     """Under `torchrun`, show output of the first process only; the others show errors only."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and int(os.environ.get("RANK", "0")):
-        _stderr().quiet = _stdout().quiet = True
+        streams.errors_console().quiet = streams.results_console().quiet = True
 
 
 def set_quiet(quiet: bool) -> None:
     """Choose whether stderr shows errors only: neither progress bars nor other lines."""
-    _stderr().quiet = quiet
+    streams.errors_console().quiet = quiet
 
 
 # --- lines ----------------------------------------------------------------------------
@@ -63,58 +49,66 @@ def set_quiet(quiet: bool) -> None:
 def note(message: str) -> None:
     """Show a line on stderr."""
     # File names may contain control characters: a newline must not break the line.
-    _stderr().print(_one_line(message), markup=False, highlight=False, soft_wrap=True)
+    console = streams.errors_console()
+    streams.show(console, printable(message), markup=False, highlight=False, soft_wrap=True)
 
 
 def note_error(message: str) -> None:
     """Show a line on stderr, even with --quiet."""
-    console = _stderr()
-    quiet, console.quiet = console.quiet, _stdout().quiet
+    console = streams.errors_console()
+    quiet, console.quiet = console.quiet, streams.results_console().quiet
     note(message)
     console.quiet = quiet
 
 
 def fail(message: str) -> NoReturn:
     """Show an error on stderr, even with --quiet, and exit with code 1."""
-    _stderr().quiet = False
+    streams.errors_console().quiet = False
     note(f"kpn: {message}")
     sys.exit(1)
 
 
 def print_path(path: Path) -> None:
     """Print a path on stdout, for other programs to read."""
-    if _stdout().quiet:
+    _print(streams.write_path, path, "nobody reads the list of results any more; kpn goes on")
+
+
+def print_text(text: str) -> None:
+    """Print a document or a table, the result of a command, on stdout."""
+    _print(streams.write_line, text)
+
+
+def print_json(document: Any) -> None:
+    """Print a JSON document on stdout."""
+    print_text(json.dumps(document, indent=2))
+
+
+def print_rich(table: RenderableType) -> None:
+    """Print what Rich draws, such as a table, on stdout."""
+    _print(partial(streams.show, streams.results_console()), table)
+
+
+def _print(write: Callable[[T], None], thing: T, if_nobody_reads: str = "") -> None:
+    """Write something to stdout; tell once that stdout takes nothing any more.
+
+    Args:
+        write: writes it.
+        thing: to write.
+        if_nobody_reads: what to tell if the reader has gone away, as `head` does; "" for nothing.
+    """
+    if streams.results_console().quiet or streams.is_stdout_lost():
         return
-    # As bytes: a file name need not be valid UTF-8.
-    click.echo(os.fsencode(path))
-
-
-def _one_line(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)
+    write(thing)
+    if streams.stdout_error():
+        note_error(f"kpn: {streams.stdout_error()}")
+    elif streams.is_stdout_lost() and if_nobody_reads:
+        note(if_nobody_reads)
 
 
 # --- progress bars --------------------------------------------------------------------
 
 
-def make_bars() -> Progress:
-    """Return the progress display that all commands use; disabled unless stderr is a terminal."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=_stderr(),
-        transient=True,
-        disable=not _stderr().is_terminal or _stderr().quiet,
-    )
+# --- progress bars --------------------------------------------------------------------
 
 
 @contextmanager
@@ -129,7 +123,7 @@ def bar(description: str, total: int | None) -> Iterator[Callable[..., None]]:
         A function that advances the bar by a step, or sets what its keywords name
         (`completed`, `total`, `description`).
     """
-    with make_bars() as bars:
+    with streams.make_bars() as bars:
         task = bars.add_task(description, total=total)
 
         def move(**changes: Any) -> None:
@@ -228,45 +222,6 @@ def show_inspection(inspection: Inspection) -> None:
 # --- many bursts ----------------------------------------------------------------------
 
 
-def show_plan(plan: Plan, unseen: str) -> None:
-    """Show the bursts that `kpn denoise --dry-run` found as a table, and the files in error.
-
-    Args:
-        plan: the bursts.
-        unseen: what a plan does not know.
-    """
-    show_ignored(plan)
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    mixed = any(job.settings for job in plan.jobs)
-    heads = ["frames", "first", "last", "grouped because", "output folder"]
-    table = Table(*heads, *["exposures, in capture order"] * mixed)
-    for job in plan.jobs:
-        cells = [
-            str(len(job.files)),
-            str(job.files[0]),
-            job.files[-1].name,
-            job.why,
-            str(job.folder),
-            *[_exposures_text(job)] * mixed,
-        ]
-        table.add_row(*(Text(_one_line(cell)) for cell in cells))
-    if plan.jobs:  # in a pipe, one line per burst however long, so that programs can read it
-        (_stdout() if _stdout().is_terminal else Console(width=10_000)).print(table)
-        note(unseen)
-    show_left_out(plan.left_out, only=not plan.jobs and not plan.failures)
-    show_failures(plan.failures)
-
-
-def _exposures_text(job: Job) -> str:
-    """The exposures of a planned burst; EV are over the middle frame: the reference is open."""
-    from ..raw.exposure import show_stops
-
-    return "; ".join(f"{each.text} ({show_stops(each.stops)})" for each in job.settings)
-
-
 def show_left_out(brackets: Sequence[LeftOut], *, only: bool) -> None:
     """Show a line for each bracket that is not to be merged; if there is nothing else, say so."""
     for bracket in brackets:
@@ -336,8 +291,9 @@ def show_table(title: str, rows: Iterable[tuple[str, str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    # `Text`, because a file's own words are not markup.
-    table = Table(title=Text(_one_line(title)), show_header=False, title_justify="left")
+    # `Text`, because a file's own words are not markup. A title of the table would be wrapped.
+    print_text(printable(title))
+    table = Table(show_header=False)
     for label, value in rows:
-        table.add_row(label, Text(_one_line(value)))
-    _stdout().print(table)
+        table.add_row(label, Text(printable(value), overflow="fold"))
+    print_rich(table)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ import click
 
 from ..choices import COMPRESSIONS, DEFAULT_FORMATS, DEFAULT_GAP, FORMATS
 from ..errors import KpnError
-from . import batch_view, console, documents
+from . import batch_view, console, documents, plan_view
 from .options import (
     DEFECTS_OPTION,
     DEVICE,
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from ..batch.plan import Plan
     from ..batch.read_ahead import Summary
     from ..image.noise_model import NoiseModel
+    from ..pipeline.options import Options
 
 
 def _parse_formats(context: click.Context, option: click.Parameter, text: str) -> tuple[str, ...]:
@@ -101,7 +101,8 @@ def _parse_formats(context: click.Context, option: click.Parameter, text: str) -
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="List the bursts and their output folders without denoising them.",
+    help="List the bursts and their output folders without denoising them, and estimate the time "
+    "and the disk space that they will take.",
 )
 @click.option(
     "--compression",
@@ -191,10 +192,10 @@ def denoise(
         if dry_run:
             with console.scan_bar() as on_file:
                 plan = run.plan_batch(paths, options, grouping, on_file)
-            _show_plan(plan, as_json)
+            _show_plan(plan, options, as_json)
             failures = plan.failures
         else:
-            with batch_view.BatchView(quiet=as_json) as view:
+            with batch_view.BatchView(options, quiet=as_json) as view:
                 summary = run.run_batch(paths, options, grouping, view)
             if summary is None:  # under torchrun, the first process shows the results of all
                 return
@@ -203,7 +204,7 @@ def denoise(
     except KpnError as error:
         if as_json:
             failed = {"files": [str(path) for path in paths], "error": str(error)}
-            click.echo(json.dumps({"bursts": [], "failed": [failed]}, indent=2))
+            console.print_json({"bursts": [], "failed": [failed]})
         raise
     except KeyboardInterrupt:
         console.note("interrupted; run the same command again to continue")
@@ -212,18 +213,21 @@ def denoise(
         sys.exit(1)
 
 
-def _show_plan(plan: Plan, as_json: bool) -> None:
+def _show_plan(plan: Plan, options: Options, as_json: bool) -> None:
+    from ..batch.outlook import look_ahead
     from ..batch.plan import UNSEEN
 
+    with console.bar("estimating the time", None):
+        outlook = look_ahead(plan.jobs, options)
     if as_json:
-        click.echo(json.dumps(documents.plan_json(plan, UNSEEN), indent=2))
+        console.print_json(documents.plan_json(plan, outlook, UNSEEN))
     else:
-        console.show_plan(plan, UNSEEN)
+        plan_view.show_plan(plan, outlook, UNSEEN)
 
 
 def _show_summary(summary: Summary, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(documents.summary_json(summary), indent=2))
+        console.print_json(documents.summary_json(summary))
     elif summary.report is not None:
         console.print_path(summary.report)
     console.show_summary(summary)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ..batch.outlook import Outlook
     from ..batch.plan import Job, Plan
     from ..batch.read_ahead import Summary
     from ..defects.repaired import Repaired
@@ -84,13 +85,28 @@ def left_out_json(bracket: LeftOut) -> dict[str, Any]:
     return {"files": [str(path) for path in bracket.files], "reason": bracket.reason}
 
 
-def plan_json(plan: Plan, unseen: str) -> dict[str, Any]:
+def plan_json(plan: Plan, outlook: Outlook, unseen: str) -> dict[str, Any]:
     """Return the JSON of `kpn denoise --dry-run`; `unseen` says what a plan does not know."""
     return {
         "bursts": [_job_json(job) for job in plan.jobs],
         "failed": [failure_json(failure) for failure in plan.failures],
         "left_out": [left_out_json(bracket) for bracket in plan.left_out],
+        "estimate": _outlook_json(outlook),
         "note": unseen,
+    }
+
+
+def _outlook_json(outlook: Outlook) -> dict[str, Any]:
+    """Return the JSON of what a run will take: seconds and bytes, None for what is unknown."""
+    return {
+        "seconds": outlook.seconds if outlook.seconds is None else round(outlook.seconds),
+        "source": outlook.source,
+        "finished": outlook.finished,
+        "disks": [
+            {"folder": str(disk.folder), "needed": disk.needed, "free": disk.free}
+            for disk in outlook.disks
+        ],
+        "warnings": outlook.warnings(),
     }
 
 

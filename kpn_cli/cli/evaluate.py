@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -167,7 +166,7 @@ def evaluate(
         text += f"\n{brackets.markdown_table(mixed, ev)}"
     if output:
         benchmark.write_results(output, document, text)
-    click.echo(json.dumps(document, indent=2) if as_json else text)
+    console.print_json(document) if as_json else console.print_text(text)
 
 
 def _refuse_with_scenes(*names: str) -> None:
@@ -204,7 +203,7 @@ def _try_scenes(
     }
     if output:
         benchmark.write_results(output, document, text, "scenes")
-    click.echo(json.dumps(document, indent=2) if as_json else text)
+    console.print_json(document) if as_json else console.print_text(text)
 
 
 def _integers(option: str, text: str) -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,7 +44,7 @@ def info(files: tuple[Path, ...], as_json: bool) -> None:
                 failed.append({"file": str(path), "error": str(error)})
     if as_json:
         rows = [documents.info_json(*report) for report in reports]
-        click.echo(json.dumps({"files": rows, "failed": failed}, indent=2))
+        console.print_json({"files": rows, "failed": failed})
     else:
         for report in reports:
             console.show_table(str(report[0].path), _rows(*report))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -155,10 +154,10 @@ def inspect(
     except KpnError as error:
         if as_json:
             failed = {"files": [str(path) for path in burst], "error": str(error)}
-            click.echo(json.dumps({"failed": [failed]}, indent=2))
+            console.print_json({"failed": [failed]})
         raise
     if as_json:
-        click.echo(json.dumps(documents.inspection_json(inspected, files), indent=2))
+        console.print_json(documents.inspection_json(inspected, files))
         return
     console.show_inspection(inspected)
     for path in files.values():

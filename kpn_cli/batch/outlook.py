@@ -1,0 +1,202 @@
+"""What a run will take before it starts: time, and space on the disks of its outputs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import KpnError
+from ..pipeline.options import Options
+from ..pipeline.outputs import output_paths
+from .plan import Job
+from .speed import Speed, speed_for, work
+
+#: Bytes of an output for each pixel, of a picture with much detail; of smooth pictures it is less
+#: than half. Measured on photos of 0.5 and 1.6 megapixels.
+_BYTES = {"dng": 1.5, "linear": 5.0, "srgb": 5.0, "jpeg": 0.5}
+#: The same for a DNG whose mosaic is not compressed; it holds a small preview too.
+_UNCOMPRESSED_DNG = 2.2
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A disk that takes outputs.
+
+    Attributes:
+        folder: a folder of outputs on it.
+        needed: bytes of its outputs, about.
+        free: bytes that are free.
+    """
+
+    folder: Path
+    needed: int
+    free: int
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a run will take.
+
+    Attributes:
+        disks: that take the outputs.
+        unsized: bursts whose size is not known; they are not part of `disks` and `seconds`.
+        finished: bursts whose outputs exist already, which are skipped or replaced.
+        replaced: whether they are replaced.
+        seconds: None if that is not known.
+        source: how the seconds are known, or why they are not, for the user.
+    """
+
+    disks: tuple[Disk, ...]
+    unsized: int = 0
+    finished: int = 0
+    replaced: bool = False
+    seconds: float | None = None
+    source: str = ""
+
+    @property
+    def needed(self) -> int:
+        """Bytes of all outputs, about."""
+        return sum(disk.needed for disk in self.disks)
+
+    def time_text(self) -> str:
+        """Return the time for the user."""
+        if self.seconds is None:
+            return f"not known ({self.source})"
+        return f"{duration_text(self.seconds)}{self._without()} ({self.source})"
+
+    def space_text(self) -> str:
+        """Return the space for the user."""
+        if not self.disks:
+            return f"none{self._without()}"
+        disks = ", ".join(f"{size_text(disk.free)} free for {disk.folder}" for disk in self.disks)
+        return f"about {size_text(self.needed)} for the results{self._without()}; {disks}"
+
+    def _without(self) -> str:
+        parts = []
+        if self.finished and not self.replaced:
+            parts.append(f"{self.finished} finished")
+        if self.unsized:
+            parts.append(f"{self.unsized} of unknown size")
+        return f", without {' and '.join(parts)}" if parts else ""
+
+    def warnings(self) -> list[str]:
+        """Return a line for each disk that is too small for its outputs."""
+        return [
+            f"{disk.folder}: the results need about {size_text(disk.needed)}, and only "
+            f"{size_text(disk.free)} are free there; free some space, choose another folder with "
+            "-o, or fewer formats with --format"
+            for disk in self.disks
+            if disk.needed > disk.free
+        ]
+
+
+def look_at_space(jobs: Sequence[Job], options: Options) -> Outlook:
+    """Return the space that bursts need, without the time.
+
+    Args:
+        jobs: the bursts.
+        options: of the run.
+    """
+    exist = [_has_outputs(job, options) for job in jobs]
+    new = [job for job, there in zip(jobs, exist, strict=True) if not there]
+    unsized = sum(not job.pixels for job in new)
+    needed: dict[int, int] = {}
+    folders: dict[int, Path] = {}
+    # Outputs that are replaced need the space of one burst at a time.
+    for job in new or jobs[: int(options.overwrite)]:
+        place = _existing(job.folder)
+        try:
+            device = place.stat().st_dev
+        except OSError:
+            continue
+        folders.setdefault(device, job.folder if folders else options.output)
+        needed[device] = needed.get(device, 0) + output_bytes(job, options)
+    disks = []
+    for device, folder in folders.items():
+        try:
+            free = shutil.disk_usage(_existing(folder)).free
+        except OSError:  # what cannot be reached is told when it is written to
+            continue
+        disks.append(Disk(folder, needed[device], free))
+    return Outlook(tuple(disks), unsized, sum(exist), options.overwrite)
+
+
+def look_ahead(jobs: Sequence[Job], options: Options) -> Outlook:
+    """Return the time and the space that bursts need.
+
+    The time is that of the last run's speed, or measured, which takes a few seconds.
+    """
+    outlook = look_at_space(jobs, options)
+    to_do = [job for job in jobs if options.overwrite or not _has_outputs(job, options)]
+    units = sum(map(work, to_do))
+    if not units:
+        known = Speed(0.0, "nothing to do") if not to_do else None
+        return _timed(outlook, 0, known, "the size of the pictures is not known")
+    try:
+        return _timed(outlook, units, speed_for(units, options), "")
+    except KpnError as error:
+        return _timed(outlook, units, None, str(error))
+
+
+def _timed(outlook: Outlook, units: float, speed: Speed | None, unknown: str) -> Outlook:
+    return Outlook(
+        outlook.disks,
+        outlook.unsized,
+        outlook.finished,
+        outlook.replaced,
+        None if speed is None else units * speed.seconds,
+        unknown if speed is None else speed.source,
+    )
+
+
+def output_bytes(job: Job, options: Options) -> int:
+    """Return about how many bytes the outputs of a burst will have; 0 if its size is not known."""
+    sizes = _BYTES if options.compression != "none" else _BYTES | {"dng": _UNCOMPRESSED_DNG}
+    return round(job.pixels * sum(sizes[name] for name in options.formats))
+
+
+def _has_outputs(job: Job, options: Options) -> bool:
+    """Whether all outputs of a burst exist, whatever they are made of."""
+    return any(
+        all(
+            os.path.lexists(path)
+            for name, path in output_paths(file, job.folder, options.formats).items()
+            if name in options.formats
+        )
+        for file in job.files
+    )
+
+
+def _existing(folder: Path) -> Path:
+    """Return a folder, or the nearest one above it that exists."""
+    place = folder.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    return place
+
+
+# --- for people -----------------------------------------------------------------------
+
+
+def duration_text(seconds: float) -> str:
+    """Return an estimate for people: "a minute or less", "about 12 minutes", "about 3 h 20 min"."""
+    minutes = round(seconds / 60)
+    if seconds <= 60:
+        return "a minute or less"
+    if minutes < 60:
+        return f"about {minutes} minute" + "s" * (minutes > 1)
+    if minutes < 600:
+        return f"about {minutes // 60} h {minutes % 60} min"
+    return f"about {round(minutes / 60)} hours"
+
+
+def size_text(size: float) -> str:
+    """Return a number of bytes for people, in the decimal units of disks: "340 MB", "1.2 TB"."""
+    for unit in ("kB", "MB", "GB"):
+        size /= 1000
+        if size < 999.5:
+            return f"{size:.2g} {unit}" if size < 10 else f"{size:.0f} {unit}"
+    return f"{size / 1000:.2g} TB"
