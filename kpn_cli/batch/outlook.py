@@ -64,23 +64,24 @@ class Outlook:
     def time_text(self) -> str:
         """Return the time for the user."""
         if self.seconds is None:
-            return f"not known ({self.source})"
-        return f"{duration_text(self.seconds)}{self._without()} ({self.source})"
+            return f"not known: {self.source}"
+        return f"{duration_text(self.seconds)}{self._without()}, {self.source}"
 
     def space_text(self) -> str:
         """Return the space for the user."""
-        if not self.disks:
-            return f"none{self._without()}"
+        if not self.needed:
+            return f"not known{self._without()}" if self.unsized else "none"
         disks = ", ".join(f"{size_text(disk.free)} free for {disk.folder}" for disk in self.disks)
         return f"about {size_text(self.needed)} for the results{self._without()}; {disks}"
 
     def _without(self) -> str:
+        """What is left out of time and space."""
         parts = []
         if self.finished and not self.replaced:
-            parts.append(f"{self.finished} finished")
+            parts.append(f"{self.finished} whose outputs exist")
         if self.unsized:
             parts.append(f"{self.unsized} of unknown size")
-        return f", without {' and '.join(parts)}" if parts else ""
+        return f" without {' and '.join(parts)}" if parts else ""
 
     def warnings(self) -> list[str]:
         """Return a line for each disk that is too small for its outputs."""
@@ -134,7 +135,7 @@ def look_ahead(jobs: Sequence[Job], options: Options) -> Outlook:
     units = sum(map(work, to_do))
     if not units:
         known = Speed(0.0, "nothing to do") if not to_do else None
-        return _timed(outlook, 0, known, "the size of the pictures is not known")
+        return _timed(outlook, 0, known, "the size of the pictures is unknown")
     try:
         return _timed(outlook, units, speed_for(units, options), "")
     except KpnError as error:
@@ -184,6 +185,8 @@ def _existing(folder: Path) -> Path:
 def duration_text(seconds: float) -> str:
     """Return an estimate for people: "a minute or less", "about 12 minutes", "about 3 h 20 min"."""
     minutes = round(seconds / 60)
+    if not seconds:
+        return "none"
     if seconds <= 60:
         return "a minute or less"
     if minutes < 60:

@@ -18,8 +18,6 @@ from pathlib import Path
 from stat import S_ISCHR, S_ISREG
 from typing import TYPE_CHECKING, Any, TextIO
 
-import click
-
 from ..errors import printable, reason_of
 
 if TYPE_CHECKING:
@@ -117,11 +115,22 @@ def show(console: Console, *things: RenderableType, **how: Any) -> None:
 
 
 def write_line(line: str | bytes) -> None:
-    """Write a line to stdout; if its reader has gone away, nothing."""
-    if _listing.gone:
+    """Write a line to stdout; if its reader has gone away, nothing.
+
+    Not with `click.echo`, which takes ASCII for a mistake and writes UTF-8.
+    """
+    stream = sys.stdout
+    if _listing.gone or stream is None:
         return
     try:
-        click.echo(line)
+        if isinstance(line, str):
+            stream.write(line + "\n")
+        elif (binary := getattr(stream, "buffer", None)) is not None:
+            stream.flush()
+            binary.write(line + b"\n")
+        else:
+            stream.write(printable(os.fsdecode(line)) + "\n")
+        stream.flush()
     except OSError as error:
         _stdout_lost(error)
 
