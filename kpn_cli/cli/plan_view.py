@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from ..errors import printable
@@ -30,7 +29,7 @@ def show_plan(plan: Plan, outlook: Outlook, unseen: str) -> None:
     """
     console.show_ignored(plan)
     if plan.jobs:
-        if not streams.is_terminal(sys.stdout):
+        if not streams.is_stdout_terminal():
             for job in plan.jobs:
                 console.print_text("\t".join(_cells(job)))
         elif (table := _table(plan)) is not None:

@@ -61,7 +61,7 @@ def begin() -> None:
     errors_console.cache_clear()
     results_console.cache_clear()
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+        if isinstance(stream, io.TextIOWrapper) and not stream.closed:
             stream.reconfigure(errors="backslashreplace")
 
 
@@ -87,11 +87,26 @@ def _console(stderr: bool) -> Console:
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
     # Nobody looks at a pipe or a file through a window of 80 columns: no line is broken there.
-    return Standard(stderr=stderr, width=None if stderr or is_terminal(sys.stdout) else _ANY_WIDTH)
+    return Standard(stderr=stderr, width=None if stderr or is_stdout_terminal() else _ANY_WIDTH)
 
 
-def is_terminal(stream: TextIO | None) -> bool:
-    """Whether a person watches a stream."""
+def _stdout() -> TextIO | None:
+    """Return stdout itself; while bars are shown, Rich stands before it. None if it is closed."""
+    stream: TextIO | None = getattr(sys.stdout, "rich_proxied_file", sys.stdout)
+    return stream
+
+
+def _stderr() -> TextIO | None:
+    stream: TextIO | None = getattr(sys.stderr, "rich_proxied_file", sys.stderr)
+    return stream
+
+
+def is_stdout_terminal() -> bool:
+    """Whether a person watches stdout."""
+    return _is_terminal(_stdout())
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
     try:
         return stream is not None and stream.isatty()
     except ValueError:  # it is closed
@@ -109,7 +124,7 @@ def show(console: Console, *things: RenderableType, **how: Any) -> None:
         console.print(*things, **how)
     except OSError as error:
         if console.stderr:
-            _discard(sys.stderr)
+            _discard(_stderr())
         else:
             _stdout_lost(error)
 
@@ -119,7 +134,7 @@ def write_line(line: str | bytes) -> None:
 
     Not with `click.echo`, which takes ASCII for a mistake and writes UTF-8.
     """
-    stream = sys.stdout
+    stream = _stdout()
     if _listing.gone or stream is None:
         return
     try:
@@ -141,12 +156,12 @@ def write_path(path: Path) -> None:
     In a pipe or a file, its bytes are those of the name, which need not be valid in any encoding.
     On a terminal, it is escaped.
     """
-    watched = is_terminal(sys.stdout)
+    watched = is_stdout_terminal()
     if watched and _are_bars_shown() and _is_one_terminal():
         # Above the bars, as other lines are.
         show(errors_console(), printable(str(path)), markup=False, highlight=False, soft_wrap=True)
         return
-    if _are_bars_shown() and not _is_file(sys.stdout):
+    if _are_bars_shown() and not _is_file(_stdout()):
         _make_way()
     if watched:
         write_line(printable(str(path)))
@@ -174,11 +189,13 @@ def _stdout_lost(error: OSError) -> None:
     closed = error.errno == errno.EPIPE or (sys.platform == "win32" and error.errno == errno.EINVAL)
     if not closed:
         _listing.error = f"the results cannot be listed on stdout: {reason_of(error)}"
-    _discard(sys.stdout)
+    _discard(_stdout())
 
 
-def _discard(stream: TextIO) -> None:
+def _discard(stream: TextIO | None) -> None:
     """Let a stream lead nowhere, so that what it still holds is no error when Python ends."""
+    if stream is None:
+        return
     try:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         try:
@@ -222,7 +239,7 @@ def make_bars() -> Progress:
         # Text that others print on the same terminal is shown above the bars; what goes into a
         # pipe stays there.
         redirect_stdout=_is_one_terminal(),
-        disable=not is_terminal(sys.stderr) or console.is_dumb_terminal or console.quiet,
+        disable=not _is_terminal(_stderr()) or console.is_dumb_terminal or console.quiet,
     )
     _bars[:] = [bars]
     return bars
@@ -241,15 +258,16 @@ def _make_way() -> None:
 
 def _is_one_terminal() -> bool:
     """Whether stdout and stderr are the same terminal."""
-    if not (is_terminal(sys.stdout) and is_terminal(sys.stderr)):
+    streams = (_stdout(), _stderr())
+    if not all(map(_is_terminal, streams)):
         return False
     if sys.platform == "win32":  # a program has one console
         return True
     try:
-        numbers = [os.fstat(stream.fileno()).st_rdev for stream in (sys.stdout, sys.stderr)]
+        first, second = (os.fstat(stream.fileno()).st_rdev for stream in streams if stream)
     except (OSError, ValueError):
         return False
-    return numbers[0] == numbers[1]
+    return first == second
 
 
 def _is_file(stream: TextIO | None) -> bool:
@@ -260,4 +278,4 @@ def _is_file(stream: TextIO | None) -> bool:
         mode = os.fstat(stream.fileno()).st_mode
     except (OSError, ValueError):
         return True
-    return S_ISREG(mode) or (S_ISCHR(mode) and not is_terminal(stream))
+    return S_ISREG(mode) or (S_ISCHR(mode) and not _is_terminal(stream))

@@ -2,50 +2,37 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-from contextlib import suppress
+import sys
 from pathlib import Path
 
-import pytest
-from command_line import KPN_PROGRAM, kpn
+from command_line import kpn
+from terminals import in_a_terminal
 
 
-def _in_a_terminal(command: list[object], **environment: str) -> tuple[str, str]:
-    """Run a command with stderr in a terminal of its own; return stdout and what that shows."""
-    pty = pytest.importorskip("pty", reason="there are no pseudo-terminals here")
-    own, its = pty.openpty()
-    shown = []
-    clean = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")}
-    process = subprocess.Popen(
-        [str(part) for part in command],
-        stdout=subprocess.PIPE,
-        stderr=its,
-        env=clean | {"TERM": "xterm-256color"} | environment,
-    )
-    os.close(its)
-    with suppress(OSError):  # the terminal's end
-        while part := os.read(own, 65536):
-            shown.append(part)
-    os.close(own)
-    out = process.communicate()[0]
-    assert process.returncode == 0
-    return out.decode(), b"".join(shown).decode()
+#: A command with a bar, and -q if it is given.
+WORK = """
+import sys, time
+from kpn_cli.cli import console, streams
+streams.begin()
+console.set_quiet("-q" in sys.argv)
+with console.bar("working", 2) as move:
+    move()
+    time.sleep(0.15)  # until the bar is drawn
+    console.note("a line")
+console.note_error("an error")
+"""
 
 
-def test_a_terminal_shows_bars_in_colour_unless_no_color_or_quiet_is_set(burst, weights, tmp_path):
-    command = [KPN_PROGRAM, "denoise", *burst[0], "--weights", weights, "--overwrite"]
-    command += ["-o", tmp_path, "--format", "dng"]
-    colour = re.compile(r"\x1b\[[0-9;]*m")
-    out, shown = _in_a_terminal(command)
-    assert "━━" in shown and colour.search(shown)
-    _, plain = _in_a_terminal(command, NO_COLOR="1")
-    assert "━━" in plain
-    assert not re.search(r"\x1b\[[0-9;]*3[0-7]|\x1b\[38", plain)
-    same, silent = _in_a_terminal([*command, "--quiet"])
-    assert silent == ""
-    assert same == out != ""
+def test_a_terminal_shows_bars_in_colour_unless_no_color_or_quiet_is_set():
+    command = [sys.executable, "-c", WORK]
+    shown = in_a_terminal(command)
+    assert "working" in shown.raw and re.search(r"\x1b\[[0-9;]*m", shown.raw)
+    plain = in_a_terminal(command, NO_COLOR="1")
+    assert "working" in plain.raw
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]|\x1b\[38", plain.raw)
+    assert shown.lines == plain.lines == ["a line", "an error"]
+    assert in_a_terminal([*command, "-q"]).raw.split() == ["an", "error"]
 
 
 def test_quiet_shows_errors_only(burst, weights, tmp_path):
