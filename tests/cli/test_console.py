@@ -9,7 +9,6 @@ from pathlib import Path
 from command_line import kpn
 from terminals import in_a_terminal
 
-
 #: A command with a bar, and -q if it is given.
 WORK = """
 import sys, time

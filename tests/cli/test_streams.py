@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -106,9 +107,7 @@ def _try(*arguments: object, charset: str) -> tuple[int, str, str]:
     return result.exit_code, result.stdout_bytes.decode("latin-1"), result.stderr
 
 
-@pytest.mark.parametrize(
-    ("charset", "folder"), [("ascii", "Gr\\xfc\\xdfe"), ("cp1252", "Grüße"), ("utf-8", "Grüße")]
-)
+@pytest.mark.parametrize(("charset", "folder"), [("ascii", "Gr\\xfc\\xdfe"), ("cp1252", "Grüße")])
 def test_what_the_encoding_lacks_is_escaped(charset, folder, odd, weights, tmp_path):
     out = tmp_path / "é—out"
     command = ["denoise", odd, "-o", out, "--weights", weights, "--format", "dng"]
@@ -116,15 +115,14 @@ def test_what_the_encoding_lacks_is_escaped(charset, folder, odd, weights, tmp_p
     shown = shown.encode("latin-1").decode(charset)
     assert code == 0
     assert f"{folder}/" in shown and "caf\\xe9.dng" in shown
-    assert ("日本.dng" if charset == "utf-8" else "\\u65e5\\u672c.dng") in shown
+    assert "\\u65e5\\u672c.dng" in shown
     code, paths, lines = _try(*command, charset=charset)
     assert code == 0
     # In a pipe, the bytes of the name, for programs.
     assert paths.encode("latin-1") == b"\n".join(map(os.fsencode, out.iterdir())) + b"\n"
     assert "Traceback" not in lines
-    for more in (["--json"], ["--dry-run", "--json"]):
-        code, shown, _ = _try(*command, *more, charset=charset)
-        assert code == 0 and "caf\\udce9.dng" in shown
+    code, shown, _ = _try(*command, "--json", charset=charset)
+    assert code == 0 and "caf\\udce9.dng" in shown
     code, shown, _ = _try("info", *odd.iterdir(), charset=charset)
     assert code == 0 and "caf\\xe9.dng" in shown
 
@@ -149,13 +147,14 @@ def test_a_path_on_a_terminal_without_its_characters_is_escaped():
 # --- pipes that nobody reads ------------------------------------------------
 
 
-@pytest.fixture
-def nobody_reads(monkeypatch) -> Iterator[None]:
-    """Let stdout be a pipe whose reader has gone away."""
+@contextmanager
+def nobody_reads(*names: str) -> Iterator[None]:
+    """Let streams be a pipe whose reader has gone away."""
     reader, writer = os.pipe()
     os.close(reader)
-    with open(writer, "w", encoding="utf-8") as stdout:
-        monkeypatch.setattr(sys, "stdout", stdout)
+    with open(writer, "w", encoding="utf-8") as stream, pytest.MonkeyPatch.context() as patch:
+        for name in names:
+            patch.setattr(sys, name, stream)
         yield
 
 
@@ -165,42 +164,42 @@ def _code(*arguments: object) -> int:
     return int(ended.value.code or 0)
 
 
-def test_a_batch_goes_on_when_nobody_reads_the_list(weights, tmp_path, capsys, nobody_reads):
+def test_a_batch_goes_on_when_nobody_reads_the_list(weights, tmp_path, capsys):
     write_bursts(tmp_path / "in", 2)
     out = tmp_path / "out"
     command = ["denoise", tmp_path / "in", "-o", out, "--weights", weights, "--format", "dng,jpeg"]
-    assert _code(*command) == 0
+    with nobody_reads("stdout"):
+        assert _code(*command) == 0
     assert len(list(out.iterdir())) == 4
     lines = capsys.readouterr().err.splitlines()
-    print(lines, file=sys.stderr)
     assert sum("nobody reads the list of results" in line for line in lines) == 1
     assert lines[-1] == "2 done"
 
 
 @pytest.mark.parametrize("more", [["info"], ["info", "--json"], ["denoise", "--dry-run"]])
-def test_other_listings_end_quietly_when_nobody_reads_them(more, tmp_path, capsys, nobody_reads):
+def test_other_listings_end_quietly_when_nobody_reads_them(more, tmp_path, capsys):
     write_frame(tmp_path / "a.dng", 0)
-    assert _code(more[0], tmp_path / "a.dng", *more[1:]) == 0
+    with nobody_reads("stdout"):
+        assert _code(more[0], tmp_path / "a.dng", *more[1:]) == 0
     assert "kpn:" not in capsys.readouterr().err
 
 
-def test_lines_that_nobody_reads_do_not_stop_a_batch(weights, tmp_path, monkeypatch, nobody_reads):
-    monkeypatch.setattr(sys, "stderr", sys.stdout)
+def test_lines_that_nobody_reads_do_not_stop_a_batch(weights, tmp_path):
     write_bursts(tmp_path / "in", 2)
     out = tmp_path / "out"
-    assert _code("denoise", tmp_path / "in", "-o", out, "--weights", weights) == 0
+    with nobody_reads("stdout", "stderr"):
+        assert _code("denoise", tmp_path / "in", "-o", out, "--weights", weights) == 0
     assert len(list(out.iterdir())) == 6
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")
 @pytest.mark.parametrize("command", ["info", "denoise"])
-def test_a_list_that_cannot_be_written_is_an_error_in_one_line(
-    command, weights, tmp_path, monkeypatch, capsys
-):
+def test_a_list_that_cannot_be_written_is_an_error_in_one_line(command, weights, tmp_path, capsys):
     write_frame(tmp_path / "a.dng", 0)
     more = ["-o", tmp_path / "out", "--weights", weights, "-q"] if command == "denoise" else []
-    with open("/dev/full", "w", encoding="utf-8") as stdout:
-        monkeypatch.setattr(sys, "stdout", stdout)
+    full = open("/dev/full", "w", encoding="utf-8")  # noqa: SIM115
+    with full as stdout, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdout", stdout)
         assert _code(command, tmp_path / "a.dng", *more) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line == "kpn: the results cannot be listed on stdout: No space left on device"
