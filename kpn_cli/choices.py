@@ -53,3 +53,6 @@ SCHEDULES = ("cosine", "constant")
 #: The network, and its ablations in the KPN paper (Mildenhall et al. 2018, section 5.2 and
 #: table 1): direct pixel prediction; single frame; no annealing; no noise estimate.
 VARIANTS = ("kpn", "direct", "single", "noanneal", "blind")
+
+#: How a user merges a bracket, in messages.
+MERGE_BRACKETS = "add --exposures mixed to merge them"

@@ -17,6 +17,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from .. import __version__
+from ..choices import MERGE_BRACKETS
 from ..noise.calibration import Calibration
 from ..pipeline.options import Options
 from ..pipeline.result import Failure, LeftOut, Result
@@ -188,9 +189,11 @@ def _left_out(brackets: Sequence[LeftOut]) -> str:
     if not brackets:
         return ""
     items = "".join(
-        f"<li><p>{text(each.reason)}</p>{_file_names(each.files)}</li>" for each in brackets
+        f"<li><p>{text(each.what)}</p>{_file_names(each.files)}</li>" for each in brackets
     )
-    return f'<section class="left-out"><h2>Left out</h2><ul>{items}</ul></section>'
+    can_be = any(each.what != each.reason for each in brackets)
+    remedy = f'<p class="hint">{text(MERGE_BRACKETS.capitalize())}</p>' if can_be else ""
+    return f'<section class="left-out"><h2>Left out</h2><ul>{items}</ul>{remedy}</section>'
 
 
 def _file_names(paths: Sequence[Path]) -> str:

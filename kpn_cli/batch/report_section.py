@@ -208,6 +208,8 @@ def _noise(result: Result) -> str:
     if left is not None:
         rows.append(("Residual noise", _noise_left(left)))
     rows.append(("Taken from the reference", f"{result.fallback_share:.1%} of the picture"))
+    if result.headroom is not None:
+        rows.append(("Headroom", f"{result.headroom:.1f} EV beyond the reference's white"))
     return f"<section><h3>Noise</h3>{definitions(rows)}</section>"
 
 

@@ -18,7 +18,7 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-from ..choices import DEFAULT_GAP, EXPOSURES
+from ..choices import DEFAULT_GAP, EXPOSURES, MERGE_BRACKETS
 from ..errors import listed
 from ..raw import exposure
 from ..raw.info import Capture
@@ -204,8 +204,7 @@ def _left_out(frames: Sequence[Capture]) -> Group:
     names = listed([frame.path.name for frame in frames])
     shown = "; ".join(dict.fromkeys(exposure.show(frame) for frame in frames))
     reason = (
-        f"{names} in {frames[0].path.parent} are an exposure bracket ({shown}); add "
-        "--exposures mixed to merge them"
+        f"{names} in {frames[0].path.parent} are an exposure bracket ({shown}); {MERGE_BRACKETS}"
     )
     return Group(_files(frames), "an exposure bracket", reason, _settings(frames))
 

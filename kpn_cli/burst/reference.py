@@ -18,7 +18,7 @@ from ..choices import EXPOSURES
 from ..errors import KpnError, listed
 from ..raw import exposure
 from ..raw.info import RawInfo
-from . import brackets
+from . import brackets, brightness
 from .grouping import natural_order
 
 #: A frame of which at most this share of the cells is clipped is well exposed.
@@ -137,6 +137,9 @@ def pick_reference(
     infos: Sequence[RawInfo],
     sharpness: Sequence[float],
     clipped: Sequence[float] | None = None,
+    *,
+    blank: Sequence[RawInfo] = (),
+    stops: Sequence[float] | None = None,
 ) -> int:
     """Return the index of the reference frame.
 
@@ -150,6 +153,10 @@ def pick_reference(
         sharpness: their `frame_sharpness`.
         clipped: share of the cells of each frame that are clipped, where exposures differ; None
             where they do not.
+        blank: the frames that were left out because they show nothing: they tell which exposure
+            is the middle one.
+        stops: brightness of the frames and of the blank ones where tags do not tell it
+            (`brightness.Brightness`).
 
     Raises:
         KpnError: if no frame matches, or more than one.
@@ -157,8 +164,15 @@ def pick_reference(
     if wanted in ("auto", "darkest"):
         chosen: Sequence[int] = range(len(infos))
         if clipped is not None:
-            alike = _exposures(infos)
-            chosen = _well_exposed(alike, clipped) if wanted == "auto" else alike[0]
+            levels = _exposures([*infos, *blank], stops)
+            alike = [[n for n in frames if n < len(infos)] for frames in levels]
+            level_of = sorted(n for n, frames in enumerate(levels) for _ in frames)
+            well_exposed = wanted == "auto"
+            chosen = (
+                _well_exposed(alike, clipped, level_of)
+                if well_exposed
+                else next(filter(None, alike))
+            )
         # The middle half: its frames have moved least from all others.
         quarter = len(chosen) // 4
         return max(chosen[quarter : len(chosen) - quarter], key=lambda index: sharpness[index])
@@ -178,33 +192,34 @@ def pick_reference(
     )
 
 
-def metered(infos: Sequence[RawInfo]) -> int:
-    """Return a frame of the exposure that the camera metered: the middle one of the frames'."""
-    stops = exposure.stops(infos)
-    return stops.index(median_high(stops))
-
-
-def _exposures(infos: Sequence[RawInfo]) -> list[list[int]]:
+def _exposures(infos: Sequence[RawInfo], stops: Sequence[float] | None = None) -> list[list[int]]:
     """Return the indices of the frames of each exposure, the darkest first, in order of time.
 
     Only frames of one exposure have the same noise, so that their sharpness can be compared.
     """
-    stops = exposure.stops(infos)
-    order = sorted(range(len(infos)), key=lambda index: stops[index])
-    alike = exposure.alike([infos[index] for index in order])
+    values = exposure.stops(infos) if stops is None else stops
+    order = sorted(range(len(infos)), key=lambda index: values[index])
+    sorted_stops = None if stops is None else [stops[index] for index in order]
+    alike = brightness.alike([infos[index] for index in order], sorted_stops)
     return [sorted(order[n] for n in frames) for frames in alike]
 
 
-def _well_exposed(alike: Sequence[Sequence[int]], clipped: Sequence[float]) -> Sequence[int]:
+def _well_exposed(
+    alike: Sequence[Sequence[int]], clipped: Sequence[float], level_of: Sequence[int]
+) -> Sequence[int]:
     """Return the frames of the exposure that a photographer would develop.
 
     Args:
-        alike: indices of the frames of each exposure, the darkest first.
+        alike: indices of the frames of each exposure, the darkest first; none for an exposure all
+            of whose frames are blank.
         clipped: share of the cells of each frame that are clipped.
+        level_of: the exposure of each frame, blank ones too, sorted: its index in `alike`.
     """
-    level_of = sorted(n for n, frames in enumerate(alike) for _ in frames)
-    shares = [float(np.median([clipped[index] for index in frames])) for frames in alike]
-    hardly = [n for n, share in enumerate(shares) if share <= _HARDLY_CLIPPED]
+    shown = [n for n, frames in enumerate(alike) if frames]
+    shares = {n: float(np.median([clipped[index] for index in alike[n]])) for n in shown}
+    hardly = [n for n in shown if shares[n] <= _HARDLY_CLIPPED]
     # The camera's metered exposure is the middle one; then the brightest, then the darkest.
-    order = [median_high(level_of), median_low(level_of), *reversed(range(len(alike)))]
-    return alike[next((n for n in order if n in hardly), 0)]
+    metered = median_high(level_of), median_low(level_of)
+    nearest = [min(shown, key=lambda n: (abs(n - middle), -n)) for middle in metered]
+    order = [*nearest, *reversed(shown)]
+    return alike[next((n for n in order if n in hardly), shown[0])]

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from ..errors import printable
 from . import streams
 
+from ..choices import MERGE_BRACKETS
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -223,15 +225,21 @@ def show_inspection(inspection: Inspection) -> None:
 
 
 def show_left_out(brackets: Sequence[LeftOut], *, only: bool) -> None:
-    """Show a line for each bracket that is not to be merged; if there is nothing else, say so."""
+    """Show a line for each bracket that is not to be merged; if there is nothing else, say so.
+
+    How to merge them is said once.
+    """
+    several = len(brackets) > 1
     for bracket in brackets:
-        note(f"left out    {bracket.reason}")
+        note(f"left out    {bracket.what if several or only else bracket.reason}")
+    can_be = any(bracket.what != bracket.reason for bracket in brackets)
     if brackets and only:
-        one = len(brackets) == 1
+        one = not several
         what, which = ("an exposure bracket", "it") if one else ("exposure brackets", "them")
-        can_be = any("--exposures mixed" in bracket.reason for bracket in brackets)
         remedy = f"; add --exposures mixed to merge {which}" if can_be else ""
         note_error(f"kpn: nothing to denoise but {what}{remedy}")
+    elif several and can_be:
+        note(f"left out    {MERGE_BRACKETS}")
 
 
 def show_ignored(plan: Plan) -> None:

@@ -35,7 +35,8 @@ def burst_json(result: Result) -> dict[str, Any]:
 
     `shifts` are (row, column) in sensor pixels, `noise_left` is a share of the noise variance,
     `noise` has S and O of the planes R, G1, G2, B; times are in seconds. `exposures` has the
-    settings of each frame and its EV over the reference, where they differ.
+    settings of each frame and its EV over the reference, where they differ. `headroom` are EV
+    beyond the reference's white.
     """
     noise = result.noise
     return {
@@ -54,6 +55,7 @@ def burst_json(result: Result) -> dict[str, Any]:
             _setting_json(settings, stops)
             for settings, stops in zip(result.settings, result.stops, strict=False)
         ],
+        "headroom": result.headroom,
         "rejected": result.rejected,
         "fallen_back": None if result.skipped else result.fallback_share,
         "device": result.device,
@@ -172,6 +174,10 @@ def inspection_json(inspection: Inspection, files: dict[str, Path]) -> dict[str,
         "upright_shifts": inspection.median_shifts,
         "agreement": [round(value, 3) for value in inspection.robustness],
         "exposure": [round(value, 4) for value in inspection.exposure],
+        "exposures": [
+            _setting_json(settings, stops)
+            for settings, stops in zip(inspection.settings, inspection.stops, strict=False)
+        ],
         "mean_weights": maps.weights.mean((1, 2)).tolist(),
         "noise_left": maps.noise_left,
         "fallen_back": maps.fallback_share,

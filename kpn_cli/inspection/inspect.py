@@ -26,7 +26,7 @@ from ..pipeline.denoise import Engine, ReadyNetwork
 from ..pipeline.loading import Loaded, NotesReader, Reader
 from ..pipeline.options import Options
 from ..pipeline.prepare import prepare
-from ..pipeline.result import Stage
+from ..pipeline.result import Stage, stops_of
 from ..raw.full_exif import read_camera_notes
 from ..raw.info import RawInfo
 from ..system.device import Precision
@@ -51,6 +51,7 @@ class Inspection:
             pixels.
         robustness: mean robustness of each frame, its agreement with the reference, 0 to 1.
         exposure: brightness of each frame over the reference's, before it was matched.
+        settings: exposure of each frame as text; empty if all have the same.
         maps: of the whole picture.
         views: the kernels at each point, under the noise that denoising assumes.
         scaled_views: the same under each of the noise scales that were asked for.
@@ -66,6 +67,7 @@ class Inspection:
     shifts: list[np.ndarray]
     robustness: list[float]
     exposure: list[float]
+    settings: list[str]
     maps: PictureMaps
     views: dict[Point, KernelView]
     scaled_views: dict[Point, list[KernelView]]
@@ -79,6 +81,11 @@ class Inspection:
         shifts = (np.sort(field.reshape(-1, 2), 0) for field in self.shifts)
         medians = (values[(len(values) - 1) // 2] for values in shifts)
         return [(int(row), int(column)) for row, column in medians]
+
+    @property
+    def stops(self) -> list[float]:
+        """Brightness of each frame over the reference's, in EV, before it was matched."""
+        return stops_of(self.exposure)
 
     @property
     def info(self) -> RawInfo:
@@ -215,6 +222,7 @@ def _inspect_aligned(
         shifts=[upright_vectors(2 * shift.cpu().numpy(), turn) for shift in aligned.shifts],
         robustness=aligned.robustness,
         exposure=aligned.exposure,
+        settings=loaded.settings(aligned.used),
         maps=maps,
         views=views,
         scaled_views=scaled_views,

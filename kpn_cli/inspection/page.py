@@ -17,6 +17,7 @@ from .. import __version__
 from ..batch.html import count, data_uri, is_page_of, page_start, text
 from ..errors import KpnError
 from ..pipeline import outputs
+from ..raw import exposure
 from ..system.files import atomic, make_folder, remove_abandoned
 from . import drawing, kernel_figures, map_figures
 from .inspect import Inspection
@@ -296,14 +297,17 @@ def _summary(inspection: Inspection) -> str:
 
 def _table(inspection: Inspection) -> str:
     means = inspection.maps.weights.mean((1, 2))
+    mixed = bool(inspection.settings)  # brightness is in EV where exposures differ
     rows = []
     for number, info in enumerate(inspection.infos):
         y, x = inspection.median_shifts[number]
+        settings = f"<br><small>{text(inspection.settings[number])}</small>" if mixed else ""
+        stops = exposure.show_stops(inspection.stops[number]).replace("-", "\N{MINUS SIGN}")
         cells = (
-            text(info.frame.name) + (", the reference" if number == 0 else ""),
+            text(info.frame.name) + (", the reference" if number == 0 else "") + settings,
             f"{x:+.0f}, {y:+.0f}" if number else "",
             f"{inspection.robustness[number]:.2f}",
-            f"{inspection.exposure[number]:.3f}",
+            stops if mixed else f"{inspection.exposure[number]:.3f}",
             f"{100 * means[number]:.1f} %",
         )
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")

@@ -267,6 +267,7 @@ def compute(
         exposure=[round(value, 4) for value in aligned.exposure],
         rejected=[round(value, 3) for value in aligned.rejected],
         noise_left=denoised.residual_noise,
+        headroom=headroom_stops(options, denoised.white),
         fallback_share=round(denoised.fallback_share, 5),
         device=str(engine.device),
         precision=ready.precision.name,
@@ -303,13 +304,21 @@ def median_shift(shifts: Tensor) -> tuple[int, int]:
     return int(y), int(x)
 
 
+def headroom_stops(options: Options, white: float) -> float | None:
+    """Return by how many EV a result goes beyond the reference's white; None if not asked for."""
+    if not options.headroom or not options.strength:
+        return None
+    return round(math.log2(white), 2)
+
+
 def headroom_notes(options: Options, white: float) -> list[str]:
     """Return what `--headroom` did, a line for the user."""
-    if not options.headroom or not options.strength:
+    stops = headroom_stops(options, white)
+    if stops is None:
         return []
     if white == 1:
         return [_NO_HEADROOM]
-    return [f"--headroom: the DNG reaches {math.log2(white):.1f} EV beyond the reference's white"]
+    return [f"--headroom: the DNG reaches {stops:.1f} EV beyond the reference's white"]
 
 
 def headroom_of(info: RawInfo, frames: Sequence[Frame]) -> Headroom | None:

@@ -7,14 +7,16 @@ import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from ..burst import brackets, copies, reference, tones
+from ..burst import brackets, brightness, copies, reference, tones
+from ..burst.brightness import Brightness
+from ..choices import MERGE_BRACKETS
 from ..errors import KpnError, TransientError, listed
 from ..image import bayer
 from ..raw import exif, exposure
@@ -108,6 +110,7 @@ class Loaded:
         timings: stage -> its seconds.
         lift: by how many EV a developer should brighten the result: 0 unless exposures differ and
             the reference is darker, by its settings, than what the camera metered.
+        brightness: of the frames.
     """
 
     fingerprint: bytes
@@ -118,6 +121,12 @@ class Loaded:
     missing: dict[str, Path]
     timings: dict[str, float]
     lift: float = 0.0
+    brightness: Brightness = field(default_factory=Brightness)
+
+    @property
+    def stated(self) -> list[float]:
+        """Brightness of each frame over the reference's by its exposure."""
+        return [2 ** self.brightness.over(self.infos, 0, n) for n in range(len(self.infos))]
 
     @property
     def files(self) -> list[Path]:
@@ -133,7 +142,7 @@ class Loaded:
         Returns:
             "1/60 s, f/1.8, ISO 800" for each; nothing if no frames of the burst differ in exposure.
         """
-        if not exposure.are_mixed(self.infos):
+        if not self.brightness.mixed:
             return []
         return [exposure.show(self.infos[index]) for index in used]
 
@@ -199,8 +208,17 @@ def load_burst(
     loaded = _without_near_copies(loaded, options, dropped)
     infos = reference.sort_by_time([info for info, _ in loaded])
     planes = {info.frame: planes for info, planes in loaded}
-    _check_brightness(infos, planes)
-    infos = _without_blank(infos, planes, dropped)
+    if options.exposures != "mixed":
+        _check_brightness(infos, planes)
+    everything = _Frames(
+        infos,
+        brightness.brightness(
+            infos,
+            [planes[info.frame] for info in infos],
+            any_exposure=options.exposures == "mixed",
+        ),
+    )
+    infos = _without_blank(everything, planes, dropped)
     # Copies change nothing: a burst stays finished when they appear or are removed.
     left = [path for path in files if not _is_copy(path, infos, dropped)]
     without_copies = burst_fingerprint([digests[path] for path in left], options_digest)
@@ -210,8 +228,9 @@ def load_burst(
         if finished is not None:
             return replace(finished, dropped=dict(dropped))
     with ThreadPoolExecutor(threads, "sharpness") as pool:
-        infos, lift = _reference_first(infos, planes, options.reference, dropped, pool)
-    infos = _near_in_exposure(infos, dropped)
+        frames, lift = _reference_first(everything, planes, options.reference, dropped, pool)
+    frames = _near_in_exposure(frames, dropped)
+    infos = frames.infos
     if infos[0].path not in completed:
         infos[0] = complete(infos[0], read_notes)
     paths = outputs.output_paths(infos[0].path, options.output, options.formats)
@@ -226,7 +245,19 @@ def load_burst(
         missing=paths if options.overwrite else outputs.missing_outputs(paths, fingerprint),
         timings=clock.timings,
         lift=lift,
+        brightness=frames.brightness,
     )
+
+
+class _Frames(NamedTuple):
+    """Frames of a burst, and how bright they are."""
+
+    infos: list[RawInfo]
+    brightness: Brightness
+
+    def of(self, kept: Sequence[int]) -> _Frames:
+        """Return some of the frames, by their indices."""
+        return _Frames([self.infos[n] for n in kept], self.brightness.of(kept))
 
 
 def _check_brightness(infos: Sequence[RawInfo], planes: dict[Path, np.ndarray]) -> None:
@@ -241,21 +272,21 @@ def _check_brightness(infos: Sequence[RawInfo], planes: dict[Path, np.ndarray]) 
     if brackets.is_sequence([math.log2(signal) for signal in signals]):
         raise BracketError(
             f"{listed([info.frame.name for info in infos])} in {infos[0].path.parent} look like an "
-            "exposure bracket by their brightness, but they state no exposure times, without "
-            "which kpn cannot merge them; write the times into the files, or pass the frames of "
-            "one exposure"
+            "exposure bracket by their brightness, though they state no exposure times; "
+            f"{MERGE_BRACKETS}"
         )
 
 
 def _without_blank(
-    infos: list[RawInfo], planes: dict[Path, np.ndarray], dropped: _Dropped
+    frames: _Frames, planes: dict[Path, np.ndarray], dropped: _Dropped
 ) -> list[RawInfo]:
     """Return the frames without those that show nothing, if they differ in exposure.
 
     Too short or too long an exposure says nothing about the scene. If no frame shows anything,
     all stay.
     """
-    if not exposure.are_mixed(infos):
+    infos = frames.infos
+    if not frames.brightness.mixed:
         return infos
     shown = {info.frame: tones.blank(info, planes[info.frame]) for info in infos}
     kept = [info for info in infos if not shown[info.frame]]
@@ -269,41 +300,62 @@ def _without_blank(
 
 
 def _reference_first(
-    infos: Sequence[RawInfo],
+    everything: _Frames,
     planes: dict[Path, np.ndarray],
     wanted: str,
     dropped: _Dropped,
     pool: ThreadPoolExecutor,
-) -> tuple[list[RawInfo], float]:
-    """Return the frames with the reference first, and the `Loaded.lift` of its exposure."""
+) -> tuple[_Frames, float]:
+    """Return the frames with the reference first, and the `Loaded.lift` of its exposure.
+
+    Args:
+        everything: the frames in order of time, also those that were dropped as blank.
+        planes: of each frame.
+        wanted: the user's choice.
+        dropped: what is left out.
+        pool: for the work.
+    """
+    shown = [n for n, info in enumerate(everything.infos) if info.frame not in dropped]
+    blank = [n for n, info in enumerate(everything.infos) if info.frame in dropped]
+    infos = [everything.infos[n] for n in shown]
     sharp = list(pool.map(lambda info: reference.frame_sharpness(planes[info.frame]), infos))
     clipped = None
-    if exposure.are_mixed(infos):
+    light = everything.brightness
+    if light.mixed:
         clipped = [tones.clipped_share(info, planes[info.frame]) for info in infos]
     wanted, note = _original_of_reference(wanted, infos, dropped)
-    first = reference.pick_reference(wanted, infos, sharp, clipped)
+    first = reference.pick_reference(
+        wanted,
+        infos,
+        sharp,
+        clipped,
+        blank=[everything.infos[n] for n in blank],
+        stops=light.of([*shown, *blank]).stops,
+    )
     lift = 0.0
-    if clipped is not None:
-        lift = max(exposure.brighter_by(infos[first], infos[reference.metered(infos)]), 0.0)
-    ordered = [infos[first], *infos[:first], *infos[first + 1 :]]
+    if light.mixed:
+        metered = brightness.middle(everything.infos, light.stops)
+        lift = max(light.over(everything.infos, shown[first], metered), 0.0)
+    ordered = everything.of([shown[first], *shown[:first], *shown[first + 1 :]])
     if note:
-        ordered[0] = replace(ordered[0], notes=(*ordered[0].notes, note))
+        reference_info = ordered.infos[0]
+        ordered.infos[0] = replace(reference_info, notes=(*reference_info.notes, note))
     return ordered, lift
 
 
-def _near_in_exposure(infos: Sequence[RawInfo], dropped: _Dropped) -> list[RawInfo]:
+def _near_in_exposure(frames: _Frames, dropped: _Dropped) -> _Frames:
     """Return the frames whose exposure is near enough to that of the first, the reference."""
     kept = []
-    for info in infos:
-        stops = exposure.brighter_by(infos[0], info)
+    for n, info in enumerate(frames.infos):
+        stops = frames.brightness.over(frames.infos, 0, n)
         if abs(stops) <= exposure.MAX_EV:
-            kept.append(info)
+            kept.append(n)
         else:
             dropped[info.frame] = (
                 f"{exposure.show_stops(stops)} to the reference ({exposure.show(info)}): more than "
                 "the 4 EV that can be merged"
             )
-    return kept
+    return frames.of(kept)
 
 
 def _finished(files: Sequence[Path], options: Options, fingerprint: bytes) -> Result | None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from statistics import median_high, median_low
 
 import numpy as np
 import torch
 
 from ..align import alignment
+from ..burst import brightness
+from ..burst.brightness import MAX_TAG_ERROR
 from ..burst.frame import Frame
 from ..defects.repair import plane_sites, repair_burst
 from ..defects.repaired import Repaired
@@ -30,10 +33,6 @@ from ..system.memory import return_freed_memory
 from .loading import Loaded
 from .options import Options
 from .result import Stage
-
-#: Tags that contradict the brightness of a frame by more than this, in EV, are wrong: shutters are
-#: off by less.
-_MAX_TAG_ERROR = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -80,18 +79,17 @@ def prepare(
     ]
     loaded.planes.clear()
     guess = first_guess(infos[0], frames[0], given)
-    mixed = exposure.are_mixed(infos)
+    mixed = loaded.brightness.mixed
     if mixed:
         roughly = given or NoiseReport("profile", guess)
         frames = _with_own_noise(frames, infos, roughly, options)
-    repaired = _repair(frames, infos, guess, options, mixed=mixed)
+    repaired = _repair(frames, loaded, guess, options)
     on_done("repair")
     frames = [frame.to(device) for frame in frames]
-    stated = [2 ** exposure.brighter_by(infos[0], other) for other in infos]
-    aligned = _align(frames, guess, stated, on_stage)
+    aligned = _align(frames, guess, loaded.stated, on_stage)
     notes = []
     if mixed:
-        notes = exposure_notes(infos, stated, aligned)
+        notes = exposure_notes(infos, aligned)
     else:
         aligned = aligned.leave_out(_of_another_exposure(infos, aligned))
     return_freed_memory()
@@ -140,46 +138,65 @@ def _of_one_exposure(aligned: alignment.AlignedBurst) -> list[int]:
     first = aligned.frames[0].noise
     return [
         i
-        for i, (frame, brightness) in enumerate(zip(aligned.frames, aligned.exposure, strict=True))
+        for i, (frame, ratio) in enumerate(zip(aligned.frames, aligned.exposure, strict=True))
         if frame.noise is None
-        or (frame.noise == first and abs(math.log2(brightness)) < exposure.ANOTHER_EV)
+        or (frame.noise == first and abs(math.log2(ratio)) < exposure.ANOTHER_EV)
     ]
 
 
-def exposure_notes(
-    infos: Sequence[RawInfo], stated: Sequence[float], aligned: alignment.AlignedBurst
-) -> list[str]:
-    """Return a note for each frame whose brightness contradicts its tags; the brightness counts.
+def exposure_notes(infos: Sequence[RawInfo], aligned: alignment.AlignedBurst) -> list[str]:
+    """Return a note for each frame whose tags contradict its brightness, or do not tell it.
+
+    The brightness is used. If most frames contradict the reference, it is the reference whose tags
+    are wrong.
 
     Args:
         infos: the reference first.
-        stated: brightness of each frame over the reference's by its tags.
         aligned: the frames.
     """
+    shown = dict(zip(aligned.used, map(math.log2, aligned.exposure), strict=True))
+    told = [n for n in aligned.used if infos[n].exposure_time is not None]
+    off = {n: shown[n] - exposure.brighter_by(infos[told[0]], infos[n]) for n in told}
+    if 0 in off:
+        usual = min(median_low(off.values()), median_high(off.values()), key=abs)
+    else:
+        usual = median_low(off.values()) if off else 0.0
     notes = []
-    for n, measured in zip(aligned.used, aligned.exposure, strict=True):
-        off = math.log2(measured / stated[n])
-        if abs(off) > _MAX_TAG_ERROR:
+    for n, measured in shown.items():
+        name = infos[n].frame.name
+        if n not in off:
+            notes.append(_untold(name, measured) if n else _untold_reference(name))
+        elif abs(off[n] - usual) > MAX_TAG_ERROR:
+            stops = off[n] - usual
             notes.append(
-                f"{infos[n].frame.name} is {abs(off):.1f} EV {'brighter' if off > 0 else 'darker'} "
+                f"{name} is {abs(stops):.1f} EV {'brighter' if stops > 0 else 'darker'} "
                 f"than its tags say ({exposure.show(infos[n])}); what it shows is used"
             )
     return notes
 
 
+def _untold(name: str, stops: float) -> str:
+    where = (
+        "as bright as"
+        if abs(stops) < 0.05
+        else (f"{abs(stops):.1f} EV {'above' if stops > 0 else 'below'}")
+    )
+    return f"no exposure time in {name}: its brightness was measured: {where} the reference"
+
+
+def _untold_reference(name: str) -> str:
+    return f"no exposure time in {name}, the reference: brightness is measured over its own"
+
+
 def _repair(
-    frames: Sequence[Frame],
-    infos: Sequence[RawInfo],
-    noise: NoiseModel,
-    options: Options,
-    *,
-    mixed: bool,
+    frames: Sequence[Frame], loaded: Loaded, noise: NoiseModel, options: Options
 ) -> Repaired:
     """Repair the defects of a burst; frames of each exposure apart, as hot samples grow with it."""
-    if not mixed:
+    infos = loaded.infos
+    if not loaded.brightness.mixed:
         return repair_known_and_found(frames, infos, noise, options.noise, options.defects)
     repaired = Repaired()
-    for alike in exposure.alike(infos):
+    for alike in brightness.alike(infos, loaded.brightness.stops):
         part = repair_known_and_found(
             [frames[n] for n in alike],
             [infos[n] for n in alike],
@@ -239,12 +256,12 @@ def _of_another_exposure(
     Where the tags do not tell, the brightness that the frames show decides.
     """
     reasons = {}
-    for index, brightness in zip(aligned.used, aligned.exposure, strict=True):
+    for index, ratio in zip(aligned.used, aligned.exposure, strict=True):
         stated = exposure.match(infos[0], infos[index])
-        if stated is exposure.Match.SAME or abs(math.log2(brightness)) < exposure.ANOTHER_EV:
+        if stated is exposure.Match.SAME or abs(math.log2(ratio)) < exposure.ANOTHER_EV:
             continue
         reasons[index] = (
             f"another exposure ({exposure.show(infos[index])}; the reference "
-            f"{exposure.show(infos[0])}): it is {brightness:.2f} times as bright"
+            f"{exposure.show(infos[0])}): it is {ratio:.2f} times as bright"
         )
     return reasons

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..choices import MERGE_BRACKETS
 from ..defects.repaired import Repaired
 from ..raw import exposure
 
@@ -17,6 +19,11 @@ if TYPE_CHECKING:  # reading a burst must not wait for PyTorch
 
 #: Least brightness that is shown in EV.
 _DARKEST = 1e-6
+
+
+def stops_of(exposure: Sequence[float]) -> list[float]:
+    """Return the brightness of frames over the reference's in EV, from their ratios."""
+    return [math.log2(max(ratio, _DARKEST)) for ratio in exposure]
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,8 @@ class Result:
             None if it was not measured.
         fallback_share: share of the picture that was taken from the reference, from 0 to 1
             (`merge/guard.py`).
+        headroom: by how many EV the DNG goes beyond the reference's white; None if that was not
+            asked for.
         device: device of the network, as torch names it.
         precision, precision_reason: arithmetic of the network, and why it was chosen.
         seconds: processing time of the burst.
@@ -67,6 +76,7 @@ class Result:
     rejected: list[float] = field(default_factory=list)
     fallback_share: float = 0.0
     noise_left: float | None = None
+    headroom: float | None = None
     device: str = ""
     precision: str = ""
     precision_reason: str = ""
@@ -79,19 +89,30 @@ class Result:
     @property
     def stops(self) -> list[float]:
         """Brightness of each merged frame over the reference's, in EV, before matching."""
-        return [math.log2(max(ratio, _DARKEST)) for ratio in self.exposure]
+        return stops_of(self.exposure)
 
     def exposures(self) -> list[str]:
-        """Return a line for each exposure of a burst of several: its settings, EV and frames."""
-        alike: dict[str, list[int]] = {}
-        for index, settings in enumerate(self.settings):
-            alike.setdefault(settings, []).append(index)
+        """Return a line for each exposure of a burst of several: its settings, EV and frames.
+
+        The EV are the mean over the frames but the reference, whose 0 EV are no measurement.
+        """
         stops = self.stops
-        return [
-            f"{settings} ({exposure.show_stops(sum(stops[n] for n in frames) / len(frames))}): "
-            + ", ".join(self.frames[n].name for n in frames)
-            for settings, frames in alike.items()
-        ]
+        alike: list[list[int]] = []
+        for index, settings in enumerate(self.settings):
+            for group in alike:
+                near = abs(stops[index] - stops[group[0]]) < exposure.ANOTHER_EV
+                if settings == self.settings[group[0]] and near:
+                    group.append(index)
+                    break
+            else:
+                alike.append([index])
+        lines = []
+        for group in alike:
+            others = [stops[n] for n in group if n] or [0.0]
+            mean = exposure.show_stops(sum(others) / len(others))
+            names = ", ".join(self.frames[n].name for n in group)
+            lines.append(f"{self.settings[group[0]]} ({mean}): {names}")
+        return lines
 
     def remarks(self) -> list[tuple[str, str]]:
         """Return remarks for the user: their kind and a line of text each.
@@ -144,11 +165,16 @@ class LeftOut:
 
     Attributes:
         files: of the bracket.
-        reason: which files these are, and how to merge them.
+        reason: which files these are, and how to merge them: `what` and `choices.MERGE_BRACKETS`.
     """
 
     files: tuple[Path, ...]
     reason: str
+
+    @property
+    def what(self) -> str:
+        """Which files these are, without how to merge them."""
+        return self.reason.removesuffix(f"; {MERGE_BRACKETS}")
 
 
 @dataclass(frozen=True)

@@ -139,8 +139,21 @@ def test_a_bracket_that_only_its_pictures_show_is_left_out(tmp_path):
     assert "state no exposure times" in left_out["reason"]
     (failed,) = denoised(*command, "--no-group", code=1)["failed"]
     assert failed["error"] == left_out["reason"]
-    (still,) = denoised(*command, "--exposures", "mixed")["left_out"]
-    assert still["reason"] == left_out["reason"]
+
+
+def test_how_to_merge_several_brackets_is_said_once(tmp_path, weights):
+    for n in range(3):
+        write_bracket(tmp_path / "card" / str(n), (0, -2, 2))
+    command = ["denoise", tmp_path / "card", "-o", tmp_path / "out", "--weights", weights]
+    only = kpn(*command).stderr
+    assert only.count("--exposures mixed") == 1
+    assert only.count("left out    HDR_0.dng") == 3
+    write_bursts(tmp_path / "card" / "burst", 1)
+    told = kpn(*command, "--report", "--format", "dng").stderr.splitlines()
+    assert told.count("left out    add --exposures mixed to merge them") == 1
+    assert sum("--exposures mixed" in line for line in told) == 1
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("dd --exposures mixed to merge them") == 1
 
 
 def test_no_group_burst_size_and_gap_change_the_grouping(tmp_path):

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from kpn_cli.batch.report_section import burst_section
+from kpn_cli.image.noise_model import NoiseModel
+from kpn_cli.noise.selection import NoiseReport
 from kpn_cli.pipeline.result import Result
 
 BURST = Result(
@@ -31,3 +33,11 @@ def test_frames_of_one_exposure_are_shown_with_their_brightness():
     page = burst_section(BURST, "none", Path(), "key")
     assert "<td>0.240</td>" in page
     assert "<small>" not in page
+
+
+def test_headroom_is_a_field_if_it_was_asked_for():
+    noise = NoiseReport("given", NoiseModel.uniform(1e-3, 1e-5))
+    for stops, shown in ((None, False), (0.0, True), (1.98, True)):
+        page = burst_section(replace(BURST, noise=noise, headroom=stops), "none", Path(), "key")
+        assert ("Headroom" in page) == shown
+    assert "2.0 EV beyond the reference" in page

@@ -209,6 +209,25 @@ def test_the_reference_of_a_bracket_is_well_exposed_and_hardly_clipped(stops, cl
     assert _picked("auto", stops, clipped) == auto
 
 
+@pytest.mark.parametrize("blank", [(-6,), (6,), (-6, 6), (-6, -3), (3, 6)])
+def test_frames_that_show_nothing_do_not_move_the_metered_exposure(blank):
+    stops = [stop for stop in (0, -3, 3, -6, 6) if stop not in blank]
+    infos = _bracket(*stops)
+    picked = reference.pick_reference(
+        "auto", infos, [1.0] * len(infos), [0.0] * len(infos), blank=_bracket(*blank)
+    )
+    assert stops[picked] == 0
+
+
+def test_the_brightness_that_frames_show_counts_where_tags_do_not_tell():
+    infos, equal = _frames(3), [1.0] * 3
+    for wanted, index in (("auto", 2), ("darkest", 0)):
+        picked = reference.pick_reference(
+            wanted, infos, equal, [0.0, 0.3, 0.01], stops=[-2.0, 2.0, 0.0]
+        )
+        assert picked == index
+
+
 def test_only_frames_of_one_exposure_are_compared_in_sharpness():
     stops = (-2, 0, 2) * 3
     sharp = [1.0, 2.0, 30.0, 1.0, 4.0, 20.0, 1.5, 3.0, 50.0]  # bright frames have more noise

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cards import write_bracket
 from click.testing import CliRunner
 from command_line import kpn
 from inspected_bursts import still, write_burst
@@ -62,6 +63,22 @@ def test_the_command_writes_figures_a_page_and_json(tmp_path, small, lively):
     left = {"kernels_20_20.png", "weights.png", "shifts.png", "noise.png", "trust.png"}
     assert {path.name for path in out.iterdir()} == left | {"index.html", "kernels.png"}
     assert digests(small[0].parent) == before
+
+
+def test_json_and_page_have_the_exposure_of_each_frame_where_they_differ(tmp_path, small, lively):
+    assert inspected(tmp_path / "same", small[0].parent, "--weights", lively)["exposures"] == []
+    assert ".000" in (tmp_path / "same" / "index.html").read_text()
+    write_bracket(tmp_path / "card", (0, -1, 1), size=(192, 256))
+    out = tmp_path / "out"
+    document = inspected(out, tmp_path / "card", "--weights", lively, "--exposures", "mixed")
+    told = [(each["settings"], each["ev"]) for each in document["exposures"]]
+    assert told == [
+        ("1/100 s, ISO 800", 0),
+        ("1/200 s, ISO 800", pytest.approx(-1, abs=0.02)),
+        ("1/50 s, ISO 800", pytest.approx(1, abs=0.1)),
+    ]
+    page = (out / "index.html").read_text()
+    assert "<td>\N{MINUS SIGN}1.0 EV</td>" in page and "<small>1/50 s, ISO 800</small>" in page
 
 
 def test_stdout_holds_the_paths_and_nothing_else(tmp_path, small, weights):

@@ -21,6 +21,7 @@ from kpn_cli.merge.headroom import MAX_WHITE
 from kpn_cli.noise.selection import NoiseReport
 from kpn_cli.pipeline import denoise, loading, prepare
 from kpn_cli.pipeline.options import Options
+from kpn_cli.pipeline.result import Result
 from kpn_cli.raw.reader import read_info, read_planes
 
 #: Large enough for the noise to be measured, and for eight blocks whose brightness is compared.
@@ -76,6 +77,13 @@ def test_the_result_states_the_exposure_of_every_frame(tmp_path, averaging):
     assert told[1] == "1/400 s, ISO 800 (-2.0 EV): HDR_1.dng"
 
 
+def test_the_ev_of_an_exposure_is_the_mean_without_the_reference():
+    names = [Path(f"{n}.dng") for n in range(3)]
+    exposure = [1.0, 2**0.2, 2**0.1]
+    result = Result(names[0], names, {}, exposure=exposure, settings=["1/100 s"] * 3)
+    assert result.exposures() == ["1/100 s (+0.2 EV): 0.dng, 1.dng, 2.dng"]
+
+
 def test_json_states_exposures_settings_and_notes(tmp_path, averaging):
     files = bracket(tmp_path / "in", (0, -2, 1), off=(0, 0, 1))
     found = denoised(
@@ -92,6 +100,7 @@ def test_json_states_exposures_settings_and_notes(tmp_path, averaging):
     first, second = burst["notes"]
     assert first.startswith("HDR_2.dng is 1.0 EV brighter than its tags say (1/50 s, ISO 800)")
     assert second == denoise._NO_HEADROOM
+    assert burst["headroom"] == 0
 
 
 def test_a_bracket_has_less_noise_than_its_reference(tmp_path, averaging):
@@ -112,6 +121,88 @@ def test_a_file_that_states_another_exposure_than_it_shows_is_named_once(tmp_pat
     assert result.exposure == pytest.approx([1, 0.25, 4, 1], rel=0.01)
 
 
+def untold(folder: Path, stops=STOPS, light: float = 0.4, frames=None) -> list[Path]:
+    """Write a bracket, some or all frames of which state no exposure time."""
+    files = bracket(folder, stops, light)
+    for n in range(len(stops)) if frames is None else frames:
+        write_frame(
+            files[n], 0.2 * n + 0.05, size=SIZE, exposure_time=None, light=light * 2.0 ** stops[n]
+        )
+    return files
+
+
+def test_a_lying_bracket_picks_its_reference_by_what_it_shows(tmp_path, averaging):
+    # By the tags, HDR_1 is the darkest frame and HDR_3 the middle one.
+    files = bracket(tmp_path, (0, -2, 2, 0, -1), 0.8, off=(0, 3, 0, 0, 0))
+    loaded = {
+        wanted: loading.load_burst(files, options(tmp_path, averaging, reference=wanted), "")
+        for wanted in ("auto", "darkest")
+    }
+    assert loaded["darkest"].files[0].name == "HDR_4.dng"
+    assert loaded["darkest"].lift == pytest.approx(1, abs=0.05)
+    assert loaded["auto"].files[0].name in ("HDR_0.dng", "HDR_3.dng")
+    assert loaded["auto"].lift == pytest.approx(0, abs=0.05)
+    result = merged(files, averaging, reference="darkest")
+    (note,) = result.notes
+    assert note.startswith("HDR_1.dng is 3.0 EV brighter than its tags say (1/400 s, ISO 800)")
+    assert result.stops == pytest.approx([0, 1, 2, 3, 1], abs=0.05)
+
+
+def test_it_is_the_reference_that_lies_if_all_others_contradict_it(tmp_path, averaging):
+    files = bracket(tmp_path, (0, -2, 1, 0), off=(-1, 0, 0, 0))
+    result = merged(files, averaging, reference="first")
+    (note,) = result.notes
+    assert note.startswith("HDR_0.dng is 1.0 EV darker than its tags say (1/100 s, ISO 800)")
+    assert result.stops == pytest.approx([0, -1, 2, 1], abs=0.05)
+
+
+@pytest.mark.parametrize("frames", [None, (2,), (0, 2), (0,)])
+def test_a_bracket_without_exposure_times_is_merged_by_its_brightness(tmp_path, averaging, frames):
+    result = merged(untold(tmp_path, frames=frames), averaging)
+    assert [path.name for path in result.frames] == ["HDR_0.dng", "HDR_1.dng", "HDR_2.dng"]
+    assert result.stops == pytest.approx(STOPS, abs=0.02)
+    told = result.notes
+    assert len(told) == (3 if frames is None else len(frames))
+    for note, n in zip(told, frames or range(3), strict=True):
+        assert note.startswith(f"no exposure time in HDR_{n}.dng")
+    if frames != (0,):
+        assert told[-1] == (
+            "no exposure time in HDR_2.dng: its brightness was measured: 2.0 EV above the reference"
+        )
+        assert "ISO 800 (+2.0 EV): HDR_2.dng" in result.exposures()[2]
+    whole = merged(bracket(tmp_path / "whole"), averaging)
+    assert result.noise_left == pytest.approx(whole.noise_left, rel=0.1)
+
+
+def test_the_reference_of_a_bracket_without_exposure_times_follows_its_brightness(
+    tmp_path, averaging
+):
+    files = untold(tmp_path, light=0.8)
+    for wanted, name, lift in (("auto", "HDR_0.dng", 0), ("darkest", "HDR_1.dng", 2)):
+        loaded = loading.load_burst(files, options(tmp_path, averaging, reference=wanted), "")
+        assert loaded.files[0].name == name
+        assert loaded.lift == pytest.approx(lift, abs=0.05)
+
+
+def test_a_burst_of_one_exposure_without_times_is_as_before(tmp_path, averaging):
+    files = untold(tmp_path, (0, 0, 0, 0))
+    found = []
+    for exposures in ("same", "mixed"):
+        result = merged(files, averaging, exposures=exposures, overwrite=True)
+        assert (result.settings, result.notes) == ([], [])
+        found.append(digest(result.outputs["dng"]))
+    assert found[0] == found[1]
+
+
+def test_frames_that_state_one_exposure_are_a_bracket_if_they_show_one(tmp_path, averaging):
+    lying = bracket(tmp_path / "bracket", (0, 0, 0), off=(0, -2, 1.5))
+    result = merged(lying, averaging)
+    assert result.stops == pytest.approx([0, -2, 1.5], abs=0.05)
+    assert len(result.notes) == 2
+    flicker = bracket(tmp_path / "flicker", (0, 0, 0), off=(0, -0.5, 0))
+    assert not merged(flicker, averaging).settings
+
+
 def test_a_shutter_that_is_off_by_six_per_cent_is_matched_without_a_note(tmp_path, averaging):
     files = bracket(tmp_path, off=(0, 0, math.log2(1.06)))
     result = merged(files, averaging, reference="first")
@@ -125,6 +216,7 @@ def test_headroom_keeps_highlights_and_states_the_baseline_exposure(tmp_path, av
     assert baseline_exposure(plain.outputs["dng"]) == 0
     wide = merged(files, averaging, reference="first", headroom=True, overwrite=True)
     assert wide.notes == ["--headroom: the DNG reaches 2.0 EV beyond the reference's white"]
+    assert (plain.headroom, wide.headroom) == (None, pytest.approx(2, abs=0.01))
     assert baseline_exposure(wide.outputs["dng"]) == pytest.approx(2, abs=0.02)
     signal = 4 * read_planes(read_info(wide.outputs["dng"]))
     short = 4 * read_planes(read_info(files[1]))
