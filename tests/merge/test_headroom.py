@@ -130,6 +130,43 @@ def test_a_small_light_is_brighter(gain, size, light):
     assert merged(network, scene, noise=noise).white == 4
 
 
+def thin(shape, light, around=0.2):
+    """Return a coloured scene with a highlight of few cells, and where it is."""
+    lit = np.zeros((40, 48), bool)
+    if shape == "diagonal":
+        lit[np.arange(40), np.arange(40)] = True
+    else:
+        height, width = shape
+        lit[12 : 12 + height, 20 : 20 + width] = True
+    return np.where(lit, np.float32(light), np.float32(around)) * COLOUR, lit
+
+
+@pytest.mark.parametrize(("light", "gain"), [(1.5, 0), (3.0, 0), (3.0, 1)])
+@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (16, 2), "diagonal"])
+def test_highlights_of_a_few_cells_are_filled_without_a_tint_or_a_halo(shape, light, gain):
+    network, noise = load_weights()[0], noise_of_gain(gain)
+    scene, lit = thin(shape, light)
+    done = merged(network, scene, noise=noise)
+    plain = merged(network, scene, noise=noise, headroom=None)
+    np.testing.assert_allclose(
+        done.planes[:, lit].mean(1), scene[:, lit].mean(1), rtol=0.03 if gain == 0 else 0.15
+    )
+    # Nothing around changes, to the last bit.
+    np.testing.assert_array_equal(done.planes[:, ~lit], plain.planes[:, ~lit])
+    recorded = matched(expose(scene, BRACKET, noise))[0].planes()
+    assert np.square(done.planes - scene).mean() < np.square(recorded - scene).mean()
+
+
+@pytest.mark.parametrize("gain", [0, 1])
+def test_a_thin_highlight_that_has_moved_is_not_filled_from_elsewhere(gain):
+    network, noise = load_weights()[0], noise_of_gain(gain)
+    scene, lit = thin((16, 2), 3.0)
+    elsewhere = np.roll(scene, 4, 2)
+    done = merged(network, [scene, elsewhere, elsewhere], noise=noise)
+    assert done.planes.max() < 1.2
+    assert done.planes[1:3, lit].mean() == pytest.approx(1, abs=0.05)
+
+
 def test_without_a_shorter_exposure_there_is_no_headroom(tiny_network):
     gains = (1.0, 1.0, 4.0)
     done, without = (
