@@ -173,10 +173,10 @@ class TileMerger:
     def sees_far(self) -> bool:
         """Whether a cell of the result may depend on cells too far away to measure noise without.
 
-        Above strength 1 the dilated kernels are applied again, and where long exposures are clipped
-        few frames are left, of which they take samples from far away.
+        Above strength 1 the dilated kernels are applied again: where few frames are left, as in a
+        single frame or where long exposures are clipped, they take samples from far away.
         """
-        return self._comparable is not None and self._strength > 1
+        return self._strength > 1
 
     def in_floating_point(self) -> TileMerger:
         """Return a merger of the same burst without integers (`KPN.engine`).
