@@ -19,6 +19,7 @@ from ..burst.brightness import Brightness
 from ..choices import MERGE_BRACKETS
 from ..errors import KpnError, TransientError, listed
 from ..image import bayer
+from ..noise.odd_profiles import replace_odd_profiles
 from ..raw import exif, exposure
 from ..raw.camera_notes import CameraNotes, lacks_iso
 from ..raw.checks import check_file
@@ -203,6 +204,8 @@ def load_burst(
         on_stage=on_stage,
     )
     infos, completed = _complete_iso([info for info, _ in loaded], read_notes)
+    if options.noise is None:
+        infos = replace_odd_profiles(infos)
     loaded = [(info, planes) for info, (_, planes) in zip(infos, loaded, strict=True)]
     reference.check_same_settings(infos, options.exposures)
     loaded = _without_near_copies(loaded, options, dropped)

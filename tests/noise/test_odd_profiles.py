@@ -1,0 +1,103 @@
+"""A NoiseProfile that alone is wrong among those of its burst is found and replaced."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cards import write_frame
+
+import kpn_cli
+from kpn_cli.image.noise_model import NoiseModel
+from kpn_cli.noise.odd_profiles import replace_odd_profiles
+from kpn_cli.pipeline.options import Options
+from kpn_cli.raw.info import RawInfo
+from kpn_cli.raw.reader import read_info
+
+NOISE = NoiseModel.uniform(1e-3, 2e-6)
+
+
+@pytest.fixture(scope="module")
+def info(tmp_path_factory) -> RawInfo:
+    path = tmp_path_factory.mktemp("one") / "a.dng"
+    write_frame(path, 0.0)
+    return read_info(path)
+
+
+def frames(info, *profiles: NoiseModel | None, isos=None) -> list[RawInfo]:
+    isos = isos or [800.0] * len(profiles)
+    return [
+        replace(info, path=Path(f"{n}.dng"), noise_profile=profile, iso=iso)
+        for n, (profile, iso) in enumerate(zip(profiles, isos, strict=True))
+    ]
+
+
+@pytest.mark.parametrize("odd", [0, 1, 2])
+@pytest.mark.parametrize(("strength", "told"), [(4, "4 times"), (0.25, "0.25 times")])
+def test_a_profile_that_alone_is_wrong_is_replaced_with_a_note(info, odd, strength, told):
+    burst = frames(info, *(NOISE.with_strength(strength) if n == odd else NOISE for n in range(3)))
+    found = replace_odd_profiles(burst)
+    assert [each.noise_profile for each in found] == [NOISE] * 3
+    (note,) = found[odd].notes
+    assert note.startswith(f"its NoiseProfile states {told} the sigma of the other frames'")
+    assert not any(each.notes for n, each in enumerate(found) if n != odd)
+
+
+def test_profiles_are_compared_at_one_iso(info):
+    isos = [100.0, 800.0, 200.0, 3200.0]
+    right = [NOISE.at_iso(iso / 800) for iso in isos]
+    burst = frames(info, *right, isos=isos)
+    assert replace_odd_profiles(burst) == burst
+    wrong = replace(burst[3], noise_profile=right[1])  # of another ISO
+    found = replace_odd_profiles([*burst[:3], wrong])
+    assert found[3].noise_profile.shot == pytest.approx(right[3].shot)
+    assert found[:3] == burst[:3]
+
+
+def test_a_wrong_read_noise_shows_between_frames_of_one_iso(info):
+    wrong = NoiseModel(NOISE.shot, (1e-4,) * 4)
+    found = replace_odd_profiles(frames(info, NOISE, wrong, NOISE, NOISE))
+    assert found[1].noise_profile == NOISE
+    # Cameras change their read noise with the ISO in many ways.
+    isos = [800.0, 100.0, 800.0, 800.0]
+    profiles = (NOISE, replace(NOISE.at_iso(1 / 8), read=(1.5e-6,) * 4), NOISE, NOISE)
+    burst = frames(info, *profiles, isos=isos)
+    assert replace_odd_profiles(burst) == burst
+
+
+@pytest.mark.parametrize(
+    "profiles",
+    [
+        (NOISE, NOISE.with_strength(4)),
+        (NOISE, NOISE, NOISE.with_strength(4), NOISE.with_strength(4)),
+        (NOISE, NOISE.with_strength(4), NOISE.with_strength(16)),
+        (NOISE, NOISE.with_strength(1.3), NOISE.with_strength(0.9)),
+        (None, None, NOISE.with_strength(4), NOISE),
+        (NOISE, replace(NOISE, read=(0.0,) * 4), NOISE, NOISE),
+        (None, None, None),
+        (NOISE,),
+    ],
+)
+def test_profiles_stay_where_nothing_tells_which_is_wrong(info, profiles):
+    burst = frames(info, *profiles)
+    assert replace_odd_profiles(burst) == burst
+
+
+def test_a_wrong_profile_is_named_and_the_result_is_that_of_the_right_one(tmp_path, averaging):
+    found = []
+    for name, wrong in (("right", 1), ("wrong", 5)):
+        for n in range(3):
+            profile = NOISE.with_strength(wrong if n == 0 else 1)
+            write_frame(tmp_path / name / f"{n}.dng", 0.1 * n, size=(96, 128), noise=profile)
+        how = Options(
+            tmp_path / "out" / name, formats=("dng",), weights=averaging, reference="first"
+        )
+        found.append(kpn_cli.denoise(sorted((tmp_path / name).iterdir()), how))
+    right, wrong = found
+    assert right.noise.model == wrong.noise.model
+    assert not right.notes
+    (note,) = wrong.notes
+    assert note.startswith("0.dng: its NoiseProfile states 5 times the sigma of the other frames'")
+    given = replace(how, noise=NOISE, overwrite=True)
+    assert not kpn_cli.denoise(sorted((tmp_path / "wrong").iterdir()), given).notes
