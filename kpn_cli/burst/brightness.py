@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..raw import exposure
+from ..raw.exposure import Exposed
 from ..raw.info import RawInfo
 from . import brackets, tones
 
@@ -49,7 +50,7 @@ class Brightness:
     stops: list[float] | None = None
     mixed: bool = False
 
-    def over(self, infos: Sequence[RawInfo], one: int, other: int) -> float:
+    def over(self, infos: Sequence[Exposed], one: int, other: int) -> float:
         """Return how much brighter the other frame is by its exposure, in EV."""
         if self.stops is None:
             return exposure.brighter_by(infos[one], infos[other])
@@ -59,6 +60,23 @@ class Brightness:
         """Return the brightness of some frames, by their indices."""
         stops = None if self.stops is None else [self.stops[n] for n in kept]
         return Brightness(stops, self.mixed)
+
+    def with_unseen(self, infos: Sequence[Exposed], unseen: Sequence[Exposed]) -> Brightness:
+        """Return the brightness of these frames and of others, of which only the tags are known.
+
+        Args:
+            infos: these frames.
+            unseen: the others, which state an exposure time.
+        """
+        if self.stops is None or not unseen:
+            return self
+        known = [n for n, info in enumerate(infos) if info.exposure_time is not None]
+        stops = [
+            median_low([self.stops[n] + exposure.brighter_by(infos[n], each) for n in known])
+            for each in unseen
+            if known
+        ]
+        return Brightness([*self.stops, *stops], self.mixed)
 
 
 class _Step(NamedTuple):
@@ -99,20 +117,20 @@ def brightness(
     return Brightness(None if stops == by_tags and None not in stated else stops, mixed=True)
 
 
-def middle(infos: Sequence[RawInfo], stops: Sequence[float] | None) -> int:
+def middle(infos: Sequence[Exposed], stops: Sequence[float] | None) -> int:
     """Return a frame of the exposure that the camera metered: the middle one of the frames'.
 
     Of two middle exposures, of the brighter one.
 
     Args:
-        infos: the frames, also those that show nothing.
+        infos: the frames, also those that show nothing or cannot be read.
         stops: as in `Brightness`.
     """
     values = exposure.stops(infos) if stops is None else list(stops)
     return values.index(median_high(values))
 
 
-def alike(infos: Sequence[RawInfo], stops: Sequence[float] | None) -> list[list[int]]:
+def alike(infos: Sequence[Exposed], stops: Sequence[float] | None) -> list[list[int]]:
     """Return the indices of frames by exposure, in the order of their first frames.
 
     Each frame may be of one burst with the first one of its list, by its settings and by `stops`.

@@ -17,6 +17,7 @@ import numpy as np
 from ..choices import EXPOSURES
 from ..errors import KpnError, listed
 from ..raw import exposure
+from ..raw.exposure import Exposed
 from ..raw.info import RawInfo
 from . import brackets, brightness
 from .grouping import natural_order
@@ -138,7 +139,7 @@ def pick_reference(
     sharpness: Sequence[float],
     clipped: Sequence[float] | None = None,
     *,
-    blank: Sequence[RawInfo] = (),
+    blank: Sequence[Exposed] = (),
     stops: Sequence[float] | None = None,
 ) -> int:
     """Return the index of the reference frame.
@@ -153,8 +154,8 @@ def pick_reference(
         sharpness: their `frame_sharpness`.
         clipped: share of the cells of each frame that are clipped, where exposures differ; None
             where they do not.
-        blank: the frames that were left out because they show nothing: they tell which exposure
-            is the middle one.
+        blank: the frames that were left out because they show nothing or cannot be read: they
+            tell which exposure is the middle one.
         stops: brightness of the frames and of the blank ones where tags do not tell it
             (`brightness.Brightness`).
 
@@ -164,15 +165,12 @@ def pick_reference(
     if wanted in ("auto", "darkest"):
         chosen: Sequence[int] = range(len(infos))
         if clipped is not None:
-            levels = _exposures([*infos, *blank], stops)
+            everything: list[Exposed] = [*infos, *blank]
+            levels = _exposures(everything, stops)
             alike = [[n for n in frames if n < len(infos)] for frames in levels]
             level_of = sorted(n for n, frames in enumerate(levels) for _ in frames)
-            well_exposed = wanted == "auto"
-            chosen = (
-                _well_exposed(alike, clipped, level_of)
-                if well_exposed
-                else next(filter(None, alike))
-            )
+            darkest = next(frames for frames in alike if frames)
+            chosen = _well_exposed(alike, clipped, level_of) if wanted == "auto" else darkest
         # The middle half: its frames have moved least from all others.
         quarter = len(chosen) // 4
         return max(chosen[quarter : len(chosen) - quarter], key=lambda index: sharpness[index])
@@ -192,7 +190,7 @@ def pick_reference(
     )
 
 
-def _exposures(infos: Sequence[RawInfo], stops: Sequence[float] | None = None) -> list[list[int]]:
+def _exposures(infos: Sequence[Exposed], stops: Sequence[float] | None = None) -> list[list[int]]:
     """Return the indices of the frames of each exposure, the darkest first, in order of time.
 
     Only frames of one exposure have the same noise, so that their sharpness can be compared.

@@ -23,10 +23,11 @@ from ..noise.odd_profiles import replace_odd_profiles
 from ..raw import exif, exposure
 from ..raw.camera_notes import CameraNotes, lacks_iso
 from ..raw.checks import check_file
+from ..raw.exposure import Exposed
 from ..raw.full_exif import complete, read_camera_notes
 from ..raw.info import RawInfo, frame_path
 from ..raw.reader import read_raw
-from ..raw.tags import read_metadata
+from ..raw.tags import Tag, read_metadata
 from ..system.memory import free_memory
 from ..system.threads import usable_cores, work_ahead
 from . import outputs
@@ -324,26 +325,57 @@ def _reference_first(
     sharp = list(pool.map(lambda info: reference.frame_sharpness(planes[info.frame]), infos))
     clipped = None
     light = everything.brightness
+    unread: list[Exposed] = []
     if light.mixed:
+        unread = _settings_of_unread(everything.infos, dropped)
+        light = light.with_unseen(everything.infos, unread)
         clipped = [tones.clipped_share(info, planes[info.frame]) for info in infos]
+    taken = [*everything.infos, *unread]
     wanted, note = _original_of_reference(wanted, infos, dropped)
     first = reference.pick_reference(
         wanted,
         infos,
         sharp,
         clipped,
-        blank=[everything.infos[n] for n in blank],
-        stops=light.of([*shown, *blank]).stops,
+        blank=[*(everything.infos[n] for n in blank), *unread],
+        stops=light.of([*shown, *blank, *range(len(everything.infos), len(taken))]).stops,
     )
     lift = 0.0
     if light.mixed:
-        metered = brightness.middle(everything.infos, light.stops)
-        lift = max(light.over(everything.infos, shown[first], metered), 0.0)
+        lift = max(light.over(taken, shown[first], brightness.middle(taken, light.stops)), 0.0)
     ordered = everything.of([shown[first], *shown[:first], *shown[first + 1 :]])
     if note:
         reference_info = ordered.infos[0]
         ordered.infos[0] = replace(reference_info, notes=(*reference_info.notes, note))
     return ordered, lift
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """The exposure of a frame that cannot be read, as an all-white one; see `exposure.Exposed`."""
+
+    iso: float | None
+    exposure_time: float | None
+    f_number: float | None
+
+
+def _settings_of_unread(infos: Sequence[RawInfo], dropped: _Dropped) -> list[Exposed]:
+    """Return the exposures of the files that were left out before anything was known of them.
+
+    Files that state no exposure time are left out; so are copies.
+    """
+    known = {info.frame for info in infos}
+    found: list[Exposed] = []
+    for path in sorted(dropped):
+        if path in known or path in dropped.originals:
+            continue
+        with suppress(KpnError):
+            metadata = read_metadata(path)
+            time = exif.tag_or_libraw(metadata, Tag.EXPOSURE_TIME, 0)
+            aperture = exif.tag_or_libraw(metadata, Tag.F_NUMBER, 0)
+            if time is not None:
+                found.append(_Settings(exif.iso(metadata, 0), time, aperture))
+    return found
 
 
 def _near_in_exposure(frames: _Frames, dropped: _Dropped) -> _Frames:

@@ -185,7 +185,7 @@ def _untold(name: str, stops: float) -> str:
 
 
 def _untold_reference(name: str) -> str:
-    return f"no exposure time in {name}, the reference: brightness is measured over its own"
+    return f"no exposure time in {name}, the reference: the others were measured against it"
 
 
 def _repair(

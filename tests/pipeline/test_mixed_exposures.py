@@ -194,6 +194,21 @@ def test_a_burst_of_one_exposure_without_times_is_as_before(tmp_path, averaging)
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize("lie", [0, 1])
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_blank_or_damaged_frame_does_not_move_the_reference(tmp_path, averaging, damaged, lie):
+    # Without the darkest one, the brighter of the two in the middle would be +2 EV.
+    files = bracket(tmp_path, (0, -2, 2, -4, 4), 0.05, off=(0, 0, 0, 0, -lie))
+    if damaged:
+        files[3].write_bytes(files[3].read_bytes()[:-20_000])
+    else:
+        write_frame(files[3], 0.65, size=SIZE, exposure_time=0.01 / 16, light=0.0)
+    loaded = loading.load_burst(files, options(tmp_path, averaging), "")
+    assert list(loaded.dropped) == [files[3]]
+    assert loaded.files[0].name == "HDR_0.dng"
+    assert loaded.lift == 0
+
+
 def test_frames_that_state_one_exposure_are_a_bracket_if_they_show_one(tmp_path, averaging):
     lying = bracket(tmp_path / "bracket", (0, 0, 0), off=(0, -2, 1.5))
     result = merged(lying, averaging)
