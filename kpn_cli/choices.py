@@ -5,6 +5,8 @@ The command line and the library share them, and `kpn --help` needs no numpy.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 #: Devices and arithmetic of the network.
 DEVICES = ("auto", "cpu", "cuda", "mps")
 #: Training has no integers.
@@ -23,6 +25,24 @@ FORMATS = {
     "srgb": "_kpn_srgb.tif",
     "jpeg": "_kpn.jpg",
 }
+#: Other names of output formats, as photographers call them -> the formats.
+FORMAT_ALIASES = {
+    "jpg": ("jpeg",),
+    "tif": ("linear", "srgb"),
+    "tiff": ("linear", "srgb"),
+}
+
+
+def formats_of(names: Iterable[str]) -> tuple[str, ...]:
+    """Return output formats by their names or other names, in any case, each once.
+
+    An unknown name is returned as it is.
+    """
+    known = {**{name: (name,) for name in FORMATS}, **FORMAT_ALIASES}
+    found = (known.get(name.lower(), (name,)) for name in names)
+    return tuple(dict.fromkeys(form for forms in found for form in forms))
+
+
 #: XMP sidecar beside a DNG -> what its name appends to the reference's stem: as Adobe's programs
 #: name them, and as darktable does.
 SIDECARS = {"xmp": "_kpn.xmp", "dng_xmp": "_kpn.dng.xmp"}

@@ -31,6 +31,7 @@ class GroupingOptions:
         gap: longest pause in a burst, in seconds from the end of an exposure to the next start.
         size: files in each burst, whatever their times; None to group by their metadata.
         off: whether to take all named files as one burst, and all files of each folder as one.
+        min_frames: bursts of fewer files are left out.
 
     Raises:
         KpnError: if a value is outside its range.
@@ -39,12 +40,15 @@ class GroupingOptions:
     gap: float = DEFAULT_GAP
     size: int | None = None
     off: bool = False
+    min_frames: int = 1
 
     def __post_init__(self) -> None:
         if not 0 <= self.gap < float("inf"):
             raise KpnError(f"--gap {self.gap:g}: give seconds, 0 or more")
         if self.size is not None and self.size < 1:
             raise KpnError(f"--burst-size {self.size}: give 1 or more")
+        if self.min_frames < 1:
+            raise KpnError(f"--min-frames {self.min_frames}: give 1 or more")
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class Plan:
         jobs: bursts to denoise.
         failures: bursts and files that cannot be denoised.
         ignored: outputs of kpn among the given files; they are no frames.
-        left_out: brackets that are not to be merged; no failures.
+        left_out: brackets that are not to be merged, and bursts of few frames; no failures.
     """
 
     jobs: list[Job]
@@ -91,6 +95,8 @@ def make_plan(
     how: GroupingOptions,
     capture: Callable[[Path], Capture],
     on_file: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    failures: Sequence[Failure] = (),
 ) -> Plan:
     """Find the bursts among files and below folders.
 
@@ -100,11 +106,12 @@ def make_plan(
         how: how to group files.
         capture: reads when and how a file was taken, without its pixels.
         on_file: called with the number of files that are examined, and of all files.
+        failures: what the user named and could not be found; the plan has them too.
     """
     everything, errors = find_raws_below(paths)
     frames = [file for file in everything if not fingerprint.is_result(file.path)]
     ignored = [file.path for file in everything if file not in frames]
-    failures = [Failure((path,), str(error)) for path, error in errors.items()]
+    failed = [*failures, *(Failure((path,), str(error)) for path, error in errors.items())]
     folders = {file.path: file.subfolder for file in frames}
     captures = []
     if how.off:
@@ -115,25 +122,34 @@ def make_plan(
             try:
                 captures.append(capture(file.path))
             except KpnError as error:
-                failures.append(Failure((file.path,), str(error)))
+                failed.append(Failure((file.path,), str(error)))
         groups = grouping.group(captures, gap=how.gap, size=how.size, exposures=options.exposures)
     sizes = {each.path: each.height * each.width for each in captures}
     jobs = []
-    left_out = [LeftOut(group.files, group.left_out) for group in groups if group.left_out]
+    left_out = list(filter(None, (_left_out(group, how) for group in groups)))
     inputs = frozenset(file.path.resolve() for file in frames)
     owners: dict[Path, Path] = {}
     as_given = how.off or how.size is not None
     for group in groups:
-        if group.left_out:
+        if _left_out(group, how):
             continue
         folder = options.output / folders[group.files[0]]
         reason = _name_clash(group, folder, options, inputs, owners)
         if reason:
-            failures.append(Failure(group.files, reason))
+            failed.append(Failure(group.files, reason))
         else:
             pixels = sizes[group.files[0]] if captures else _pixels(group.files[0], capture)
             jobs.append(Job(group.files, folder, group.why, group.settings, as_given, pixels))
-    return Plan(jobs, failures, ignored, left_out)
+    return Plan(jobs, failed, ignored, left_out)
+
+
+def _left_out(group: Group, how: GroupingOptions) -> LeftOut | None:
+    """Return why a burst is not merged; None if it is."""
+    if len(group.files) < how.min_frames:
+        frames = "1 frame" if len(group.files) == 1 else f"{len(group.files)} frames"
+        reason = f"{frames}, fewer than --min-frames {how.min_frames}"
+        return LeftOut(group.files, reason, how.min_frames)
+    return LeftOut(group.files, group.left_out) if group.left_out else None
 
 
 def _pixels(file: Path, capture: Callable[[Path], Capture]) -> int:

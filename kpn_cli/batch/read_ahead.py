@@ -54,7 +54,7 @@ class Summary:
     Attributes:
         results: of bursts that were denoised or whose outputs existed.
         failures: of bursts and files.
-        left_out: brackets that were not to be merged; no failures.
+        left_out: brackets that were not to be merged, and bursts of few frames; no failures.
         report: path of the HTML report; None without one.
     """
 

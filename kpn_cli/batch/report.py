@@ -248,7 +248,7 @@ def publish(
         collected: the sections of each process.
         planned: number of bursts, failures and brackets that are left out included.
         seconds: duration of the run.
-        left_out: brackets that are not to be merged.
+        left_out: brackets that are not to be merged, and bursts of few frames.
 
     Returns:
         The path of the page.

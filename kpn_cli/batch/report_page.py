@@ -20,7 +20,7 @@ from .. import __version__
 from ..choices import MERGE_BRACKETS
 from ..noise.calibration import Calibration
 from ..pipeline.options import Options
-from ..pipeline.result import Failure, LeftOut, Result
+from ..pipeline.result import Failure, LeftOut, Result, left_out_lines
 from .html import count, definitions, duration, mean, page_start, text
 from .report_section import burst_name
 
@@ -43,7 +43,7 @@ class ReportFacts:
         seconds: duration of the run.
         made: time of the report.
         shortened: whether bursts have fewer pictures because there are very many.
-        left_out: brackets that are not to be merged; no failures.
+        left_out: brackets that are not to be merged, and bursts of few frames; no failures.
     """
 
     results: Sequence[Result]
@@ -185,13 +185,14 @@ def _failures(failures: Sequence[Failure]) -> str:
     return f'<section class="failed"><h2>Failed</h2><ul>{items}</ul></section>'
 
 
-def _left_out(brackets: Sequence[LeftOut]) -> str:
-    if not brackets:
+def _left_out(left_out: Sequence[LeftOut]) -> str:
+    if not left_out:
         return ""
     items = "".join(
-        f"<li><p>{text(each.what)}</p>{_file_names(each.files)}</li>" for each in brackets
+        f"<li><p>{text(line)}</p>{_file_names(files)}</li>"
+        for line, files in left_out_lines(left_out)
     )
-    can_be = any(each.what != each.reason for each in brackets)
+    can_be = any(each.is_mergeable for each in left_out)
     remedy = f'<p class="hint">{text(MERGE_BRACKETS.capitalize())}</p>' if can_be else ""
     return f'<section class="left-out"><h2>Left out</h2><ul>{items}</ul>{remedy}</section>'
 

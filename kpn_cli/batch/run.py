@@ -49,14 +49,21 @@ def plan_batch(
     options: Options,
     how: GroupingOptions,
     on_file: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    failures: Sequence[Failure] = (),
 ) -> Plan:
     """Find the bursts without denoising them; see `plan.make_plan`."""
     with Decoders(1) as decoder:
-        return make_plan(paths, options, how, decoder.capture, on_file)
+        return make_plan(paths, options, how, decoder.capture, on_file, failures=failures)
 
 
 def run_batch(
-    paths: Sequence[Path], options: Options, how: GroupingOptions, view: View
+    paths: Sequence[Path],
+    options: Options,
+    how: GroupingOptions,
+    view: View,
+    *,
+    failures: Sequence[Failure] = (),
 ) -> Summary | None:
     """Find bursts and denoise them; under `torchrun`, the share of this process.
 
@@ -66,6 +73,7 @@ def run_batch(
         how: how to group files.
         view: shows the progress of this process; the first process also gets the outcomes of
             the others, at the end.
+        failures: what the user named and could not be found.
 
     Returns:
         The summary of all bursts; None on processes other than the first.
@@ -83,7 +91,9 @@ def run_batch(
     with process_group(None, _TIMEOUT) as processes, Decoders(READERS) as decoder:
         # One plan for all: with a plan in each process, a new file would change their shares.
         plan = processes.make_on_first(
-            lambda: make_plan(paths, options, how, decoder.capture, view.scanning)
+            lambda: make_plan(
+                paths, options, how, decoder.capture, view.scanning, failures=failures
+            )
         )
         share = plan.jobs[processes.rank :: processes.size]
         view.begin(plan, share)

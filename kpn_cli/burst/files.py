@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import KpnError, read_error
+from . import other_files
 
 #: Suffixes of the raw formats that LibRaw reads, by which files in folders are found.
 RAW_SUFFIXES = frozenset(
@@ -50,8 +51,17 @@ def _raws_at(path: Path) -> list[Path]:
     for error in errors.values():
         raise error
     if not inside:
-        raise KpnError(f"{path}: no raw files in this folder; give the files, or another folder")
+        raise KpnError(f"{path}: no raw files in this folder ({_instead([path])})")
     return inside
+
+
+def _instead(folders: Iterable[Path]) -> str:
+    """Return what folders hold in place of raw files, for a message."""
+    inside = (path for folder in folders for path in folder.iterdir() if path.is_file())
+    there = other_files.counted(inside)
+    if not there:
+        return "no files there; give another folder"
+    return f"{there} there; kpn needs the camera's raw files"
 
 
 def _unreadable(path: Path, error: Exception) -> KpnError:
@@ -98,10 +108,8 @@ def find_raws_below(paths: Sequence[Path]) -> tuple[list[FoundRaw], dict[Path, K
                     for file in _raws_in(folder, errors)
                 ]
                 if not inside and len(errors) == before:
-                    raise KpnError(
-                        f"{path}: no raw files below this folder, except results of kpn, if any; "
-                        "give another folder"
-                    )
+                    there = _instead(folders_below(path))
+                    raise KpnError(f"{path}: no raw files below this folder ({there})")
             else:
                 path.stat()
                 inside = [FoundRaw(path, Path(), explicit=True)]
@@ -112,6 +120,23 @@ def find_raws_below(paths: Sequence[Path]) -> tuple[list[FoundRaw], dict[Path, K
         except (OSError, RuntimeError, ValueError) as error:
             errors[path] = _unreadable(path, error)
     return list(found.values()), errors
+
+
+def all_raws_below(paths: Sequence[Path]) -> list[Path]:
+    """Return the raw files among `paths` and anywhere below folders, each once.
+
+    Raises:
+        KpnError: if a path cannot be read, or has no raw files.
+    """
+    found, errors = find_raws_below(paths)
+    for error in errors.values():
+        raise error
+    return [file.path for file in found]
+
+
+def folders_below(top: Path) -> Iterator[Path]:
+    """Yield a folder and the folders below it, each once, except hidden and unreadable ones."""
+    yield from _folders(top, {})
 
 
 def _folders(top: Path, errors: dict[Path, KpnError]) -> Iterator[Path]:

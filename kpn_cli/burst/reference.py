@@ -112,7 +112,7 @@ def _show(name: str, value: object) -> str:
         return str(value)
     if name == "exposure time":
         return exposure.show_time(value)
-    return f"f/{value:g}" if name == "aperture" else f"{value:g}"
+    return exposure.show_aperture(value) if name == "aperture" else f"{value:.8g}"
 
 
 def frame_sharpness(planes: np.ndarray) -> float:

@@ -5,6 +5,7 @@ Commands import the library inside their bodies, so that `kpn --help` imports no
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
@@ -21,9 +22,12 @@ from .inspect import inspect
 from .synth import synth
 from .train import train
 
+#: Exit code after Ctrl-C: 128 and the number of the signal, as shells have it.
+INTERRUPTED = 130
+
 
 class _Group(click.Group):
-    """Shows a `KpnError` as one line on stderr and exits with code 1."""
+    """Shows a `KpnError` as one line on stderr and exits with code 1; after Ctrl-C with 130."""
 
     def main(self, *arguments: Any, **options: Any) -> Any:
         streams.begin()
@@ -34,6 +38,9 @@ class _Group(click.Group):
             result = super().invoke(context)
         except KpnError as error:
             console.fail(str(error))
+        except KeyboardInterrupt:
+            console.note("interrupted")
+            sys.exit(INTERRUPTED)
         if streams.stdout_error():
             context.exit(1)
         return result

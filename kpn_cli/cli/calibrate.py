@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from ..errors import KpnError
-from . import console
+from . import console, inputs
 from .options import JSON, QUIET
 
 
 @click.command()
-@click.argument("flats", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("flats", nargs=-1, required=True, type=click.Path())
 @click.option(
     "-o",
     "--output",
@@ -22,18 +22,20 @@ from .options import JSON, QUIET
 )
 @QUIET
 @JSON
-def calibrate(flats: tuple[Path, ...], output: Path, as_json: bool) -> None:
+def calibrate(flats: tuple[str, ...], output: Path, as_json: bool) -> None:
     """Measure a camera's noise and find its defective pixels, for kpn denoise --noise.
 
-    FLATS are raw photos of a plain, evenly lit surface, or folders that contain them. Take two
-    frames of each exposure, and at each ISO several exposures from dark to bright. Long exposures
-    with the lens cap on show hot pixels.
+    FLATS are raw photos of a plain, evenly lit surface, or folders that contain them at any
+    depth. Take two frames of each exposure, and at each ISO several exposures from dark to
+    bright. Long exposures with the lens cap on show hot pixels.
     """
     from ..burst import files
     from ..noise import calibration
     from ..noise.photon_transfer import calibrate as measure
 
-    paths = files.find_raws(flats)
+    given = inputs.raws(flats)
+    given.tell()
+    paths = files.all_raws_below(given.complete())
     _check_output(output, paths)
     with console.bar("measuring", len(paths)) as move:
         measured = measure(paths, lambda done, total: move(completed=done))

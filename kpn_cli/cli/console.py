@@ -11,10 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from ..choices import MERGE_BRACKETS
 from ..errors import printable
 from . import streams
-
-from ..choices import MERGE_BRACKETS
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -224,22 +223,35 @@ def show_inspection(inspection: Inspection) -> None:
 # --- many bursts ----------------------------------------------------------------------
 
 
-def show_left_out(brackets: Sequence[LeftOut], *, only: bool) -> None:
-    """Show a line for each bracket that is not to be merged; if there is nothing else, say so.
+def show_left_out(left_out: Sequence[LeftOut], *, only: bool) -> None:
+    """Show a line for each bracket that is not to be merged, and one for all bursts of few frames.
 
-    How to merge them is said once.
+    If there is nothing else, say so. How to merge brackets is said once.
     """
-    several = len(brackets) > 1
-    for bracket in brackets:
-        note(f"left out    {bracket.what if several or only else bracket.reason}")
-    can_be = any(bracket.what != bracket.reason for bracket in brackets)
-    if brackets and only:
-        one = not several
-        what, which = ("an exposure bracket", "it") if one else ("exposure brackets", "them")
-        remedy = f"; add --exposures mixed to merge {which}" if can_be else ""
-        note_error(f"kpn: nothing to denoise but {what}{remedy}")
-    elif several and can_be:
+    from ..pipeline.result import left_out_lines
+
+    for line, _ in left_out_lines(left_out):
+        note(f"left out    {line}")
+    if left_out and only:
+        note_error(f"kpn: nothing to denoise but {_nothing_but(left_out)}")
+    elif any(burst.is_mergeable for burst in left_out):
         note(f"left out    {MERGE_BRACKETS}")
+
+
+def _nothing_but(left_out: Sequence[LeftOut]) -> str:
+    """Return what was left out, and how to denoise it."""
+    brackets = [each for each in left_out if not each.fewer_than]
+    few = [each for each in left_out if each.fewer_than]
+    parts = []
+    if few:
+        burst = "a burst" if len(few) == 1 else "bursts"
+        parts.append(f"{burst} of fewer than {few[0].fewer_than} frames; lower --min-frames")
+    if brackets:
+        one = len(brackets) == 1
+        what, which = ("an exposure bracket", "it") if one else ("exposure brackets", "them")
+        can_be = any(bracket.is_mergeable for bracket in brackets)
+        parts.append(what + (f"; add --exposures mixed to merge {which}" if can_be else ""))
+    return ", and ".join(parts)
 
 
 def show_ignored(plan: Plan) -> None:
@@ -285,7 +297,7 @@ def show_calibration(calibration: Calibration) -> None:
     """Show a camera's noise, one line for each ISO."""
     for level in calibration.levels:
         pairs = count(level.pairs, "pair")
-        note(f"ISO {level.iso:<8g}{_mean_model(level.noise)}, from {pairs} of frames")
+        note(f"ISO {level.iso:<8.8g}{_mean_model(level.noise)}, from {pairs} of frames")
         if level.note:
             note(f"warning     {level.note}")
     if calibration.defects is None:

@@ -8,7 +8,7 @@ import click
 
 from ..choices import GAINS
 from . import console
-from .options import DEVICE, QUIET, WEIGHTS
+from .options import DEVICE, QUIET, WEIGHTS, Choice
 from .startup import no_gc_imports
 
 
@@ -23,7 +23,7 @@ from .startup import no_gc_imports
 )
 @click.option(
     "--gain",
-    type=click.Choice(GAINS),
+    type=Choice(GAINS),
     default="2",
     show_default=True,
     help="Noise level of the burst; a higher gain is noisier.",

@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..choices import COMPRESSIONS, DEFAULT_FORMATS, DEFAULT_GAP, FORMATS
+from ..choices import (
+    COMPRESSIONS,
+    DEFAULT_FORMATS,
+    DEFAULT_GAP,
+    FORMAT_ALIASES,
+    FORMATS,
+    formats_of,
+)
 from ..errors import KpnError
-from . import batch_view, console, documents, plan_view
+from . import batch_view, console, documents, inputs, plan_view
 from .options import (
     DEFECTS_OPTION,
     DEVICE,
@@ -24,7 +31,9 @@ from .options import (
     STRENGTH,
     TILE,
     WEIGHTS,
+    Choice,
     FloatRange,
+    IntRange,
 )
 from .startup import import_torch_meanwhile
 
@@ -36,14 +45,26 @@ if TYPE_CHECKING:
 
 
 def _parse_formats(context: click.Context, option: click.Parameter, text: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-    for name in names:
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    formats = formats_of(names)
+    known = ", ".join((*FORMATS, *FORMAT_ALIASES))
+    for name in formats:
         if name not in FORMATS:
-            raise click.BadParameter(f"unknown format {name!r}; choose among {', '.join(FORMATS)}")
-    return names
+            raise click.BadParameter(f"unknown format {name!r}; choose among {known}")
+    if not formats:
+        raise click.BadParameter(f"no format is named; choose among {known}")
+    return formats
 
 
-@click.command()
+#: What scripts see; the guide has it as a table.
+_EXIT_CODES = (
+    "Exit code: 0 if every burst is done, was finished before, or is left out on purpose (a "
+    "bracket, a burst below --min-frames); 1 if a burst or file failed; 2 for wrong usage; 130 "
+    "after Ctrl-C."
+)
+
+
+@click.command(epilog=_EXIT_CODES)
 @PATHS
 @click.option(
     "-o",
@@ -60,7 +81,7 @@ def _parse_formats(context: click.Context, option: click.Parameter, text: str) -
     show_default=True,
     callback=_parse_formats,
     help=f"Output formats, comma-separated, from: {', '.join(FORMATS)}. linear and srgb are 16-bit "
-    "TIFFs.",
+    "TIFFs; tif or tiff stands for both, jpg for jpeg.",
 )
 @REFERENCE
 @EXPOSURES_OPTION
@@ -87,7 +108,7 @@ def _parse_formats(context: click.Context, option: click.Parameter, text: str) -
 )
 @click.option(
     "--burst-size",
-    type=click.IntRange(1),
+    type=IntRange(1),
     metavar="N",
     help="Group every N files into a burst, in capture order, regardless of gaps. Use it if all "
     "your bursts have N frames.",
@@ -99,6 +120,15 @@ def _parse_formats(context: click.Context, option: click.Parameter, text: str) -
     "folder. Use it if your files are sorted already.",
 )
 @click.option(
+    "--min-frames",
+    type=IntRange(1),
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Leave bursts of fewer than N files out, such as the single shots on a card. This is no "
+    "failure.",
+)
+@click.option(
     "--dry-run",
     is_flag=True,
     help="List the bursts and their output folders without denoising them, and estimate the time "
@@ -106,7 +136,7 @@ def _parse_formats(context: click.Context, option: click.Parameter, text: str) -
 )
 @click.option(
     "--compression",
-    type=click.Choice(COMPRESSIONS),
+    type=Choice(COMPRESSIONS),
     metavar="|".join(COMPRESSIONS),
     default=COMPRESSIONS[0],
     show_default=True,
@@ -128,7 +158,7 @@ def _parse_formats(context: click.Context, option: click.Parameter, text: str) -
 @JSON
 def denoise(
     *,
-    paths: tuple[Path, ...],
+    paths: tuple[str, ...],
     output: Path,
     formats: tuple[str, ...],
     reference: str,
@@ -144,6 +174,7 @@ def denoise(
     gap: float,
     burst_size: int | None,
     no_group: bool,
+    min_frames: int,
     dry_run: bool,
     compression: str,
     overwrite: bool,
@@ -152,7 +183,9 @@ def denoise(
 ) -> None:
     """Denoise bursts of raw photos, one clean photo per burst.
 
-    PATHS are raw files, or folders that contain them at any depth. Files that were
+    PATHS are raw files, or folders that contain them at any depth; patterns in
+    quotes ('DCIM/**/*.dng'); @list.txt, a list of names, one a line; or - for a
+    list on standard input. Files that were
     taken in quick succession form a burst if they have the same camera, size and
     exposure, but for small changes of automatic exposure. A burst has any number
     of frames; a single frame is denoised spatially.
@@ -188,22 +221,28 @@ def denoise(
             compression=compression,
             report=report,
         )
-        grouping = GroupingOptions(gap, burst_size, no_group)
+        grouping = GroupingOptions(gap, burst_size, no_group, min_frames)
+        given = inputs.raws(paths)
+        given.tell()
         if dry_run:
             with console.scan_bar() as on_file:
-                plan = run.plan_batch(paths, options, grouping, on_file)
+                plan = run.plan_batch(
+                    given.paths, options, grouping, on_file, failures=given.failures
+                )
             _show_plan(plan, options, as_json)
             failures = plan.failures
         else:
             with batch_view.BatchView(options, quiet=as_json) as view:
-                summary = run.run_batch(paths, options, grouping, view)
+                summary = run.run_batch(
+                    given.paths, options, grouping, view, failures=given.failures
+                )
             if summary is None:  # under torchrun, the first process shows the results of all
                 return
             _show_summary(summary, as_json)
             failures = summary.failures
     except KpnError as error:
         if as_json:
-            failed = {"files": [str(path) for path in paths], "error": str(error)}
+            failed = {"files": list(paths), "error": str(error)}
             console.print_json({"bursts": [], "failed": [failed]})
         raise
     except KeyboardInterrupt:

@@ -72,7 +72,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
     document = {
         "bursts": [burst_json(result) for result in summary.results],
         "failed": [failure_json(failure) for failure in summary.failures],
-        "left_out": [left_out_json(bracket) for bracket in summary.left_out],
+        "left_out": [left_out_json(burst) for burst in summary.left_out],
     }
     return document | ({"report": str(summary.report)} if summary.report else {})
 
@@ -82,9 +82,9 @@ def failure_json(failure: Failure) -> dict[str, Any]:
     return {"files": [str(path) for path in failure.files], "error": failure.error}
 
 
-def left_out_json(bracket: LeftOut) -> dict[str, Any]:
-    """Return the JSON of a bracket that is not to be merged."""
-    return {"files": [str(path) for path in bracket.files], "reason": bracket.reason}
+def left_out_json(burst: LeftOut) -> dict[str, Any]:
+    """Return the JSON of a burst that is not to be merged: a bracket, or one of few frames."""
+    return {"files": [str(path) for path in burst.files], "reason": burst.reason}
 
 
 def plan_json(plan: Plan, outlook: Outlook, unseen: str) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def plan_json(plan: Plan, outlook: Outlook, unseen: str) -> dict[str, Any]:
     return {
         "bursts": [_job_json(job) for job in plan.jobs],
         "failed": [failure_json(failure) for failure in plan.failures],
-        "left_out": [left_out_json(bracket) for bracket in plan.left_out],
+        "left_out": [left_out_json(burst) for burst in plan.left_out],
         "estimate": _outlook_json(outlook),
         "note": unseen,
     }

@@ -10,7 +10,7 @@ import click
 from ..choices import BASELINES, GAINS, USUAL_BASELINES
 from . import console
 from .exposure_list import ev_option
-from .options import DEVICE, JSON, PHOTOS, PRECISION, QUIET, WEIGHTS, FloatRange
+from .options import DEVICE, JSON, PHOTOS, PRECISION, QUIET, WEIGHTS, FloatRange, IntRange
 from .photos import load_photos
 
 if TYPE_CHECKING:
@@ -35,9 +35,7 @@ _PHOTO_PIXELS = 256  # smallest side of a usable photo
     show_default=True,
     help="Noise levels, comma-separated. 16 is available too: noisier than any training data.",
 )
-@click.option(
-    "--frames", type=click.IntRange(1), default=8, show_default=True, help="Frames per burst."
-)
+@click.option("--frames", type=IntRange(1), default=8, show_default=True, help="Frames per burst.")
 @click.option(
     "--baselines",
     default=",".join(USUAL_BASELINES),
@@ -65,7 +63,7 @@ _PHOTO_PIXELS = 256  # smallest side of a usable photo
 )
 @click.option(
     "--seed",
-    type=click.IntRange(0),
+    type=IntRange(0),
     default=0,
     show_default=True,
     help="Random seed of the shifts and the noise.",

@@ -19,7 +19,9 @@ def _parse(context: click.Context, option: click.Parameter, text: str | None) ->
         evs = tuple(float(part) for part in text.split(","))
         check_evs(evs)
     except ValueError:
-        raise click.BadParameter(f"{text!r}: give numbers of EV, such as -2,0,2") from None
+        raise click.BadParameter(
+            f"{text!r} is no list of exposures; give numbers of EV, such as -2,0,2"
+        ) from None
     except KpnError as error:
         raise click.BadParameter(str(error)) from None
     return evs

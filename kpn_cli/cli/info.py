@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..choices import DEFECTS
 from ..errors import KpnError, TransientError
-from . import console, documents
+from . import console, documents, inputs
 from .options import JSON
 
 if TYPE_CHECKING:
@@ -24,34 +25,51 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True, type=click.Path())
 @JSON
-def info(files: tuple[Path, ...], as_json: bool) -> None:
+def info(files: tuple[str, ...], as_json: bool) -> None:
     """Show camera, lens, CFA phase, levels, exposure, noise and defective pixels of files.
 
-    Noise model and defects are those that kpn denoise would use and repair for the file alone;
-    several frames show more defects.
+    FILES are raw files, or folders that contain them at any depth. Noise model and defects are
+    those that kpn denoise would use and repair for the file alone; several frames show more
+    defects.
     """
+    from ..burst.files import find_raws_below
+    from ..pipeline.result import Failure
     from ..raw.decoder_process import Decoder
 
-    reports: list[Look] = []
-    failed = []
+    try:
+        given = inputs.raws(files)
+    except KpnError as error:
+        if as_json:
+            _print_json([], dict.fromkeys(map(Path, files), error))
+        raise
+    given.tell()
+    found, errors = find_raws_below(given.paths)
+    failed = {**given.errors, **errors}
+    rows = []
     with Decoder() as decoder:
-        for path in files:
+        for path in (each.path for each in found):
             try:
-                reports.append(_look_at(decoder, path))
+                report = _look_at(decoder, path)
             except KpnError as error:
-                failed.append({"file": str(path), "error": str(error)})
+                failed[path] = error
+                continue
+            if as_json:
+                rows.append(documents.info_json(*report))
+            else:  # at once: a card has many
+                console.show_table(str(path), _rows(*report))
     if as_json:
-        rows = [documents.info_json(*report) for report in reports]
-        console.print_json({"files": rows, "failed": failed})
+        _print_json(rows, failed)
     else:
-        for report in reports:
-            console.show_table(str(report[0].path), _rows(*report))
-        for failure in failed:
-            console.note_error(f"kpn: {failure['error']}")
+        console.show_failures([Failure((path,), str(why)) for path, why in failed.items()])
     if failed:
         sys.exit(1)
+
+
+def _print_json(rows: list[dict[str, Any]], failed: dict[Path, KpnError]) -> None:
+    failures = [{"file": str(path), "error": str(error)} for path, error in failed.items()]
+    console.print_json({"files": rows, "failed": failures})
 
 
 def _look_at(decoder: Decoder, path: Path) -> Look:
@@ -88,6 +106,8 @@ def _rows(
     raw: RawInfo, noise: NoiseReport | None, repaired: Repaired | None
 ) -> list[tuple[str, str]]:
     """Return label and value of each row of a file's table."""
+    from ..raw import exposure
+
     return [
         ("make", raw.make or "unknown"),
         ("model", raw.model or "unknown"),
@@ -97,8 +117,8 @@ def _rows(
         ("white level", _white(raw)),
         ("ISO", _iso(raw)),
         ("gain control", raw.gain or "unknown"),
-        ("exposure time", _exposure_time(raw.exposure_time)),
-        ("aperture", _optional("f/{:.3g}", raw.f_number)),
+        ("exposure time", _shown(exposure.show_time, raw.exposure_time)),
+        ("aperture", _shown(exposure.show_aperture, raw.f_number)),
         ("focal length", _optional("{:.4g} mm", raw.focal_length)),
         ("lens", raw.lens or "unknown"),
         ("drive mode", raw.drive_mode or "unknown"),
@@ -132,10 +152,8 @@ def _iso(raw: RawInfo) -> str:
     return "unknown" if raw.iso is None else f"{raw.iso:.8g} ({raw.iso_source})"
 
 
-def _exposure_time(seconds: float | None) -> str:
-    if seconds is not None and seconds < 0.3:  # as cameras show it
-        return f"1/{1 / seconds:.0f} s"
-    return _optional("{:.3g} s", seconds)
+def _shown(show: Callable[[float], str], value: float | None) -> str:
+    return "unknown" if value is None else show(value)
 
 
 def _per_plane(values: tuple[float, ...], form: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import KpnError
-from . import console, documents
+from . import console, documents, inputs
 from .options import (
     DEFECTS_OPTION,
     DEVICE,
@@ -57,7 +57,7 @@ def _parse_scales(
 
 
 @click.command()
-@click.argument("burst", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("burst", nargs=-1, required=True, type=click.Path())
 @click.option(
     "-o",
     "--output",
@@ -94,7 +94,7 @@ def _parse_scales(
 @JSON
 def inspect(
     *,
-    burst: tuple[Path, ...],
+    burst: tuple[str, ...],
     output: Path,
     at: list[tuple[int, int]],
     noise_scale: tuple[float, ...],
@@ -140,9 +140,11 @@ def inspect(
             overwrite=True,
         )
         page.check_folder(output)
+        given = inputs.raws(burst)
+        given.tell()
         with Decoders(READERS) as decoder, console.stage_bar() as on_stage:
             inspected = inspection.inspect(
-                burst,
+                given.complete(),
                 options,
                 at,
                 noise_scale,
@@ -153,7 +155,7 @@ def inspect(
             files = page.write_page(inspected, output)
     except KpnError as error:
         if as_json:
-            failed = {"files": [str(path) for path in burst], "error": str(error)}
+            failed = {"files": list(burst), "error": str(error)}
             console.print_json({"failed": [failed]})
         raise
     if as_json:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,52 +16,66 @@ from ..choices import (
     MIN_TILE,
     PRECISIONS,
 )
-from ..errors import KpnError
-from . import console
+from . import console, inputs
+from .values import Choice as Choice  # also for the commands that take the options from here
+from .values import FloatRange as FloatRange
+from .values import IntRange as IntRange
+
+if TYPE_CHECKING:
+    from ..image.noise_model import NoiseModel
 
 
 def _parse_noise(context: click.Context, option: click.Parameter, text: str | None) -> Any:
     if text is None:
         return None
-    from ..image.noise_model import NoiseModel
-
     try:
-        shot, read = (float(part) for part in text.split(","))
-        return NoiseModel.uniform(shot, read)
+        numbers = [float(part) for part in text.split(",")]
     except ValueError:
-        if Path(text).exists():
-            return Path(text)
+        numbers = []
+    if len(numbers) != 2 and Path(text).exists():
+        return Path(text)
+    if not numbers:
         raise click.BadParameter(
             f"no such file: {text!r}; give two numbers, S,O, such as 1e-3,1e-5, or a file "
             "written by kpn calibrate"
-        ) from None
-    except KpnError as error:
-        raise click.BadParameter(str(error)) from None
+        )
+    return _noise_model(text, numbers)
 
 
-class FloatRange(click.FloatRange):
-    """A number in a range; click's own lets "nan" pass, which no comparison excludes."""
+def _noise_model(text: str, numbers: list[float]) -> NoiseModel:
+    """Return the noise model of the numbers S and O; a usage error if they are none."""
+    from ..image.noise_model import MAX_COEFFICIENT, NoiseModel
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, context: click.Context | None
-    ) -> float:
-        """Return the number; a usage error if it is none or out of range."""
-        number = float(super().convert(value, param, context))
-        if math.isnan(number):
-            self.fail(f"{value!r} is not a number.", param, context)
-        return number
+    if len(numbers) != 2:
+        comma = "; write decimal points, no commas" if len(numbers) == 4 else ""
+        raise click.BadParameter(f"{text!r} is not two numbers{comma}; give S,O, such as 1e-3,1e-5")
+    for name, number in zip("SO", numbers, strict=True):
+        if not 0 <= number <= MAX_COEFFICIENT:
+            raise click.BadParameter(
+                f"{name} = {number:g} is out of range; give 0 to {MAX_COEFFICIENT:g}, as in "
+                "1e-3,1e-5"
+            )
+    if numbers == [0, 0]:
+        raise click.BadParameter("S and O are both 0; give at least one above 0, as in 1e-3,1e-5")
+    return NoiseModel.uniform(*numbers)
+
+
+def _check_reference(context: click.Context, option: click.Parameter, text: str) -> str:
+    if not text.strip():
+        raise click.BadParameter("no frame is named; give auto, darkest, first, an index or a file")
+    return text
 
 
 DEVICE = click.option(
     "--device",
-    type=click.Choice(DEVICES),
+    type=Choice(DEVICES),
     default="auto",
     show_default=True,
     help="Where the network runs; auto picks a GPU if there is one.",
 )
 PRECISION = click.option(
     "--precision",
-    type=click.Choice(PRECISIONS),
+    type=Choice(PRECISIONS),
     default="auto",
     show_default=True,
     help="Arithmetic of the network; auto picks the fastest: bf16 on CPUs with AMX and GPUs that "
@@ -70,7 +83,7 @@ PRECISION = click.option(
 )
 TRAINING_PRECISION = click.option(
     "--precision",
-    type=click.Choice(FLOAT_PRECISIONS),
+    type=Choice(FLOAT_PRECISIONS),
     default="auto",
     show_default=True,
     help="Arithmetic of the network; auto picks bf16 where it is faster (CPUs with AMX, GPUs that "
@@ -85,13 +98,14 @@ REFERENCE = click.option(
     "--reference",
     default="auto",
     show_default=True,
+    callback=_check_reference,
     help="Frame whose moment and exposure the result shows: auto (the sharpest of the middle "
     "half; in a bracket, of its best exposed frames), darkest (keeps the highlights of a bracket), "
     "first, an index in capture order (from 0), or a file name.",
 )
 EXPOSURES_OPTION = click.option(
     "--exposures",
-    type=click.Choice(EXPOSURES),
+    type=Choice(EXPOSURES),
     default=EXPOSURES[0],
     show_default=True,
     help="Which frames to merge: same merges frames of one exposure, and small changes of "
@@ -116,7 +130,7 @@ NOISE = click.option(
 )
 DEFECTS_OPTION = click.option(
     "--defects",
-    type=click.Choice(DEFECTS),
+    type=Choice(DEFECTS),
     default=DEFECTS[0],
     show_default=True,
     help="Which defective pixels to repair: auto looks for hot, dead and stuck pixels, columns and "
@@ -132,7 +146,7 @@ TRAINING_NOISE = click.option(
 )
 TILE = click.option(
     "--tile",
-    type=click.IntRange(MIN_TILE),
+    type=IntRange(MIN_TILE),
     help="Side of the tiles that are denoised one by one, in pixels; smaller tiles need less "
     "memory. Default: 1536, or less if memory is short.",
 )
@@ -153,5 +167,8 @@ QUIET = click.option(
 JSON = click.option(
     "--json", "as_json", is_flag=True, help="Print the results as one JSON document on stdout."
 )
-PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-PHOTOS = click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
+#: Text, not paths: `inputs.raws` tells ./@x from @x.
+PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path())
+PHOTOS = click.argument(
+    "photos", nargs=-1, required=True, type=click.Path(), callback=inputs.photos
+)

@@ -9,7 +9,7 @@ import click
 from ..choices import DATASET_FORMATS, DATASET_GAINS, RANDOM_GAIN
 from . import console
 from .exposure_list import ev_option
-from .options import PHOTOS, QUIET
+from .options import PHOTOS, QUIET, Choice, IntRange
 
 
 @click.command()
@@ -21,16 +21,12 @@ from .options import PHOTOS, QUIET
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder of the data set. An unfinished data set of the same options is continued.",
 )
-@click.option(
-    "--count", type=click.IntRange(1), default=100, show_default=True, help="Number of bursts."
-)
-@click.option(
-    "--frames", type=click.IntRange(1), default=8, show_default=True, help="Frames per burst."
-)
+@click.option("--count", type=IntRange(1), default=100, show_default=True, help="Number of bursts.")
+@click.option("--frames", type=IntRange(1), default=8, show_default=True, help="Frames per burst.")
 @click.option(
     "--format",
     "form",
-    type=click.Choice(DATASET_FORMATS),
+    type=Choice(DATASET_FORMATS),
     default="dng",
     show_default=True,
     help="dng writes a folder of DNG files per burst, with the ground truth, to try kpn denoise "
@@ -38,7 +34,7 @@ from .options import PHOTOS, QUIET
 )
 @click.option(
     "--gain",
-    type=click.Choice(DATASET_GAINS),
+    type=Choice(DATASET_GAINS),
     default=RANDOM_GAIN,
     show_default=True,
     help="Noise level of all bursts, as in kpn eval; or random, to draw a camera and an ISO for "
@@ -51,14 +47,14 @@ from .options import PHOTOS, QUIET
 )
 @click.option(
     "--seed",
-    type=click.IntRange(0),
+    type=IntRange(0),
     default=0,
     show_default=True,
     help="Random seed; the same seed and photos give the same bytes.",
 )
 @click.option(
     "--workers",
-    type=click.IntRange(1),
+    type=IntRange(1),
     default=1,
     show_default=True,
     help="Number of processes that make bursts in parallel.",

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ..choices import GAINS, SCHEDULES, VARIANTS
-from . import console
-from .options import DEVICE, QUIET, TRAINING_NOISE, TRAINING_PRECISION, FloatRange
+from . import console, inputs
+from .options import DEVICE, QUIET, TRAINING_NOISE, TRAINING_PRECISION, Choice, FloatRange, IntRange
 from .photos import load_photos
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def _parse_blocks(
 
 
 @click.command()
-@click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("data", nargs=-1, required=True, type=click.Path(), callback=inputs.photos)
 @click.option(
     "-o",
     "--output",
@@ -50,7 +50,7 @@ def _parse_blocks(
 )
 @click.option(
     "--variant",
-    type=click.Choice(VARIANTS),
+    type=Choice(VARIANTS),
     default="kpn",
     show_default=True,
     help="Network to train: kpn, or an ablation of the paper: direct predicts pixels instead of "
@@ -59,7 +59,7 @@ def _parse_blocks(
 )
 @click.option(
     "--patches",
-    type=click.IntRange(1),
+    type=IntRange(1),
     default=500_000,
     show_default=True,
     help="Length of the run in patches; the cosine schedule and the annealing adapt to it.",
@@ -71,7 +71,7 @@ def _parse_blocks(
 )
 @click.option(
     "--batch",
-    type=click.IntRange(1),
+    type=IntRange(1),
     default=16,
     show_default=True,
     help="Patches per step, summed over all processes.",
@@ -85,14 +85,14 @@ def _parse_blocks(
 )
 @click.option(
     "--schedule",
-    type=click.Choice(SCHEDULES),
+    type=Choice(SCHEDULES),
     default="cosine",
     show_default=True,
     help="Learning rate after the warm-up: falling along a cosine, or constant.",
 )
 @click.option(
     "--cooldown",
-    type=click.IntRange(0),
+    type=IntRange(0),
     default=0,
     show_default=True,
     metavar="N",
@@ -143,21 +143,21 @@ def _parse_blocks(
 )
 @click.option(
     "--seed",
-    type=click.IntRange(0),
+    type=IntRange(0),
     default=0,
     show_default=True,
     help="Random seed of the data and the initial weights.",
 )
 @click.option(
     "--validate-every",
-    type=click.IntRange(1),
+    type=IntRange(1),
     default=10_000,
     show_default=True,
     help="Patches between validations.",
 )
 @click.option(
     "--save-every",
-    type=click.IntRange(1),
+    type=IntRange(1),
     default=5_000,
     show_default=True,
     help="Patches between checkpoints.",
@@ -165,7 +165,7 @@ def _parse_blocks(
 @TRAINING_NOISE
 @click.option(
     "--workers",
-    type=click.IntRange(0),
+    type=IntRange(0),
     help="Threads that generate training data, or processes beside a GPU. Default: as many as suit "
     "the device.",
 )

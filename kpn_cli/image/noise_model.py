@@ -11,6 +11,8 @@ from ..errors import KpnError, wrong_type
 #: O (read noise) grows with the ISO to this power, S (shot noise) in proportion: the slope of
 #: `typical_log_read`.
 _READ_SLOPE = 1.6
+#: Largest S and O: more than any sensor's.
+MAX_COEFFICIENT = 1e3
 
 
 def typical_log_read(log_shot: np.ndarray) -> np.ndarray:
@@ -49,7 +51,7 @@ class NoiseModel:
             except (TypeError, ValueError):
                 expected = "four numbers, one for each of R, G1, G2, B"
                 raise wrong_type(name, expected, given) from None
-            if len(values) != 4 or not all(0 <= value <= 1e3 for value in values):
+            if len(values) != 4 or not all(0 <= value <= MAX_COEFFICIENT for value in values):
                 raise KpnError(f"noise model: {name} must be four numbers from 0 to 1000: {values}")
             object.__setattr__(self, name, values)
         if not all(s + o > 0 for s, o in zip(self.shot, self.read, strict=True)):

@@ -271,16 +271,12 @@ def _section_html(section: _Section, picture: bytes) -> str:
 def _exposure(inspection: Inspection) -> str:
     info = inspection.info
     parts = [
-        f"ISO {info.iso:g}" if info.iso else "",
-        _seconds(info.exposure_time) if info.exposure_time else "",
-        f"f/{info.f_number:g}" if info.f_number else "",
+        exposure.show_iso(info.iso) if info.iso else "",
+        exposure.show_time(info.exposure_time) if info.exposure_time else "",
+        exposure.show_aperture(info.f_number) if info.f_number else "",
         f"{info.width} x {info.height} pixels",
     ]
     return ", ".join(filter(None, parts))
-
-
-def _seconds(time: float) -> str:
-    return f"1/{1 / time:.0f} s" if time < 0.4 else f"{time:g} s"
 
 
 def _summary(inspection: Inspection) -> str:

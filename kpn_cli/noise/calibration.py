@@ -14,6 +14,7 @@ from ..defects.defect_list import DefectList
 from ..errors import KpnError, read_error
 from ..image.noise_model import NoiseModel
 from ..raw.exif import plausible_iso
+from ..raw.exposure import show_iso
 from ..raw.info import RawInfo
 from ..system.files import atomic, check_no_pipe
 
@@ -83,7 +84,8 @@ class Calibration:
             return self._at_iso(info.iso)
         except KpnError as error:
             raise KpnError(
-                f"{self._source}: gives no noise for ISO {info.iso:g} of {info.path.name} "
+                f"{self._source}: gives no noise for {show_iso(info.iso)} of "
+                f"{info.path.name} "
                 f"({error}); make it with kpn calibrate"
             ) from None
 
@@ -96,8 +98,8 @@ class Calibration:
         low, high = self.levels[0].iso, self.levels[-1].iso
         if not info.iso or low <= info.iso <= high:
             return ""
-        span = f"ISO {low:g}" if low == high else f"ISO {low:g} to {high:g}"
-        return f"ISO {info.iso:g} is extrapolated: {self._source} has {span}"
+        span = show_iso(low) if low == high else f"{show_iso(low)} to {high:.8g}"
+        return f"{show_iso(info.iso)} is extrapolated: {self._source} has {span}"
 
     def _defects_warning(self, info: RawInfo) -> str:
         if self.defects is None or not self.defects.rows or self.defects.fits(info):
@@ -218,7 +220,10 @@ def load_calibration(path: Path) -> Calibration:
     except OSError as error:
         raise read_error(path, error) from None
     try:
-        document = json.loads(text)
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError):
+            raise ValueError("it is no JSON, or damaged") from None
         found = document.get("kpn") if isinstance(document, dict) else None
         if found != _FORMAT:
             raise ValueError(f"it is {found!r}, not {_FORMAT!r}" if found else "it holds no noise")

@@ -18,6 +18,7 @@ from ..defects.flat_fields import FlatDefects
 from ..errors import KpnError
 from ..image.noise_model import NoiseModel, typical_log_read
 from ..raw import exposure
+from ..raw.exposure import show_iso
 from ..raw.full_exif import complete_iso
 from ..raw.info import RawInfo
 from ..raw.reader import read_info, read_planes
@@ -149,9 +150,8 @@ def _pairs(
     for info, planes in unpaired:
         if not any(_alike(planes, done[:, None, None]) for done in paired):
             raise KpnError(
-                f"{info.path}: no second frame of its exposure (ISO {info.iso:g}"
-                + (f", {info.exposure_time:.4g} s" if info.exposure_time else "")
-                + ") that is as bright; pass two of each exposure, or leave it out"
+                f"{info.path}: no second frame of its exposure ({exposure.show(info)}) "
+                "that is as bright; pass two of each exposure, or leave it out"
             )
     return patches
 
@@ -229,7 +229,8 @@ def _fit(iso: float, signal: np.ndarray, variance: np.ndarray) -> tuple[float, f
     signal, variance = signal[used].clip(0), variance[used]
     if len(signal) < _MIN_PATCHES:
         raise KpnError(
-            f"ISO {iso:g}: the flats are clipped or too small, {len(signal)} patches of "
+            f"{show_iso(iso)}: the flats are clipped or too small, {len(signal)} patches "
+            "of "
             f"{2 * _SIDE}x{2 * _SIDE} pixels are left; pass flats between black and white"
         )
     dark, bright = np.quantile(signal, (0.02, 0.98))
@@ -244,7 +245,8 @@ def _fit(iso: float, signal: np.ndarray, variance: np.ndarray) -> tuple[float, f
             break
     if kept.mean() < 1 - _MAX_TRIMMED_SHARE:
         raise KpnError(
-            f"ISO {iso:g}: {1 - kept.mean():.0%} of the pairs' area differs by more than noise; "
+            f"{show_iso(iso)}: {1 - kept.mean():.0%} of the pairs' area differs by more than "
+            "noise; "
             "take flats of an even surface in steady light, out of focus, from a tripod"
         )
     shot, read = fit
@@ -259,7 +261,8 @@ def _fit(iso: float, signal: np.ndarray, variance: np.ndarray) -> tuple[float, f
 
 def _range_error(iso: float, dark: float, bright: float) -> KpnError:
     return KpnError(
-        f"ISO {iso:g}: flats from {dark:.2g} to {bright:.2g} of the white level are too alike; "
+        f"{show_iso(iso)}: flats from {dark:.2g} to {bright:.2g} of the white level are too "
+        "alike; "
         "the noise is S*x + O, and separating S from O needs dark and bright ones: "
         "add pairs of other exposure times"
     )

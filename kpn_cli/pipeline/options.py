@@ -14,10 +14,12 @@ from ..choices import (
     DEFECTS,
     DEVICES,
     EXPOSURES,
+    FORMAT_ALIASES,
     FORMATS,
     MAX_STRENGTH,
     MIN_TILE,
     PRECISIONS,
+    formats_of,
 )
 from ..errors import KpnError, wrong_type
 from ..image.noise_model import NoiseModel
@@ -93,7 +95,8 @@ class Options:
 
         Args:
             output, weights: paths, as text too.
-            formats: one name or several.
+            formats: one name or several, in upper or lower case; also those of
+                `choices.FORMAT_ALIASES`.
             reference: an index may be an int.
             noise: may be the path of a file written by `kpn calibrate`.
             exposures, headroom, strength, defects, device, precision, tile, overwrite, compression,
@@ -159,11 +162,12 @@ def _formats(value: object) -> tuple[str, ...]:
     names = (value,) if isinstance(value, str) else value
     if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
         raise wrong_type("formats", "a str or a list of str", value)
-    unknown = [name for name in names if name not in FORMATS]
+    formats = formats_of(names)
+    unknown = [name for name in formats if name not in FORMATS]
     if unknown or not names:
-        known = ", ".join(FORMATS)
+        known = ", ".join((*FORMATS, *FORMAT_ALIASES))
         raise KpnError(f"formats: {', '.join(unknown) or 'none given'}; choose among {known}")
-    return tuple(dict.fromkeys(names))
+    return formats
 
 
 def _reference(value: object) -> str:

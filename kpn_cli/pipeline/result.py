@@ -17,6 +17,14 @@ if TYPE_CHECKING:  # reading a burst must not wait for PyTorch
     from ..noise.selection import NoiseReport
 
 
+#: Frames of a burst that a message names one by one.
+_NAMED_FRAMES = 3
+#: What a fallback means, for the user (`merge/guard.py`).
+_OF_FALLBACK = (
+    "which keeps one frame's noise there. This is no error: merging would have blurred what moves, "
+    "or fine detail at low ISO. If neither is there, try another --reference; kpn inspect shows "
+    "where"
+)
 #: Least brightness that is shown in EV.
 _DARKEST = 1e-6
 
@@ -131,9 +139,8 @@ class Result:
         if self.repaired:
             lines.append(("note", f"repaired {self.repaired.in_words()}"))
         if self.fallback_share > 0.02:
-            lines.append(
-                ("note", f"fell back to the reference in {self.fallback_share:.0%} of the picture")
-            )
+            share = f"{self.fallback_share:.0%} of the picture"
+            lines.append(("note", f"fell back to the reference in {share}, {_OF_FALLBACK}"))
         if self.noise is not None and self.noise.warning:
             lines.append(("warning", self.noise.warning))
         return lines
@@ -152,29 +159,68 @@ class Failure:
     error: str
 
     def message(self) -> str:
-        """Return the error with the full path of a file that it names without its folder."""
+        """Return the error with the files that it is about, and their folder."""
+        if len(self.files) > 1:
+            return f"{burst_in_words(self.files)}: {self.error}"
         for path in self.files:
             if self.error.startswith(f"{path.name}: "):
                 return f"{path.parent / self.error}"
+            if path.name not in self.error:
+                return f"{path}: {self.error}"
         return self.error
+
+
+def burst_in_words(files: Sequence[Path]) -> str:
+    """Return a burst for a message: "IMG_1.dng to IMG_8.dng (8 frames) in /card".
+
+    Args:
+        files: its files, in order of time.
+    """
+    folders = {path.parent for path in files}
+    names = [path.name for path in files] if len(folders) == 1 else [str(path) for path in files]
+    shown = ", ".join(names)
+    if len(names) > _NAMED_FRAMES:
+        shown = f"{names[0]} to {names[-1]} ({len(names)} frames)"
+    return f"{shown} in {files[0].parent}" if len(folders) == 1 else shown
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """An exposure bracket that is not merged, because the user has not asked for it.
+    """A burst that is not merged, as the user wants it: an exposure bracket, or one of few frames.
 
     Attributes:
-        files: of the bracket.
-        reason: which files these are, and how to merge them: `what` and `choices.MERGE_BRACKETS`.
+        files: of the burst.
+        reason: why; of a bracket also which files these are, and how to merge them: `what` and
+            `choices.MERGE_BRACKETS`.
+        fewer_than: number of frames that the user wants at least; 0 for a bracket.
     """
 
     files: tuple[Path, ...]
     reason: str
+    fewer_than: int = 0
 
     @property
     def what(self) -> str:
         """Which files these are, without how to merge them."""
         return self.reason.removesuffix(f"; {MERGE_BRACKETS}")
+
+    @property
+    def is_mergeable(self) -> bool:
+        """Whether it is a bracket that can be merged."""
+        return self.what != self.reason
+
+
+def left_out_lines(left_out: Sequence[LeftOut]) -> list[tuple[str, tuple[Path, ...]]]:
+    """Return a line and the files for each bracket, and one for all bursts of few frames."""
+    lines = [(each.what, each.files) for each in left_out if not each.fewer_than]
+    few = [each for each in left_out if each.fewer_than]
+    if few:
+        files = tuple(path for each in few for path in each.files)
+        bursts = "1 burst" if len(few) == 1 else f"{len(few)} bursts"
+        frames = "1 frame" if len(files) == 1 else f"{len(files)} frames"
+        wanted = few[0].fewer_than
+        lines.append((f"{bursts} of fewer than {wanted} frames ({frames}; --min-frames)", files))
+    return lines
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from . import exif
+from .exposure import show_iso
 from .info import RawInfo
 
 #: The values of the tags by exifread's names: a text, or all numbers of the tag.
@@ -86,17 +87,17 @@ def with_camera_notes(info: RawInfo, notes: CameraNotes) -> RawInfo:
 def _chosen_iso(info: RawInfo, iso: float, source: str) -> tuple[float | None, str, str]:
     """Return the ISO to believe where no standard tag states it, its source, and a line."""
     if info.iso_source == exif.ISO_NAME and iso < exif.ISO_OVERFLOW:
-        line = f"{source} says ISO {iso:g}, but {exif.ISO_NAME} {info.iso:g} or more; ignored"
+        line = f"{source} says {show_iso(iso)}, but {exif.ISO_NAME} {info.iso:.8g} or more; ignored"
         return info.iso, info.iso_source, line
     if info.iso_source == exif.LIBRAW and info.iso:
         if abs(math.log2(iso / info.iso)) > _SAME_ISO:
-            line = f"{source} says ISO {iso:g}, but LibRaw reads {info.iso:g}, which is used"
+            line = f"{source} says {show_iso(iso)}, but LibRaw reads {info.iso:.8g}, which is used"
             return info.iso, info.iso_source, line
         iso = info.iso
     why = "no standard tag states it"
     if info.iso_source == exif.ISO_NAME:
-        why = f"{exif.ISO_NAME} says {info.iso:g} or more"
-    return iso, source, f"ISO {iso:g} is taken from {source}: {why}"
+        why = f"{exif.ISO_NAME} says {info.iso:.8g} or more"
+    return iso, source, f"{show_iso(iso)} is taken from {source}: {why}"
 
 
 #: Largest difference of two readings of one ISO, in EV: notes are coded in steps of 1/12 or more.

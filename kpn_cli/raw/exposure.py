@@ -205,7 +205,19 @@ def alike(frames: Sequence[Exposed]) -> list[list[int]]:
 
 def show_time(seconds: float) -> str:
     """Return an exposure time as cameras show it: "1/60 s", "2.5 s"."""
+    if seconds <= 0:
+        return "0 s"
     return f"{round(seconds, 1):g} s" if seconds >= 0.4 else f"1/{1 / seconds:.0f} s"
+
+
+def show_aperture(f_number: float) -> str:
+    """Return an aperture as cameras show it: "f/1.8", though phones write 1.7999."""
+    return f"f/{round(f_number, 2):g}"
+
+
+def show_iso(iso: float) -> str:
+    """Return a sensitivity as text: "ISO 800"; all digits of the highest too."""
+    return f"ISO {iso:.8g}"
 
 
 def show_stops(stops: float) -> str:
@@ -218,7 +230,7 @@ def show(frame: Exposed) -> str:
     time = frame.exposure_time
     parts = ["unknown time" if time is None else show_time(time)]
     if frame.f_number:
-        parts.append(f"f/{frame.f_number:g}")
+        parts.append(show_aperture(frame.f_number))
     if frame.iso:
-        parts.append(f"ISO {frame.iso:g}")
+        parts.append(show_iso(frame.iso))
     return ", ".join(parts)

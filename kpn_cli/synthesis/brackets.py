@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from ..errors import KpnError
 from ..image.noise_model import NoiseModel
+from ..raw.exposure import ANOTHER_EV
 
 #: Largest difference to the reference's exposure, in EV: more than kpn merges, to test that too.
 LARGEST_EV = 8.0
@@ -78,14 +80,29 @@ def check_evs(evs: Sequence[float]) -> None:
     """Check the exposures of a bracket.
 
     Raises:
-        KpnError: unless they are 2 to 9 numbers within 8 EV of the reference's.
+        KpnError: unless they are 2 to 9 numbers within 8 EV of the reference's, which are equal
+            or far enough apart not to be taken for equal exposures.
     """
     if not 2 <= len(evs) <= _MOST_EXPOSURES:
         raise KpnError(f"give 2 to {_MOST_EXPOSURES} exposures, such as -2,0,2, not {len(evs)}")
     reference = in_turn(evs, 1)[0]
     for ev in evs:
-        if not math.isfinite(ev) or abs(ev - reference) > LARGEST_EV:
-            raise KpnError(f"{ev:g} EV is not within {LARGEST_EV:g} EV of {reference:g} EV")
+        if not math.isfinite(ev):
+            raise KpnError(f"{ev:g} is no exposure; give numbers of EV, such as -2,0,2")
+        if abs(ev - reference) > LARGEST_EV:
+            raise KpnError(
+                f"{ev:g} EV is too far from the first frame's exposure, {reference:g} EV; give at "
+                f"most {LARGEST_EV:g} EV more or less"
+            )
+    levels = sorted(set(evs))
+    if len(levels) == 1:
+        raise KpnError(f"all exposures are {levels[0]:g} EV; leave --ev out for equal exposures")
+    for one, other in pairwise(levels):
+        if other - one < ANOTHER_EV:
+            raise KpnError(
+                f"{one:g} and {other:g} EV are too near to each other to be two exposures; give "
+                f"steps of {ANOTHER_EV:g} EV or more, or leave --ev out for equal exposures"
+            )
 
 
 def in_turn(evs: Sequence[float], count: int) -> tuple[float, ...]:

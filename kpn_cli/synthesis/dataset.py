@@ -6,6 +6,7 @@ import json
 import math
 import multiprocessing
 import os
+import tarfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -146,7 +147,8 @@ def write_dataset(
         Paths of the parts.
 
     Raises:
-        KpnError: if the folder holds a data set with other settings, or cannot be written.
+        KpnError: if the folder holds a data set with other settings, or something that has the
+            name of a part and is none, or cannot be written.
     """
     make_folder(folder)
     with lock_folder(folder):
@@ -166,7 +168,7 @@ def _complete(
     parts = [config.part_path(folder, number) for number in range(config.part_count)]
     missing = []
     for number, path in enumerate(parts):
-        if path.exists():
+        if _is_finished(path, config):
             on_part(path)
         else:
             missing.append(number)
@@ -175,6 +177,31 @@ def _complete(
     for shorter in set(folder.glob(f"shard-*{_PARTIAL}*.tar")) - set(parts):
         shorter.unlink()  # a longer shard has the same bursts now
     return parts
+
+
+def _is_finished(path: Path, config: DatasetConfig) -> bool:
+    """Whether a part exists.
+
+    Raises:
+        KpnError: if something else has its name: parts are complete when they get it.
+    """
+    if not os.path.lexists(path):
+        return False
+    if config.format == "dng":
+        frames = len(list(path.glob("IMG_*.dng")))
+        whole = frames == config.frames and (path / "truth.tif").is_file()
+    else:
+        whole = path.is_file() and tarfile.is_tarfile(path)
+    if not whole:
+        raise _foreign(path)
+    return True
+
+
+def _foreign(path: Path) -> KpnError:
+    return KpnError(
+        f"{path}: has the name of a part of the data set, but is none, or not whole; move it away, "
+        "or choose another folder"
+    )
 
 
 def _record_settings(folder: Path, photos: Sequence[Path], config: DatasetConfig) -> None:
@@ -190,6 +217,10 @@ def _record_settings(folder: Path, photos: Sequence[Path], config: DatasetConfig
         largest = int(before["count"])
     except FileNotFoundError:
         before, largest = settings, 0
+        # The settings are written before the first part, so these are of something else.
+        for part in (config.part_path(folder, number) for number in range(config.part_count)):
+            if os.path.lexists(part):
+                raise _foreign(part) from None
     except (OSError, ValueError, KeyError, TypeError):
         raise KpnError(f"{path}: damaged; remove it, or choose another folder") from None
     keys = dict.fromkeys((*settings, "ev"))

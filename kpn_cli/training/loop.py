@@ -32,7 +32,7 @@ from .run import MAX_GRADIENT_NORM, Progress, TrainingRun
 from .tensorboard import TensorBoardLog
 from .validation import ValidationSets, validate, validation_bursts
 
-#: A rise of the balanced loss that is a collapse: at a rate of 0.001, one run went from -7.2 to -2.5
+#: A rise of the balanced loss that is a collapse: at a rate of 0.001, one went from -7.2 to -2.5
 #: (docs/log.md).
 _COLLAPSE = 1.0
 #: Patches of a report from which its loss is judged: fewer scatter too much.

@@ -77,7 +77,8 @@ def test_a_bracket_is_left_out_and_the_other_bursts_are_denoised(tmp_path, weigh
     again = kpn("denoise", *command, "--report")
     assert again.exit_code == 0
     assert "0 done, 1 skipped (outputs exist), 1 left out:" in again.stderr
-    assert f"left out    {left_out['reason']}" in again.stderr
+    what, _, remedy = left_out["reason"].rpartition("; ")
+    assert f"left out    {what}\nleft out    {remedy}\n" in again.stderr
     assert "nothing" not in again.stderr
     page = (out / "report.html").read_text()
     assert "<h2>Left out</h2>" in page and "HDR_2.dng" in page and "Interrupted" not in page
@@ -248,3 +249,48 @@ def test_files_and_folders_may_have_any_name(tmp_path, weights):
     for path in made:
         assert os.fsencode(path) + b"\n" in run.stdout
     assert len(run.stderr.splitlines()) == 1 + len(names) + 1  # bursts, each of them, summary
+
+
+# --- few frames -------------------------------------------------------------
+
+
+def test_bursts_of_few_frames_are_left_out_with_one_line_and_no_failure(tmp_path, weights):
+    card = tmp_path / "card"
+    write_bursts(card, 1, frames=3)
+    for n in range(3):
+        write_frame(card / f"single{n}.dng", 100 + 10 * n)
+    write_bracket(card, (0, -2), at=200)
+    command = [card, "-o", tmp_path / "out", "--weights", weights, "--format", "dng"]
+    document = denoised(*command, "--min-frames", "3")
+    assert [len(burst["frames"]) for burst in document["bursts"]] == [3]
+    assert document["failed"] == []
+    reasons = [each["reason"] for each in document["left_out"]]
+    assert reasons[:3] == ["1 frame, fewer than --min-frames 3"] * 3
+    run = kpn("denoise", *command, "--min-frames", "3", "--report")
+    assert run.exit_code == 0
+    line = f"{len(reasons)} bursts of fewer than 3 frames (5 frames; --min-frames)"
+    assert run.stderr.count("left out  ") == 1
+    assert f"left out    {line}" in run.stderr
+    assert line in (tmp_path / "out" / "report.html").read_text("utf-8")
+
+
+def test_a_dry_run_shows_which_bursts_have_too_few_frames(tmp_path):
+    write_bursts(tmp_path / "card", 2)
+    write_frame(tmp_path / "card" / "single.dng", 100)
+    command = ["denoise", tmp_path / "card", "--dry-run", "--min-frames"]
+    plan = json.loads(kpn(*command, "2", "--json").stdout)
+    assert [len(burst["frames"]) for burst in plan["bursts"]] == [2, 2]
+    assert plan["left_out"] == [
+        {
+            "files": [str(tmp_path / "card" / "single.dng")],
+            "reason": "1 frame, fewer than --min-frames 2",
+        }
+    ]
+    shown = kpn(*command, "2")
+    assert shown.exit_code == 0
+    assert "left out    1 burst of fewer than 2 frames (1 frame; --min-frames)" in shown.stderr
+    nothing = kpn(*command, "9")
+    assert (nothing.exit_code, nothing.stdout) == (0, "")
+    assert "nothing to denoise but bursts of fewer than 9 frames; lower --min-frames" in (
+        nothing.stderr
+    )

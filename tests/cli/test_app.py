@@ -13,7 +13,7 @@ from command_line import assert_one_line, kpn
 
 from kpn_cli import choices
 from kpn_cli.batch.plan import GroupingOptions
-from kpn_cli.cli import startup
+from kpn_cli.cli import inputs, startup
 from kpn_cli.cli.app import main
 from kpn_cli.output import dng_images
 from kpn_cli.pipeline.options import Options
@@ -165,3 +165,21 @@ def test_ctrl_c_waits_for_the_import_of_torch_and_then_interrupts():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (run.stdout.split(), run.stderr) == (["held", "imported", "interrupted"], "")
+
+
+@pytest.mark.parametrize("command", ["info", "calibrate", "denoise"])
+def test_ctrl_c_is_exit_code_130_in_every_command(command, tmp_path, monkeypatch):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(inputs, "raws", interrupt)
+    more = ["-o", tmp_path / "x.json"] if command == "calibrate" else []
+    run = kpn(command, tmp_path, *more)
+    assert run.exit_code == 130
+    assert "interrupted" in run.stderr
+
+
+def test_the_help_of_denoise_tells_the_exit_codes():
+    shown = " ".join(kpn("denoise", "--help").output.split())
+    for words in ("0 if every burst", "1 if a burst", "2 for wrong usage", "130 after Ctrl-C"):
+        assert words in shown

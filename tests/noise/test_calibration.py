@@ -186,9 +186,9 @@ def listing(**changes: object) -> str:
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        ("", "Expecting value"),
-        ("{", "Expecting"),
-        ("[" * 100_000, "recursion"),
+        ("", "it is no JSON"),
+        ("{", "it is no JSON"),
+        ("[" * 100_000, "it is no JSON"),
         ("[]", "holds no noise"),
         ("{}", "holds no noise"),
         (changed(kpn="noise-2"), "noise-2"),

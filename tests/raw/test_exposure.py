@@ -129,3 +129,12 @@ def test_times_and_stops_are_shown_as_cameras_do():
         "0 EV",
         "0 EV",
     ]
+
+
+def test_apertures_and_isos_are_shown_as_cameras_do():
+    apertures = [exposure.show_aperture(f) for f in (1.7999999523, 1.78, 5.6, 11.0)]
+    assert apertures == ["f/1.8", "f/1.78", "f/5.6", "f/11"]
+    assert [exposure.show_iso(iso) for iso in (800.0, 3280000.0)] == ["ISO 800", "ISO 3280000"]
+    assert exposure.show(Shot(iso=3280000.0, exposure_time=0.016666, f_number=1.7999)) == (
+        "1/60 s, f/1.8, ISO 3280000"
+    )

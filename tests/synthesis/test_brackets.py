@@ -57,3 +57,23 @@ def test_each_frame_is_recorded_in_its_exposure_with_noise_of_its_own_and_clips_
         assert error.var() == pytest.approx(1e-3 * 0.1 * gain + 1e-5, rel=0.06)
     assert (recorded[1, ..., 32:] == 1).all()  # twice white at 2 EV
     assert recorded[2].max() < 0.2
+
+
+@pytest.mark.parametrize(
+    ("evs", "words"),
+    [
+        ((0, -0.02), "-0.02 and 0 EV are too near to each other .* steps of 0.25 EV or more"),
+        ((-2, 0, 0.1), "0 and 0.1 EV are too near"),
+        ((1, 1), "all exposures are 1 EV; leave --ev out"),
+        ((0, 20), "20 EV is too far from the first frame's exposure, 0 EV; give at most 8 EV"),
+        ((0, float("nan")), "nan is no exposure"),
+    ],
+)
+def test_exposures_that_are_no_bracket_are_told_with_the_reason(evs, words):
+    with pytest.raises(KpnError, match=words):
+        check_evs(evs)
+
+
+def test_thirds_of_a_stop_and_repeated_exposures_are_a_bracket():
+    check_evs((-0.33, 0, 0.33))
+    check_evs((0, -2, 0, 2))

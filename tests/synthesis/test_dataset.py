@@ -339,3 +339,26 @@ def test_a_damaged_description_of_the_set_is_refused(photos, tmp_path, damaged):
     (tmp_path / "dataset.json").write_text(damaged)
     with pytest.raises(KpnError, match=r"dataset\.json: damaged"):
         write_dataset(photos, tmp_path, DatasetConfig(1, 1))
+
+
+@pytest.mark.parametrize("form", ["dng", "shards"])
+def test_what_merely_has_the_name_of_a_part_is_refused_and_stays(form, photos, tmp_path):
+    config = DatasetConfig(count=2, frames=1, format=form)
+    part = config.part_path(tmp_path, config.part_count - 1)
+    if form == "dng":
+        part.mkdir()
+        (part / "holiday.jpg").write_bytes(b"x")
+    else:
+        part.write_bytes(b"x")
+    before = content(tmp_path)
+    with pytest.raises(KpnError, match=f"{part.name}: has the name of a part"):
+        write_dataset(photos, tmp_path, config)
+    assert content(tmp_path) == before
+
+
+def test_a_part_that_is_no_longer_whole_is_refused(photos, tmp_path):
+    config = DatasetConfig(count=1, frames=2)
+    (part,) = write_dataset(photos, tmp_path, config)
+    (part / "IMG_0001.dng").unlink()
+    with pytest.raises(KpnError, match=r"burst_00000: .* not whole; move it away"):
+        write_dataset(photos, tmp_path, config)
