@@ -52,6 +52,8 @@ COMPRESSIONS = ("lossless", "none")
 
 #: Largest factor by which `--strength` may scale the noise sigma that the network assumes.
 MAX_STRENGTH = 4
+#: Quality of a JPEG (libjpeg's), and the least long side that it may be reduced to, pixels.
+JPEG_QUALITY, MIN_JPEG_SIZE = 95, 16
 #: Smallest tile side, sensor pixels.
 MIN_TILE = 64
 #: Longest pause within a burst, from the end of an exposure to the start of the next, seconds.

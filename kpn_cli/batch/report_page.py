@@ -164,6 +164,7 @@ def _options(options: Options) -> str:
         "--exposures": options.exposures,
         "--headroom": "yes" if options.headroom else "no",
         "--strength": f"{options.strength:g}",
+        "--grain": f"{options.grain:g}",
         "--noise": noise,
         "--defects": options.defects,
         "--device": options.device,
@@ -171,6 +172,8 @@ def _options(options: Options) -> str:
         "--tile": options.tile or "by the free memory",
         "--weights": options.weights or "the bundled network",
         "--compression": options.compression,
+        "--jpeg-quality": options.jpeg_quality,
+        "--jpeg-size": options.jpeg_size or "full",
         "--overwrite": "yes" if options.overwrite else "no",
     }
     return definitions((f"<code>{text(name)}</code>", text(value)) for name, value in rows.items())

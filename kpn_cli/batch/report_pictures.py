@@ -11,14 +11,20 @@ from PIL import Image
 
 from ..burst.frame import Frame
 from ..image.noise_model import NoiseModel
-from ..output.develop import Box, develop, develop_bands, developed_box, developed_size, to_srgb8
+from ..output.develop import (
+    Box,
+    cells_around,
+    develop_bands,
+    develop_part,
+    developed_box,
+    developed_size,
+    to_srgb8,
+)
 from ..raw.info import RawInfo
 from . import report_crops
 
 #: Height and width of an upright crop in pixels: it fits on most screens.
 CROP_SIZE = (512, 768)
-#: Margin that is developed around a crop, in sensor pixels, for the window of demosaicing.
-_MARGIN = 16
 #: Long side of the overview in pixels; it is shown at half of that on fine screens.
 _OVERVIEW = 880
 #: A dark picture is shown brighter, until its brightest pixels have this level; least and most
@@ -123,7 +129,7 @@ def _overview(info: RawInfo, clean: np.ndarray) -> np.ndarray:
 
 
 def _developed(info: RawInfo, planes: Frame | np.ndarray, box: Box) -> np.ndarray:
-    """Develop a box of a picture with a margin; only demosaicing decisions may differ slightly.
+    """Develop a box of a picture.
 
     Args:
         info: the whole frame.
@@ -133,22 +139,12 @@ def _developed(info: RawInfo, planes: Frame | np.ndarray, box: Box) -> np.ndarra
     Returns:
         `(rows, columns, 3)` uint16, upright, linear.
     """
-    top, left, height, width = box
-    start = max(top - _MARGIN, 0), max(left - _MARGIN, 0)
-    end = min(top + height + _MARGIN, info.height), min(left + width + _MARGIN, info.width)
-    # A phase other than RGGB begins inside a cell, so one more cell may be needed.
-    rows, columns = (
-        slice(first // 2, last // 2 + 1) for first, last in zip(start, end, strict=True)
-    )
+    rows, columns = cells_around(info, box)
     if isinstance(planes, Frame):
         planes = planes.linear(planes.samples[..., rows, columns]).numpy()
     else:
         planes = planes[..., rows, columns]
-    around = replace(info, height=end[0] - start[0], width=end[1] - start[1])
-    rgb = develop(around, planes, linear=True)
-    inside = (top - start[0], left - start[1], height, width)
-    top, left, height, width = developed_box(around, inside)
-    return rgb[top : top + height, left : left + width]
+    return develop_part(info, planes, box)
 
 
 def _brightening(rgb: np.ndarray) -> float:

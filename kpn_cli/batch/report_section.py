@@ -81,6 +81,8 @@ def _summary(result: Result) -> str:
     parts = [count(len(result.frames), "frame")]
     if result.noise_left is not None:
         parts.append(f"{result.noise_left**0.5:.0%} of the noise (&#963;) left")
+    if result.grain:
+        parts.append(f"{result.grain:.0%} of its luminance given back as grain")
     if result.seconds:
         parts.append(duration(result.seconds))
     return f'<p class="sub">{" &#183; ".join(parts)}</p>'
@@ -207,6 +209,8 @@ def _noise(result: Result) -> str:
     left = result.noise_left
     if left is not None:
         rows.append(("Residual noise", _noise_left(left)))
+    if result.grain:
+        rows.append(("Grain", f"{result.grain:.0%} of the luminance noise (&#963;) given back"))
     rows.append(("Taken from the reference", f"{result.fallback_share:.1%} of the picture"))
     if result.headroom is not None:
         rows.append(("Headroom", f"{result.headroom:.1f} EV beyond the reference's white"))

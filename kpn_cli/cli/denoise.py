@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,15 @@ from ..choices import (
 )
 from ..errors import KpnError
 from . import batch_view, console, documents, inputs, plan_view
+from .comparison import (
+    CROP,
+    GRAINS,
+    JPEG_QUALITY_OPTION,
+    JPEG_SIZE_OPTION,
+    STRENGTHS,
+    check_one_value,
+    make_comparison,
+)
 from .options import (
     DEFECTS_OPTION,
     DEVICE,
@@ -28,7 +38,6 @@ from .options import (
     PRECISION,
     QUIET,
     REFERENCE,
-    STRENGTH,
     TILE,
     WEIGHTS,
     Choice,
@@ -91,7 +100,9 @@ _EXIT_CODES = (
     help="Keep highlights that the reference clips and a darker frame of a bracket does not: the "
     "white level of the DNG then makes room for them.",
 )
-@STRENGTH
+@STRENGTHS
+@GRAINS
+@CROP
 @NOISE
 @DEFECTS_OPTION
 @DEVICE
@@ -142,6 +153,8 @@ _EXIT_CODES = (
     show_default=True,
     help="Compression of the DNG: lossless JPEG, or none for programs that cannot read it.",
 )
+@JPEG_QUALITY_OPTION
+@JPEG_SIZE_OPTION
 @click.option(
     "--overwrite",
     is_flag=True,
@@ -164,7 +177,9 @@ def denoise(
     reference: str,
     exposures: str,
     headroom: bool,
-    strength: float,
+    strength: tuple[float, ...],
+    grain: tuple[float, ...],
+    crop: tuple[int, int, int, int] | None,
     noise: NoiseModel | Path | None,
     defects: str,
     device: str,
@@ -177,6 +192,8 @@ def denoise(
     min_frames: int,
     dry_run: bool,
     compression: str,
+    jpeg_quality: int,
+    jpeg_size: int | None,
     overwrite: bool,
     report: bool,
     as_json: bool,
@@ -196,6 +213,9 @@ def denoise(
     """
     if no_group and burst_size is not None:
         raise click.UsageError("--burst-size and --no-group exclude each other; give one of them")
+    if crop is None:
+        check_one_value("--strength", strength)
+        check_one_value("--grain", grain)
     console.mute_other_ranks()
     try:
         import_torch_meanwhile()
@@ -210,7 +230,8 @@ def denoise(
             reference=reference,
             exposures=exposures,
             headroom=headroom,
-            strength=strength,
+            strength=max(strength),
+            grain=max(grain),
             noise=calibration.load_calibration(noise) if isinstance(noise, Path) else noise,
             defects=defects,
             device=device,
@@ -219,11 +240,16 @@ def denoise(
             weights=weights,
             overwrite=overwrite,
             compression=compression,
+            jpeg_quality=jpeg_quality,
+            jpeg_size=jpeg_size,
             report=report,
         )
         grouping = GroupingOptions(gap, burst_size, no_group, min_frames)
         given = inputs.raws(paths)
         given.tell()
+        comparison = None
+        if crop is not None:
+            comparison = make_comparison(crop, strength, grain, formats, jpeg_quality)
         if dry_run:
             with console.scan_bar() as on_file:
                 plan = run.plan_batch(
@@ -231,6 +257,16 @@ def denoise(
                 )
             _show_plan(plan, options, as_json)
             failures = plan.failures
+        elif comparison is not None:
+            from ..batch.comparisons import compare_all
+
+            one_picture = replace(options, formats=("jpeg",))
+            with batch_view.BatchView(one_picture, quiet=as_json) as view:
+                compared = compare_all(
+                    given.paths, options, grouping, comparison, view, failures=given.failures
+                )
+            _show_summary(compared, as_json)
+            failures = compared.failures
         else:
             with batch_view.BatchView(options, quiet=as_json) as view:
                 summary = run.run_batch(

@@ -34,8 +34,9 @@ def burst_json(result: Result) -> dict[str, Any]:
     """Return a burst's entry in the JSON of `kpn denoise`.
 
     `shifts` are (row, column) in sensor pixels, `noise_left` is a share of the noise variance,
-    `noise` has S and O of the planes R, G1, G2, B; times are in seconds. `exposures` has the
-    settings of each frame and its EV over the reference, where they differ. `headroom` are EV
+    before `grain`, a share of the luminance noise's sigma, was given back. `noise` has S and O of
+    the planes R, G1, G2, B; times are in seconds. `exposures` has the settings of each frame and
+    its EV over the reference, where they differ. `headroom` are EV
     beyond the reference's white.
     """
     noise = result.noise
@@ -47,6 +48,7 @@ def burst_json(result: Result) -> dict[str, Any]:
         "outputs": {name: str(path) for name, path in result.outputs.items()},
         "noise": noise and noise_json(noise),
         "noise_left": result.noise_left,
+        "grain": result.grain,
         "defects": asdict(result.repaired),
         "shifts": result.shifts,
         "agreement": result.agreement,

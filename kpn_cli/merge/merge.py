@@ -133,6 +133,47 @@ def denoise_frames(
     return Denoised(out, residual, 1 - float(np.average(share, weights=cells)), white)
 
 
+def merge_part(
+    merger: TileMerger,
+    network: KPN,
+    size: tuple[int, int],
+    part: tuple[slice, slice],
+    tile: int = DEFAULT_TILE,
+) -> np.ndarray:
+    """Merge a part of a picture and no more of its surroundings than a tile has.
+
+    Args:
+        merger: of the burst.
+        network: that it uses.
+        size: rows and columns of the whole picture, in cells.
+        part: its rows and columns, in cells.
+        tile: side of a tile in sensor pixels.
+
+    Returns:
+        `(4, rows, columns)` float32, linear: what `denoise_frames` returns there, but for what
+        the network sees beyond the end of a tile.
+    """
+    arguments = _tiling(network, tile)
+    grid = arguments["grid"]
+    starts = [max(span.start - _HALO, 0) // grid * grid for span in part]
+    stops = [min(span.stop + _HALO, side) for span, side in zip(part, size, strict=True)]
+
+    def process(rows: slice, columns: slice) -> np.ndarray:
+        places = (
+            slice(start + span.start, start + span.stop)
+            for start, span in zip(starts, (rows, columns), strict=True)
+        )
+        return merger.merge(*places).clean[0].cpu().numpy()
+
+    height, width = (stop - start for start, stop in zip(starts, stops, strict=True))
+    around = tiling.blend(process, 4, height, width, **arguments)
+    rows, columns = (
+        slice(span.start - start, span.stop - start)
+        for start, span in zip(starts, part, strict=True)
+    )
+    return around[:, rows, columns]
+
+
 def denoise_burst(
     network: KPN,
     frames: Sequence[Frame],

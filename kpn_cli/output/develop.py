@@ -124,6 +124,68 @@ def developed_box(info: RawInfo, box: Box) -> Box:
     return top, left, height, width
 
 
+def sensor_box(info: RawInfo, box: Box) -> Box:
+    """Return where a box of the developed, upright picture lies in the mosaic.
+
+    Args:
+        info: the frame, for its size and orientation.
+        box: top, left, height, width in pixels of the picture.
+
+    Returns:
+        Top, left, height, width in sensor pixels: the inverse of `developed_box`.
+    """
+    top, left, height, width = box
+    rows, columns = developed_size(info)
+    if info.orientation in FLIPPED:
+        top = rows - top - height
+    if info.orientation in MIRRORED:
+        left = columns - left - width
+    if info.orientation in TRANSPOSED:
+        top, left, height, width = left, top, width, height
+    return top, left, height, width
+
+
+def cells_around(info: RawInfo, box: Box) -> tuple[slice, slice]:
+    """Return rows and columns of the cells that `develop_part` needs for a box of the mosaic."""
+    (top, left), (bottom, right) = _around(info, box)
+    # A phase other than RGGB begins inside a cell, so one more cell may be needed.
+    return slice(top // 2, bottom // 2 + 1), slice(left // 2, right // 2 + 1)
+
+
+def develop_part(info: RawInfo, planes: np.ndarray, box: Box, *, lift: float = 0.0) -> np.ndarray:
+    """Develop a box of a picture with a margin; only demosaicing decisions may differ slightly.
+
+    Args:
+        info: the whole frame.
+        planes: `(4, cell_rows, cell_columns)` float32, the cells of `cells_around`.
+        box: top, left, height, width in sensor pixels.
+        lift: as in `develop`.
+
+    Returns:
+        `(rows, columns, 3)` uint16, upright, linear.
+
+    Raises:
+        KpnError: if LibRaw cannot develop the mosaic.
+    """
+    start, end = _around(info, box)
+    around = replace(info, height=end[0] - start[0], width=end[1] - start[1])
+    rgb = develop(around, planes, linear=True, lift=lift)
+    top, left, height, width = box
+    inside = developed_box(around, (top - start[0], left - start[1], height, width))
+    top, left, height, width = inside
+    return rgb[top : top + height, left : left + width]
+
+
+def _around(info: RawInfo, box: Box) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return first and last row and column of a box and its margin; they begin with a cell."""
+    top, left, height, width = box
+    start = max(top - _MARGIN, 0) // 2 * 2, max(left - _MARGIN, 0) // 2 * 2
+    return start, (
+        min(top + height + _MARGIN, info.height),
+        min(left + width + _MARGIN, info.width),
+    )
+
+
 def develop_bands(
     info: RawInfo,
     planes: np.ndarray,

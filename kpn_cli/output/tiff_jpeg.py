@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from .. import __version__
+from ..choices import JPEG_QUALITY
 from ..raw.info import RawInfo
 from ..system.files import atomic
 from ..system.threads import usable_cores
@@ -42,6 +43,11 @@ _RESOLUTION = (
     fields.integer_field(296, 2),
 )
 
+#: Below this quality of a JPEG, colours have half the resolution, which saves bytes and hardly
+#: shows beside what the quality costs.
+_FULL_COLOUR_FROM = 90
+#: Most rows or columns of a JPEG that encoders take (libjpeg).
+MAX_JPEG_SIDE = 65500
 #: Bytes of Exif in a JPEG: the length of a segment has 16 bits.
 _MAX_JPEG_EXIF = 65000
 #: Bytes of a value that is kept when Exif exceeds `_MAX_JPEG_EXIF`.
@@ -181,9 +187,14 @@ def tiff_writer(
 
 
 def write_jpeg(
-    path: Path | str, rgb: np.ndarray, tags: Sequence[Field] = (), *, replace: bool = True
+    path: Path | str,
+    rgb: np.ndarray,
+    tags: Sequence[Field] = (),
+    *,
+    replace: bool = True,
+    quality: int = JPEG_QUALITY,
 ) -> None:
-    """Write an 8-bit sRGB JPEG (quality 95, 4:4:4) with an ICC profile.
+    """Write an 8-bit sRGB JPEG with an ICC profile.
 
     Args:
         path: the file to create or replace, atomically.
@@ -191,6 +202,8 @@ def write_jpeg(
         tags: Exif tags, as from `photo_tags`. If they exceed a JPEG segment, long values are
             left out.
         replace: whether an existing file may be replaced.
+        quality: 1 to 100, as libjpeg counts; from 90 on with colours at full resolution (4:4:4),
+            below at half of it (4:2:0).
 
     Raises:
         KpnError: if the file cannot be written.
@@ -202,8 +215,8 @@ def write_jpeg(
         Image.fromarray(rgb).save(
             temporary,
             "JPEG",
-            quality=95,
-            subsampling=0,
+            quality=quality,
+            subsampling=0 if quality >= _FULL_COLOUR_FROM else 2,
             icc_profile=rgb_profile(linear=False),
             exif=b"Exif\0\0" + exif if exif and len(exif) <= _MAX_JPEG_EXIF else b"",
         )

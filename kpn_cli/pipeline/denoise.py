@@ -23,6 +23,7 @@ from ..burst import files as burst_files
 from ..burst.frame import Frame, is_mixed
 from ..errors import KpnError
 from ..merge import merge
+from ..merge.grain import add_grain
 from ..merge.headroom import MAX_WHITE, Headroom, brighter_first
 from ..merge.merge import Denoised
 from ..network.engine import UNet
@@ -46,7 +47,7 @@ from . import outputs
 from .fingerprint import options_digest
 from .loading import Loaded, load_burst
 from .options import Options
-from .prepare import prepare
+from .prepare import Prepared, prepare
 from .result import Clock, Result, Stage
 
 T = TypeVar("T")
@@ -235,14 +236,11 @@ def compute(
     make_folder(options.output)  # before the work, in case it is not possible
     prepared = prepare(loaded, options, engine.device, on_stage, clock.end_stage)
     noise = prepared.noise
-    room = options.headroom and is_mixed(prepared.aligned.frames)
-    aligned = prepared.aligned.keep_best(engine.config.frames, headroom=room)
-    # What was observed in the frames that are merged, or in others too: then it is measured again.
-    same = len(aligned.frames) == len(prepared.aligned.frames)
-    seen = noise if same else replace(noise, observed=None)
+    aligned, seen, headroom = frames_to_merge(prepared, options, engine, info)
     ready = engine.for_picture(pixels)
-    headroom = headroom_of(info, aligned.frames) if room else None
     denoised = _run_network(ready, aligned, seen, options, headroom, on_stage)
+    if options.grain:
+        give_back_grain(denoised.planes, aligned.frames[0], noise, info, options.grain)
     if isinstance(ready.network.engine, UNet):
         ready.network.engine.release_memory()
     return_freed_memory()
@@ -268,6 +266,7 @@ def compute(
         rejected=[round(value, 3) for value in aligned.rejected],
         noise_left=denoised.residual_noise,
         headroom=headroom_stops(options, denoised.white),
+        grain=options.grain,
         fallback_share=round(denoised.fallback_share, 5),
         device=str(engine.device),
         precision=ready.precision.name,
@@ -280,6 +279,26 @@ def compute(
     return Computed(
         loaded.fingerprint, info, denoised, loaded.missing, result, loaded.lift, reference
     )
+
+
+def frames_to_merge(
+    prepared: Prepared, options: Options, engine: Engine, info: RawInfo
+) -> tuple[alignment.AlignedBurst, NoiseReport, Headroom | None]:
+    """Return the frames that are merged, the reference's noise as they show it, and the headroom.
+
+    Args:
+        prepared: the burst.
+        options: how to denoise.
+        engine: the network.
+        info: facts of the reference.
+    """
+    noise = prepared.noise
+    room = options.headroom and is_mixed(prepared.aligned.frames)
+    aligned = prepared.aligned.keep_best(engine.config.frames, headroom=room)
+    # What was observed in the frames that are merged, or in others too: then it is measured again.
+    same = len(aligned.frames) == len(prepared.aligned.frames)
+    seen = noise if same else replace(noise, observed=None)
+    return aligned, seen, headroom_of(info, aligned.frames) if room else None
 
 
 def notes_of(infos: Sequence[RawInfo]) -> list[str]:
@@ -336,6 +355,22 @@ def headroom_of(info: RawInfo, frames: Sequence[Frame]) -> Headroom | None:
     balance = np.array([red, green, green, blue])
     r, g1, g2, b = (clip * (balance.max() / balance).clip(max=white)).tolist()
     return Headroom(white, (r, g1, g2, b))
+
+
+def give_back_grain(
+    planes: np.ndarray, reference: Frame, noise: NoiseReport, info: RawInfo, share: float
+) -> None:
+    """Add a share of the reference's luminance noise to clean planes, in place (`merge/grain.py`).
+
+    Args:
+        planes: `(4, rows, columns)`, of the picture or a part of it.
+        reference: the same part of the frame.
+        noise: its noise.
+        info: its facts.
+        share: 0 to 1.
+    """
+    observed = 1.0 if noise.observed is None else noise.observed
+    add_grain(planes, reference, noise.model, info.white_balance, share, observed)
 
 
 def _run_network(
@@ -460,9 +495,11 @@ def write_computed(
         None if noise is None else noise.model,
         computed.missing,
         compression=options.compression,
+        jpeg=outputs.Jpeg(options.jpeg_quality, options.jpeg_size),
         fingerprint=computed.fingerprint,
         replace=options.overwrite,
         strength=options.strength,
+        grain=options.grain,
         lift=computed.lift,
         precision=computed.result.precision if options.strength else "",
         on_file=step,

@@ -13,7 +13,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..choices import DEFECTS, FORMATS
+from ..choices import DEFECTS, FORMATS, JPEG_QUALITY
 from ..errors import KpnError, read_error
 from ..noise import calibration
 from ..noise.calibration import Calibration
@@ -71,6 +71,13 @@ def options_digest(options: Options) -> str:
         relevant["defects"] = options.defects
     if options.headroom:
         relevant["headroom"] = True
+    if options.grain:
+        relevant["grain"] = options.grain
+    if "jpeg" in options.formats:
+        if options.jpeg_quality != JPEG_QUALITY:
+            relevant["jpeg_quality"] = options.jpeg_quality
+        if options.jpeg_size is not None:
+            relevant["jpeg_size"] = options.jpeg_size
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
 

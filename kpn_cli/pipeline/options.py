@@ -16,7 +16,9 @@ from ..choices import (
     EXPOSURES,
     FORMAT_ALIASES,
     FORMATS,
+    JPEG_QUALITY,
     MAX_STRENGTH,
+    MIN_JPEG_SIZE,
     MIN_TILE,
     PRECISIONS,
     formats_of,
@@ -43,6 +45,8 @@ class Options:
             above the reference's white.
         strength: factor of the noise sigma that the network assumes, from 0 to 4; 0 returns the
             reference as it is, but for its defects.
+        grain: share of the reference's luminance noise that is given back, from 0 to 1; none of
+            its colour noise (`merge/grain.py`).
         noise: the user's noise model, or a camera's calibration by ISO; replaces the file's
             profile and the estimate. None for these.
         defects: "auto" repairs defective samples of the sensor (`defects/repair.py`); "off" only
@@ -53,6 +57,9 @@ class Options:
         weights: a weight file; None for the bundled network.
         overwrite: whether to replace finished outputs; otherwise they are kept.
         compression: of the DNG's mosaic: "lossless" or "none".
+        jpeg_quality: of the JPEG, 1 to 100; from 90 on its colours have full resolution.
+        jpeg_size: long side of the JPEG in pixels, at least 16, to which larger pictures are
+            reduced; None for full size.
         report: whether `kpn denoise` also writes an HTML report (`batch/report.py`).
     """
 
@@ -62,6 +69,7 @@ class Options:
     exposures: str
     headroom: bool
     strength: float
+    grain: float
     noise: NoiseModel | Calibration | None
     defects: str
     device: str
@@ -70,6 +78,8 @@ class Options:
     weights: Path | None
     overwrite: bool
     compression: str
+    jpeg_quality: int
+    jpeg_size: int | None
     report: bool
 
     def __init__(
@@ -81,6 +91,7 @@ class Options:
         exposures: str = EXPOSURES[0],
         headroom: bool = False,
         strength: float = 1.0,
+        grain: float = 0.0,
         noise: NoiseModel | Calibration | str | os.PathLike[str] | None = None,
         defects: str = DEFECTS[0],
         device: str = "auto",
@@ -89,6 +100,8 @@ class Options:
         weights: str | os.PathLike[str] | None = None,
         overwrite: bool = False,
         compression: str = COMPRESSIONS[0],
+        jpeg_quality: int = JPEG_QUALITY,
+        jpeg_size: int | None = None,
         report: bool = False,
     ) -> None:
         """Check the options, and convert them to the attributes' types.
@@ -99,8 +112,8 @@ class Options:
                 `choices.FORMAT_ALIASES`.
             reference: an index may be an int.
             noise: may be the path of a file written by `kpn calibrate`.
-            exposures, headroom, strength, defects, device, precision, tile, overwrite, compression,
-                report: see above.
+            exposures, headroom, strength, grain, defects, device, precision, tile, overwrite,
+                compression, jpeg_quality, jpeg_size, report: see above.
 
         Raises:
             TypeError: if an option has a wrong type.
@@ -112,7 +125,8 @@ class Options:
             "reference": _reference(reference),
             "exposures": _choice("exposures", exposures, EXPOSURES),
             "headroom": _flag("headroom", headroom),
-            "strength": _strength(strength),
+            "strength": _number("strength", strength, MAX_STRENGTH),
+            "grain": _number("grain", grain, 1),
             "noise": _noise(noise),
             "defects": _choice("defects", defects, DEFECTS),
             "device": _choice("device", device, DEVICES),
@@ -121,6 +135,8 @@ class Options:
             "weights": None if weights is None else path_of("weights", weights),
             "overwrite": _flag("overwrite", overwrite),
             "compression": _choice("compression", compression, COMPRESSIONS),
+            "jpeg_quality": _jpeg_quality(jpeg_quality),
+            "jpeg_size": _jpeg_size(jpeg_size),
             "report": _flag("report", report),
         }
         for name, value in values.items():
@@ -176,13 +192,14 @@ def _reference(value: object) -> str:
     return os.fspath(value) if isinstance(value, os.PathLike) else str(value)
 
 
-def _strength(value: object) -> float:
+def _number(argument: str, value: object, most: float) -> float:
+    """Return a number from 0 to `most`."""
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise wrong_type("strength", "a number", value)
-    strength = float(value)  # the fingerprint knows 2 from 2.0
-    if not 0 <= strength <= MAX_STRENGTH:
-        raise KpnError(f"strength: {strength:g} is out of range; give 0 to {MAX_STRENGTH}")
-    return strength
+        raise wrong_type(argument, "a number", value)
+    number = float(value)  # the fingerprint knows 2 from 2.0
+    if not 0 <= number <= most:
+        raise KpnError(f"{argument}: {number:g} is out of range; give 0 to {most:g}")
+    return number
 
 
 def _noise(value: object) -> NoiseModel | Calibration | None:
@@ -194,10 +211,25 @@ def _noise(value: object) -> NoiseModel | Calibration | None:
 
 
 def _tile(value: object) -> int | None:
-    if value is None:
-        return None
+    return None if value is None else _pixels("tile", value, MIN_TILE)
+
+
+def _jpeg_size(value: object) -> int | None:
+    return None if value is None else _pixels("jpeg_size", value, MIN_JPEG_SIZE)
+
+
+def _pixels(argument: str, value: object, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise wrong_type("tile", "an int or None", value)
-    if value < MIN_TILE:
-        raise KpnError(f"tile: {value} is too small; give at least {MIN_TILE} pixels")
+        raise wrong_type(argument, "an int or None", value)
+    if value < least:
+        raise KpnError(f"{argument}: {value} is too small; give at least {least} pixels")
     return int(value)
+
+
+def _jpeg_quality(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise wrong_type("jpeg_quality", "an int", value)
+    quality = int(value)
+    if not 1 <= quality <= 100:
+        raise KpnError(f"jpeg_quality: {quality} is out of range; give 1 to 100")
+    return quality

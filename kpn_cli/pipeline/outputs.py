@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..choices import FORMATS, SIDECARS
+from ..choices import FORMATS, JPEG_QUALITY, SIDECARS
 from ..errors import KpnError
 from ..image.noise_model import NoiseModel
 from ..output import develop, dng_writer, tiff_jpeg
 from ..output.dng_source import is_auxiliary_image
+from ..output.reduced import Reduced
 from ..output.xmp_edit import Edit
 from ..raw import exif
 from ..raw.info import RawInfo
@@ -161,6 +162,27 @@ def now() -> datetime:
     return datetime.now().astimezone()
 
 
+@dataclass(frozen=True)
+class Jpeg:
+    """Quality and size of the JPEG.
+
+    Attributes:
+        quality: 1 to 100.
+        long_side: pixels to which its longer side is reduced; None for full size.
+    """
+
+    quality: int = JPEG_QUALITY
+    long_side: int | None = None
+
+    def size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return its rows and columns for a developed picture of `size`; never more than that."""
+        if self.long_side is None or max(size) <= self.long_side:
+            return size
+        scale = self.long_side / max(size)
+        rows, columns = (max(round(scale * side), 1) for side in size)
+        return rows, columns
+
+
 def write_outputs(
     info: RawInfo,
     denoised: Denoised,
@@ -168,9 +190,11 @@ def write_outputs(
     outputs: dict[str, Path],
     *,
     compression: str,
+    jpeg: Jpeg | None = None,
     fingerprint: bytes,
     replace: bool,
     strength: float,
+    grain: float = 0.0,
     precision: str = "",
     lift: float = 0.0,
     on_file: Callable[[], None] = lambda: None,
@@ -183,9 +207,11 @@ def write_outputs(
         noise: of the noisy reference; None to write no NoiseProfile.
         outputs: format -> path, and key of `choices.SIDECARS` -> path.
         compression: of the DNG's mosaic, one of `choices.COMPRESSIONS`.
+        jpeg: quality and size of the JPEG; None for the best and the whole.
         fingerprint: of the burst, 16 bytes.
         replace: whether existing files may be replaced.
         strength: of denoising.
+        grain: share of the reference's luminance noise that the planes have again.
         precision: arithmetic of the network, which the tag Software tells.
         lift: EV by which the result shall be shown brighter than the reference: the pictures and
             the preview are, the DNG says so in BaselineExposure. Exif stays the reference's, and
@@ -213,6 +239,13 @@ def write_outputs(
         residual = None
         if noise is not None and denoised.residual_noise is not None:
             residual = noise.with_strength(denoised.residual_noise**0.5)
+        reduction = strength
+        if grain:
+            from ..merge.grain import reduction_with_grain, with_grain  # needs PyTorch
+
+            reduction = reduction_with_grain(strength, grain)
+            if noise is not None and denoised.residual_noise is not None:
+                residual = with_grain(noise, denoised.residual_noise, info.white_balance, grain)
         return dng_writer.write_denoised_dng(
             outputs["dng"],
             info,
@@ -224,7 +257,7 @@ def write_outputs(
             modified=modified,
             unique_id=fingerprint,
             replace_file=replace,
-            strength=strength,
+            strength=reduction,
             precision=precision,
             sidecars=[each.data for each in sidecars_of(info.path) if not each.problem],
             lift=lift,
@@ -236,7 +269,7 @@ def write_outputs(
         dng = other.submit(write_dng) if "dng" in outputs else None
         try:
             if pictures:
-                tags = _Tags(tree, modified, fingerprint, precision)
+                tags = _Tags(tree, modified, fingerprint, precision, jpeg or Jpeg())
                 # Closed here: left to the garbage collector after an error, its threads might be
                 # waited for by a thread that they wait for.
                 with closing(develop.develop_bands(info, denoised.planes, lift=lift)) as bands:
@@ -251,13 +284,14 @@ def write_outputs(
 @dataclass(frozen=True)
 class _Tags:
     """What the tags of developed pictures are made of: the source's, a time, the fingerprint,
-    the arithmetic.
+    the arithmetic; and quality and size of the JPEG.
     """
 
     source: Tree | None
     modified: datetime | None
     fingerprint: bytes
     precision: str
+    jpeg: Jpeg
 
 
 def _write_pictures(
@@ -271,11 +305,12 @@ def _write_pictures(
 ) -> None:
     """Write the developed bands of a picture: format -> path, without "dng"."""
     size = develop.developed_size(info)
+    jpeg_size = made_of.jpeg.size(size)
     tags = {
         name: tiff_jpeg.photo_tags(
             info,
             made_of.source,
-            size,
+            jpeg_size if name == "jpeg" else size,
             linear=name == "linear",
             jpeg=name == "jpeg",
             modified=made_of.modified,
@@ -284,7 +319,8 @@ def _write_pictures(
         )
         for name in outputs
     }
-    jpeg_bands = []  # a JPEG is encoded at once, from a third of the bytes of a TIFF
+    # A JPEG is encoded at once, from a third of the bytes of a TIFF, or fewer if it is smaller.
+    jpeg = Reduced(size, jpeg_size)
     with ExitStack() as files:
         add = {
             name: files.enter_context(
@@ -305,10 +341,11 @@ def _write_pictures(
             if "srgb" in add:
                 add["srgb"](develop.to_srgb(rgb))
             if "jpeg" in outputs:
-                jpeg_bands.append(develop.to_srgb8(rgb))
+                jpeg.add(rgb)
     for _ in add:
         on_file()
     if "jpeg" in outputs:
-        rgb = np.concatenate(jpeg_bands)
-        tiff_jpeg.write_jpeg(outputs["jpeg"], rgb, tags["jpeg"], replace=replace)
+        quality = made_of.jpeg.quality
+        path = outputs["jpeg"]
+        tiff_jpeg.write_jpeg(path, jpeg.picture(), tags["jpeg"], replace=replace, quality=quality)
         on_file()

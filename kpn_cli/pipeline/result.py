@@ -56,7 +56,8 @@ class Result:
             if all frames have the same.
         rejected: share of each merged frame's tiles that show something else, from 0 to 1.
         noise_left: variance of the residual noise over that of the reference, from 0 to 1;
-            None if it was not measured.
+            None if it was not measured. Without the noise that `grain` has given back.
+        grain: share of the reference's luminance noise that was given back, from 0 to 1.
         fallback_share: share of the picture that was taken from the reference, from 0 to 1
             (`merge/guard.py`).
         headroom: by how many EV the DNG goes beyond the reference's white; None if that was not
@@ -85,6 +86,7 @@ class Result:
     fallback_share: float = 0.0
     noise_left: float | None = None
     headroom: float | None = None
+    grain: float = 0.0
     device: str = ""
     precision: str = ""
     precision_reason: str = ""

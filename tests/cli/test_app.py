@@ -76,8 +76,10 @@ def test_defaults_of_options_are_those_of_the_library():
     """Some are written twice, so that help needs no torch."""
     defaults = {option.name: option.default for option in main.commands["denoise"].params}
     options = Options()
-    for name in ("reference", "strength", "device", "precision"):
+    for name in ("reference", "device", "precision", "jpeg_quality"):
         assert defaults[name] == getattr(options, name)
+    for name in ("strength", "grain"):  # lists, of one value
+        assert float(defaults[name]) == getattr(options, name)
     assert defaults["formats"] == ",".join(options.formats)
     assert defaults["gap"] == GroupingOptions().gap
     everything = ",".join(choices.FORMATS)

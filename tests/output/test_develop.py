@@ -15,10 +15,14 @@ from threadpoolctl import threadpool_limits
 from kpn_cli.image.bayer import PHASES, pack, unpack
 from kpn_cli.image.srgb import srgb_encode
 from kpn_cli.output.develop import (
+    cells_around,
     develop,
     develop_bands,
+    develop_part,
+    developed_box,
     developed_size,
     preview,
+    sensor_box,
     to_srgb,
     to_srgb8,
 )
@@ -360,3 +364,28 @@ def test_the_preview_is_lifted_too():
     info, planes = plain_info(), coloured(64, 80)
     wanted = to_srgb8(develop(info, planes, linear=True, lift=1.5))
     np.testing.assert_array_equal(preview(info, planes, lift=1.5), wanted)
+
+
+# --- parts ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("phase", ["RGGB", "GBRG"])
+def test_a_part_is_that_of_the_whole_picture(tmp_path, orientation, phase):
+    rows, columns = np.indices((90, 121))
+    mosaic = (5000 + 2000 * np.sin(rows / 9) + 1000 * np.cos(columns / 7 + 1)).astype(np.uint16)
+    path = tmp_path / "a.dng"
+    write_cfa_dng(path, mosaic, DngTags(phase, (512,) * 4, 16383, orientation=orientation))
+    info = read_info(path)
+    planes = pack((mosaic.astype(np.float32) - 512) / (16383 - 512), phase)
+    whole = develop(info, planes, linear=True)
+    rows, columns = developed_size(info)
+    for box in ((0, 0, 20, 30), (31, 17, 23, 41), (rows - 21, columns - 19, 21, 19)):
+        sensor = sensor_box(info, box)
+        assert developed_box(info, sensor) == box
+        around = cells_around(info, sensor)
+        part = develop_part(info, planes[:, around[0], around[1]], sensor)
+        top, left, height, width = box
+        expected = whole[top : top + height, left : left + width]
+        assert part.shape == expected.shape
+        assert np.mean(np.abs(part.astype(int) - expected) > 64) < 0.02

@@ -1,0 +1,83 @@
+"""`kpn denoise --crop`: a part of each burst at several strengths, one picture for each burst."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from ..errors import KpnError
+from ..pipeline.comparison import Comparison, compare
+from ..pipeline.denoise import Engine
+from ..pipeline.loading import READERS, BracketError
+from ..pipeline.options import Options
+from ..pipeline.result import Failure, LeftOut, Result
+from ..raw.decoder_process import Decoders
+from .plan import GroupingOptions, Job, make_plan
+from .read_ahead import BurstOutcome, Summary
+from .run import View
+
+
+def compare_all(
+    paths: Sequence[Path],
+    options: Options,
+    how: GroupingOptions,
+    comparison: Comparison,
+    view: View,
+    *,
+    failures: Sequence[Failure] = (),
+) -> Summary:
+    """Find bursts and compare a part of each, one after the other.
+
+    Args:
+        paths: files and folders.
+        options: how to denoise.
+        how: how to group files.
+        comparison: the part and the strengths.
+        view: shows the progress.
+        failures: what the user named and could not be found.
+
+    Returns:
+        The summary of all bursts; a failure does not stop the others.
+
+    Raises:
+        KpnError: if no burst can be denoised, or several processes were started.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise KpnError("--crop works in one process; start kpn without torchrun")
+    with Decoders(READERS) as decoder:
+        # The pictures of a JPEG have names that no input has.
+        planned = replace(options, formats=("jpeg",))
+        plan = make_plan(paths, planned, how, decoder.capture, view.scanning, failures=failures)
+        view.begin(plan, plan.jobs)
+        summary = Summary(failures=list(plan.failures), left_out=list(plan.left_out))
+        engine = None
+        for job in plan.jobs:
+            engine = engine or Engine(replace(options, strength=max(comparison.strengths)))
+            work = partial(
+                compare,
+                job.files,
+                replace(options, output=job.folder),
+                comparison,
+                engine,
+                read=decoder.planes,
+                read_notes=decoder.camera_notes,
+                on_stage=partial(view.stage, job),
+            )
+            outcome = _outcome(job, work)
+            view.done(outcome)
+            summary.add(outcome)
+    return summary
+
+
+def _outcome(job: Job, work: partial[Result]) -> BurstOutcome:
+    try:
+        return BurstOutcome(job, result=work())
+    except BracketError as error:
+        if not job.as_given:
+            return BurstOutcome(job, left_out=LeftOut(job.files, str(error)))
+        return BurstOutcome(job, failure=Failure(job.files, str(error)))
+    except KpnError as error:
+        return BurstOutcome(job, failure=Failure(job.files, str(error)))
