@@ -18,13 +18,10 @@ DEFECTS = ("auto", "off")
 #: Which exposures the frames of a burst may have: one, but for automatic exposure; or any.
 EXPOSURES = ("same", "mixed")
 
-#: Output format -> what its file name appends to the reference's stem.
-FORMATS = {
-    "dng": "_kpn.dng",
-    "linear": "_kpn_linear.tif",
-    "srgb": "_kpn_srgb.tif",
-    "jpeg": "_kpn.jpg",
-}
+#: Names of outputs without their endings, as `pipeline/names.py` fills them in.
+DEFAULT_NAME = "{reference}_kpn"
+#: Output format -> what is appended to its name.
+FORMATS = {"dng": ".dng", "linear": "_linear.tif", "srgb": "_srgb.tif", "jpeg": ".jpg"}
 #: Other names of output formats, as photographers call them -> the formats.
 FORMAT_ALIASES = {
     "jpg": ("jpeg",),
@@ -43,9 +40,9 @@ def formats_of(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(form for forms in found for form in forms))
 
 
-#: XMP sidecar beside a DNG -> what its name appends to the reference's stem: as Adobe's programs
-#: name them, and as darktable does.
-SIDECARS = {"xmp": "_kpn.xmp", "dng_xmp": "_kpn.dng.xmp"}
+#: XMP sidecar beside a DNG -> what is appended to its name: as Adobe's programs name them, and as
+#: darktable does.
+SIDECARS = {"xmp": ".xmp", "dng_xmp": ".dng.xmp"}
 DEFAULT_FORMATS = ("dng", "linear", "srgb")
 #: Compression of the DNG's mosaic; the first is the default.
 COMPRESSIONS = ("lossless", "none")

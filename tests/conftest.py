@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -26,6 +27,9 @@ settings.load_profile("kpn")
 
 # The tests' pictures are so small that a second thread costs more than it brings.
 torch.set_num_threads(1)
+
+# Neither are defaults of whoever runs the tests.
+os.environ["KPN_CONFIG"] = "none"
 
 
 @pytest.fixture(scope="session", autouse=True)

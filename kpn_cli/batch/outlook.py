@@ -161,10 +161,11 @@ def output_bytes(job: Job, options: Options) -> int:
 
 def _has_outputs(job: Job, options: Options) -> bool:
     """Whether all outputs of a burst exist, whatever they are made of."""
+    template = job.name or options.name
     return any(
         all(
             os.path.lexists(path)
-            for name, path in output_paths(file, job.folder, options.formats).items()
+            for name, path in output_paths(file, job.folder, options.formats, template).items()
             if name in options.formats
         )
         for file in job.files

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+import sys
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,10 +14,12 @@ from ..burst.files import FoundRaw, find_raws_below
 from ..burst.grouping import Group, Setting
 from ..choices import DEFAULT_GAP
 from ..errors import KpnError
-from ..pipeline import fingerprint, outputs
+from ..pipeline import outputs
+from ..pipeline.names import for_burst
 from ..pipeline.options import Options
 from ..pipeline.result import Failure, LeftOut
 from ..raw.info import Capture
+from ..raw.results import is_result
 
 #: What a plan does not know, for the user.
 UNSEEN = (
@@ -61,6 +66,8 @@ class Job:
         why: reason to take them for a burst, for the user.
         settings: exposure of each frame; empty if all have the same, or if it is not known.
         as_given: whether the user says that these frames are a burst.
+        name: template of the outputs' names, whose only field is `{reference}`
+            (`names.for_burst`); "" for that of the options.
         pixels: of a frame, about; 0 if its size is not known.
     """
 
@@ -69,6 +76,7 @@ class Job:
     why: str
     settings: tuple[Setting, ...] = ()
     as_given: bool = False
+    name: str = ""
     pixels: int = 0
 
 
@@ -109,37 +117,46 @@ def make_plan(
         failures: what the user named and could not be found; the plan has them too.
     """
     everything, errors = find_raws_below(paths)
-    frames = [file for file in everything if not fingerprint.is_result(file.path)]
-    ignored = [file.path for file in everything if file not in frames]
     failed = [*failures, *(Failure((path,), str(error)) for path, error in errors.items())]
-    folders = {file.path: file.subfolder for file in frames}
-    captures = []
+    folders = {file.path: file.subfolder for file in everything}
+    captures: dict[Path, Capture] = {}
     if how.off:
-        groups = _as_given(frames)
+        ignored = [file.path for file in everything if is_result(file.path)]
+        groups = _as_given(_without(everything, ignored))
     else:
-        for number, file in enumerate(frames):
-            on_file(number, len(frames))
+        for number, file in enumerate(everything):
+            on_file(number, len(everything))
             try:
-                captures.append(capture(file.path))
+                captures[file.path] = capture(file.path)
             except KpnError as error:
                 failed.append(Failure((file.path,), str(error)))
-        groups = grouping.group(captures, gap=how.gap, size=how.size, exposures=options.exposures)
-    sizes = {each.path: each.height * each.width for each in captures}
+        ignored = [path for path, found in captures.items() if found.by_kpn]
+        photos = [found for found in captures.values() if not found.by_kpn]
+        groups = grouping.group(photos, gap=how.gap, size=how.size, exposures=options.exposures)
+    frames = _without(everything, ignored)
+    failed += _only_results(paths, frames, ignored)
     jobs = []
     left_out = list(filter(None, (_left_out(group, how) for group in groups)))
-    inputs = frozenset(file.path.resolve() for file in frames)
-    owners: dict[Path, Path] = {}
+    inputs = outputs.Inputs(frozenset(file.path.resolve() for file in frames))
+    owners: dict[str, Path] = {}
     as_given = how.off or how.size is not None
     for group in groups:
         if _left_out(group, how):
             continue
-        folder = options.output / folders[group.files[0]]
-        reason = _name_clash(group, folder, options, inputs, owners)
+        job = Job(
+            group.files,
+            options.output / folders[group.files[0]],
+            group.why,
+            group.settings,
+            as_given,
+            for_burst(options.name, group.files, lambda path: captures.get(path) or capture(path)),
+            _pixels(group.files[0], captures, capture),
+        )
+        reason = _name_clash(job, options, inputs, owners)
         if reason:
             failed.append(Failure(group.files, reason))
         else:
-            pixels = sizes[group.files[0]] if captures else _pixels(group.files[0], capture)
-            jobs.append(Job(group.files, folder, group.why, group.settings, as_given, pixels))
+            jobs.append(job)
     return Plan(jobs, failed, ignored, left_out)
 
 
@@ -152,13 +169,47 @@ def _left_out(group: Group, how: GroupingOptions) -> LeftOut | None:
     return LeftOut(group.files, group.left_out) if group.left_out else None
 
 
-def _pixels(file: Path, capture: Callable[[Path], Capture]) -> int:
+def _pixels(
+    file: Path, captures: Mapping[Path, Capture], capture: Callable[[Path], Capture]
+) -> int:
     """Return the number of pixels of a file; 0 if it cannot be read."""
     try:
-        found = capture(file)
+        found = captures.get(file) or capture(file)
     except KpnError:  # told when the burst is read
         return 0
     return found.height * found.width
+
+
+def _without(files: Sequence[FoundRaw], ignored: Sequence[Path]) -> list[FoundRaw]:
+    left_out = set(ignored)
+    return [file for file in files if file.path not in left_out]
+
+
+def _only_results(
+    paths: Sequence[Path], frames: Sequence[FoundRaw], ignored: Sequence[Path]
+) -> list[Failure]:
+    """Return a failure for each given folder below which there is nothing but outputs of kpn."""
+    with_frames = _folders_above([file.path for file in frames])
+    with_results = _folders_above(ignored)
+    reason = "no raw files below this folder, except results of kpn; give another folder"
+    return [
+        Failure((path,), f"{path}: {reason}")
+        for path in dict.fromkeys(paths)
+        if path in with_results - with_frames
+    ]
+
+
+def _folders_above(files: Sequence[Path]) -> set[Path]:
+    folders = {path.parent for path in files}
+    return folders | {above for folder in folders for above in folder.parents}
+
+
+def _key(output: Path) -> str:
+    """Return a path as the file system compares it: Windows and macOS ignore its case."""
+    text = os.path.normcase(output)
+    if sys.platform in ("win32", "darwin"):
+        return unicodedata.normalize("NFC", text).casefold()
+    return text
 
 
 def _as_given(frames: Sequence[FoundRaw]) -> list[Group]:
@@ -169,42 +220,35 @@ def _as_given(frames: Sequence[FoundRaw]) -> list[Group]:
     return [Group(tuple(files), "as given") for files in together.values()]
 
 
-def _name_clash(
-    group: Group,
-    folder: Path,
-    options: Options,
-    inputs: frozenset[Path],
-    owners: dict[Path, Path],
-) -> str:
+def _name_clash(job: Job, options: Options, inputs: outputs.Inputs, owners: dict[str, Path]) -> str:
     """Return why the outputs of a burst cannot have their names; "" if they can.
 
-    Outputs are named after the reference, and any frame may become the reference.
+    Outputs may be named after the reference, and any frame may become the reference.
 
     Args:
-        group: the burst.
-        folder: of its outputs.
-        options: for their formats.
-        inputs: paths of all inputs, resolved.
-        owners: path of an output without suffix -> the frame it is named after; the names of
-            this burst are added.
+        job: the burst.
+        options: for the formats.
+        inputs: all photos of the run.
+        owners: path of an output -> the frame that it belongs to; those of this burst are added.
     """
-    stems = {path: folder / path.stem for path in group.files}
-    for path, stem in stems.items():
-        other = owners.get(stem)
-        if other is not None and other != path:
-            return (
-                f"{path} and {other} could both become {stem}_kpn; pass the folder above both, or "
-                "each with its own -o"
-            )
-        names = outputs.output_paths(path, folder, options.formats)
+    taken: dict[str, Path] = {}
+    for path in job.files:
+        made = outputs.output_paths(path, job.folder, options.formats, job.name)
+        for output in made.values():
+            other = owners.get(_key(output))
+            if other is not None:
+                return (
+                    f"{path} and {other} could both become {output}; pass the folder above both, "
+                    "or each with its own -o, or tell them apart with --name"
+                )
+            taken.setdefault(_key(output), path)
         try:
-            outputs.check_inputs(list(names.values()), inputs)
+            inputs.check(list(made.values()))
         except KpnError as error:
             return str(error)
-    for path, stem in stems.items():
-        owners.setdefault(stem, path)
-    twins = {(path.parent, path.stem): path for path in group.files}
-    for path in group.files:
+    owners |= taken
+    twins = {(path.parent, path.stem): path for path in job.files}
+    for path in job.files:
         twin = twins[path.parent, path.stem]
         if twin != path:
             return f"{path} and {twin} seem to be the same photo twice; pass one of them"

@@ -191,8 +191,8 @@ def denoise_all(
 
 
 def _for(job: Job, options: Options) -> Options:
-    """Return the options with the folder of a job."""
-    return replace(options, output=job.folder)
+    """Return the options with the folder and names of a job."""
+    return replace(options, output=job.folder, name=job.name or options.name)
 
 
 def _result_or_error(work: Callable[[], T]) -> T | KpnError:

@@ -159,6 +159,7 @@ def _options(options: Options) -> str:
     elif options.noise is not None:
         noise = f"S={mean(options.noise.shot)} O={mean(options.noise.read)}"
     rows = {
+        "--name": options.name,
         "--format": ",".join(options.formats),
         "--reference": options.reference,
         "--exposures": options.exposures,

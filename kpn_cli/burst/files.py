@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import KpnError, read_error
+from ..raw.results import is_result
 from . import other_files
 
 #: Suffixes of the raw formats that LibRaw reads, by which files in folders are found.
@@ -25,7 +26,8 @@ RAW_SUFFIXES = frozenset(
 def find_raws(paths: Sequence[Path]) -> list[Path]:
     """Return the raw files among `paths` and directly inside folders, each once.
 
-    Of a folder, only files with a raw suffix; a file that is named, whatever its suffix.
+    Of a folder, only files with a raw suffix that are no outputs of kpn; a file that is named,
+    whatever it is.
 
     Raises:
         KpnError: if a path does not exist, a folder holds no raw files, or a raw file in it cannot
@@ -47,7 +49,7 @@ def _raws_at(path: Path) -> list[Path]:
         path.stat()
         return [path]
     errors: dict[Path, KpnError] = {}
-    inside = _raws_in(path, errors)
+    inside = [file for file in _raws_in(path, errors) if not is_result(file)]
     for error in errors.values():
         raise error
     if not inside:
@@ -87,6 +89,7 @@ class FoundRaw:
 def find_raws_below(paths: Sequence[Path]) -> tuple[list[FoundRaw], dict[Path, KpnError]]:
     """Return the raw files among `paths` and anywhere below folders, each once.
 
+    Outputs of kpn too: only their tags tell them from frames, and tags are read once, later.
     Links to folders are followed, but no folder is entered twice. Hidden folders are skipped.
 
     Returns:
@@ -172,7 +175,5 @@ def _raws_in(folder: Path, errors: dict[Path, KpnError]) -> list[Path]:
 
 
 def _has_raw_name(path: Path) -> bool:
-    # Hidden files are temporary files of other programs, or macOS's "._" companions. The
-    # results of kpn are no frames of a burst.
-    ignored = path.name.startswith(".") or path.name.endswith("_kpn.dng")
-    return path.suffix.lower() in RAW_SUFFIXES and not ignored
+    # Hidden files are temporary files of other programs, or macOS's "._" companions.
+    return path.suffix.lower() in RAW_SUFFIXES and not path.name.startswith(".")

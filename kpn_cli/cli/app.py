@@ -12,7 +12,7 @@ import click
 
 from .. import __version__
 from ..errors import KpnError
-from . import console, streams
+from . import console, settings, streams
 from .calibrate import calibrate
 from .demo import demo
 from .denoise import denoise
@@ -36,6 +36,9 @@ class _Group(click.Group):
     def invoke(self, context: click.Context) -> Any:
         try:
             result = super().invoke(context)
+        except click.BadParameter as error:
+            settings.show_origin(error)
+            raise
         except KpnError as error:
             console.fail(str(error))
         except KeyboardInterrupt:
@@ -46,11 +49,18 @@ class _Group(click.Group):
         return result
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="kpn")
+@click.group(
+    cls=_Group,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "auto_envvar_prefix": settings.PREFIX,
+    },
+)
+@click.version_option(__version__, prog_name="kpn", allow_from_autoenv=False)
 def main() -> None:
     """Turn a burst of noisy raw photos into one clean raw photo."""
 
 
 for _command in (denoise, calibrate, info, demo, inspect, synth, train, evaluate):
     main.add_command(_command)
+settings.add_settings(main.commands.values())

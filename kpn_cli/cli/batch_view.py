@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from .console import (
     SCANNING,
     count,
+    log_only,
     noise_text,
     note,
     print_path,
@@ -15,6 +16,7 @@ from .console import (
     show_remarks,
     show_result,
 )
+from .journal import tell_plan, tell_result
 from .plan_view import warn_of_space
 from .streams import make_bars
 
@@ -65,13 +67,14 @@ class BatchView:
         from ..batch.outlook import look_at_space
 
         self._share, self._total = list(share), len(plan.jobs)
-        if not self._quiet:
-            show_ignored(plan)
         warn_of_space(look_at_space(plan.jobs, self._options))
         if len(plan.jobs) > 1:
             self._bursts = self._bars.add_task("bursts", total=len(share))
-            if not self._quiet:
+        with log_only(self._quiet):
+            show_ignored(plan)
+            if len(plan.jobs) > 1:
                 self._show_counts(plan)
+            tell_plan(plan)
 
     def _show_counts(self, plan: Plan) -> None:
         frames = count(sum(len(job.files) for job in plan.jobs), "frame")
@@ -95,8 +98,10 @@ class BatchView:
         self._done += 1
         if self._bursts is not None:
             self._bars.update(self._bursts, completed=self._done)
-        if self._quiet:
-            return
+        with log_only(self._quiet):
+            self._show(outcome)
+
+    def _show(self, outcome: BurstOutcome) -> None:
         if outcome.result is None:
             # The error of a single burst is shown by the summary.
             if outcome.failure is not None and self._bursts is not None:
@@ -107,6 +112,8 @@ class BatchView:
             show_result(outcome.result)
         else:
             self._show_in_batch(outcome.result)
+        if outcome.result is not None:
+            tell_result(outcome.result)
 
     @property
     def _position(self) -> str:

@@ -51,15 +51,16 @@ def _check_output(output: Path, flats: list[Path]) -> None:
     """Refuse an output that would replace a photo, a sidecar or another program's file."""
     from ..burst.files import RAW_SUFFIXES
     from ..noise.calibration import is_replaceable
-    from ..pipeline.sidecars import is_sidecar_of_any
+    from ..pipeline.sidecars import is_sidecar_of, sidecar_stems
 
     resolved = output.resolve()
     inputs = frozenset(path.resolve() for path in flats)
+    sidecars = sidecar_stems(inputs)
     if resolved in inputs:
         problem = "would overwrite an input"
     elif output.suffix.lower() in RAW_SUFFIXES:
         problem = "has the suffix of a raw photo, and a calibration is JSON"
-    elif is_sidecar_of_any(resolved, inputs) or is_sidecar_of_any(output.absolute(), inputs):
+    elif any(is_sidecar_of(path, sidecars) for path in (resolved, output.absolute())):
         problem = "would be the sidecar of an input"
     elif not is_replaceable(output):
         problem = "exists and is no calibration of kpn, so it is not replaced"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -32,11 +34,36 @@ T = TypeVar("T")
 #: Text of the progress bar while files are searched for bursts.
 SCANNING = "scanning files"
 
+#: Gets all lines; `journal.log_to` writes them to a file.
+LOG = logging.getLogger("kpn")
+LOG.addHandler(logging.NullHandler())  # or logging itself would show some of them
+LOG.propagate = False
+#: Its level without a log.
+NO_LOG = logging.CRITICAL + 1
+LOG.setLevel(NO_LOG)
+
+
+@dataclass
+class _Shown:
+    """What stderr shows: details too, or nothing while lines are logged only."""
+
+    details: bool = False
+    log_only: bool = False
+
+
+_shown = _Shown()
+
 
 def mute_other_ranks() -> None:
     """Under `torchrun`, show output of the first process only; the others show errors only."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and int(os.environ.get("RANK", "0")):
+    if is_other_rank():
         streams.errors_console().quiet = streams.results_console().quiet = True
+
+
+def is_other_rank() -> bool:
+    """Whether this is a process under `torchrun` other than the first."""
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return several and int(os.environ.get("RANK", "0")) > 0
 
 
 def set_quiet(quiet: bool) -> None:
@@ -47,30 +74,69 @@ def set_quiet(quiet: bool) -> None:
 # --- lines ----------------------------------------------------------------------------
 
 
-def note(message: str) -> None:
-    """Show a line on stderr."""
-    # File names may contain control characters: a newline must not break the line.
-    console = streams.errors_console()
-    streams.show(console, printable(message), markup=False, highlight=False, soft_wrap=True)
+def note(message: str, level: int = logging.INFO) -> None:
+    """Show a line on stderr, and log it."""
+    log(level, message)
+    if not _shown.log_only:
+        # File names may contain control characters: a newline must not break the line.
+        console = streams.errors_console()
+        streams.show(console, printable(message), markup=False, highlight=False, soft_wrap=True)
+
+
+def detail(message: str) -> None:
+    """Show a line on stderr with --verbose only, and log it."""
+    if _shown.details:
+        note(message, logging.DEBUG)
+    else:
+        log(logging.DEBUG, message)
+
+
+def log(level: int, message: str) -> None:
+    """Log a line, without showing it."""
+    if LOG.isEnabledFor(level):
+        LOG.log(level, "%s", printable(message))
+
+
+def tells_details() -> bool:
+    """Whether anybody reads the lines of `detail`."""
+    return _shown.details or LOG.isEnabledFor(logging.DEBUG)
+
+
+def set_verbose(verbose: bool) -> None:
+    """Choose whether stderr shows details too."""
+    _shown.details = verbose
+
+
+@contextmanager
+def log_only(active: bool) -> Iterator[None]:
+    """Log the lines and paths of a block without showing them, if active."""
+    before, _shown.log_only = _shown.log_only, active or _shown.log_only
+    try:
+        yield
+    finally:
+        _shown.log_only = before
 
 
 def note_error(message: str) -> None:
     """Show a line on stderr, even with --quiet."""
     console = streams.errors_console()
     quiet, console.quiet = console.quiet, streams.results_console().quiet
-    note(message)
+    note(message, logging.ERROR)
     console.quiet = quiet
 
 
 def fail(message: str) -> NoReturn:
     """Show an error on stderr, even with --quiet, and exit with code 1."""
     streams.errors_console().quiet = False
-    note(f"kpn: {message}")
+    note(f"kpn: {message}", logging.ERROR)
     sys.exit(1)
 
 
 def print_path(path: Path) -> None:
     """Print a path on stdout, for other programs to read."""
+    log(logging.INFO, f"wrote       {path}")
+    if _shown.log_only:
+        return
     _print(streams.write_path, path, "nobody reads the list of results any more; kpn goes on")
 
 

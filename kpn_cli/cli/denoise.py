@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,12 +14,13 @@ from ..choices import (
     COMPRESSIONS,
     DEFAULT_FORMATS,
     DEFAULT_GAP,
+    DEFAULT_NAME,
     FORMAT_ALIASES,
     FORMATS,
     formats_of,
 )
 from ..errors import KpnError
-from . import batch_view, console, documents, inputs, plan_view
+from . import batch_view, console, documents, inputs, journal, plan_view, settings
 from .comparison import (
     CROP,
     GRAINS,
@@ -33,12 +35,15 @@ from .options import (
     DEVICE,
     EXPOSURES_OPTION,
     JSON,
+    LOG,
     NOISE,
     PATHS,
     PRECISION,
     QUIET,
     REFERENCE,
+    THREADS,
     TILE,
+    VERBOSE,
     WEIGHTS,
     Choice,
     FloatRange,
@@ -65,6 +70,17 @@ def _parse_formats(context: click.Context, option: click.Parameter, text: str) -
     return formats
 
 
+def _parse_name(context: click.Context, option: click.Parameter, text: str) -> str:
+    if text == DEFAULT_NAME or context.resilient_parsing:
+        return text
+    from ..pipeline.names import check_template
+
+    try:
+        return check_template(text)
+    except KpnError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 #: What scripts see; the guide has it as a table.
 _EXIT_CODES = (
     "Exit code: 0 if every burst is done, was finished before, or is left out on purpose (a "
@@ -82,6 +98,16 @@ _EXIT_CODES = (
     default="denoised",
     show_default=True,
     help="Folder for the results.",
+)
+@click.option(
+    "--name",
+    metavar="TEMPLATE",
+    default=DEFAULT_NAME,
+    show_default=True,
+    callback=_parse_name,
+    help="Names of the results, with fields in braces: {reference}, {first} and {last} frame, "
+    "number of {frames}, {date} and {time} (also {date:%Y%m%d}), {camera}, {iso}, {folder}. The "
+    "format adds .dng, _linear.tif, _srgb.tif or .jpg.",
 )
 @click.option(
     "--format",
@@ -108,6 +134,7 @@ _EXIT_CODES = (
 @DEVICE
 @PRECISION
 @TILE
+@THREADS
 @WEIGHTS
 @click.option(
     "--gap",
@@ -168,11 +195,14 @@ _EXIT_CODES = (
     "frames used, the noise and the timings.",
 )
 @QUIET
+@VERBOSE
+@LOG
 @JSON
 def denoise(
     *,
     paths: tuple[str, ...],
     output: Path,
+    name: str,
     formats: tuple[str, ...],
     reference: str,
     exposures: str,
@@ -185,6 +215,7 @@ def denoise(
     device: str,
     precision: str,
     tile: int,
+    threads: int | None,
     weights: Path | None,
     gap: float,
     burst_size: int | None,
@@ -196,6 +227,7 @@ def denoise(
     jpeg_size: int | None,
     overwrite: bool,
     report: bool,
+    log: Path | None,
     as_json: bool,
 ) -> None:
     """Denoise bursts of raw photos, one clean photo per burst.
@@ -211,6 +243,7 @@ def denoise(
     same command. PyTorch's launcher shares the bursts among several processes:
     torchrun --nproc-per-node 2 -m kpn_cli denoise ...
     """
+    context = click.get_current_context()
     if no_group and burst_size is not None:
         raise click.UsageError("--burst-size and --no-group exclude each other; give one of them")
     if crop is None:
@@ -218,6 +251,12 @@ def denoise(
         check_one_value("--grain", grain)
     console.mute_other_ranks()
     try:
+        context.with_resource(journal.log_to(log))
+        journal.tell_settings(context)
+        if threads is not None:
+            from ..system.threads import limit_threads
+
+            limit_threads(threads)  # before the libraries are loaded, which look for it only then
         import_torch_meanwhile()
         from ..batch import run
         from ..batch.plan import GroupingOptions
@@ -226,6 +265,7 @@ def denoise(
 
         options = Options(
             output,
+            name=name,
             formats=formats,
             reference=reference,
             exposures=exposures,
@@ -255,7 +295,7 @@ def denoise(
                 plan = run.plan_batch(
                     given.paths, options, grouping, on_file, failures=given.failures
                 )
-            _show_plan(plan, options, as_json)
+            _show_plan(context, plan, options, as_json)
             failures = plan.failures
         elif comparison is not None:
             from ..batch.comparisons import compare_all
@@ -265,7 +305,7 @@ def denoise(
                 compared = compare_all(
                     given.paths, options, grouping, comparison, view, failures=given.failures
                 )
-            _show_summary(compared, as_json)
+            _show_summary(context, compared, as_json)
             failures = compared.failures
         else:
             with batch_view.BatchView(options, quiet=as_json) as view:
@@ -274,35 +314,44 @@ def denoise(
                 )
             if summary is None:  # under torchrun, the first process shows the results of all
                 return
-            _show_summary(summary, as_json)
+            _show_summary(context, summary, as_json)
             failures = summary.failures
     except KpnError as error:
+        console.log(logging.ERROR, str(error))
         if as_json:
             failed = {"files": list(paths), "error": str(error)}
-            console.print_json({"bursts": [], "failed": [failed]})
+            _print_json(context, {"bursts": [], "failed": [failed]})
         raise
     except KeyboardInterrupt:
         console.note("interrupted; run the same command again to continue")
         sys.exit(130)
+    except Exception:
+        console.LOG.exception("kpn has failed; please report this")
+        raise
     if failures:
         sys.exit(1)
 
 
-def _show_plan(plan: Plan, options: Options, as_json: bool) -> None:
+def _print_json(context: click.Context, document: dict[str, Any]) -> None:
+    console.print_json(document | {"settings": settings.settings_json(context)})
+
+
+def _show_plan(context: click.Context, plan: Plan, options: Options, as_json: bool) -> None:
     from ..batch.outlook import look_ahead
     from ..batch.plan import UNSEEN
 
     with console.bar("estimating the time", None):
         outlook = look_ahead(plan.jobs, options)
     if as_json:
-        console.print_json(documents.plan_json(plan, outlook, UNSEEN))
+        _print_json(context, documents.plan_json(plan, outlook, UNSEEN))
     else:
         plan_view.show_plan(plan, outlook, UNSEEN)
+    journal.tell_plan(plan)
 
 
-def _show_summary(summary: Summary, as_json: bool) -> None:
+def _show_summary(context: click.Context, summary: Summary, as_json: bool) -> None:
     if as_json:
-        console.print_json(documents.summary_json(summary))
+        _print_json(context, documents.summary_json(summary))
     elif summary.report is not None:
         console.print_path(summary.report)
     console.show_summary(summary)

@@ -119,6 +119,7 @@ def _job_json(job: Job) -> dict[str, Any]:
     return {
         "frames": [str(path) for path in job.files],
         "output": str(job.folder),
+        "name": job.name,
         "why": job.why,
         "exposures": [_setting_json(each.text, each.stops) for each in job.settings],
     }

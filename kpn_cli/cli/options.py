@@ -150,6 +150,13 @@ TILE = click.option(
     help="Side of the tiles that are denoised one by one, in pixels; smaller tiles need less "
     "memory. Default: 1536, or less if memory is short.",
 )
+THREADS = click.option(
+    "--threads",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Threads for each piece of work; fewer leave cores to other programs. Default: all cores "
+    "that kpn may use.",
+)
 
 
 def _set_quiet(context: click.Context, option: click.Parameter, quiet: bool) -> None:
@@ -163,6 +170,27 @@ QUIET = click.option(
     expose_value=False,
     callback=_set_quiet,
     help="Print errors only; the results still go to stdout.",
+)
+
+
+def _set_verbose(context: click.Context, option: click.Parameter, verbose: bool) -> bool:
+    console.set_verbose(verbose)
+    return verbose
+
+
+VERBOSE = click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    expose_value=False,
+    callback=_set_verbose,
+    help="Print how each burst is denoised: settings, shift, brightness and agreement of each "
+    "frame, noise, precision, and time of each stage.",
+)
+LOG = click.option(
+    "--log",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Append all that --verbose prints to a file, with the time, also with --quiet.",
 )
 JSON = click.option(
     "--json", "as_json", is_flag=True, help="Print the results as one JSON document on stdout."

@@ -92,7 +92,7 @@ def write_page(inspection: Inspection, folder: Path) -> dict[str, Path]:
     sections = _sections(inspection)
     paths = {"page": folder / PAGE} | {s.name: folder / f"{s.name}.png" for s in sections}
     frames = [info.frame for info in inspection.infos] + list(inspection.dropped)
-    outputs.check_inputs(list(paths.values()), frozenset(path.resolve() for path in frames))
+    outputs.Inputs(frozenset(path.resolve() for path in frames)).check(list(paths.values()))
     remove_abandoned(folder)
     pictures = {}
     for section in sections:

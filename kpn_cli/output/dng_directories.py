@@ -41,7 +41,7 @@ from .xmp_edit import Edit, dng_xmp
 _CFA_PLANE_COLOR = 50710
 #: SubSecTime and OffsetTime of Exif: fraction and zone of DateTime, the time of modification.
 _MODIFICATION_TAGS = {37520, OFFSET_TIME}
-_SOFTWARE, _DATE_TIME, _XMP = 305, 306, 700
+_DOCUMENT_NAME, _SOFTWARE, _DATE_TIME, _XMP = 269, 305, 306, 700
 _PIXEL_X_DIMENSION, _PIXEL_Y_DIMENSION = 40962, 40963
 DNG_VERSION, _DNG_BACKWARD_VERSION = 50706, 50707
 _RAW_DATA_UNIQUE_ID, _NEW_RAW_IMAGE_DIGEST = 50781, 51111
@@ -217,6 +217,8 @@ def with_xmp(ifd: Ifd, sidecars: Sequence[bytes], edit: Edit) -> tuple[Ifd, tupl
 
 def _software_and_time(tags: dng_tags.DngTags, modified: datetime | None) -> list[Field]:
     result = [fields.ascii_field(_SOFTWARE, tags.software)]
+    if tags.document:
+        result.append(fields.ascii_field(_DOCUMENT_NAME, tags.document))
     if modified:
         result.append(fields.ascii_field(_DATE_TIME, f"{modified:%Y:%m:%d %H:%M:%S}"))
     return result

@@ -59,6 +59,7 @@ class DngTags:
         iso, exposure_time (s), f_number, focal_length (mm), captured: the exposure.
         orientation: Exif orientation, 1-8.
         software: the program that made the file.
+        document: DocumentName (269; TIFF 6.0, section 12): the reference's file; "" for none.
         original_raw_file_name: name of the source file.
         unique_camera_model: None for make and model as `camera_names` spells them.
     """
@@ -80,6 +81,7 @@ class DngTags:
     captured: datetime | None = None
     orientation: int = 1
     software: str = f"kpn {__version__}"
+    document: str = ""
     original_raw_file_name: str | None = None
     unique_camera_model: str | None = None
 

@@ -48,6 +48,7 @@ def write_denoised_dng(
     replace_file: bool = True,
     strength: float = 0.0,
     precision: str = "",
+    document: str = "",
     sidecars: Sequence[bytes] = (),
     lift: float = 0.0,
     headroom: float = 1.0,
@@ -70,6 +71,7 @@ def write_denoised_dng(
         replace_file: whether an existing file may be replaced.
         strength: of denoising; 0 for none.
         precision: arithmetic of the network, for Software (305); "" for none.
+        document: name of the reference's file, for DocumentName (269); "" to leave it as it is.
         sidecars: contents of XMP files beside the source, whose properties go before those of its
             own XMP; a later one before an earlier one.
         lift: EV by which readers shall show the picture brighter (BaselineExposure, tag 50730;
@@ -118,6 +120,7 @@ def write_denoised_dng(
         as_shot_neutral=neutral,
         baseline_exposure=exposure + brighter or None,
         software=f"{tags.software} {precision}".rstrip(),
+        document=document,
     )
     frame = (
         visible

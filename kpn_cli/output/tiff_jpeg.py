@@ -67,6 +67,7 @@ def photo_tags(
     modified: datetime | None = None,
     unique_id: bytes = b"",
     precision: str = "",
+    document: str = "",
 ) -> Ifd:
     """Return the tags of a developed picture: camera, exposure, lens, position, time.
 
@@ -79,6 +80,7 @@ def photo_tags(
         modified: time of modification; None to leave it out.
         unique_id: ImageUniqueID (42016), 16 bytes; b"" for none.
         precision: arithmetic of the network, for Software (305); "" for none.
+        document: name of the reference's file, for DocumentName (269); "" for none.
     """
     main, exif, gps = tags_kept_from_raw(tree)
     exif = with_capture_time(exif, main, info.captured)
@@ -102,6 +104,7 @@ def photo_tags(
         [
             fields.ascii_field(271, info.make),
             fields.ascii_field(272, info.model),
+            *([fields.ascii_field(269, document)] if document else []),  # DocumentName
             fields.integer_field(274, 1),  # Orientation: upright
             fields.ascii_field(305, f"kpn {__version__} {precision}".rstrip()),  # Software
             fields.ifd_field(EXIF, with_exif_version(exif)),

@@ -149,7 +149,7 @@ def compare(
             return loaded
         info, fingerprint = loaded.infos[0], loaded.fingerprint
         path = comparison.path(info.path, options.output)
-        outputs.check_inputs([path], frozenset(file.resolve() for file in files))
+        outputs.Inputs(frozenset(file.resolve() for file in files)).check([path])
         box = _box(info, comparison)
         if not options.overwrite and os.path.lexists(path):
             _check_finished(path, fingerprint)

@@ -32,6 +32,7 @@ from ..network.precision import in_precision
 from ..network.weights import load_weights
 from ..noise.selection import NoiseReport
 from ..raw.info import RawInfo
+from ..raw.reader import read_capture
 from ..system.device import Precision, float_precision, pick_device
 from ..system.distributed import local_device
 from ..system.files import make_folder
@@ -46,6 +47,7 @@ from ..system.threads import limit_torch
 from . import outputs
 from .fingerprint import options_digest
 from .loading import Loaded, load_burst
+from .names import for_burst, has_reference
 from .options import Options
 from .prepare import Prepared, prepare
 from .result import Clock, Result, Stage
@@ -176,6 +178,7 @@ def denoise(
         KpnError: for any error that the user can fix. No output is left half-written.
     """
     files = burst_files.find_raws(paths)
+    options = replace(options, name=for_burst(options.name, files, read_capture))
     with memory_as_error():
         loaded = load_burst(files, options, options_digest(options), on_stage=on_stage)
         if isinstance(loaded, Result):
@@ -502,6 +505,7 @@ def write_computed(
         grain=options.grain,
         lift=computed.lift,
         precision=computed.result.precision if options.strength else "",
+        document="" if has_reference(options.name) else computed.info.path.name,
         on_file=step,
     )
     clock.end_stage("write")

@@ -13,7 +13,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..choices import DEFECTS, FORMATS, JPEG_QUALITY
+from ..choices import DEFECTS, JPEG_QUALITY
 from ..errors import KpnError, read_error
 from ..noise import calibration
 from ..noise.calibration import Calibration
@@ -113,15 +113,3 @@ def _sidecar_id(path: Path) -> str:
         return unique_id_of(path.read_bytes())
     except OSError:
         return ""
-
-
-def is_result(path: Path) -> bool:
-    """Whether a file is a DNG that kpn wrote as an output."""
-    if not path.name.endswith(FORMATS["dng"]):
-        return False
-    try:
-        metadata = read_metadata(path)
-    except KpnError:
-        return False
-    by_kpn = metadata.text(Tag.SOFTWARE).startswith("kpn ")
-    return by_kpn and Tag.RAW_DATA_UNIQUE_ID in metadata.main

@@ -171,7 +171,8 @@ def load_burst(
 
     Args:
         files: of one burst.
-        options: how to denoise; `options.output` is the folder of this burst's outputs.
+        options: how to denoise; `options.output` is the folder of this burst's outputs, and
+            `options.name` is filled in (`names.for_burst`).
         options_digest: from `fingerprint.options_digest`.
         read: reads a file.
         read_notes: reads the maker's notes of a file.
@@ -237,8 +238,8 @@ def load_burst(
     infos = frames.infos
     if infos[0].path not in completed:
         infos[0] = complete(infos[0], read_notes)
-    paths = outputs.output_paths(infos[0].path, options.output, options.formats)
-    outputs.check_inputs(list(paths.values()), frozenset(path.resolve() for path in files))
+    paths = outputs.output_paths(infos[0].path, options.output, options.formats, options.name)
+    outputs.Inputs(frozenset(path.resolve() for path in files)).check(list(paths.values()))
     clock.end_stage("read")
     return Loaded(
         fingerprint=fingerprint,
@@ -397,10 +398,12 @@ def _finished(files: Sequence[Path], options: Options, fingerprint: bytes) -> Re
     """Return the result of a burst whose outputs all exist, with its missing sidecars written."""
     if options.overwrite:
         return None
-    named_after = outputs.find_finished(files, options.output, options.formats, fingerprint)
+    named_after = outputs.find_finished(
+        files, options.output, options.formats, fingerprint, options.name
+    )
     if named_after is None:
         return None
-    paths = outputs.output_paths(named_after, options.output, options.formats)
+    paths = outputs.output_paths(named_after, options.output, options.formats, options.name)
     frames = [named_after, *(path for path in files if path != named_after)]
     notes = outputs.complete_sidecars(named_after, paths, fingerprint, options.strength)
     return Result(named_after, frames, paths, notes=notes, skipped=True, fingerprint=fingerprint)

@@ -11,6 +11,7 @@ from pathlib import Path
 from ..choices import (
     COMPRESSIONS,
     DEFAULT_FORMATS,
+    DEFAULT_NAME,
     DEFECTS,
     DEVICES,
     EXPOSURES,
@@ -27,6 +28,7 @@ from ..errors import KpnError, wrong_type
 from ..image.noise_model import NoiseModel
 from ..noise import calibration
 from ..noise.calibration import Calibration
+from .names import check_template
 
 
 @dataclass(frozen=True, init=False)
@@ -35,6 +37,7 @@ class Options:
 
     Attributes:
         output: folder of the outputs; created if it does not exist.
+        name: template of the outputs' names without their endings (`names.FIELDS`).
         formats: any of "dng", "linear" (16-bit TIFF), "srgb" (16-bit TIFF) and "jpeg".
         reference: "auto" (the sharpest frame of the middle half; of different exposures, of the
             best one), "darkest" (of the shortest exposure), "first", an index from 0 in order of
@@ -64,6 +67,7 @@ class Options:
     """
 
     output: Path
+    name: str
     formats: tuple[str, ...]
     reference: str
     exposures: str
@@ -86,6 +90,7 @@ class Options:
         self,
         output: str | os.PathLike[str] = "denoised",
         *,
+        name: str = DEFAULT_NAME,
         formats: str | Sequence[str] = DEFAULT_FORMATS,
         reference: str | int | os.PathLike[str] = "auto",
         exposures: str = EXPOSURES[0],
@@ -112,7 +117,7 @@ class Options:
                 `choices.FORMAT_ALIASES`.
             reference: an index may be an int.
             noise: may be the path of a file written by `kpn calibrate`.
-            exposures, headroom, strength, grain, defects, device, precision, tile, overwrite,
+            name, exposures, headroom, strength, grain, defects, device, precision, tile, overwrite,
                 compression, jpeg_quality, jpeg_size, report: see above.
 
         Raises:
@@ -121,6 +126,7 @@ class Options:
         """
         values: dict[str, object] = {
             "output": path_of("output", output),
+            "name": _name(name),
             "formats": _formats(formats),
             "reference": _reference(reference),
             "exposures": _choice("exposures", exposures, EXPOSURES),
@@ -172,6 +178,13 @@ def _flag(argument: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise wrong_type(argument, "True or False", value)
     return value
+
+
+def _name(value: object) -> str:
+    try:
+        return check_template(_text("name", value))
+    except KpnError as error:
+        raise KpnError(f"name: {error}") from None
 
 
 def _formats(value: object) -> tuple[str, ...]:

@@ -8,17 +8,19 @@ finished DNG, it is the user's to edit.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+import unicodedata
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..choices import FORMATS, JPEG_QUALITY, SIDECARS
+from ..choices import DEFAULT_NAME, FORMATS, JPEG_QUALITY, SIDECARS
 from ..errors import KpnError
 from ..image.noise_model import NoiseModel
 from ..output import develop, dng_writer, tiff_jpeg
@@ -27,49 +29,90 @@ from ..output.reduced import Reduced
 from ..output.xmp_edit import Edit
 from ..raw import exif
 from ..raw.info import RawInfo
-from ..raw.tags import read_metadata
+from ..raw.tags import Tag, read_metadata
 from ..tiff.reader import Tree, read_tree
 from .fingerprint import has_fingerprint
-from .sidecars import is_sidecar_of_any, sidecar_outputs, sidecars_of, write_sidecars
+from .names import has_reference, output_name
+from .sidecars import (
+    is_sidecar_of,
+    sidecar_stems,
+    sidecars_of,
+    usable_sidecars,
+    write_sidecars,
+)
 
 if TYPE_CHECKING:  # finished outputs are found without PyTorch
     from ..merge.merge import Denoised
 
 
-def output_paths(reference: Path, folder: Path, formats: Sequence[str]) -> dict[str, Path]:
+def output_paths(
+    reference: Path, folder: Path, formats: Sequence[str], name: str = DEFAULT_NAME
+) -> dict[str, Path]:
     """Return the paths of a burst's outputs.
 
     Args:
-        reference: file of the reference frame, after which outputs are named.
+        reference: file of the reference frame.
         folder: folder of the outputs.
         formats: names from `choices.FORMATS`.
+        name: template of their names, from `names.for_burst`.
 
     Returns:
         Format -> path. If "dng" is one of the formats and the reference has XMP sidecars, also key
         of `choices.SIDECARS` -> path.
     """
-    paths = {name: folder / f"{reference.stem}{FORMATS[name]}" for name in formats}
-    return paths | (sidecar_outputs(reference, folder) if "dng" in formats else {})
+    endings = {each: FORMATS[each] for each in formats}
+    if "dng" in formats:
+        endings |= {each: SIDECARS[each] for each in usable_sidecars(reference)}
+    return {each: folder / output_name(name, reference, ending) for each, ending in endings.items()}
 
 
-def check_inputs(outputs: Sequence[Path], inputs: frozenset[Path]) -> None:
-    """Check that no output would replace an input, or the sidecar of one.
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """The photos of a run, none of which may be replaced.
 
-    Args:
-        outputs: paths of outputs.
-        inputs: paths of all inputs, resolved.
+    A name that differs from an input's by its case only is the same file on cards, and on Windows
+    and macOS.
 
-    Raises:
-        KpnError: if an output would replace an input.
+    Attributes:
+        paths: of all inputs, resolved.
     """
-    for path in outputs:
-        resolved = Path(os.path.realpath(path))
-        if resolved in inputs or is_sidecar_of_any(resolved, inputs):
-            raise KpnError(f"{path}: would replace an input; choose another folder with -o")
+
+    paths: frozenset[Path]
+
+    @cached_property
+    def _photos(self) -> Collection[str]:
+        return {_in_small_letters(path) for path in self.paths}
+
+    @cached_property
+    def _sidecars(self) -> Collection[tuple[Path, str]]:
+        return sidecar_stems(self.paths)
+
+    def check(self, outputs: Sequence[Path]) -> None:
+        """Check that no output would replace an input, or the sidecar of one.
+
+        Args:
+            outputs: paths of outputs.
+
+        Raises:
+            KpnError: if an output would replace an input.
+        """
+        for path in outputs:
+            resolved = Path(os.path.realpath(path))
+            taken = _in_small_letters(resolved) in self._photos
+            if taken or is_sidecar_of(resolved, self._sidecars):
+                raise KpnError(f"{path}: would replace an input; choose another folder with -o")
+
+
+def _in_small_letters(path: Path) -> str:
+    return unicodedata.normalize("NFC", str(path)).casefold()
 
 
 def find_finished(
-    files: Sequence[Path], folder: Path, formats: Sequence[str], fingerprint: bytes
+    files: Sequence[Path],
+    folder: Path,
+    formats: Sequence[str],
+    fingerprint: bytes,
+    name: str = DEFAULT_NAME,
 ) -> Path | None:
     """Return the reference of a burst whose outputs all exist; None if there is none.
 
@@ -82,12 +125,27 @@ def find_finished(
         folder: folder of the outputs.
         formats: names from `choices.FORMATS`.
         fingerprint: of the burst, 16 bytes.
+        name: template of their names, from `names.for_burst`.
     """
     for path in files:
-        paths = output_paths(path, folder, formats)
-        if all(has_fingerprint(paths[name], fingerprint) for name in formats):
-            return path
+        paths = output_paths(path, folder, formats, name)
+        if all(has_fingerprint(paths[each], fingerprint) for each in formats):
+            return path if has_reference(name) else _named_in(paths[formats[0]], files)
+        if not has_reference(name):  # all have the same outputs
+            break
     return None
+
+
+def _named_in(output: Path, files: Sequence[Path]) -> Path:
+    """Return the frame that an output's DocumentName tells; the first if it tells none of them."""
+    document = read_metadata(output).text(Tag.DOCUMENT_NAME)
+    return next((path for path in files if _as_tag(path.name) == document), files[0])
+
+
+def _as_tag(name: str) -> str:
+    """Return a file's name as it is read from a tag of 7-bit text."""
+    text = name.encode("ascii", "replace").decode()
+    return "".join(c for c in text if c.isprintable()).strip()
 
 
 def missing_outputs(outputs: dict[str, Path], fingerprint: bytes) -> dict[str, Path]:
@@ -196,6 +254,7 @@ def write_outputs(
     strength: float,
     grain: float = 0.0,
     precision: str = "",
+    document: str = "",
     lift: float = 0.0,
     on_file: Callable[[], None] = lambda: None,
 ) -> list[str]:
@@ -213,6 +272,8 @@ def write_outputs(
         strength: of denoising.
         grain: share of the reference's luminance noise that the planes have again.
         precision: arithmetic of the network, which the tag Software tells.
+        document: what DocumentName tells: the name of the reference's file where the names of the
+            outputs do not tell it; else "".
         lift: EV by which the result shall be shown brighter than the reference: the pictures and
             the preview are, the DNG says so in BaselineExposure. Exif stays the reference's, and
             sidecars the user's.
@@ -259,6 +320,7 @@ def write_outputs(
             replace_file=replace,
             strength=reduction,
             precision=precision,
+            document=document,
             sidecars=[each.data for each in sidecars_of(info.path) if not each.problem],
             lift=lift,
             headroom=denoised.white,
@@ -269,7 +331,7 @@ def write_outputs(
         dng = other.submit(write_dng) if "dng" in outputs else None
         try:
             if pictures:
-                tags = _Tags(tree, modified, fingerprint, precision, jpeg or Jpeg())
+                tags = _Tags(tree, modified, fingerprint, precision, jpeg or Jpeg(), document)
                 # Closed here: left to the garbage collector after an error, its threads might be
                 # waited for by a thread that they wait for.
                 with closing(develop.develop_bands(info, denoised.planes, lift=lift)) as bands:
@@ -284,7 +346,7 @@ def write_outputs(
 @dataclass(frozen=True)
 class _Tags:
     """What the tags of developed pictures are made of: the source's, a time, the fingerprint,
-    the arithmetic; and quality and size of the JPEG.
+    the arithmetic; quality and size of the JPEG; the reference's file.
     """
 
     source: Tree | None
@@ -292,6 +354,7 @@ class _Tags:
     fingerprint: bytes
     precision: str
     jpeg: Jpeg
+    document: str
 
 
 def _write_pictures(
@@ -316,6 +379,7 @@ def _write_pictures(
             modified=made_of.modified,
             unique_id=made_of.fingerprint,
             precision=made_of.precision,
+            document=made_of.document,
         )
         for name in outputs
     }

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from ..choices import SIDECARS
 from ..errors import reason_of
 from ..output import xmp
 from ..output.xmp import BrokenXmpError
@@ -87,18 +86,13 @@ def _checked(kind: str, path: Path, changed: int, size: int) -> Sidecar:
     return Sidecar(kind, path, data)
 
 
-def sidecar_outputs(reference: Path, folder: Path) -> dict[str, Path]:
-    """Return the sidecars that a denoised DNG gets: key of `choices.SIDECARS` -> path.
+def usable_sidecars(reference: Path) -> list[str]:
+    """Return which sidecars a denoised DNG gets, as keys of `choices.SIDECARS`.
 
     Args:
-        reference: the photo after which outputs are named.
-        folder: folder of the outputs.
+        reference: the photo.
     """
-    return {
-        each.name: folder / f"{reference.stem}{SIDECARS[each.name]}"
-        for each in sidecars_of(reference)
-        if not each.problem
-    }
+    return [each.name for each in sidecars_of(reference) if not each.problem]
 
 
 def write_sidecars(
@@ -132,26 +126,29 @@ def write_sidecars(
     return notes
 
 
-def is_sidecar_of_any(path: Path, photos: frozenset[Path]) -> bool:
-    """Whether a file would be the sidecar of one of these photos.
+def sidecar_stems(photos: Collection[Path]) -> Collection[tuple[Path, str]]:
+    """Return folder and name, in small letters and without ".xmp", of all sidecars of photos.
 
     Args:
-        path: resolved.
         photos: resolved.
     """
-    if path.suffix.casefold() != _SUFFIX:
-        return False
-    return (path.parent, _normal(path.stem).casefold()) in _sidecar_stems(photos)
-
-
-@lru_cache(maxsize=4)
-def _sidecar_stems(photos: frozenset[Path]) -> Collection[tuple[Path, str]]:
-    """Return folder and name, without ".xmp", of all sidecars that photos can have."""
     return {
         (photo.parent, _normal(name).casefold())
         for photo in photos
         for name in (photo.stem, photo.name)
     }
+
+
+def is_sidecar_of(path: Path, stems: Collection[tuple[Path, str]]) -> bool:
+    """Whether a file would be the sidecar of a photo.
+
+    Args:
+        path: resolved.
+        stems: from `sidecar_stems` of the photos.
+    """
+    if path.suffix.casefold() != _SUFFIX:
+        return False
+    return (path.parent, _normal(path.stem).casefold()) in stems
 
 
 @lru_cache(maxsize=8)

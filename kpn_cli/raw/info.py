@@ -127,6 +127,7 @@ class Capture:
         burst_id: the burst's name, the same in all of its frames; "" when unknown.
         number: of the frame in its burst, from 1; None when unknown.
         bracketed: whether the camera was in auto-bracketing mode.
+        by_kpn: whether it is an output of kpn, and no photo; then all else is unknown.
     """
 
     path: Path
@@ -142,3 +143,4 @@ class Capture:
     burst_id: str = ""
     number: int | None = None
     bracketed: bool = False
+    by_kpn: bool = False

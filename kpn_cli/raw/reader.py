@@ -48,6 +48,7 @@ from .levels import (
     visible_area,
 )
 from .marked_pixels import marked_pixels
+from .results import is_by_kpn
 from .saturation import saturation
 from .tags import Metadata, Tag, read_metadata
 
@@ -60,13 +61,18 @@ _NO_MATRIX = "states no colour matrix; colours are developed as if the camera's 
 def read_capture(path: str | Path) -> Capture:
     """Return when and how a photo was taken; takes a millisecond if its tags are complete.
 
-    Otherwise the file is decoded: LibRaw evaluates MakerNotes only then.
+    Otherwise the file is decoded: LibRaw evaluates MakerNotes only then. Of an output of kpn,
+    nothing but that it is one.
 
     Raises:
         KpnError: if the file is not a Bayer raw, as far as is known without decoding.
     """
     path = Path(path)
-    metadata = _checked(path)
+    check_file(path)
+    metadata = read_metadata(path)
+    if is_by_kpn(metadata):
+        return _output(path)
+    check_tags(path, metadata)
     with _opened(path, metadata.file_bytes, decode=False) as raw:
         _, _, height, width = visible_area(raw, metadata)
         # Not cfa_phase: LibRaw has the pattern only after decoding.
@@ -79,6 +85,23 @@ def read_capture(path: str | Path) -> Capture:
             return _capture(path, raw, metadata, height, width)
         except rawpy.LibRawError as error:
             refuse(path, *_libraw_complaint(error))
+
+
+def _output(path: Path) -> Capture:
+    """Return the `Capture` of an output of kpn."""
+    return Capture(
+        path=path,
+        make="",
+        model="",
+        serial="",
+        height=0,
+        width=0,
+        iso=None,
+        exposure_time=None,
+        f_number=None,
+        captured=None,
+        by_kpn=True,
+    )
 
 
 def read_info(path: str | Path) -> RawInfo:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -26,12 +27,22 @@ from .control_groups import control_groups
 T = TypeVar("T")
 R = TypeVar("R")
 
+#: Threads that the user allows.
+_allowed = sys.maxsize
+#: Where libraries look for the number of their threads: OpenMP (PyTorch, LibRaw), the libraries for
+#: linear algebra, OpenCV, tifffile.
+_THREAD_VARIABLES = (
+    *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "BLIS_NUM_THREADS"),
+    *("VECLIB_MAXIMUM_THREADS", "OPENCV_FOR_THREADS_NUM", "TIFFFILE_NUM_THREADS"),
+)
+
 
 def usable_cores() -> int:
     """Return how many cores this process may use, at least 1.
 
     Those that it is bound to (`taskset`), or fewer where a control group limits its time
     (containers, batch systems). https://docs.kernel.org/admin-guide/cgroup-v2.html
+    Never more than the user allows (`limit_threads`).
     """
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
@@ -44,7 +55,31 @@ def usable_cores() -> int:
                 cores = min(cores, math.ceil(int(quota) / int(period)))
         except (OSError, ValueError, ZeroDivisionError):
             continue
-    return max(cores, 1)
+    return max(min(cores, _allowed), 1)
+
+
+def limit_threads(number: int) -> None:
+    """Let this process use no more threads for a piece of work, from now on.
+
+    Libraries that are loaded later read the limit from the environment, and so do child processes;
+    those that are loaded already are told. PyTorch is told again in each thread that uses it, by
+    `limit_torch`. Reading the next burst and writing the last one stay threads of their own.
+
+    Args:
+        number: of threads, at least 1.
+    """
+    global _allowed
+    _allowed = number
+    for variable in _THREAD_VARIABLES:
+        os.environ[variable] = str(number)
+    if "numpy" in sys.modules:
+        import threadpoolctl
+
+        threadpoolctl.threadpool_limits(number)
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(number)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(usable_cores())
 
 
 def limit_torch() -> None:

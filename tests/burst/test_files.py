@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import pytest
+from cards import write_frame
+from dng_results import identity
 
 from kpn_cli.burst import files
 from kpn_cli.errors import KpnError
 
 
 def test_folders_give_their_raw_files_and_nothing_else(tmp_path):
-    for name in ("b.DNG", "a.dng", "._a.dng", "notes.txt", "c.jpg", "a_kpn.dng"):
+    for name in ("b.DNG", "a.dng", "._a.dng", "notes.txt", "c.jpg"):
         (tmp_path / name).write_bytes(b"x")
+    write_frame(tmp_path / "a.dng", 0)
+    identity(tmp_path / "a.dng", tmp_path / "any name.dng", unique_id=bytes(16))
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner" / "d.dng").write_bytes(b"x")
     found = files.find_raws([tmp_path, tmp_path / "a.dng"])

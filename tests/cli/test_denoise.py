@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -475,3 +476,38 @@ def test_a_pipe_as_calibration_or_weights_is_refused_without_waiting_for_it(
         patience.cancel()
         os.close(end)
     assert_one_line(run, "pipe: cannot be read (not a regular file)")
+
+
+# --- threads ----------------------------------------------------------------
+
+
+def test_all_pools_have_the_threads_that_the_user_allows(burst, weights, tmp_path):
+    """Whatever the environment says. `--noise S,O` loads NumPy before the option is known."""
+    code = """
+import json, os, sys
+os.sched_getaffinity = lambda _: set(range(8))
+from kpn_cli.cli.app import main
+main(sys.argv[1:], standalone_mode=False)
+import cv2, threadpoolctl, torch
+from kpn_cli.system import threads
+pools = {pool["prefix"]: pool["num_threads"] for pool in threadpoolctl.threadpool_info()}
+print(json.dumps({
+    "own": threads.usable_cores(), "torch": torch.get_num_threads(), "cv2": cv2.getNumThreads(),
+    "child": os.environ["OMP_NUM_THREADS"], **pools,
+}))
+"""
+    command = ["denoise", *burst[0][:2], "-o", tmp_path, "--weights", weights, "--threads", "1"]
+    command += ["--format", "jpeg", "-q", "--noise", "1e-4,1e-6"]
+    variables = [name for name in os.environ if not name.endswith("_NUM_THREADS")]
+    environment = {name: os.environ[name] for name in variables} | {"OMP_NUM_THREADS": "2"}
+    run = subprocess.run(
+        [sys.executable, "-c", code, *map(str, command)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(run.stdout.splitlines()[-1])
+    assert found.pop("child") == "1"
+    assert set(found.values()) == {1}
+    assert {"own", "torch", "cv2", "libgomp"} <= set(found) or sys.platform != "linux"

@@ -201,11 +201,11 @@ def test_a_sidecar_of_an_input_is_never_replaced(tmp_path, weights):
 
 
 def test_names_of_sidecars_of_inputs_are_taken_in_any_case(tmp_path):
-    photos = frozenset({tmp_path / "IMG_1.NEF"})
+    photos = outputs.Inputs(frozenset({tmp_path / "IMG_1.NEF"}))
     for name in ("IMG_1.xmp", "img_1.XMP", "IMG_1.nef.xmp"):
         with pytest.raises(KpnError, match="would replace an input"):
-            outputs.check_inputs([tmp_path / name], photos)
-    outputs.check_inputs([tmp_path / "IMG_1_kpn.xmp", tmp_path / "x" / "IMG_1.xmp"], photos)
+            photos.check([tmp_path / name])
+    photos.check([tmp_path / "IMG_1_kpn.xmp", tmp_path / "x" / "IMG_1.xmp"])
 
 
 def test_a_burst_has_the_sidecar_of_its_reference(tmp_path, weights):
@@ -223,7 +223,8 @@ def test_a_sidecar_holds_the_fingerprint(tmp_path):
     edit = xmp_edit.Edit(True, None, MARK, MARK)
     (tmp_path / "a.dng").touch()
     (tmp_path / "a.xmp").write_bytes(settings(5))
-    paths = sidecars.sidecar_outputs(tmp_path / "a.dng", tmp_path)
+    assert sidecars.usable_sidecars(tmp_path / "a.dng") == ["xmp"]
+    paths = {"xmp": tmp_path / "a_kpn.xmp"}
     sidecars.write_sidecars(tmp_path / "a.dng", paths, edit, replace=False)
     assert outputs.has_fingerprint(paths["xmp"], MARK)
     assert not outputs.has_fingerprint(paths["xmp"], bytes(16))

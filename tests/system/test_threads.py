@@ -115,3 +115,11 @@ def test_if_a_thread_cannot_be_started_the_others_end_and_torch_keeps_its_thread
     with pytest.raises(threading.BrokenBarrierError):
         started[0].result(20)
     assert torch.get_num_threads() == 2
+
+
+def test_the_user_limits_the_cores_but_does_not_add_to_them(monkeypatch):
+    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(threads, "control_groups", lambda: [])
+    for allowed, cores in ((3, 3), (20, 8)):
+        monkeypatch.setattr(threads, "_allowed", allowed)
+        assert usable_cores() == cores
