@@ -8,13 +8,14 @@ import click
 from click.core import ParameterSource
 
 from ..choices import JPEG_QUALITY, MAX_STRENGTH, MIN_JPEG_SIZE
-from .options import FloatRange
+from .values import FloatRange, IntRange
 
 if TYPE_CHECKING:
     from ..pipeline.comparison import Comparison
 
 #: Most values of a list, so that the picture stays one that can be looked at.
 _MAX_VALUES = 8
+_DECIMALS = "a comma separates values, decimals have a point (0.5)"
 
 
 class _Numbers(FloatRange):
@@ -34,7 +35,12 @@ class _Numbers(FloatRange):
                 f"{len(parts)} values are too many; give up to {_MAX_VALUES}.", param, context
             )
         convert = super().convert
-        return tuple(dict.fromkeys(convert(part.strip(), param, context) for part in parts))
+        try:
+            return tuple(dict.fromkeys(convert(part.strip(), param, context) for part in parts))
+        except click.BadParameter as error:
+            if len(parts) > 1:
+                self.fail(f"{error.message}; {_DECIMALS}", param, context)
+            raise
 
 
 def _parse_crop(
@@ -82,14 +88,14 @@ CROP = click.option(
 )
 JPEG_QUALITY_OPTION = click.option(
     "--jpeg-quality",
-    type=click.IntRange(1, 100),
+    type=IntRange(1, 100),
     default=JPEG_QUALITY,
     show_default=True,
     help="Quality of the JPEG, 1 to 100; 80 takes about a third of the bytes.",
 )
 JPEG_SIZE_OPTION = click.option(
     "--jpeg-size",
-    type=click.IntRange(MIN_JPEG_SIZE),
+    type=IntRange(MIN_JPEG_SIZE),
     metavar="PIXELS",
     help="Longer side of the JPEG, to which larger pictures are reduced. Default: full size.",
 )
@@ -103,7 +109,8 @@ def check_one_value(option: str, values: tuple[float, ...]) -> None:
     """
     if len(values) > 1:
         raise click.UsageError(
-            f"{option} takes several values only with --crop, which shows them side by side"
+            f"{option} takes several values only with --crop, which shows them side by side; "
+            + _DECIMALS
         )
 
 

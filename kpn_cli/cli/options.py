@@ -152,7 +152,7 @@ TILE = click.option(
 )
 THREADS = click.option(
     "--threads",
-    type=click.IntRange(1),
+    type=IntRange(1),
     metavar="N",
     help="Threads for each piece of work; fewer leave cores to other programs. Default: all cores "
     "that kpn may use.",

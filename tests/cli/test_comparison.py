@@ -30,16 +30,16 @@ def card(tmp_path):
     [
         (["--strength", "0.5,1"], "--strength takes several values only with --crop"),
         (["--grain", "0,0.5"], "--grain takes several values only with --crop"),
-        (["--grain", "1.5"], "1.5 is not in the range 0<=x<=1"),
+        (["--grain", "1.5"], "1.5 is out of range; give a number from 0 to 1"),
         (["--crop", "1,2,3"], "four whole numbers, X,Y,W,H"),
         (["--crop", "0,0,0,20"], "W and H at 1"),
         (["--crop", "0,0,20,20", "--format", "dng"], "--crop writes a PNG"),
         (["--crop", "0,0,20,20", "--report"], "--crop and --report exclude each other"),
         (["--crop", "0,0,20,20", "--jpeg-size", "200"], "--crop and --jpeg-size exclude"),
         (["--crop", "0,0,20,20", "--strength", "1,2,nan"], "is not a number"),
-        (["--crop", "0,0,20,20", "--strength", "1,"], "is not a valid float"),
+        (["--crop", "0,0,20,20", "--strength", "1,"], "'' is not a number"),
         (["--crop", "0,0,20,20", "--grain", "0,.1,.2,.3,.4,.5,.6,.7,.8"], "give up to 8"),
-        (["--jpeg-quality", "101"], "101 is not in the range"),
+        (["--jpeg-quality", "101"], "101 is out of range"),
     ],
 )
 def test_what_does_not_fit_together_is_wrong_usage(card, arguments, words):

@@ -82,7 +82,7 @@ def test_an_unwritable_log_is_an_error_before_any_work(tmp_path, monkeypatch):
     write_frame(tmp_path / "a.dng", 0)
     (tmp_path / "notes.txt").write_text("a list of mine\n")
     before = (tmp_path / "a.dng").read_bytes()
-    monkeypatch.setattr(run, "run_batch", lambda *_: pytest.fail("has begun"))
+    monkeypatch.setattr(run, "run_batch", lambda *_, **__: pytest.fail("has begun"))
     for name, word in (
         ("a.dng/log", "File exists"),
         ("a.dng", "is no log of kpn"),
@@ -114,7 +114,7 @@ def test_a_disk_that_fills_up_is_told_once_and_stops_nothing(tmp_path, monkeypat
 
 
 def test_a_bug_is_told_in_the_log_with_its_place(tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "run_batch", lambda *_: 1 / 0)
+    monkeypatch.setattr(run, "run_batch", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         kpn("denoise", tmp_path, "--log", tmp_path / "kpn.log")
     text = (tmp_path / "kpn.log").read_text()

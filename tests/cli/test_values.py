@@ -28,7 +28,7 @@ def test_formats_have_the_names_that_photographers_use(names, formats):
     ("options", "words"),
     [
         (["--strength", "5"], "'--strength': 5 is out of range; give a number from 0 to 4"),
-        (["--strength", "0,5"], "'0,5' is not a number; write a decimal point, no comma"),
+        (["--strength", "0,5"], "5 is out of range; give a number from 0 to 4; a comma separates"),
         (["--strength", "nan"], "'nan' is not a number"),
         (["--gap", "inf"], "'inf' is not a number; give a number, 0 or more"),
         (["--tile", "1.5"], "'1.5' is not a whole number; give a whole number, 64 or more"),
