@@ -1,10 +1,11 @@
 # Set-up in two commands: `make demo` and `make test`. CONTRIBUTING.md lists the other tasks.
 
 PYTHON ?= python3
+LOWEST_PYTHON ?= python3.10
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint lowest clean
 
 demo: $(VENV)/.installed
 	$(BIN)/kpn demo -o demo
@@ -17,6 +18,10 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Not part of `test`: whether the lowest versions that pyproject.toml allows work, on Python 3.10.
+lowest:
+	PYTHON=$(LOWEST_PYTHON) .ci/lowest
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -31,4 +36,4 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info
+	rm -rf $(VENV) .venv-lowest demo build *.egg-info

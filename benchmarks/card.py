@@ -13,6 +13,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import psutil
 from whole import CPU, HERE, MEMORY, PROCESS, make_burst, print_table, run_kpn
 
 
@@ -44,6 +45,12 @@ def measure(
     return {PROCESS: seconds / number, CPU: cpu / number, MEMORY: memory}
 
 
+def bind(cores: set[int]) -> None:
+    """Bind this process to cores, where the system can; an empty set changes nothing."""
+    if cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)
+
+
 def main() -> None:
     """Run the benchmark and print its tables: best and median."""
     parser = argparse.ArgumentParser(description="Seconds a burst of a whole card.")
@@ -64,8 +71,7 @@ def main() -> None:
         files = make_burst(Path(name) / "burst", arguments.megapixels, arguments.frames)
         folders = copies(files, Path(name), arguments.bursts)
         for where, bound in cores.items():
-            if bound:
-                os.sched_setaffinity(0, bound)  # the processes that it starts inherit it
+            bind(bound)  # the processes that it starts inherit it
             for kind, number in kinds.items():
                 runs: dict[str, list[dict[str, float]]] = {key: [] for key in checkouts}
                 for _ in range(arguments.rounds):
@@ -73,10 +79,10 @@ def main() -> None:
                         output = Path(name) / "out"
                         runs[key].append(measure(checkout, folders[:number], output, options))
                 what = f"{arguments.megapixels:g} megapixels x {arguments.frames}, {kind}{where}"
-                print(f"{what}, load {os.getloadavg()[0]:.1f}: seconds a burst, best and median")
+                load = psutil.getloadavg()[0]
+                print(f"{what}, load {load:.1f}: seconds a burst, best and median")
                 print_table(runs)
-        if every:
-            os.sched_setaffinity(0, every)
+        bind(every)
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def main(
         options = ("--gains", GAINS, "--baselines", ",".join(names), "--seed", seed)
         stale = not _fresh(figures, weights, names, val, seed)
         lines.append(kpn("eval", val, "-o", run, "--weights", weights, *options, run=stale))
-        _collect(rows, variant, json.loads(figures.read_text()))
+        _collect(rows, variant, json.loads(figures.read_text("utf-8")))
     for path, name in (output, "RUNS"), (photos, "TRAIN_PHOTOS"), (val, "VAL_PHOTOS"):
         lines = [line.replace(f" {path}", f" {name}") for line in lines]
     results.write_text(_markdown(rows, lines, patches), encoding="utf-8")
@@ -84,7 +84,7 @@ def _fresh(figures: Path, weights: Path, baselines: list[str], val: Path, seed: 
     """Whether a file holds the results of these weights under the present settings."""
     if not figures.exists() or figures.stat().st_mtime < weights.stat().st_mtime:
         return False
-    found = json.loads(figures.read_text())
+    found = json.loads(figures.read_text("utf-8"))
     wanted = {
         "protocol": protocol.NAME,
         "photos": [path.name for path in find_photos((val,))],

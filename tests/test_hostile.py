@@ -21,6 +21,7 @@ from raw_files import nef, rich_dng, scene
 
 SHARED = Path(__file__).parents[2] / "shared" / "raw"
 COUNT = 500
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits as Linux has them")
 SECONDS, BYTES = 10, 1 << 30
 
 #: Forks a child for each file: both commands, its own limits, its output in a file.

@@ -464,7 +464,7 @@ def _compare_blocks(
     differs = (off > _DIFFERENT_SIGMAS * 2**0.5 * sigma) & (
         off > _DIFFERENT_SHARE * reference.abs()
     )
-    differing = float(differs.double().mean())
+    differing = float(differs.cpu().double().mean())
     unrelated = (frame - reference.roll(len(reference) // 3 + 1)).abs().median()
     if unrelated > 5 * 2**0.5 * sigma.median():  # else the picture shows nothing but noise
         differing = differing if off.median() < _UNRELATED_SHARE * unrelated else 1.0

@@ -12,7 +12,7 @@ import click
 
 from .. import __version__
 from ..errors import KpnError
-from . import console, settings, streams
+from . import console, settings, startup, streams
 from .calibrate import calibrate
 from .demo import demo
 from .denoise import denoise
@@ -34,6 +34,7 @@ class _Group(click.Group):
         return super().main(*arguments, **options)
 
     def invoke(self, context: click.Context) -> Any:
+        startup.allow_fallback()
         try:
             result = super().invoke(context)
         except click.BadParameter as error:

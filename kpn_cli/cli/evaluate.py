@@ -94,6 +94,7 @@ def evaluate(
     kpn makes hand-held and static bursts with known ground truth from PHOTOS, which are ordinary
     photos or folders that contain them.
     """
+    from ..evaluation import baselines as baseline_methods
     from ..evaluation import benchmark, brackets
     from ..network.precision import in_precision
     from ..network.weights import load_weights
@@ -101,6 +102,8 @@ def evaluate(
     from ..system.device import pick_device
 
     levels = _integers("--gains", gains)
+    names = [part for part in baselines.split(",") if part]
+    baseline_methods.check_installed(names)
     network, recipe = load_weights(weights)
     network, arithmetic = in_precision(network.to(pick_device(device)), precision)
     if arithmetic.note:
@@ -120,7 +123,7 @@ def evaluate(
                 loaded,
                 gains=levels,
                 frames=frames,
-                baselines=[part for part in baselines.split(",") if part],
+                baselines=names,
                 static=name == "static",
                 seed=seed,
                 dtype=arithmetic.dtype,

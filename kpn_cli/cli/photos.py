@@ -21,7 +21,12 @@ def load_photos(paths: tuple[Path, ...], at_least: int) -> list[Scene]:
     Raises:
         KpnError: if no photo is left.
     """
-    from ..synthesis.photos import find_photos, load_scenes
+    return [scene for _, scene in load_named_photos(paths, at_least)]
+
+
+def load_named_photos(paths: tuple[Path, ...], at_least: int) -> list[tuple[Path, Scene]]:
+    """Return what `load_photos` does, each scene with the path of its photo."""
+    from ..synthesis.photos import find_photos, load_named_scenes
 
     with console.bar("reading photos", len(find_photos(paths))) as move:
-        return load_scenes(paths, at_least=at_least, on_photo=move, on_skip=console.note)
+        return load_named_scenes(paths, at_least=at_least, on_photo=move, on_skip=console.note)

@@ -75,3 +75,12 @@ def wait_without_spinning() -> None:
     OpenMP 5.0, section 6.7.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def allow_fallback() -> None:
+    """Let operations that PyTorch lacks on a Mac's GPU run on the CPU, unless the user forbids it.
+
+    To be called before PyTorch is imported.
+    https://docs.pytorch.org/docs/stable/mps_environment_variables.html
+    """
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")

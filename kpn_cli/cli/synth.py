@@ -80,6 +80,7 @@ def synth(
     from ..synthesis.photos import find_photos, readable_photos
 
     config = dataset.DatasetConfig(count, frames, form, gain, seed, ev)
+    config.check_installed()
     with console.bar("reading photos", len(find_photos(photos))) as move:
         usable = readable_photos(
             photos, at_least=config.photo_pixels, on_photo=move, on_skip=console.note

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..choices import GAINS, SCHEDULES, VARIANTS
+from ..choices import SCHEDULES, VARIANTS
 from . import console, inputs
 from .options import DEVICE, QUIET, TRAINING_NOISE, TRAINING_PRECISION, Choice, FloatRange, IntRange
 from .photos import load_photos
+from .train_data import TrainingData, load_data
+from .train_progress import TrainingPace
 
 if TYPE_CHECKING:
     from ..image.noise_model import NoiseModel
     from ..synthesis.patches import BatchSource
-    from ..synthesis.photos import Scene
     from ..training.config import TrainConfig
     from ..training.run import Progress
 
@@ -220,6 +221,7 @@ def train(
     torchrun --nproc-per-node 2 -m kpn_cli train ...
     """
     from ..training.config import TrainConfig, loss_for, with_variant
+    from ..training.tensorboard import check_tensorboard
 
     console.mute_other_ranks()
     if calibrate is not None:
@@ -245,11 +247,12 @@ def train(
         loss=loss_for(patches, batch, anneal, decay, balanced),
     )
     init = _initial_weights(init)
+    if tensorboard:
+        check_tensorboard()
     config = with_variant(_with_architecture(config, output, init, mix, extra_blocks), variant)
-    source = _load_source(data, config.data.photo_pixels)
-    config = _with_noise(config, source, noise)
-    scenes = _load_validation_photos(val, config.data.photo_pixels)
-    best = _run(source, scenes, output, config, init=init, minutes=minutes, tensorboard=tensorboard)
+    loaded = load_data(data, val, config)
+    config = _with_noise(config, loaded.source, noise)
+    best = _run(loaded, output, config, init=init, minutes=minutes, tensorboard=tensorboard)
     console.print_path(best)
 
 
@@ -310,15 +313,6 @@ def _with_architecture(
     return with_network(config, replace(config.network, scales=scales, extra_blocks=extra_blocks))
 
 
-def _load_source(paths: tuple[Path, ...], at_least: int) -> BatchSource:
-    """Return the source of training bursts: shards if there are any, else photos."""
-    from ..synthesis.patches import PhotoSource
-    from ..synthesis.shards import ShardSource, find_shards
-
-    shards = find_shards(paths)
-    return ShardSource(shards) if shards else PhotoSource(load_photos(paths, at_least))
-
-
 def _with_noise(
     config: TrainConfig, source: BatchSource, noise: NoiseModel | Path | None
 ) -> TrainConfig:
@@ -339,21 +333,8 @@ def _with_noise(
     return replace(config, data=replace(config.data, noise_levels=levels))
 
 
-def _load_validation_photos(path: Path | None, at_least: int) -> list[Scene]:
-    if path is None:
-        return []
-    scenes = load_photos((path,), at_least)
-    console.note(
-        f"validation: PSNR in dB at gains {' / '.join(GAINS)}, on a patch of each photo; shifted: "
-        "frames off by up to half a cell, static: exactly aligned, bracket: also exposed 2 EV more "
-        "and less"
-    )
-    return scenes
-
-
 def _run(
-    source: BatchSource,
-    scenes: list[Scene],
+    data: TrainingData,
     output: Path,
     config: TrainConfig,
     *,
@@ -361,23 +342,41 @@ def _run(
     minutes: float | None,
     tensorboard: bool,
 ) -> Path:
-    """Train and show the progress; return the best weights. Ctrl-C saves and exits."""
+    """Train and show the progress; return the best weights. Ctrl-C saves and exits.
+
+    A terminal shows a bar, all else gets a line a minute.
+    """
     from ..training import loop
 
+    pace = TrainingPace(config.patches, minutes)
+    on_terminal = sys.stderr.isatty()
+    loss = ""
     with console.bar("training", config.patches) as move, _interrupts() as interrupted:
 
         def begin(patches: int) -> None:
+            pace.start(patches)
+            for line in data.lines:
+                console.note(line)
             move(completed=patches)
             if patches:
                 console.note(f"{output}: resuming at {patches} of {config.patches} patches")
 
+        def step(patches: int) -> None:
+            pace.step(patches)
+            limit = pace.left_by_minutes()  # the bar itself knows the time for all patches
+            move(completed=patches, description=f"training{loss}{limit and f', {limit}'}")
+            if not on_terminal and pace.line_due():
+                console.note(pace.line())
+
         def show(progress: Progress) -> None:
-            move(completed=progress.patches, description=f"training, loss {progress.loss:.3f}")
+            nonlocal loss
+            loss = f", loss {progress.loss:.3f}"
+            move(completed=progress.patches, description=f"training{loss}")
             console.note(console.progress_line(progress))
 
         best = loop.train(
-            source,
-            scenes,
+            data.source,
+            data.validation,
             output,
             config,
             init=init,
@@ -385,13 +384,15 @@ def _run(
             tensorboard=tensorboard,
             should_stop=interrupted,
             on_start=begin,
-            on_step=lambda patches: move(completed=patches),
+            on_step=step,
             on_progress=show,
             on_note=console.note,
         )
         if interrupted():
             console.note(f"interrupted; {output} is saved, run the same command again to continue")
             sys.exit(130)
+        if pace.stopped():
+            console.note(f"{pace.stopped()}; run the same command again to continue")
     return best
 
 

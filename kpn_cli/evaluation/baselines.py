@@ -12,6 +12,8 @@ this inverse does not fit, and needs no inverse.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..errors import KpnError
@@ -72,11 +74,22 @@ def wavelets(planes: np.ndarray, noise: NoiseModel) -> np.ndarray:
     """
     from skimage.restoration import denoise_wavelet
 
+    check_installed(["wavelets"])
     stable = stabilise(planes, noise)
-    try:
-        clean = denoise_wavelet(stable, sigma=1.0, rescale_sigma=False, channel_axis=0)
-    except ImportError:
-        raise KpnError(
-            "--baselines wavelets: PyWavelets is not installed; pip install 'kpn[research]'"
-        ) from None
+    clean = denoise_wavelet(stable, sigma=1.0, rescale_sigma=False, channel_axis=0)
     return unstabilise(clean, noise)
+
+
+def check_installed(names: Sequence[str]) -> None:
+    """Check that the packages are installed that baselines need.
+
+    Raises:
+        KpnError: if PyWavelets is not installed and "wavelets" is among the names.
+    """
+    if "wavelets" in names:
+        try:
+            import pywt  # noqa: F401
+        except ImportError:
+            raise KpnError(
+                "--baselines wavelets: PyWavelets is not installed; pip install 'kpn[research]'"
+            ) from None

@@ -252,8 +252,10 @@ def _start() -> subprocess.Popen[bytes]:
             stdout=subprocess.PIPE,
             # LibRaw's messages about damaged files help nobody; errors are in the answers.
             stderr=subprocess.DEVNULL,
-            # Ctrl-C goes to the parent only, which ends the child.
+            # Ctrl-C goes to the parent only, which ends the child: by a session of its own, on
+            # Windows by a group.
             start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
         _receive(_answers_of(child))  # "ready"
     except (OSError, EOFError, ValueError) as error:

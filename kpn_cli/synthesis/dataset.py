@@ -30,8 +30,9 @@ from .brackets import Bracket, check_evs, draw_bracket
 from .camera import Camera, write_frames
 from .config import SynthConfig
 from .handheld import draw_handheld
+from .not_photos import DATASET_MARK, TRUTH, TRUTH_DESCRIPTION
 from .patches import draw_patch
-from .photos import DATASET_MARK, Scene, ScenesOnDisk
+from .photos import Scene, ScenesOnDisk
 from .sensor import (
     Patch,
     add_faults,
@@ -93,6 +94,15 @@ class DatasetConfig:
         if self.count < 1 or self.frames < 1:
             raise KpnError("a data set needs at least one burst of at least one frame")
 
+    def check_installed(self) -> None:
+        """Check that the packages are installed that writing the data set needs.
+
+        Raises:
+            KpnError: if one is missing.
+        """
+        if self.format == "shards":
+            shards.tar_writer()
+
     @property
     def photo_pixels(self) -> int:
         """Smallest usable side of a photo, in photo pixels."""
@@ -148,8 +158,10 @@ def write_dataset(
 
     Raises:
         KpnError: if the folder holds a data set with other settings, or something that has the
-            name of a part and is none, or cannot be written.
+            name of a part and is none, or cannot be written, or a package that the format needs
+            is not installed.
     """
+    config.check_installed()
     make_folder(folder)
     with lock_folder(folder):
         return _complete(photos, folder, config, workers, on_part)
@@ -341,7 +353,7 @@ def _write_burst(scenes: Sequence[Scene], folder: Path, config: DatasetConfig, n
     profile = draw_noise_profile(rng, noise, config.synth_config)
     evs = bracket.evs if bracket else ()
     paths = write_frames(folder, burst, profile, camera, start, "synth", evs=evs)
-    black, white = _write_truth(folder / "truth.tif", clean[0], camera.phase)
+    black, white = _write_truth(folder / TRUTH, clean[0], camera.phase)
     description: dict[str, object] = {
         "photo": scenes[number % len(scenes)].name,
         "cfa": camera.phase,
@@ -358,7 +370,7 @@ def _write_burst(scenes: Sequence[Scene], folder: Path, config: DatasetConfig, n
             for path, ev, gain in zip(paths, bracket.evs, bracket.gains.tolist(), strict=True)
         ]
     text = json.dumps(description, indent=1) + "\n"
-    (folder / "truth.json").write_text(text, encoding="utf-8")
+    (folder / TRUTH_DESCRIPTION).write_text(text, encoding="utf-8")
 
 
 def _write_truth(path: Path, clean: np.ndarray, phase: str) -> tuple[int, float]:

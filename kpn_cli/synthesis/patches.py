@@ -44,7 +44,9 @@ class TrainingBatch:
 
     def to(self, device: torch.device) -> TrainingBatch:
         """Return the batch on another device."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+        # Only CUDA keeps the memory that it still reads; MPS might read it after it is freed.
+        alone = device.type == "cuda"
+        return self._map(lambda tensor: tensor.to(device, non_blocking=alone))
 
     def pin_memory(self) -> TrainingBatch:
         """Return the batch in memory that a GPU reads while the CPU goes on."""

@@ -15,14 +15,13 @@ import numpy as np
 
 from ..errors import KpnError, read_error
 from ..image.srgb import srgb_decode
+from .not_photos import DATASET_MARK, check_named, is_leftover, is_truth, what_else
 
 #: File name suffixes of photos.
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"})
 
 #: Photo pixels per cell of the mosaic: averaging over them hides JPEG's blocks.
 PIXELS_PER_CELL = 4
-#: File that marks a data set of `kpn synth`, whose pictures are no photos.
-DATASET_MARK = "dataset.json"
 
 
 @dataclass(frozen=True)
@@ -182,7 +181,7 @@ def find_photos(paths: Sequence[Path]) -> list[Path]:
     """Return the photos among files and below folders, sorted within each folder.
 
     Raises:
-        KpnError: if a path does not exist or no photo is found.
+        KpnError: if a path does not exist, a file is of another kind, or no photo is found.
     """
     found: list[Path] = []
     for path in paths:
@@ -191,11 +190,16 @@ def find_photos(paths: Sequence[Path]) -> list[Path]:
                 found.extend(_photos_below(path))
             else:
                 path.stat()
+                check_named(path)
                 found.append(path)
         except OSError as error:
             raise read_error(path, error) from None
     if not found:
-        raise KpnError(f"no photos in {', '.join(map(str, paths))}; give JPEG, PNG or TIFF files")
+        instead = what_else(paths)
+        raise KpnError(
+            f"no photos in {', '.join(map(str, paths))}"
+            f"{instead and f' ({instead})'}; give JPEG, PNG or TIFF files"
+        )
     return found
 
 
@@ -207,7 +211,11 @@ def _photos_below(folder: Path) -> list[Path]:
         )
     datasets = {mark.parent for mark in folder.rglob(DATASET_MARK)}
     below = (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    return sorted(p for p in below if datasets.isdisjoint(p.parents))
+    return sorted(
+        path
+        for path in below
+        if datasets.isdisjoint(path.parents) and not is_leftover(path) and not is_truth(path)
+    )
 
 
 def _usable(
@@ -260,8 +268,20 @@ def load_scenes(
     Raises:
         KpnError: if no photo is usable.
     """
+    usable = load_named_scenes(paths, at_least=at_least, on_photo=on_photo, on_skip=on_skip)
+    return [scene for _, scene in usable]
+
+
+def load_named_scenes(
+    paths: Sequence[Path],
+    *,
+    at_least: int = 0,
+    on_photo: Callable[[], None] = lambda: None,
+    on_skip: Callable[[str], None] = lambda message: None,
+) -> list[tuple[Path, Scene]]:
+    """Return what `load_scenes` does, each scene with the path of its photo."""
     with ThreadPoolExecutor() as pool:
-        return [scene for _, scene in _usable(paths, at_least, on_photo, on_skip, pool.map)]
+        return list(_usable(paths, at_least, on_photo, on_skip, pool.map))
 
 
 def readable_photos(

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import KpnError
+from ..errors import KpnError, read_error
 from ..image.noise_model import NoiseModel
 from ..system.files import atomic
 from .config import SynthConfig
@@ -27,6 +27,8 @@ from .sensor import Patch
 
 #: Suffixes of a sample's files.
 _SUFFIXES = ("burst.npy", "truth.npy", "json")
+#: Unit of a tar file; an archive ends with blocks of zeros. POSIX.1-2017, pax, ustar format.
+_BLOCK = 512
 #: Largest file of a sample, in bytes; `burst.npy` of 8 frames of 64x64 cells has 2^18.
 _LARGEST_FILE = 1 << 28
 
@@ -68,11 +70,11 @@ def encode_sample(patch: Patch) -> dict[str, object]:
     }
 
 
-def write_shard(path: Path, patches: Iterable[tuple[int, Patch]]) -> None:
-    """Write numbered bursts as a tar file, atomically; the same bursts give the same bytes.
+def tar_writer() -> Any:
+    """Return the class that writes shards, `webdataset.TarWriter`.
 
     Raises:
-        KpnError: if `webdataset` is not installed or the file cannot be written.
+        KpnError: if `webdataset` is not installed.
     """
     try:
         from webdataset import TarWriter
@@ -80,10 +82,20 @@ def write_shard(path: Path, patches: Iterable[tuple[int, Patch]]) -> None:
         raise KpnError(
             "--format shards: webdataset is not installed; pip install 'kpn[research]'"
         ) from None
+    return TarWriter
+
+
+def write_shard(path: Path, patches: Iterable[tuple[int, Patch]]) -> None:
+    """Write numbered bursts as a tar file, atomically; the same bursts give the same bytes.
+
+    Raises:
+        KpnError: if `webdataset` is not installed or the file cannot be written.
+    """
+    writer = tar_writer()
     with (
         atomic(path) as temporary,
         temporary.open("wb") as stream,
-        TarWriter(stream, user="kpn", group="kpn", mode=0o644, mtime=0) as tar,
+        writer(stream, user="kpn", group="kpn", mode=0o644, mtime=0) as tar,
     ):
         for number, patch in patches:
             tar.write({"__key__": f"{number:09d}", **encode_sample(patch)})
@@ -131,7 +143,7 @@ class ShardSource:
         """Index tar files.
 
         Raises:
-            KpnError: if one cannot be read, or all of them together hold no burst.
+            KpnError: if one cannot be read or is cut off, or all of them together hold no burst.
         """
         self._samples: list[dict[str, _ByteRange]] = []
         for path in paths:
@@ -182,6 +194,27 @@ class ShardSource:
             ) from None
         return Patch(burst, target, noise, white, frame_noise, clip)
 
+    def copies(self) -> list[tuple[Path, Path]]:
+        """Return the shards that begin with the same burst as an earlier one, each with that one.
+
+        Raises:
+            KpnError: if a burst cannot be read.
+        """
+        firsts: dict[Path, _ByteRange] = {}
+        for sample in self._samples:
+            firsts.setdefault(sample["burst.npy"].path, sample["burst.npy"])
+        seen: dict[bytes, Path] = {}
+        copies = []
+        for path, stored in firsts.items():
+            try:
+                first = sha256(_read(stored)).digest()
+            except OSError as error:
+                raise read_error(path, error) from None
+            if first in seen:
+                copies.append((path, seen[first]))
+            seen.setdefault(first, path)
+        return copies
+
     def draw(
         self,
         seed: Sequence[int],
@@ -217,18 +250,35 @@ class ShardSource:
 
 
 def _index(path: Path) -> list[dict[str, _ByteRange]]:
-    """Return the complete samples of a tar file: suffix -> where the file is stored."""
+    """Return the samples of a tar file: suffix -> where the file is stored.
+
+    Raises:
+        KpnError: if it cannot be read, is cut off, or a sample lacks a file.
+    """
     samples: dict[str, dict[str, _ByteRange]] = {}
+    end = 0
     try:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
+                size = member.size if member.isfile() else 0
+                end = member.offset_data + -(-size // _BLOCK) * _BLOCK
                 key, _, suffix = member.name.partition(".")
                 if member.isfile() and suffix in _SUFFIXES and member.size <= _LARGEST_FILE:
                     stored = _ByteRange(path, member.offset_data, member.size)
                     samples.setdefault(key, {})[suffix] = stored
+        with open(path, "rb") as file:
+            file.seek(end)
+            cut_off = file.read(_BLOCK) != bytes(_BLOCK)
     except (OSError, tarfile.TarError, EOFError) as error:
         raise KpnError(f"{path}: cannot be read as a shard ({error}); make it again") from None
-    return [sample for sample in samples.values() if len(sample) == len(_SUFFIXES)]
+    # tarfile takes the end of the file for that of the archive if it falls between two members.
+    if cut_off:
+        raise KpnError(f"{path}: the shard is cut off; copy or make it again")
+    for key, sample in samples.items():
+        lacking = [suffix for suffix in _SUFFIXES if suffix not in sample]
+        if lacking:
+            raise KpnError(f"{path}: burst {key} has no {' and '.join(lacking)}; make it again")
+    return list(samples.values())
 
 
 def _noise_model(shot: Any, read: Any) -> NoiseModel:

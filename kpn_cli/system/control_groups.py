@@ -13,8 +13,8 @@ def control_groups(root: Path = _ROOT) -> list[Path]:
     https://docs.kernel.org/admin-guide/cgroup-v2.html
     """
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
         return []
     own = next((line[3:] for line in lines if line.startswith("0::")), None)
     if own is None:

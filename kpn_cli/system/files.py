@@ -11,18 +11,26 @@ import os
 import re
 import secrets
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from ..errors import KpnError, read_error, reason_of
+from .names import long_path_advice, problem_on_windows
 
-if sys.platform != "win32":
+fcntl: Any
+try:
     import fcntl
+except ImportError:  # on Windows
+    fcntl = None
 
+#: Whether the system has Windows's file names and locks.
+_WINDOWS = os.name == "nt"
 _PREFIX = ".kpn-"
+#: Lock of a folder where folders themselves cannot be locked. It is no temporary file.
+_FOLDER_LOCK = ".kpn.lock"
 _TEMPORARY = re.compile(r"\.kpn-[0-9a-f]{12}")
 _ABANDONED_SECONDS = 24 * 3600
 
@@ -42,6 +50,12 @@ _ADVICE = {
     errno.EISDIR: "Move the folder of that name out of the way.",
     errno.ENAMETOOLONG: "Choose a shorter name.",
 }
+#: Windows's codes for a file that another program has open: access denied, sharing and lock
+#: violation. https://learn.microsoft.com/windows/win32/debug/system-error-codes--0-499-
+_IN_USE = (5, 32, 33)
+_CLOSE_PROGRAM = "Close the program that has it open, or choose another folder."
+#: Seconds between tries to rename: scanners for viruses open new files for a moment.
+_RENAME_WAITS = (0.05, 0.1, 0.2, 0.4, 0.8)
 
 
 @contextmanager
@@ -63,10 +77,11 @@ def atomic(path: Path | str, *, replace: bool = True) -> Iterator[Path]:
         The temporary path: an empty file to overwrite.
 
     Raises:
-        KpnError: if the file cannot be written (full disk, read-only folder, ...), or exists
-            at the end of the block and may not be replaced.
+        KpnError: if the file cannot be written (full disk, read-only folder, open in another
+            program on Windows, ...), or exists at the end of the block and may not be replaced.
     """
     path = Path(path)
+    _check_name(path)
     temporary, lock = _create(path)
     try:
         yield temporary
@@ -74,7 +89,7 @@ def atomic(path: Path | str, *, replace: bool = True) -> Iterator[Path]:
         if replace:
             with suppress(OSError):  # there is no such file, or it belongs to another user
                 shutil.copymode(path, temporary)
-            os.replace(temporary, path)
+            _rename(temporary, path)
         else:
             _publish(temporary, path)
         if os.name == "posix":  # Windows has no handle of a folder to flush
@@ -107,7 +122,7 @@ def _create(path: Path) -> tuple[Path, int | None]:
             lock = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except OSError as error:
             raise write_error(path, error) from error
-        if sys.platform == "win32":
+        if fcntl is None:  # Windows does not remove files that are open, anyway
             os.close(lock)
             return temporary, None
         try:
@@ -120,6 +135,32 @@ def _create(path: Path) -> tuple[Path, int | None]:
             return temporary, lock
         # Another process's `remove_abandoned` removed it between the creation and the lock.
         os.close(lock)
+
+
+def _check_name(path: Path) -> None:
+    """Refuse a name that Windows would take for something else.
+
+    Raises:
+        KpnError: on Windows, if it would.
+    """
+    problem = problem_on_windows(path) if _WINDOWS else ""
+    if problem:
+        raise KpnError(f"{path}: cannot be written: {problem}. Choose another name.")
+
+
+def _rename(source: Path, target: Path) -> None:
+    """Rename a file or folder, over an existing file; on Windows, wait for a scanner to close it.
+
+    Raises:
+        OSError: if that fails.
+    """
+    for wait in _RENAME_WAITS if _WINDOWS else ():
+        try:
+            os.replace(source, target)
+            return
+        except PermissionError:
+            time.sleep(wait)
+    os.replace(source, target)
 
 
 def _publish(temporary: Path, path: Path) -> None:
@@ -136,7 +177,7 @@ def _publish(temporary: Path, path: Path) -> None:
             raise KpnError(
                 f"{path}: already exists: another process has just written it. Start again."
             ) from None
-        os.replace(temporary, path)
+        _rename(temporary, path)
 
 
 @contextmanager
@@ -168,11 +209,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     Raises:
         KpnError: if it cannot be written.
     """
+    _check_name(path)
     temporary = path.parent / f"{_PREFIX}{secrets.token_hex(6)}"
     try:
         temporary.mkdir()
         yield temporary
-        os.replace(temporary, path)
+        _rename(temporary, path)
         if os.name == "posix":
             _flush(path.parent, os.O_RDONLY)
     except OSError as error:
@@ -189,6 +231,7 @@ def make_folder(folder: Path) -> None:
     Raises:
         KpnError: if it cannot be made.
     """
+    _check_name(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -199,27 +242,52 @@ def make_folder(folder: Path) -> None:
 def lock_folder(folder: Path) -> Iterator[None]:
     """Lock an existing folder against other kpn processes while the block lasts.
 
-    Without effect on systems and file systems that have no such locks.
+    Without effect on file systems that have no locks. Windows cannot lock a folder: there, a file
+    in it is locked.
 
     Raises:
-        KpnError: if another process holds the lock.
+        KpnError: if another process holds the lock, or the file cannot be made.
     """
-    if sys.platform == "win32":
-        yield
+    if fcntl is None:
+        with _locked_by_file(folder):
+            yield
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise KpnError(
-                f"{folder}: another kpn is at work there; wait for it, or choose another folder"
-            ) from None
+            raise _at_work(folder) from None
         except OSError:  # some network file systems
             pass
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _locked_by_file(folder: Path) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / _FOLDER_LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise _at_work(folder) from None
+    except NotImplementedError:  # a file system without locks
+        pass
+    except OSError as error:
+        raise write_error(folder / _FOLDER_LOCK, error) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _at_work(folder: Path) -> KpnError:
+    return KpnError(
+        f"{folder}: another kpn is at work there; wait for it, or choose another folder"
+    )
 
 
 def remove_temporaries(folder: Path) -> None:
@@ -242,7 +310,7 @@ def remove_abandoned(folder: Path) -> None:
 
 def _remove_if_abandoned(path: Path) -> None:
     with suppress(OSError):
-        if sys.platform != "win32":
+        if fcntl is not None:
             descriptor = os.open(path, os.O_RDONLY)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -280,6 +348,15 @@ def check_no_pipe(path: Path, remedy: str = "check it") -> None:
 def write_error(path: Path, error: OSError) -> KpnError:
     """Return the error to raise when writing `path` failed: file, reason, what to do next."""
     advice = _ADVICE.get(error.errno or 0, "Check the disk, or choose another folder.")
+    if getattr(error, "winerror", None) in _IN_USE:
+        advice = _CLOSE_PROGRAM
+    elif _WINDOWS and error.errno in (errno.ENOENT, errno.EINVAL, errno.ENAMETOOLONG):
+        advice = long_path_advice(os.path.abspath(path)) or advice
+    elif error.errno == errno.EINVAL and problem_on_windows(path.name):
+        # The file systems of cards and of Windows's disks have its rules on other systems too.
+        advice = (
+            f"Choose another name, or a folder on another disk: {problem_on_windows(path.name)}."
+        )
     return KpnError(f"{path}: cannot be written: {reason_of(error)}. {advice}")
 
 

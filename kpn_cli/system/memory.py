@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-import sys
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -32,9 +32,10 @@ def free_memory(device: torch.device | None = None) -> int:
     available: int = psutil.virtual_memory().available
     for folder in control_groups():
         try:
-            limit = (folder / "memory.max").read_text().strip()
-            used = int((folder / "memory.current").read_text())
-            stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            limit = (folder / "memory.max").read_text("ascii").strip()
+            used = int((folder / "memory.current").read_text("ascii"))
+            lines = (folder / "memory.stat").read_text("ascii").splitlines()
+            stat = dict(line.split() for line in lines)
             # The page cache is counted as used, but the kernel frees it on demand.
             used -= sum(int(stat.get(name, 0)) for name in ("inactive_file", "active_file"))
         except (OSError, ValueError):
@@ -73,7 +74,8 @@ def is_out_of_memory(error: Exception) -> bool:
     import torch
 
     kinds = (MemoryError, torch.OutOfMemoryError)
-    return isinstance(error, kinds) or "can't allocate memory" in str(error)
+    texts = ("can't allocate memory", "not enough memory", "MPS backend out of memory")
+    return isinstance(error, kinds) or any(text in str(error) for text in texts)
 
 
 def return_freed_memory() -> None:
@@ -87,7 +89,7 @@ def return_freed_memory() -> None:
 
 
 def _libc() -> ctypes.CDLL | None:
-    if not sys.platform.startswith("linux"):
+    if platform.system() != "Linux":
         return None
     try:
         return ctypes.CDLL(None)

@@ -50,7 +50,7 @@ def usable_cores() -> int:
         cores = os.cpu_count() or 1
     for folder in control_groups():
         try:
-            quota, period = (folder / "cpu.max").read_text().split()
+            quota, period = (folder / "cpu.max").read_text("ascii").split()
             if quota != "max":
                 cores = min(cores, math.ceil(int(quota) / int(period)))
         except (OSError, ValueError, ZeroDivisionError):

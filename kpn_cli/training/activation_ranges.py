@@ -6,6 +6,7 @@ coarser steps (0.1 dB; docs/log.md), while noisy pictures lose nothing by the ra
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -68,6 +69,8 @@ def add_ranges(
         raise KpnError(
             f"{path}: predicts pixels or knows no noise; such networks run in floating point only"
         )
+    # A copy: the weights are mapped from the file, and Windows replaces no file that is mapped.
+    network = copy.deepcopy(network)
     network.ranges = recorded(network, bursts)
     save_weights(path, network, recipe | {"ranges": {"bursts": len(bursts), **about}})
 

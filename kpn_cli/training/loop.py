@@ -29,7 +29,7 @@ from .activation_ranges import add_ranges, bursts_of
 from .batches import draw_batches
 from .config import TrainConfig
 from .run import MAX_GRADIENT_NORM, Progress, TrainingRun
-from .tensorboard import TensorBoardLog
+from .tensorboard import TensorBoardLog, check_tensorboard
 from .validation import ValidationSets, validate, validation_bursts
 
 #: A rise of the balanced loss that is a collapse: at a rate of 0.001, one went from -7.2 to -2.5
@@ -84,9 +84,12 @@ def train(
         Path of the best weights, or of the last ones without validation photos.
 
     Raises:
-        KpnError: if the folder holds another run or a damaged checkpoint, or the loss is not
-            finite or has risen for good; nothing is saved then.
+        KpnError: if the folder holds another run or a damaged checkpoint, the loss is not finite or
+            has risen for good (nothing is saved then), or TensorBoard is asked for and not
+            installed.
     """
+    if tensorboard:
+        check_tensorboard()
     keep_freed_memory()
     device = local_device(pick_device(config.device))
     # All batches have the same shape: cuDNN may try which of its algorithms is the fastest.

@@ -255,10 +255,11 @@ class TrainingRun:
         self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": optimiser})
         for weight, moments in self.optimiser.state.items():
             # The fused Adam ignores strides: the moments, contiguous in the file, need the memory
-            # layout of their weights (channels_last).
+            # layout of their weights (channels_last). All are copied: Windows replaces no file that
+            # is mapped into memory, as the next checkpoint does.
             for key, value in moments.items():
-                if value.shape == weight.shape:
-                    moments[key] = torch.empty_like(weight).copy_(value)
+                alike = value.shape == weight.shape
+                moments[key] = torch.empty_like(weight if alike else value).copy_(value)
         self.step = recipe["patches"] // self.config.batch
         self.best, self.init = recipe["best"], recipe.get("init")
 

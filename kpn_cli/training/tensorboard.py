@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,21 @@ _GAIN = 2
 _ZOOM = 4
 
 
+def check_tensorboard() -> Any:
+    """Return the class that writes TensorBoard logs; call it before anything is made.
+
+    Raises:
+        KpnError: if TensorBoard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise KpnError(
+            "--tensorboard: TensorBoard is not installed; pip install 'kpn[research]'"
+        ) from None
+    return SummaryWriter
+
+
 class TensorBoardLog:
     """Writes scalars and pictures to `tensorboard/` in the folder of a run."""
 
@@ -31,13 +47,7 @@ class TensorBoardLog:
         Raises:
             KpnError: if TensorBoard is not installed.
         """
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise KpnError(
-                "--tensorboard: TensorBoard is not installed; pip install 'kpn[research]'"
-            ) from None
-        self._writer = SummaryWriter(str(folder / "tensorboard"))
+        self._writer = check_tensorboard()(str(folder / "tensorboard"))
 
     def add_report(self, run: TrainingRun, progress: Progress, sets: ValidationSets) -> None:
         """Add a report and, after a validation, pictures of the first burst of each set."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import resource
+import os
 import signal
 import subprocess
 import sys
@@ -22,6 +22,8 @@ from kpn_cli.pipeline import denoise, fingerprint, loading
 from kpn_cli.pipeline.options import Options
 from kpn_cli.raw.reader import read_capture, read_info
 
+needs_limits = pytest.mark.skipif(os.name == "nt", reason="Windows has no limits of resources")
+
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory, weights) -> tuple[list[object], dict[str, str]]:
@@ -34,6 +36,7 @@ def undisturbed(tmp_path_factory, weights) -> tuple[list[object], dict[str, str]
     return command, digests(folder / "out")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 @pytest.mark.parametrize("moment", ["writing", "one", "two"])
 def test_after_a_kill_the_same_command_gives_the_same_bytes(tmp_path, undisturbed, moment):
     command, whole = undisturbed
@@ -188,6 +191,7 @@ def test_unusable_weights_end_the_run(tmp_path, weights):
         run_jobs(jobs, options)
 
 
+@needs_limits
 @pytest.mark.parametrize("kind", ["no folder", "system", "limit"])
 def test_outputs_that_cannot_be_written_fail_burst_by_burst(tmp_path, weights, kind):
     write_bursts(tmp_path / "card", 2)
@@ -221,6 +225,7 @@ def test_outputs_that_cannot_be_written_fail_burst_by_burst(tmp_path, weights, k
         assert not list(out.iterdir())
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts a small disk as Linux does")
 def test_a_full_disk_leaves_whole_files_only(tmp_path, weights):
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -287,7 +292,6 @@ print(len(memory), late / early)
 
 def test_no_jobs_give_no_outcomes(tmp_path):
     assert run_jobs([], Options(tmp_path)) == []
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 0
     assert Job((), tmp_path, "").files == ()
 
 

@@ -93,6 +93,8 @@ def test_a_sidecar_that_cannot_be_read_is_left_out_with_a_line(one, weights, wha
     elif what == "folder":
         path.mkdir()
     elif what == "pipe":
+        if not hasattr(os, "mkfifo"):
+            pytest.skip("the system has no pipes")
         os.mkfifo(path)
     elif what == "large":
         with path.open("wb") as file:

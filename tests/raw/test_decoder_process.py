@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from maker_notes import busy_dng, canon_note, dng_with_note, nikon_note
 from raw_files import rich_dng, scene
@@ -180,12 +181,10 @@ def test_it_ends_with_its_parent(tmp_path):
     child = int(run.stdout)
     for _ in range(100):
         try:
-            os.kill(child, 0)
-        except ProcessLookupError:
-            return
-        with open(f"/proc/{child}/stat") as file:
-            if file.read().split()[2] == "Z":
+            if psutil.Process(child).status() == psutil.STATUS_ZOMBIE:
                 return
+        except psutil.NoSuchProcess:
+            return
         time.sleep(0.1)
     raise AssertionError("the child outlived its parent")
 

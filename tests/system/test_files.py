@@ -12,6 +12,10 @@ from kpn_cli.errors import KpnError
 from kpn_cli.system import files as system_files
 from kpn_cli.system.files import atomic
 
+needs_locks = pytest.mark.skipif(
+    system_files.fcntl is None, reason="the system has no locks that files keep"
+)
+
 
 def entries(folder):
     return sorted(path.name for path in folder.iterdir())
@@ -134,6 +138,7 @@ def test_an_error_about_another_file_is_not_blamed_on_the_output(tmp_path):
     assert entries(tmp_path) == []
 
 
+@needs_locks
 def test_a_file_that_another_process_is_writing_is_not_removed(tmp_path):
     abandoned = tmp_path / ".kpn-0123456789ab.dng"
     abandoned.write_bytes(b"half of it")
@@ -147,6 +152,7 @@ def test_a_file_that_another_process_is_writing_is_not_removed(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.dng"]
 
 
+@needs_locks
 def test_a_temporary_file_removed_as_abandoned_is_created_again(tmp_path, monkeypatch):
     flock, times = system_files.fcntl.flock, []
 
@@ -179,3 +185,127 @@ def test_a_replaced_file_keeps_its_permissions(tmp_path):
         temporary.write_text("after")
     assert path.read_text() == "after"
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+# --- Windows, simulated ---------------------------------------------------------------
+
+
+@pytest.fixture
+def windows(monkeypatch):
+    """What differs on Windows in this module: no locks of POSIX, its names, waits for scanners."""
+    monkeypatch.setattr(system_files, "fcntl", None)
+    monkeypatch.setattr(system_files, "_WINDOWS", True)
+    waits: list[float] = []
+    monkeypatch.setattr(system_files.time, "sleep", waits.append)
+    return waits
+
+
+def in_use(*names, winerror=5):
+    error = PermissionError(errno.EACCES, "Access is denied", str(names[0]))
+    error.winerror = winerror  # as Windows has it
+    return error
+
+
+def test_a_file_that_a_scanner_holds_for_a_moment_is_replaced(tmp_path, monkeypatch, windows):
+    (tmp_path / "a.dng").write_bytes(b"old")
+    replace, tries = os.replace, []
+
+    def busy(source, target):
+        tries.append(target)
+        if len(tries) < 4:
+            raise in_use(source)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", busy)
+    with atomic(tmp_path / "a.dng") as temporary:
+        temporary.write_bytes(b"new")
+    assert (tmp_path / "a.dng").read_bytes() == b"new"
+    assert len(windows) == 3
+
+
+@pytest.mark.parametrize("winerror", [5, 32])
+def test_a_target_that_is_open_elsewhere_is_one_line_and_stays(
+    tmp_path, monkeypatch, windows, winerror
+):
+    (tmp_path / "a.dng").write_bytes(b"old")
+
+    def busy(*names):
+        raise in_use(*names, winerror=winerror)
+
+    monkeypatch.setattr(os, "replace", busy)
+    words = r"a\.dng: cannot be written: Access is denied\. Close the program that has it open"
+    with pytest.raises(KpnError, match=words), atomic(tmp_path / "a.dng") as temporary:
+        temporary.write_bytes(b"new")
+    assert (tmp_path / "a.dng").read_bytes() == b"old"
+    assert entries(tmp_path) == ["a.dng"]
+    assert sum(windows) < 2
+    folder_error = pytest.raises(KpnError, match="Close the program")
+    with folder_error, system_files.atomic_folder(tmp_path / "burst"):
+        pass
+    assert entries(tmp_path) == ["a.dng"]
+
+
+def test_without_windows_nothing_is_waited_for(tmp_path, monkeypatch):
+    tries = []
+
+    def busy(*names):
+        tries.append(names)
+        raise in_use(*names)
+
+    monkeypatch.setattr(os, "replace", busy)
+    with pytest.raises(KpnError), atomic(tmp_path / "a.dng"):
+        pass
+    assert len(tries) == 1
+
+
+@pytest.mark.parametrize("name", ["12:30.dng", "NUL.dng", "sub./a.dng"])
+def test_names_that_windows_takes_for_something_else_are_refused(tmp_path, windows, name):
+    with pytest.raises(KpnError, match=r"cannot be written: .*Choose another name"), atomic(name):
+        pass
+    with pytest.raises(KpnError, match="Choose another name"):
+        system_files.make_folder(tmp_path / name)
+    assert entries(tmp_path) == []
+
+
+def test_other_systems_take_names_that_windows_lacks(tmp_path):
+    if os.name == "nt":
+        pytest.skip("this is Windows")
+    with atomic(tmp_path / "12:30.dng") as temporary:
+        temporary.write_bytes(b"new")
+    assert entries(tmp_path) == ["12:30.dng"]
+
+
+def test_a_card_that_refuses_a_name_says_which_character(tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(KpnError, match="no : in names"), atomic(tmp_path / "12:30.dng"):
+        pass
+
+
+def test_a_path_that_is_too_long_for_windows_says_so(tmp_path, windows, monkeypatch):
+    long = tmp_path / ("x" * 240) / "a.dng"
+    with pytest.raises(KpnError, match=r"shorter path: .* long paths"), atomic(long):
+        pass
+    with pytest.raises(KpnError, match="Create the folder"), atomic(tmp_path / "no" / "a.dng"):
+        pass
+
+
+def test_a_folder_is_locked_by_a_file_where_folders_cannot_be(tmp_path, windows):
+    with system_files.lock_folder(tmp_path):
+        system_files.remove_temporaries(tmp_path)  # leaves the lock
+        refused = pytest.raises(KpnError, match="another kpn is at work there")
+        with refused, system_files.lock_folder(tmp_path):
+            pass
+    with system_files.lock_folder(tmp_path):
+        pass
+
+
+def test_abandoned_files_are_known_by_their_age_without_locks(tmp_path, windows):
+    old, new = tmp_path / ".kpn-0123456789ab.dng", tmp_path / ".kpn-0123456789ac.dng"
+    for path in (old, new):
+        path.write_bytes(b"half of it")
+    os.utime(old, (0, 0))
+    system_files.remove_abandoned(tmp_path)
+    assert entries(tmp_path) == [new.name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -320,6 +321,7 @@ def test_the_seed_decides_the_initial_weights(tmp_path):
     assert not torch.equal(one, other)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 @pytest.mark.parametrize("when", [2, 4, 5, 8])
 def test_a_run_killed_while_it_writes_ends_with_the_bits_of_the_uninterrupted(
     scenes, whole, tmp_path, when
