@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..errors import KpnError
 from ..image.noise_model import NoiseModel
 from ..raw import exposure
 from ..raw.info import RawInfo
@@ -23,6 +24,8 @@ _MAX_FACTOR = 2.0
 _MIDDLE_GREY, _SHADOW = 0.18, 0.005
 #: Fewer frames that agree with each other do not tell which profile is wrong.
 _MIN_AGREEING = 2
+#: Smaller variances are told as this one.
+_LEAST = 1e-18
 
 
 def replace_odd_profiles(infos: Sequence[RawInfo]) -> list[RawInfo]:
@@ -65,7 +68,8 @@ def _profile(info: RawInfo) -> NoiseModel:
 
 
 def _agree(one: float, other: float) -> bool:
-    return 1 / _MAX_FACTOR <= one / other <= _MAX_FACTOR
+    # Not by a ratio: a profile may be so small that its variance is rounded to 0.
+    return one <= _MAX_FACTOR * other and other <= _MAX_FACTOR * one
 
 
 def _is_odd_in_shadows(infos: Sequence[RawInfo], n: int, others: Sequence[int]) -> bool:
@@ -93,13 +97,16 @@ def _with_profile_of(info: RawInfo, others: Sequence[RawInfo]) -> RawInfo:
     nearest = min(others, key=distance)
     likely = _profile(nearest)
     if distance(nearest) > exposure.SAME_EV:
-        likely = likely.at_iso(iso / (nearest.iso or 1.0))
+        try:
+            likely = likely.at_iso(iso / (nearest.iso or 1.0))
+        except KpnError:  # no such noise at an ISO so far away: that ISO is no better known
+            return info
     right = replace(info, noise_profile=likely)
     ratios = [
-        math.sqrt(_variance(info, signal) / _variance(right, signal))
+        math.sqrt(max(_variance(info, signal), _LEAST) / max(_variance(right, signal), _LEAST))
         for signal in (_MIDDLE_GREY, _SHADOW)
     ]
-    ratio = max(ratios, key=lambda value: abs(math.log(max(value, 1e-9))))
+    ratio = max(ratios, key=lambda value: abs(math.log(value)))
     note = (
         f"its NoiseProfile states {ratio:.2g} times the sigma of the other frames' at its ISO: "
         "theirs is used"

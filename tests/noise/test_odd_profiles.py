@@ -84,6 +84,25 @@ def test_profiles_stay_where_nothing_tells_which_is_wrong(info, profiles):
     assert replace_odd_profiles(burst) == burst
 
 
+#: Valid as a tag; its variance is rounded to 0.
+NOTHING = NoiseModel.uniform(5e-324, 0)
+
+
+@pytest.mark.parametrize(
+    ("profiles", "isos", "expected"),
+    [
+        ((NOTHING,) * 3, None, (NOTHING,) * 3),
+        ((NOTHING, NOISE, NOTHING), None, (NOTHING,) * 3),
+        ((NOISE, NOTHING, NOISE), None, (NOISE,) * 3),
+        # At the last one's ISO, the others' noise would be out of all range.
+        ((NoiseModel.uniform(0.01, 1e-3),) * 3, [10, 10, 409600], None),
+    ],
+)
+def test_absurd_profiles_and_isos_are_no_crash(info, profiles, isos, expected):
+    found = replace_odd_profiles(frames(info, *profiles, isos=isos))
+    assert tuple(each.noise_profile for each in found) == (expected or profiles)
+
+
 def test_a_wrong_profile_is_named_and_the_result_is_that_of_the_right_one(tmp_path, averaging):
     found = []
     for name, wrong in (("right", 1), ("wrong", 5)):
