@@ -65,8 +65,8 @@ class Brightness:
         """Return the brightness of these frames and of others, of which only the tags are known.
 
         Args:
-            infos: these frames.
-            unseen: the others, which state an exposure time.
+            infos: these frames, one of which at least states an exposure time.
+            unseen: the others, which all state one.
         """
         if self.stops is None or not unseen:
             return self
@@ -74,7 +74,6 @@ class Brightness:
         stops = [
             median_low([self.stops[n] + exposure.brighter_by(infos[n], each) for n in known])
             for each in unseen
-            if known
         ]
         return Brightness([*self.stops, *stops], self.mixed)
 

@@ -363,8 +363,11 @@ class _Settings:
 def _settings_of_unread(infos: Sequence[RawInfo], dropped: _Dropped) -> list[Exposed]:
     """Return the exposures of the files that were left out before anything was known of them.
 
-    Files that state no exposure time are left out; so are copies.
+    Copies are left out, and so are exposures that cannot be compared: those without a time, and
+    all of them if no frame states one.
     """
+    if all(info.exposure_time is None for info in infos):
+        return []
     known = {info.frame for info in infos}
     found: list[Exposed] = []
     for path in sorted(dropped):

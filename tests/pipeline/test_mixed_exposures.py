@@ -209,6 +209,14 @@ def test_a_blank_or_damaged_frame_does_not_move_the_reference(tmp_path, averagin
     assert loaded.lift == 0
 
 
+def test_the_time_of_a_damaged_frame_says_nothing_among_frames_without_times(tmp_path, averaging):
+    files = untold(tmp_path, (0, -2, 2, -4), frames=(0, 1, 2))
+    files[3].write_bytes(files[3].read_bytes()[:-20_000])
+    loaded = loading.load_burst(files, options(tmp_path, averaging), "")
+    assert [path.name for path in loaded.files] == ["HDR_0.dng", "HDR_1.dng", "HDR_2.dng"]
+    assert loaded.lift == 0
+
+
 def test_frames_that_state_one_exposure_are_a_bracket_if_they_show_one(tmp_path, averaging):
     lying = bracket(tmp_path / "bracket", (0, 0, 0), off=(0, -2, 1.5))
     result = merged(lying, averaging)
