@@ -39,11 +39,12 @@ class Setting:
 
     Attributes:
         text: of the settings: "1/60 s, f/1.8, ISO 800".
-        stops: how much brighter the frame is than the middle one of its burst, EV.
+        stops: how much brighter the frame is than the middle one of its burst, EV; None for one
+            that states no exposure time, where others do.
     """
 
     text: str
-    stops: float
+    stops: float | None
 
 
 @dataclass(frozen=True)
@@ -219,8 +220,17 @@ def _settings(frames: Sequence[Capture]) -> tuple[Setting, ...]:
         return ()
     return tuple(
         Setting(exposure.show(frame), stops)
-        for frame, stops in zip(frames, exposure.stops(frames), strict=True)
+        for frame, stops in zip(frames, _stated_stops(frames), strict=True)
     )
+
+
+def _stated_stops(frames: Sequence[Capture]) -> list[float | None]:
+    """Return the brightness of each frame by its tags over the middle one's, as in `Setting`."""
+    timed = [frame for frame in frames if frame.exposure_time is not None]
+    if not timed:
+        return [*exposure.stops(frames)]
+    known = iter(exposure.stops(timed))
+    return [None if frame.exposure_time is None else next(known) for frame in frames]
 
 
 def _why(part: Sequence[Capture], parts: int) -> str:

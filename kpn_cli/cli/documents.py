@@ -125,8 +125,8 @@ def _job_json(job: Job) -> dict[str, Any]:
     }
 
 
-def _setting_json(settings: str, stops: float) -> dict[str, Any]:
-    return {"settings": settings, "ev": round(stops, 2)}
+def _setting_json(settings: str, stops: float | None) -> dict[str, Any]:
+    return {"settings": settings, "ev": None if stops is None else round(stops, 2)}
 
 
 def info_json(

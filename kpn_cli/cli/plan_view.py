@@ -60,7 +60,10 @@ def _exposures_text(job: Job) -> str:
     """The exposures of a planned burst; EV are over the middle frame: the reference is open."""
     from ..raw.exposure import show_stops
 
-    return "; ".join(f"{each.text} ({show_stops(each.stops)})" for each in job.settings)
+    return "; ".join(
+        each.text if each.stops is None else f"{each.text} ({show_stops(each.stops)})"
+        for each in job.settings
+    )
 
 
 def _table(plan: Plan) -> Table | None:

@@ -151,6 +151,14 @@ def test_with_mixed_exposures_a_bracket_is_one_burst(stops):
     assert found.why.endswith(f"different exposures over {span:.1f} EV")
 
 
+def test_a_frame_without_time_among_others_has_no_ev():
+    times = (None, 0.0025, 0.01, 0.04)
+    frames = [frame(f"{n}.dng", 0.2 * n, exposure_time=time) for n, time in enumerate(times)]
+    (found,) = group(frames, exposures="mixed")
+    assert found.settings[0].stops is None
+    assert [each.stops for each in found.settings[1:]] == pytest.approx([-2, 0, 2])
+
+
 def test_with_mixed_exposures_bursts_of_equal_exposure_are_as_without():
     frames = [*series("a", (0.1, 0.3)), *series("b", (5.0, 5.2)), frame("c.dng", 9.5)]
     assert group(frames, exposures="mixed") == group(frames)
