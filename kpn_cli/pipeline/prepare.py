@@ -89,7 +89,7 @@ def prepare(
     aligned = _align(frames, guess, loaded.stated, on_stage)
     notes = []
     if mixed:
-        notes = exposure_notes(infos, aligned)
+        notes = exposure_notes(infos, aligned, loaded.stated)
     else:
         aligned = aligned.leave_out(_of_another_exposure(infos, aligned))
     return_freed_memory()
@@ -144,25 +144,29 @@ def _of_one_exposure(aligned: alignment.AlignedBurst) -> list[int]:
     ]
 
 
-def exposure_notes(infos: Sequence[RawInfo], aligned: alignment.AlignedBurst) -> list[str]:
-    """Return a note for each frame whose tags contradict its brightness, or do not tell it.
+def exposure_notes(
+    infos: Sequence[RawInfo], aligned: alignment.AlignedBurst, stated: Sequence[float]
+) -> list[str]:
+    """Return a note for each merged frame whose tags contradict its brightness, or do not tell it.
 
     The brightness is used. If most frames contradict the reference, it is the reference whose tags
     are wrong.
 
     Args:
         infos: the reference first.
-        aligned: the frames.
+        aligned: the merged frames.
+        stated: `Loaded.stated` of all frames: those that are not merged tell whose tags are wrong.
     """
-    shown = dict(zip(aligned.used, map(math.log2, aligned.exposure), strict=True))
-    told = [n for n in aligned.used if infos[n].exposure_time is not None]
+    merged = dict(zip(aligned.used, map(math.log2, aligned.exposure), strict=True))
+    shown = dict(enumerate(map(math.log2, stated))) | merged
+    told = [n for n in shown if infos[n].exposure_time is not None]
     off = {n: shown[n] - exposure.brighter_by(infos[told[0]], infos[n]) for n in told}
     if 0 in off:
         usual = min(median_low(off.values()), median_high(off.values()), key=abs)
     else:
         usual = median_low(off.values()) if off else 0.0
     notes = []
-    for n, measured in shown.items():
+    for n, measured in merged.items():
         name = infos[n].frame.name
         if n not in off:
             notes.append(_untold(name, measured) if n else _untold_reference(name))

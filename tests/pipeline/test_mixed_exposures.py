@@ -156,6 +156,16 @@ def test_it_is_the_reference_that_lies_if_all_others_contradict_it(tmp_path, ave
     assert result.stops == pytest.approx([0, -1, 2, 1], abs=0.05)
 
 
+def test_frames_that_are_not_merged_tell_too_whose_tags_are_wrong(tmp_path, averaging, monkeypatch):
+    files = bracket(tmp_path, (0, -2, 2), off=(0, 3, 0))
+    align = prepare._align
+    monkeypatch.setattr(prepare, "_align", lambda *a: align(*a).leave_out({2: "blurred"}))
+    result = merged(files, averaging, reference="1")
+    assert [path.name for path in result.frames] == ["HDR_1.dng", "HDR_0.dng"]
+    (note,) = result.notes
+    assert note.startswith("HDR_1.dng is 3.0 EV brighter than its tags say")
+
+
 @pytest.mark.parametrize("frames", [None, (2,), (0, 2), (0,)])
 def test_a_bracket_without_exposure_times_is_merged_by_its_brightness(tmp_path, averaging, frames):
     result = merged(untold(tmp_path, frames=frames), averaging)
