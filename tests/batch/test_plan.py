@@ -119,7 +119,10 @@ def test_with_mixed_exposures_a_dry_run_shows_the_exposure_of_each_frame(tmp_pat
     write_frame(tmp_path / "card" / "HDR_0.dng", 0.05, exposure_time=None)
     assert "unknown time, ISO 800; 1/400 s, ISO 800 (0 EV); 1/25" in kpn(*command).stdout
     document = json.loads(kpn(*command, "--json").stdout)
-    assert document["bursts"][0]["exposures"][0] == {"settings": "unknown time, ISO 800", "ev": None}
+    assert document["bursts"][0]["exposures"][0] == {
+        "settings": "unknown time, ISO 800",
+        "ev": None,
+    }
     assert "exposures, in" not in kpn("denoise", tmp_path / "other", "--dry-run").stdout
 
 
