@@ -61,6 +61,16 @@ class Brightness:
         stops = None if self.stops is None else [self.stops[n] for n in kept]
         return Brightness(stops, self.mixed)
 
+    def contradicted(self, infos: Sequence[Exposed]) -> list[int]:
+        """Return the frames that show another brightness than they state, by their indices."""
+        if self.stops is None:
+            return []
+        return [
+            n
+            for n, (stop, stated) in enumerate(zip(self.stops, exposure.stops(infos), strict=True))
+            if infos[n].exposure_time is not None and abs(stop - stated) > MAX_TAG_ERROR
+        ]
+
     def with_unseen(self, infos: Sequence[Exposed], unseen: Sequence[Exposed]) -> Brightness:
         """Return the brightness of these frames and of others, of which only the tags are known.
 

@@ -7,7 +7,7 @@ and one states something else, that one is wrong, whatever the pictures show.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -28,15 +28,22 @@ _MIN_AGREEING = 2
 _LEAST = 1e-18
 
 
-def replace_odd_profiles(infos: Sequence[RawInfo]) -> list[RawInfo]:
+def replace_odd_profiles(infos: Sequence[RawInfo], doubtful: Collection[int] = ()) -> list[RawInfo]:
     """Return frames, with the others' noise at its ISO for one whose profile alone is wrong.
 
     A note names how far its own profile is off. Unless most frames agree with each other, all stay.
 
     Args:
         infos: of one burst, in any order.
+        doubtful: frames whose exposure is not what they state: if no other frame has their ISO,
+            the ISO may be wrong, and not the profile.
     """
-    stating = [n for n, info in enumerate(infos) if info.noise_profile is not None]
+    usual_isos = {info.iso for n, info in enumerate(infos) if n not in doubtful}
+    stating = [
+        n
+        for n, info in enumerate(infos)
+        if info.noise_profile is not None and (n not in doubtful or info.iso in usual_isos)
+    ]
     with_iso = [n for n in stating if infos[n].iso]
     # Without an ISO, nothing tells how the profiles should differ; unless no frame states one.
     compared = with_iso or stating

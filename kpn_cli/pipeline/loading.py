@@ -206,8 +206,6 @@ def load_burst(
         on_stage=on_stage,
     )
     infos, completed = _complete_iso([info for info, _ in loaded], read_notes)
-    if options.noise is None:
-        infos = replace_odd_profiles(infos)
     loaded = [(info, planes) for info, (_, planes) in zip(infos, loaded, strict=True)]
     reference.check_same_settings(infos, options.exposures)
     loaded = _without_near_copies(loaded, options, dropped)
@@ -223,6 +221,9 @@ def load_burst(
             any_exposure=options.exposures == "mixed",
         ),
     )
+    if options.noise is None:
+        doubtful = everything.brightness.contradicted(infos)
+        everything = everything._replace(infos=replace_odd_profiles(infos, doubtful))
     infos = _without_blank(everything, planes, dropped)
     # Copies change nothing: a burst stays finished when they appear or are removed.
     left = [path for path in files if not _is_copy(path, infos, dropped)]
@@ -583,7 +584,8 @@ def _without_near_copies(
     from ..noise import near_copies
     from ..noise.selection import stated_noise
 
-    stated = stated_noise(frames[0][0], options.noise)
+    first = replace_odd_profiles([info for info, _ in frames])[0]
+    stated = stated_noise(first, options.noise)
     if stated is None:
         return frames
     samples = [Frame(torch.from_numpy(p), info.black, info.white) for info, p in frames]

@@ -11,6 +11,7 @@ from cards import write_frame
 import kpn_cli
 from kpn_cli.image.noise_model import NoiseModel
 from kpn_cli.noise.odd_profiles import replace_odd_profiles
+from kpn_cli.pipeline import loading
 from kpn_cli.pipeline.options import Options
 from kpn_cli.raw.info import RawInfo
 from kpn_cli.raw.reader import read_info
@@ -101,6 +102,27 @@ NOTHING = NoiseModel.uniform(5e-324, 0)
 def test_absurd_profiles_and_isos_are_no_crash(info, profiles, isos, expected):
     found = replace_odd_profiles(frames(info, *profiles, isos=isos))
     assert tuple(each.noise_profile for each in found) == (expected or profiles)
+
+
+def test_a_wrong_iso_does_not_make_a_profile_wrong(tmp_path, averaging):
+    files = [tmp_path / f"{n}.dng" for n in range(4)]
+    for n, path in enumerate(files):
+        iso = 102400.0 if n == 2 else 800.0
+        tags = {"exposure_time": 0.01 * 2.0**n, "iso": iso, "noise": NOISE}
+        write_frame(path, 0.2 * n, size=(192, 256), light=0.1 * 2.0**n, **tags)
+    how = Options(tmp_path / "out", formats=("dng",), weights=averaging, exposures="mixed")
+    loaded = loading.load_burst(files, how, "")
+    assert [info.noise_profile for info in loaded.infos] == [NOISE] * 4
+    result = kpn_cli.denoise(files, how)
+    (note,) = result.notes
+    assert note.startswith("2.dng is 7.0 EV darker than its tags say")
+
+
+def test_a_profile_is_wrong_at_a_usual_iso_whatever_the_exposure(info):
+    burst = frames(info, NOISE, NOISE.with_strength(4), NOISE, NOISE)
+    assert replace_odd_profiles(burst, [1])[1].noise_profile == NOISE
+    burst[1] = replace(burst[1], iso=3200.0)
+    assert replace_odd_profiles(burst, [1]) == burst
 
 
 def test_a_wrong_profile_is_named_and_the_result_is_that_of_the_right_one(tmp_path, averaging):
