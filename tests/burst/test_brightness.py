@@ -93,6 +93,33 @@ def test_an_error_of_the_black_level_in_dark_parts_does_not_show(info, dark, sha
     assert over_first(found.stops) == pytest.approx((0, 2, -1), abs=0.05)
 
 
+def test_other_scenes_are_no_bracket_of_frames_that_state_one_exposure(info):
+    ramp = np.broadcast_to(np.geomspace(0.02, 0.8, 128), (4, 96, 128))
+    scene = [0.3 * ramp, ramp[:, :, ::-1], 0.08 * ramp]
+    differing = frames(info, (0, 0, 0), scene=scene)
+    assert brightness.brightness(*differing, any_exposure=True) == brightness.Brightness()
+
+
+def test_two_frames_without_times_are_a_bracket_if_they_show_one(info):
+    found = brightness.brightness(*frames(info, (0, -1), (None,) * 2), any_exposure=True)
+    assert found.mixed and over_first(found.stops) == pytest.approx([0, -1], abs=0.03)
+
+
+def test_a_white_frame_without_time_is_as_bright_as_white_over_the_others(info):
+    infos, shown = frames(info, (0, -2, 9), (0, -2, None), scene=np.full((4, 96, 128), 0.1))
+    found = brightness.brightness(infos, shown, any_exposure=True)
+    assert over_first(found.stops) == pytest.approx([0, -2, np.log2(10)], abs=0.03)
+
+
+def test_of_two_middle_exposures_the_brighter_one_is_metered(info):
+    assert brightness.middle([info] * 4, [0, -2, 2, 4]) == 2
+
+
+def test_frames_as_bright_with_other_settings_are_other_exposures(info):
+    infos = [replace(info, iso=iso) for iso in (100.0, 100.0, 400.0)]
+    assert brightness.alike(infos, [0, 0.1, 0]) == [[0, 1], [2]]
+
+
 @pytest.mark.parametrize("light", [0.0, 1e-4, 50.0])
 def test_frames_that_show_nothing_contradict_no_tags(info, light):
     scene = [0.3 * planes(1, 96, 128)] * 3

@@ -219,6 +219,17 @@ def test_a_blank_or_damaged_frame_does_not_move_the_reference(tmp_path, averagin
     assert loaded.lift == 0
 
 
+def test_copies_of_a_frame_do_not_move_the_reference(tmp_path, averaging):
+    files = bracket(tmp_path, light=0.05)
+    files += [path.with_name(f"HDR_2_{n}.dng") for n, path in enumerate(files)]
+    for copy in files[3:]:
+        copy.write_bytes(files[2].read_bytes())
+    loaded = loading.load_burst(files, options(tmp_path, averaging), "")
+    assert len(loaded.dropped) == 3
+    assert loaded.files[0].name == "HDR_0.dng"
+    assert loaded.lift == 0
+
+
 def test_the_time_of_a_damaged_frame_says_nothing_among_frames_without_times(tmp_path, averaging):
     files = untold(tmp_path, (0, -2, 2, -4), frames=(0, 1, 2))
     files[3].write_bytes(files[3].read_bytes()[:-20_000])
