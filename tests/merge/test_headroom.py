@@ -8,6 +8,7 @@ import torch
 from mixed_bursts import BRACKET, NOISE, expose, matched, still
 
 from kpn_cli.image.noise_model import NoiseModel
+from kpn_cli.merge import headroom as headroom_module
 from kpn_cli.merge import merge
 from kpn_cli.merge.headroom import MAX_WHITE, Headroom
 from kpn_cli.network.weights import load_weights
@@ -165,6 +166,26 @@ def test_a_thin_highlight_that_has_moved_is_not_filled_from_elsewhere(gain):
     done = merged(network, [scene, elsewhere, elsewhere], noise=noise)
     assert done.planes.max() < 1.2
     assert done.planes[1:3, lit].mean() == pytest.approx(1, abs=0.05)
+
+
+def test_a_highlight_is_thin_if_few_cells_are_clipped_and_the_fill_is_bright_there_only():
+    clipped = torch.zeros(1, 1, 24, 24)
+    clipped[..., 10:12, 10:12] = 1
+    bright = headroom_module._thin_highlights(clipped, clipped)
+    torch.testing.assert_close(bright, clipped)
+    everywhere = torch.ones_like(clipped)
+    for mask, brighter in (
+        (clipped, torch.zeros_like(clipped)),  # no brighter than the reference can hold
+        (clipped, everywhere),  # something brighter was there
+        (everywhere, everywhere),  # wide
+    ):
+        assert not headroom_module._thin_highlights(mask, brighter)[..., 8:16, 8:16].any()
+
+
+def test_a_thin_highlight_does_not_exceed_the_white_level():
+    scene, _ = thin((2, 2), 3.0)
+    low = Headroom(2.0, (1.0, 2.0, 2.0, 1.4))
+    assert merged(load_weights()[0], scene, noise=QUIET, headroom=low).planes.max() == 2
 
 
 def test_without_a_shorter_exposure_there_is_no_headroom(tiny_network):

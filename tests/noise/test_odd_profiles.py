@@ -85,6 +85,17 @@ def test_profiles_stay_where_nothing_tells_which_is_wrong(info, profiles):
     assert replace_odd_profiles(burst) == burst
 
 
+def test_without_read_noise_or_iso_a_profile_is_not_compared(info):
+    some, none = replace(NOISE, read=(1e-5,) * 4), replace(NOISE, read=(0.0,) * 4)
+    for profiles in ((none, some, some, some), (none, none, none, some, some)):
+        burst = frames(info, *profiles)
+        assert replace_odd_profiles(burst) == burst
+    burst = frames(info, *(NOISE,) * 4, isos=[800.0, 800.0, 800.0, None])
+    assert replace_odd_profiles(burst) == burst
+    burst = frames(info, *(NOISE,) * 2, NOISE.with_strength(4), isos=[None] * 3)
+    assert replace_odd_profiles(burst)[2].noise_profile == NOISE
+
+
 #: Valid as a tag; its variance is rounded to 0.
 NOTHING = NoiseModel.uniform(5e-324, 0)
 

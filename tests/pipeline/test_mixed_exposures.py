@@ -156,6 +156,13 @@ def test_it_is_the_reference_that_lies_if_all_others_contradict_it(tmp_path, ave
     assert result.stops == pytest.approx([0, -1, 2, 1], abs=0.05)
 
 
+@pytest.mark.parametrize("off", [-1, 1])
+def test_of_two_frames_that_contradict_each_other_the_reference_is_right(tmp_path, averaging, off):
+    files = bracket(tmp_path, (0, -2), off=(0, off))
+    (note,) = merged(files, averaging, reference="first").notes
+    assert note.startswith(f"HDR_1.dng is 1.0 EV {'brighter' if off > 0 else 'darker'} than")
+
+
 def test_frames_that_are_not_merged_tell_too_whose_tags_are_wrong(tmp_path, averaging, monkeypatch):
     files = bracket(tmp_path, (0, -2, 2), off=(0, 3, 0))
     align = prepare._align
@@ -228,6 +235,26 @@ def test_copies_of_a_frame_do_not_move_the_reference(tmp_path, averaging):
     assert len(loaded.dropped) == 3
     assert loaded.files[0].name == "HDR_0.dng"
     assert loaded.lift == 0
+
+
+def test_a_damaged_frame_without_time_does_not_move_the_reference(tmp_path, averaging):
+    files = bracket(tmp_path, (0, 2, 4, -2, -4), 0.05, off=(0,) * 5)
+    tags = {"size": SIZE, "exposure_time": None, "light": 0.05 / 16}
+    for n in (3, 4):
+        write_frame(files[n], 0.2 * n, **tags)
+        files[n].write_bytes(files[n].read_bytes()[:-20_000])
+    loaded = loading.load_burst(files, options(tmp_path, averaging), "")
+    assert loaded.files[0].name == "HDR_1.dng"  # as if they were not there
+
+
+@pytest.mark.parametrize(("stated", "shown", "kept"), [(6, 1, True), (3, 5, False)])
+def test_frames_are_too_far_from_the_reference_by_what_they_show(
+    tmp_path, averaging, stated, shown, kept
+):
+    files = bracket(tmp_path, (0, 0, 1, stated), 0.02, off=(0, 0, 0, shown - stated))
+    loaded = loading.load_burst(files, options(tmp_path, averaging, reference="first"), "")
+    assert len(loaded.files) == (4 if kept else 3)
+    assert kept or loaded.dropped[files[3]].startswith("+5.0 EV to the reference")
 
 
 def test_the_time_of_a_damaged_frame_says_nothing_among_frames_without_times(tmp_path, averaging):
