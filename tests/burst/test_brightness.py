@@ -83,12 +83,12 @@ def test_another_scene_is_no_other_exposure(info):
     assert brightness.brightness(*differing, any_exposure=True) == brightness.Brightness()
 
 
-@pytest.mark.parametrize(("dark", "share"), [(0.0, 0.75), (3 / 4031, 0.6)])
+@pytest.mark.parametrize(("dark", "share"), [(0.0, 0.75), (8 / 4031, 0.55)])
 def test_an_error_of_the_black_level_in_dark_parts_does_not_show(info, dark, share):
-    scene = 0.2 * planes(1, 96, 128) + 0.02
-    scene[:, :, : round(share * 128)] = dark
+    scene = 0.2 * planes(1, 192, 256) + 0.02
+    scene[:, :, : round(share * 256)] = dark
     infos, shown = frames(info, (0, 2, -1), (None,) * 3, scene=scene)
-    shown = [samples + 1 for samples in shown]  # the tags say 1 DN less
+    shown = [samples + 2 for samples in shown]  # the tags say 2 DN less
     found = brightness.brightness(infos, shown, any_exposure=True)
     assert over_first(found.stops) == pytest.approx((0, 2, -1), abs=0.05)
 

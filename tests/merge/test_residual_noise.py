@@ -37,7 +37,7 @@ def test_the_residual_noise_is_what_two_bursts_of_a_scene_differ_by(
 
 
 def test_at_more_strength_the_residual_noise_of_a_single_frame_is_what_two_frames_differ_by():
-    check_residual_noise(load_weights()[0], "all", 1, 1, 2)
+    check_residual_noise(load_weights()[0], "all", 1, 1, 2, side=128)
 
 
 @pytest.mark.parametrize(
@@ -50,9 +50,9 @@ def test_in_int8_the_residual_noise_is_what_two_bursts_of_a_scene_differ_by(
     check_residual_noise(shipped_int8, what, gain, count, strength)
 
 
-def check_residual_noise(network, what, gain, count, strength):
+def check_residual_noise(network, what, gain, count, strength, side=192):
     noise, rng = noise_of_gain(gain), np.random.default_rng(gain)
-    scene = planes(5, 192, 192) * (2 if what == "clipped" else 1)
+    scene = planes(5, side, side) * (2 if what == "clipped" else 1)
     sigma = np.sqrt(noise.variance(scene))
     if what == "hot":
         scene[rng.random(scene.shape) < 1e-4] = 1
