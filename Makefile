@@ -5,7 +5,7 @@ LOWEST_PYTHON ?= python3.10
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint lowest clean
+.PHONY: demo test lint docs lowest clean
 
 demo: $(VENV)/.installed
 	$(BIN)/kpn demo -o demo
@@ -18,6 +18,11 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The pages as a site; a broken link or a page that is missing in the menu is an error.
+docs: $(VENV)/.installed-docs
+	$(BIN)/sphinx-build -q -W --keep-going -c docs -d build/doctrees . build/site
+	@echo build/site/index.html
 
 # Not part of `test`: whether the lowest versions that pyproject.toml allows work, on Python 3.10.
 lowest:
@@ -33,6 +38,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	touch $@
 
 clean:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import runpy
+import shlex
 from pathlib import Path
 
 import click
@@ -15,6 +17,7 @@ from kpn_cli.cli.app import main
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+OPTIONS_PAGE = ROOT / "docs" / "options.md"
 PAGES = sorted(ROOT.glob("*.md")) + sorted(
     page for folder in ("docs", "weights", "benchmarks") for page in (ROOT / folder).glob("*.md")
 )
@@ -124,6 +127,36 @@ def test_every_option_is_documented(command, spellings):
     )
 
 
+@pytest.mark.parametrize("command", sorted(main.commands))
+def test_options_by_example_has_a_row_for_every_option_of_the_command(command):
+    """And for no other one: each row has the option, a sentence on its use, and an example."""
+    section = re.search(rf"^## kpn {command}$(.*?)(?=^## |\Z)", TEXTS[OPTIONS_PAGE], re.M | re.S)[1]
+    rows = re.findall(r"^\| (`-.*?) \| (.*) \| (.*) \|$", section, re.MULTILINE)
+    listed = [spelling for first, _, _ in rows for spelling in re.findall(r"`(-.*?)`", first)]
+    spellings = [spelling for name, names in OPTIONS if name == command for spelling in names]
+    assert sorted(listed) == sorted(spellings)
+    for option, use, example in rows:
+        assert use[0].isupper() and use.endswith("."), option
+        assert example, option
+
+
+@pytest.mark.parametrize("command", sorted(main.commands))
+def test_examples_of_options_are_understood(command):
+    """Click parses each example; nothing is read or run."""
+    section = re.search(rf"^## kpn {command}$(.*?)(?=^## |\Z)", TEXTS[OPTIONS_PAGE], re.M | re.S)[1]
+    lines = re.findall(r"^kpn (.*)$", code_in(section), re.MULTILINE)
+    for example in re.findall(r"^\| `-.*\| `(.*?)` \|$", section, re.MULTILINE):
+        words = example.removeprefix(f"kpn {command} ")
+        lines.append(f"{command} {words}")
+    assert lines
+    known = main.commands[command]
+    for line in lines:
+        name, *words = shlex.split(line)
+        assert name == command
+        context = click.Context(known, parent=click.Context(main, **main.context_settings))
+        known.make_parser(context).parse_args(words)  # raises click.UsageError
+
+
 @every_current_page
 def test_help_in_a_page_is_that_of_the_program(page):
     """A block of code that starts with `$ kpn COMMAND --help` has all of its output."""
@@ -134,6 +167,14 @@ def test_help_in_a_page_is_that_of_the_program(page):
         result = CliRunner().invoke(main, words, prog_name="kpn", terminal_width=78)
         assert result.exit_code == 0
         assert text.strip() == result.output.strip()
+
+
+def test_help_that_is_out_of_date_is_replaced():
+    update = runpy.run_path(str(ROOT / "docs" / "update_help.py"))["update"]
+    stale = "```console\n$ kpn info --help\nOld help.\n```\n"
+    assert "Usage: kpn info" in update(stale)
+    assert "Old help." not in update(stale)
+    assert update(TEXTS[ROOT / "docs" / "guide.md"]) == TEXTS[ROOT / "docs" / "guide.md"]
 
 
 def test_the_guide_has_the_help_of_denoise():
@@ -161,6 +202,27 @@ def test_the_readme_links_every_page():
     linked = set(re.findall(r"\]\(([^)#\s]+\.md)", TEXTS[README]))
     others = {page_name(page) for page in PAGES} - {"README.md", "docs/results.md"}
     assert others <= linked
+
+
+def test_every_page_is_in_the_menu_of_the_site():
+    menu = runpy.run_path(str(ROOT / "docs" / "conf.py"))["MENU"]
+    listed = [f"{page}.md" for pages in menu.values() for page in pages]
+    assert sorted([*listed, "README.md"]) == sorted(page_name(page) for page in PAGES)
+
+
+def test_every_question_is_in_the_list_of_questions():
+    """In the same order, under the same heading; and its answer has a link."""
+    start, *sections = re.split(r"^## ", TEXTS[ROOT / "docs" / "faq.md"], flags=re.MULTILINE)
+    listed = re.findall(r"^(?:\*\*|- \[)(.*?)(?:\*\*|\])", start, re.MULTILINE)
+    asked = []
+    for section in sections:
+        heading, *answers = re.split(r"^### ", section, flags=re.MULTILINE)
+        asked.append(heading.strip())
+        for answer in answers:
+            question, _, body = answer.partition("\n")
+            asked.append(question)
+            assert "](" in body, question
+    assert listed == asked
 
 
 def test_the_changelog_has_this_version():
