@@ -22,6 +22,13 @@ class TransientError(KpnError):
     """An error that may not happen on the next try: a crash, a disk that does not answer."""
 
 
+class BugError(TransientError):
+    """A fault of kpn or of its installation, which says nothing about the user's file.
+
+    `system.faults.bug` makes it. A burst that meets it fails; it is not merged without a frame.
+    """
+
+
 def refuse(path: Path, reason: str, remedy: str) -> NoReturn:
     """Raise the `KpnError` about a raw file, in one line: `name: reason; remedy.`"""
     raise KpnError(f"{printable(path.name or str(path))}: {reason}; {remedy}.") from None

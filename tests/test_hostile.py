@@ -167,6 +167,7 @@ def check(files: list[Path], codes: list[int]) -> None:
         log = Path(f"{path}.out.log").read_text(errors="replace")
         assert code in (0, 1, 11), f"{path.name}: {code}\n{log}"
         assert "Traceback" not in log
+        assert "kpn has failed" not in log, f"{path.name}: {log}"
         made = list(Path(f"{path}.out").glob("*")) if Path(f"{path}.out").exists() else []
         assert len(made) == (0 if code else 2), f"{path.name}: {code} {made}"
         if code:

@@ -29,6 +29,7 @@ from ..pipeline.denoise import Computed
 from ..pipeline.loading import Reader
 from ..pipeline.options import Options
 from ..pipeline.result import Failure, LeftOut, Result
+from ..system.faults import bug
 from ..system.files import atomic, make_folder, remove_abandoned, scratch_file, write_error
 from ..system.memory import memory_as_error
 from . import report_page, report_pictures, report_section
@@ -203,7 +204,7 @@ def _pictures_or_reason(make: Callable[[], Pictures]) -> Pictures | str:
     except KpnError as error:
         return str(error)
     except Exception as error:  # the outputs are written: the report must not fail the burst
-        return f"{type(error).__name__}: {error}"
+        return str(bug(error, "drawing the report"))
 
 
 @contextmanager

@@ -27,7 +27,10 @@ INTERRUPTED = 130
 
 
 class _Group(click.Group):
-    """Shows a `KpnError` as one line on stderr and exits with code 1; after Ctrl-C with 130."""
+    """Shows errors as one line on stderr and exits with code 1; after Ctrl-C with 130.
+
+    A `KpnError` is the user's to mend; any other exception is a fault of kpn, and the line says so.
+    """
 
     def main(self, *arguments: Any, **options: Any) -> Any:
         streams.begin()
@@ -45,6 +48,16 @@ class _Group(click.Group):
         except KeyboardInterrupt:
             console.note("interrupted")
             sys.exit(INTERRUPTED)
+        except (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError):
+            raise
+        except MemoryError:
+            console.fail("not enough memory; close other programs, or give smaller files")
+        except Exception as error:
+            if sys.flags.dev_mode:  # PYTHONDEVMODE=1: a developer wants to see the traceback
+                raise
+            from ..system.faults import bug
+
+            console.fail(str(bug(error)))
         if streams.stdout_error():
             context.exit(1)
         return result

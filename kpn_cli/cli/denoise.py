@@ -325,8 +325,15 @@ def denoise(
     except KeyboardInterrupt:
         console.note("interrupted; run the same command again to continue")
         sys.exit(130)
-    except Exception:
+    except click.ClickException:
+        raise
+    except Exception as error:
         console.LOG.exception("kpn has failed; please report this")
+        from ..system.faults import bug
+
+        if as_json:
+            failed = {"files": list(paths), "error": str(bug(error))}
+            _print_json(context, {"bursts": [], "failed": [failed]})
         raise
     if failures:
         sys.exit(1)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ..system.faults import is_own
 from ..system.files import atomic
 from ..tiff import writer
 from ..tiff.fields import Ifd
@@ -91,6 +92,8 @@ def unique_id_of_picture(path: Path) -> str:
     try:
         with Image.open(path, formats=("PNG", "JPEG")) as picture:
             found = picture.getexif().get_ifd(_EXIF).get(_IMAGE_UNIQUE_ID, "")
-    except Exception:  # Pillow raises many kinds for damaged files; then it is not kpn's
+    except Exception as error:  # Pillow raises many kinds for damaged files; then it is not kpn's
+        if is_own(error):
+            raise
         return ""
     return found if isinstance(found, str) else ""

@@ -27,9 +27,10 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from ..errors import KpnError, TransientError
+from ..errors import BugError, KpnError, TransientError, reason_of
 from ..image import bayer
 from ..image.noise_model import NoiseModel
+from ..system import faults
 from . import full_exif, reader
 from .camera_notes import CameraNotes
 from .info import Capture, RawInfo
@@ -40,6 +41,9 @@ _TIMEOUT = 60.0
 _CARD_BYTES_PER_SECOND = 1e6
 
 _LENGTH = struct.Struct("<Q")
+
+#: Errors that the child answers with, by name.
+_ERRORS = {kind.__name__: kind for kind in (KpnError, TransientError, BugError)}
 
 T = TypeVar("T", Capture, RawInfo)
 
@@ -86,7 +90,8 @@ class Decoder:
         """Return what `reader.read_capture` does.
 
         Raises:
-            KpnError: as there; `TransientError` if LibRaw crashes or hangs.
+            KpnError: as there; `TransientError` if LibRaw crashes or hangs; `BugError` if kpn has
+                a bug, or its installation a fault.
         """
         return _from_json(Capture, path, self._request("capture", path)[0])
 
@@ -178,8 +183,9 @@ class Decoder:
             timer.cancel()
             if not complete or timed_out.is_set():
                 self.close()  # a late answer must not be taken for that to the next request
-        if isinstance(answer, str):
-            raise KpnError(answer)
+        if isinstance(answer, list):
+            kind_of_error, message = answer
+            raise _ERRORS[kind_of_error](message)
         return answer, arrays
 
 
@@ -355,14 +361,24 @@ def serve(requests: BufferedIOBase, answers: BufferedIOBase) -> None:
             return
         path = Path(os.fsdecode(bytes.fromhex(name)))
         arrays: list[np.ndarray] = []
-        answer: dict[str, Any] | str
+        answer: dict[str, Any] | list[str]
         try:
             answer, arrays = _answer(kind, path, *image)
         except KpnError as error:
-            answer = str(error)
-        except Exception as error:  # a bug of kpn must not stop the other bursts
-            answer = f"{path.name}: cannot be read ({type(error).__name__}: {error}); leave it out."
+            answer = _error_answer(error)
+        except (OSError, MemoryError) as error:
+            reason = reason_of(error, "not enough memory" if isinstance(error, MemoryError) else "")
+            message = f"{path.name}: cannot be read ({reason}); try again, or leave it out."
+            answer = _error_answer(TransientError(message))
+        except Exception as error:  # it must stop neither the child nor the other bursts
+            answer = _error_answer(faults.bug(error, f"reading {path.name}"))
         _send(answers, answer, *arrays)
+
+
+def _error_answer(error: KpnError) -> list[str]:
+    """Return the name of an error's kind, and its message."""
+    kinds = (kind.__name__ for kind in type(error).__mro__)
+    return [next(name for name in kinds if name in _ERRORS), str(error)]
 
 
 def main() -> None:

@@ -61,6 +61,10 @@ class TooMuchError(Exception):
     """A file asks exifread for more reads or more time than it may take."""
 
 
+class _StoppedError(Exception):
+    """exifread has stopped at a damaged file."""
+
+
 def read_camera_notes(path: Path, seconds: float | None = SECONDS) -> CameraNotes:
     """Return what the full Exif and the maker's notes of a file say.
 
@@ -75,13 +79,13 @@ def read_camera_notes(path: Path, seconds: float | None = SECONDS) -> CameraNote
     allowance = _Allowance(math.inf if seconds is None else seconds)
     try:
         return interpret(_read_tags(path, allowance))
-    except KpnError:  # as the file is read by kpn's own reader
+    except (KpnError, OSError):  # as the file is read by kpn's own reader
         return failed("the file can't be read any more")
     except TooMuchError as error:
         return failed(str(error))
-    except Exception as error:  # exifread raises any for damaged files
-        found = failed(f"exifread stops with {type(error).__name__}")
-    with suppress(Exception):
+    except _StoppedError as error:
+        found = failed(str(error))
+    with suppress(KpnError, OSError, TooMuchError, _StoppedError):
         standard = interpret(_read_tags(path, allowance, with_notes=False))
         return replace(standard, notes=found.notes + standard.notes)
     return found
@@ -123,7 +127,14 @@ def _read_tags(
         foreign = set() if file.read(4) == _RW2 else _RW2_TAGS
         for base in reader.tree_offsets(file):
             bounded = cast(BinaryIO, _BoundedFile(file, base, allowance))
-            tags = exifread.process_file(bounded, details=with_notes, extract_thumbnail=False)
+            try:
+                tags = exifread.process_file(bounded, details=with_notes, extract_thumbnail=False)
+            except TooMuchError:
+                raise
+            except Exception as error:  # exifread raises any for damaged files
+                if error.__traceback__ is None or error.__traceback__.tb_next is None:
+                    raise  # by the call: this exifread has no such function or argument
+                raise _StoppedError(f"exifread stops with {type(error).__name__}") from None
             for name, tag in tags.items():
                 if name not in foreign:
                     found.setdefault(name, tag)

@@ -55,6 +55,10 @@ from .tags import Metadata, Tag, read_metadata
 #: LibRaw's flip -> Exif orientation.
 _ORIENTATION = {0: 1, 3: 3, 5: 8, 6: 6}
 
+#: What rawpy raises for a file: LibRaw's errors, and those of the system. Any other is kpn's fault
+#: or the installation's, such as an `AttributeError` for what an older rawpy lacks.
+_FILE_ERRORS = (rawpy.LibRawError, OSError, MemoryError)
+
 _NO_MATRIX = "states no colour matrix; colours are developed as if the camera's were sRGB's"
 
 
@@ -247,7 +251,7 @@ def _has_image(path: Path, file_bytes: int, shot: int) -> bool:
         return False
     except rawpy.LibRawError:  # it is there, but damaged
         return True
-    except Exception:  # the file as a whole; decoding its first image tells what is wrong
+    except (KpnError, OSError, MemoryError):  # the whole file; its first image tells what is wrong
         return False
     return True
 
@@ -424,9 +428,7 @@ def _opened(path: Path, file_bytes: int, *, decode: bool, shot: int = 0) -> Iter
                 raw.unpack()
                 if raw.raw_type != rawpy.RawType.Flat:
                     refuse_demosaiced(path)
-        except KpnError:
-            raise
-        except Exception as error:  # LibRaw's errors, and any other that rawpy raises for odd files
+        except _FILE_ERRORS as error:
             if not shot:  # its images were counted when it could not be read, perhaps for a moment
                 _maker_images.cache_clear()
             refuse(path, *_libraw_complaint(error))
@@ -460,6 +462,8 @@ def _libraw_complaint(error: Exception) -> tuple[str, str]:
     """Return the reason and the remedy for an error of LibRaw."""
     if isinstance(error, rawpy.LibRawFileUnsupportedError):
         return "not a raw photo that LibRaw can read", "pass the camera's raw files"
+    if isinstance(error, MemoryError):
+        return "needs more memory than is free", "close other programs, or leave it out"
     if isinstance(error, (rawpy.LibRawIOError, rawpy.LibRawDataError, OSError)):
         return "the file is damaged or ends too early", "copy it from the camera or card again"
     text = error.args[0] if error.args else type(error).__name__

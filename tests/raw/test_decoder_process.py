@@ -200,5 +200,8 @@ def test_a_bug_is_an_answer_too(tmp_path, monkeypatch):
     decoder_process.serve(requests, answers)
     answers.seek(0)
     message, arrays = decoder_process._receive(answers)
-    assert message == "a.dng: cannot be read (ZeroDivisionError: bug); leave it out."
+    kind, text = message
+    assert kind == "BugError"
+    assert text.startswith("kpn has failed while reading a.dng; please report this: ")
+    assert "ZeroDivisionError in kpn_cli/raw/decoder_process.py, line " in text
     assert not arrays
