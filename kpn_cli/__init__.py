@@ -71,7 +71,9 @@ __all__ = [
     "read_raw",
 ]
 
-__version__ = "0.1.0"
+#: The one place of the version (PEP 440). Between releases, the next one's with ".dev0"; a release
+#: takes that away, and the "unreleased" of CHANGELOG.md. Of a result, only the tag Software has it.
+__version__ = "0.1.0.dev0"
 
 #: Modules of the public classes; the functions are in `api`.
 _CLASSES = {

@@ -226,8 +226,10 @@ def test_every_question_is_in_the_list_of_questions():
 
 
 def test_the_changelog_has_this_version():
-    latest = re.search(r"^## \[([\d.]+)\]", TEXTS[ROOT / "CHANGELOG.md"], re.MULTILINE)
-    assert latest[1] == kpn_cli.__version__
+    latest = re.search(r"^## \[([\d.]+)\] - (.*)", TEXTS[ROOT / "CHANGELOG.md"], re.MULTILINE)
+    assert latest[1] == kpn_cli.__version__.removesuffix(".dev0")
+    # A clone between releases says so.
+    assert kpn_cli.__version__.endswith(".dev0") == (latest[2] == "unreleased")
 
 
 # --- the checks before a commit -------------------------------------------------------

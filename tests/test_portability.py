@@ -65,7 +65,7 @@ MISSING_SOMEWHERE = {
     "socket": {"AF_UNIX"},
 }
 #: Where folders of one system are named: a file that other systems lack is an OSError there.
-NAMES_FOLDERS_OF_LINUX = {"kpn_cli/system/control_groups.py"}
+NAMES_FOLDERS_OF_LINUX = {"kpn_cli/system/control_groups.py", "kpn_cli/cli/version.py"}
 #: A condition that tells the systems apart.
 GUARD = re.compile(r"sys\.platform|os\.name|hasattr\(|_WINDOWS|fcntl is (not )?None")
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 
-from .. import __version__
 from ..errors import KpnError
 from . import console, settings, startup, streams
 from .calibrate import calibrate
@@ -21,6 +20,7 @@ from .info import info
 from .inspect import inspect
 from .synth import synth
 from .train import train
+from .version import version_option
 
 #: Exit code after Ctrl-C: 128 and the number of the signal, as shells have it.
 INTERRUPTED = 130
@@ -70,7 +70,7 @@ class _Group(click.Group):
         "auto_envvar_prefix": settings.PREFIX,
     },
 )
-@click.version_option(__version__, prog_name="kpn", allow_from_autoenv=False)
+@version_option
 def main() -> None:
     """Turn a burst of noisy raw photos into one clean raw photo."""
 

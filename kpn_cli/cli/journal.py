@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .. import __version__
 from ..errors import KpnError
 from . import console, settings
+from .version import full_version
 
 if TYPE_CHECKING:
     from ..batch.plan import Plan
@@ -103,8 +103,12 @@ def tell_settings(context: click.Context) -> None:
         return
     import platform
 
-    found = [f"{name} {_version(name)}" for name in _LIBRARIES]
-    console.detail(f"kpn {__version__} on Python {platform.python_version()}, {', '.join(found)}")
+    from ..system.versions import installed
+
+    found = [f"{name} {installed(name) or 'is not installed'}" for name in _LIBRARIES]
+    console.detail(
+        f"kpn {full_version()} on Python {platform.python_version()}, {', '.join(found)}"
+    )
     console.detail(f"{platform.platform()}, in {os.getcwd()}")
     console.detail(f"{'inputs':<{_COLUMN}}{', '.join(map(str, context.params['paths']))}")
     for name, (value, where) in settings.settings(context).items():
@@ -113,15 +117,6 @@ def tell_settings(context: click.Context) -> None:
             console.detail(f"{line} ({where})")
         else:  # the file must tell what a later version may do otherwise
             console.log(logging.DEBUG, line)
-
-
-def _version(library: str) -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(library)
-    except PackageNotFoundError:
-        return "is not installed"
 
 
 def _shown(value: Any) -> str:

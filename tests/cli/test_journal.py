@@ -42,7 +42,7 @@ def test_a_log_tells_all_decisions_whatever_the_terminal_shows(card, tmp_path, w
         found[name] = re.sub(r"(?m)^setting.*(quiet|json).*\n", "", text)
     assert found["plain"] == found["quiet"] == found["json"]
     for expected in (
-        r"^kpn \S+ on Python \S+, torch \S+, numpy",
+        r"^kpn \S+ (\(commit \S+\) )?on Python \S+, torch \S+, numpy",
         r"^setting     --strength 0.8 \(command line\)$",
         r"^setting     --gap 1.0$",
         r"^burst       IMG_0010.dng, IMG_0011.dng in \S+card \(taken within",
