@@ -33,11 +33,13 @@ OPTIONS = [
     for spellings in (option.opts, option.secondary_opts)
     if spellings
 ]
-#: Options of other programs: torchrun, sbatch, ruff.
+#: Options of other programs: torchrun, sbatch, ruff; pip, pipx, uv, twine.
 FOREIGN_OPTIONS = {
     *("--against", "--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint"),
     "--array",
     "--check",
+    *("--extra-index-url", "--force", "--index-url", "--pip-args", "--strict", "--torch-backend"),
+    *("--upgrade", "--user"),
 }
 
 
