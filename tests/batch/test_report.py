@@ -374,7 +374,9 @@ def test_errors_in_the_pictures_never_fail_a_burst(weights, tmp_path, monkeypatc
         page = report.publish(
             options, [outcome.result], [], [sections.collected], planned=1, seconds=1.0
         )
-    assert "No pictures: ZeroDivisionError" in page.read_text("utf-8")
+    text = page.read_text("utf-8")
+    assert "No pictures: kpn has failed while drawing the report" in text
+    assert "ZeroDivisionError in " in text
 
 
 def test_two_processes_make_one_page_in_the_order_of_the_plan(card, batch, weights, tmp_path):
