@@ -9,14 +9,15 @@ import click
 from ..errors import KpnError
 from . import console, inputs
 from .options import JSON, QUIET
+from .values import FilePath
 
 
 @click.command()
-@click.argument("flats", nargs=-1, required=True, type=click.Path())
+@click.argument("flats", nargs=-1, required=True, type=FilePath())
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FilePath(dir_okay=False, path_type=Path),
     required=True,
     help="JSON file to write; pass it to kpn denoise --noise.",
 )

@@ -10,13 +10,14 @@ from ..choices import GAINS
 from . import console
 from .options import DEVICE, QUIET, WEIGHTS, Choice
 from .startup import no_gc_imports
+from .values import FilePath
 
 
 @click.command()
 @click.option(
     "-o",
     "--output",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FilePath(file_okay=False, path_type=Path),
     default="demo",
     show_default=True,
     help="Folder for the burst and the results.",

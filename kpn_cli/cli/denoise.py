@@ -50,6 +50,7 @@ from .options import (
     IntRange,
 )
 from .startup import import_torch_meanwhile
+from .values import FilePath
 
 if TYPE_CHECKING:
     from ..batch.plan import Plan
@@ -94,7 +95,7 @@ _EXIT_CODES = (
 @click.option(
     "-o",
     "--output",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FilePath(file_okay=False, path_type=Path),
     default="denoised",
     show_default=True,
     help="Folder for the results.",

@@ -12,6 +12,7 @@ from . import console
 from .exposure_list import ev_option
 from .options import DEVICE, JSON, PHOTOS, PRECISION, QUIET, WEIGHTS, FloatRange, IntRange
 from .photos import load_photos
+from .values import FilePath
 
 if TYPE_CHECKING:
     from ..network.kpn import KPN
@@ -26,7 +27,7 @@ _PHOTO_PIXELS = 256  # smallest side of a usable photo
 @click.option(
     "-o",
     "--output",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FilePath(file_okay=False, path_type=Path),
     help="Folder for eval.json and eval.md; with --scenes, scenes.json and scenes.md.",
 )
 @click.option(

@@ -13,6 +13,7 @@ from ..choices import DEFECTS
 from ..errors import KpnError, TransientError
 from . import console, documents, inputs
 from .options import JSON
+from .values import FilePath
 
 if TYPE_CHECKING:
     from ..defects.repaired import Repaired
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path())
+@click.argument("files", nargs=-1, required=True, type=FilePath())
 @JSON
 def info(files: tuple[str, ...], as_json: bool) -> None:
     """Show camera, lens, CFA phase, levels, exposure, noise and defective pixels of files.

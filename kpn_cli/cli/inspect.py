@@ -23,6 +23,7 @@ from .options import (
     WEIGHTS,
 )
 from .startup import no_gc_imports
+from .values import FilePath
 
 if TYPE_CHECKING:
     from ..image.noise_model import NoiseModel
@@ -57,11 +58,11 @@ def _parse_scales(
 
 
 @click.command()
-@click.argument("burst", nargs=-1, required=True, type=click.Path())
+@click.argument("burst", nargs=-1, required=True, type=FilePath())
 @click.option(
     "-o",
     "--output",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FilePath(file_okay=False, path_type=Path),
     default="inspected",
     show_default=True,
     help="Folder for the figures and index.html.",

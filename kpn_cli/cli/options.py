@@ -18,6 +18,7 @@ from ..choices import (
 )
 from . import console, inputs
 from .values import Choice as Choice  # also for the commands that take the options from here
+from .values import FilePath
 from .values import FloatRange as FloatRange
 from .values import IntRange as IntRange
 
@@ -32,7 +33,7 @@ def _parse_noise(context: click.Context, option: click.Parameter, text: str | No
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
         numbers = []
-    if len(numbers) != 2 and Path(text).exists():
+    if text and len(numbers) != 2 and Path(text).exists():  # Path("") is the current folder
         return Path(text)
     if not numbers:
         raise click.BadParameter(
@@ -91,7 +92,7 @@ TRAINING_PRECISION = click.option(
 )
 WEIGHTS = click.option(
     "--weights",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FilePath(dir_okay=False, path_type=Path),
     help="Network weights to use. Default: those that come with kpn.",
 )
 REFERENCE = click.option(
@@ -189,14 +190,12 @@ VERBOSE = click.option(
 )
 LOG = click.option(
     "--log",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FilePath(dir_okay=False, path_type=Path),
     help="Append all that --verbose prints to a file, with the time, also with --quiet.",
 )
 JSON = click.option(
     "--json", "as_json", is_flag=True, help="Print the results as one JSON document on stdout."
 )
 #: Text, not paths: `inputs.raws` tells ./@x from @x.
-PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path())
-PHOTOS = click.argument(
-    "photos", nargs=-1, required=True, type=click.Path(), callback=inputs.photos
-)
+PATHS = click.argument("paths", nargs=-1, required=True, type=FilePath())
+PHOTOS = click.argument("photos", nargs=-1, required=True, type=FilePath(), callback=inputs.photos)

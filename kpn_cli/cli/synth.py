@@ -10,6 +10,7 @@ from ..choices import DATASET_FORMATS, DATASET_GAINS, RANDOM_GAIN
 from . import console
 from .exposure_list import ev_option
 from .options import PHOTOS, QUIET, Choice, IntRange
+from .values import FilePath
 
 
 @click.command()
@@ -18,7 +19,7 @@ from .options import PHOTOS, QUIET, Choice, IntRange
     "-o",
     "--output",
     required=True,
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FilePath(file_okay=False, path_type=Path),
     help="Folder of the data set. An unfinished data set of the same options is continued.",
 )
 @click.option("--count", type=IntRange(1), default=100, show_default=True, help="Number of bursts.")

@@ -18,6 +18,7 @@ from .options import DEVICE, QUIET, TRAINING_NOISE, TRAINING_PRECISION, Choice, 
 from .photos import load_photos
 from .train_data import TrainingData, load_data
 from .train_progress import TrainingPace
+from .values import FilePath
 
 if TYPE_CHECKING:
     from ..image.noise_model import NoiseModel
@@ -37,16 +38,16 @@ def _parse_blocks(
 
 
 @click.command()
-@click.argument("data", nargs=-1, required=True, type=click.Path(), callback=inputs.photos)
+@click.argument("data", nargs=-1, required=True, type=FilePath(), callback=inputs.photos)
 @click.option(
     "-o",
     "--output",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FilePath(file_okay=False, path_type=Path),
     help="Folder of the run: checkpoint, weights and log. If it holds a run, that run is resumed.",
 )
 @click.option(
     "--val",
-    type=click.Path(path_type=Path),
+    type=FilePath(path_type=Path),
     help="Photo, or folder of photos, to validate on; best.safetensors is chosen by their PSNR.",
 )
 @click.option(
@@ -139,7 +140,7 @@ def _parse_blocks(
 )
 @click.option(
     "--init",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FilePath(dir_okay=False, path_type=Path),
     help='Weights to start from; "shipped" stands for those that come with kpn.',
 )
 @click.option(
@@ -172,7 +173,7 @@ def _parse_blocks(
 )
 @click.option(
     "--calibrate",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FilePath(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Train nothing, but add to the weights in FILE what int8 arithmetic needs: the ranges of "
     "their activations, recorded on the photos in DATA.",

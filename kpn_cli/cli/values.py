@@ -87,3 +87,18 @@ class Choice(click.Choice):  # type: ignore[type-arg]  # not generic before Clic
                 return str(choice)
         *others, last = map(str, self.choices)
         raise click.BadParameter(f"{value!r} is unknown; choose {', '.join(others)} or {last}")
+
+
+class FilePath(click.Path):
+    """The name of a file or folder; Click's own takes "" for the current folder.
+
+    An empty name is a variable of a script that is not set, as in `kpn denoise "$CARD"`.
+    """
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, context: click.Context | None
+    ) -> Any:
+        """Return the path, of the type that is asked for; a usage error if the name is empty."""
+        if value == "":
+            raise click.BadParameter("the name is empty; the current folder is .")
+        return super().convert(value, param, context)

@@ -65,3 +65,28 @@ def test_every_kind_of_range_is_named(span, words):
 
 def test_words_are_known_in_upper_case():
     assert Choice(("auto", "cpu")).convert("CPU", None, None) == "cpu"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["denoise", ""],
+        ["denoise", "a.dng", "-o", ""],
+        ["denoise", "a.dng", "--noise", ""],
+        ["denoise", "a.dng", "--weights", ""],
+        ["denoise", "a.dng", "--log", ""],
+        ["info", ""],
+        ["inspect", "", "-o", "x"],
+        ["calibrate", "", "-o", "x.json"],
+        ["synth", "", "-o", "x"],
+        ["train", "", "-o", "x"],
+        ["eval", ""],
+        ["demo", "-o", ""],
+    ],
+)
+def test_an_empty_name_is_not_the_current_folder(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = kpn(*arguments)
+    assert run.exit_code == 2
+    assert "the name is empty" in run.stderr or "no such file: ''" in run.stderr
+    assert not list(tmp_path.iterdir())
