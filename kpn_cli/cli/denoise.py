@@ -246,7 +246,13 @@ def denoise(
     """
     context = click.get_current_context()
     if no_group and burst_size is not None:
-        raise click.UsageError("--burst-size and --no-group exclude each other; give one of them")
+        if not settings.keep_stronger(context, "no_group", "burst_size"):
+            raise click.UsageError(
+                "--burst-size and --no-group exclude each other; give one of them"
+            )
+        no_group, burst_size = context.params["no_group"], context.params["burst_size"]
+    if settings.keep_stronger(context, "quiet", "verbose") == "verbose":
+        console.set_quiet(False)  # -v of the command line, although a setting says quiet
     if crop is None:
         check_one_value("--strength", strength)
         check_one_value("--grain", grain)

@@ -31,6 +31,13 @@ _MAX_BYTES = 1 << 20
 #: Where a context keeps the file that was read.
 _READ = "kpn_cli.config"
 
+#: Sources of values, the weakest first.
+_SOURCES = (
+    ParameterSource.DEFAULT,
+    ParameterSource.DEFAULT_MAP,
+    ParameterSource.ENVIRONMENT,
+    ParameterSource.COMMANDLINE,
+)
 #: Options that no file can set.
 _NOT_IN_FILE = {"config", "help"}
 
@@ -212,6 +219,33 @@ def origin(context: click.Context, option: click.Parameter) -> str:
     if source is ParameterSource.DEFAULT_MAP:
         return str(context.meta.get(_READ, ""))
     return ""
+
+
+def keep_stronger(context: click.Context, first: str, second: str) -> str:
+    """Return the name of the one of two options that holds, where only one of them can.
+
+    The command line comes before the environment, and the environment before the file. The other
+    option is then not set, for the JSON and the log too.
+
+    Args:
+        context: of the command.
+        first: name of a switch, or of an option that is None by default.
+        second: name of another one.
+
+    Returns:
+        "" if neither is stronger, and both keep their values.
+    """
+    ranks = {}
+    for name in (first, second):
+        source = context.get_parameter_source(name)
+        ranks[name] = _SOURCES.index(source) if source in _SOURCES else 0
+    if ranks[first] == ranks[second]:
+        return ""
+    weaker, stronger = sorted(ranks, key=lambda name: ranks[name])
+    context.set_parameter_source(weaker, ParameterSource.DEFAULT)
+    if weaker in context.params:
+        context.params[weaker] = False if isinstance(context.params[weaker], bool) else None
+    return stronger
 
 
 def show_origin(error: click.BadParameter) -> None:

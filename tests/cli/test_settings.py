@@ -62,6 +62,39 @@ def test_the_command_line_comes_before_the_environment_before_the_file(config, m
     assert set(used("--config", "none")) == {"strength", "format"}
 
 
+@pytest.mark.parametrize(
+    ("text", "options", "kept"),
+    [
+        ("no_group = true", ["--burst-size", "4"], set()),
+        ("burst_size = 4", ["--no-group"], set()),
+        ("no_group = false", ["--burst-size", "4"], {"no-group"}),
+    ],
+)
+def test_of_options_that_exclude_each_other_that_of_the_command_line_holds(
+    config, text, options, kept
+):
+    config(f"[denoise]\n{text}\n")
+    assert set(used(*options)) == kept
+
+
+def test_a_variable_overrules_the_option_of_the_file_that_it_excludes(config, monkeypatch):
+    path = config("[denoise]\nno_group = true\n")
+    monkeypatch.setenv("KPN_DENOISE_BURST_SIZE", "4")
+    assert set(used()) == {"burst-size"}
+    path.write_text("[denoise]\nno_group = true\nburst_size = 4\n", "utf-8")
+    monkeypatch.delenv("KPN_DENOISE_BURST_SIZE")
+    assert "exclude each other" in complaint(*DENOISE)
+
+
+def test_verbose_on_the_command_line_speaks_although_a_setting_says_quiet(config, tmp_path):
+    config("[denoise]\nquiet = true\n")
+    write_frame(tmp_path / "a.dng", 0)
+    quiet = kpn("denoise", tmp_path / "a.dng", "-o", tmp_path, "--dry-run")
+    assert quiet.stderr == ""
+    loud = kpn("denoise", tmp_path / "a.dng", "-o", tmp_path, "--dry-run", "-v")
+    assert "setting " in loud.stderr
+
+
 def test_settings_change_the_picture_as_options_do(tmp_path, weights, config):
     write_frame(tmp_path / "a.dng", 0)
     how = ["--weights", weights, "--format", "dng", "-o"]
