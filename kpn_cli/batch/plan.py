@@ -15,7 +15,7 @@ from ..burst.grouping import Group, Setting
 from ..choices import DEFAULT_GAP
 from ..errors import KpnError
 from ..pipeline import outputs
-from ..pipeline.names import for_burst
+from ..pipeline.names import for_burst, has_reference
 from ..pipeline.options import Options
 from ..pipeline.result import Failure, LeftOut
 from ..raw.info import Capture
@@ -236,6 +236,11 @@ def _name_clash(job: Job, options: Options, inputs: outputs.Inputs, owners: dict
         made = outputs.output_paths(path, job.folder, options.formats, job.name)
         for output in made.values():
             other = owners.get(_key(output))
+            if other is not None and path.stem != other.stem and not has_reference(options.name):
+                return (
+                    f"{path} and {other} could both become {output}; tell them apart with --name, "
+                    "such as by {reference}, {time} or {first}"
+                )
             if other is not None:
                 return (
                     f"{path} and {other} could both become {output}; pass the folder above both, "
@@ -245,7 +250,7 @@ def _name_clash(job: Job, options: Options, inputs: outputs.Inputs, owners: dict
         try:
             inputs.check(list(made.values()))
         except KpnError as error:
-            return str(error)
+            return f"{error}, or another --name"
     owners |= taken
     twins = {(path.parent, path.stem): path for path in job.files}
     for path in job.files:

@@ -74,10 +74,10 @@ def _parse_formats(context: click.Context, option: click.Parameter, text: str) -
 def _parse_name(context: click.Context, option: click.Parameter, text: str) -> str:
     if text == DEFAULT_NAME or context.resilient_parsing:
         return text
-    from ..pipeline.names import check_template
+    from ..pipeline.names import check_ending, check_template
 
     try:
-        return check_template(text)
+        return check_ending(check_template(text))
     except KpnError as error:
         raise click.BadParameter(str(error)) from None
 

@@ -43,6 +43,9 @@ _PADDING = re.compile(r"0?\d?")
 #: Fields that need the tags of the files.
 _FROM_TAGS = {"first", "last", "camera", "iso", *_TIMES}
 
+#: Endings that the formats add.
+_ENDING = re.compile(r"(?i)\.(dng|tiff?|jpe?g)$")
+
 #: What Windows forbids in names (Microsoft, "Naming Files, Paths, and Namespaces").
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])(?=\.|$)")
@@ -84,10 +87,29 @@ def check_template(template: str) -> str:
     return template
 
 
+def check_ending(template: str) -> str:
+    """Return a user's template if it does not end in what the formats add.
+
+    Templates that are filled in may: a frame may be called `a.jpg.dng`.
+
+    Raises:
+        KpnError: if it does.
+    """
+    ending = _ENDING.search(template)
+    if ending:
+        raise KpnError(
+            f"{template!r}: the format adds its ending; leave {ending[0]} out, and choose formats "
+            "with --format"
+        )
+    return template
+
+
 def _is_format(name: str, form: str) -> bool:
     if name in _TIMES:
         try:
-            return bool(datetime(2000, 1, 1).strftime(form)) and "{" not in form
+            text = datetime(2000, 1, 1).strftime(form.replace("%%", ""))
+            # What the C library does not know stays as it is in some of them.
+            return bool(text) and "%" not in text and "{" not in form
         except ValueError:
             return False
     return name in _NUMBERS and _PADDING.fullmatch(form) is not None

@@ -117,6 +117,8 @@ def test_long_names_are_cut_and_stay_apart(stem, template):
         ("{first:>9999999999}", ["cannot be written as"]),
         ("{iso:999999999}", ["a width"]),
         (" . ", ["is empty"]),
+        ("{date:%Q}", ["cannot be written as '%Q'"]),
+        ("{date:%Y%}", ["cannot be written as"]),
     ],
 )
 def test_a_wrong_template_is_a_usage_error_that_says_what_there_is(template, words):
@@ -126,6 +128,23 @@ def test_a_wrong_template_is_a_usage_error_that_says_what_there_is(template, wor
         assert word in " ".join(result.stderr.replace("│", " ").split())
     with pytest.raises(KpnError, match=r"^name: "):
         Options(name=template)
+
+
+@pytest.mark.parametrize(
+    ("template", "ending"), [("{reference}.dng", ".dng"), ("clean.JPG", ".JPG"), ("x.tif", ".tif")]
+)
+def test_a_template_leaves_the_ending_to_the_format(template, ending):
+    result = kpn("denoise", "a.dng", "--name", template)
+    assert result.exit_code == 2
+    assert f"leave {ending} out" in " ".join(result.stderr.split())
+
+
+def test_a_frame_whose_name_ends_twice_can_name_a_result(tmp_path):
+    write_frame(tmp_path / "a.jpg.dng", 0)
+    (burst,) = json.loads(
+        kpn("denoise", tmp_path, "--name", "{first}", "--dry-run", "--json").stdout
+    )["bursts"]
+    assert Options(name=burst["name"]).name == "a.jpg"
 
 
 # --- runs -----------------------------------------------------------------------------
@@ -183,8 +202,9 @@ def test_bursts_that_would_get_one_name_are_found_before_any_work(tmp_path):
     for template in ("clean", "{camera}", "{date}"):
         document = json.loads(kpn("denoise", *command, template).stdout)
         assert (len(document["bursts"]), len(document["failed"])) == (1, 2)
-        for word in ("IMG_0010.dng", "IMG_0000.dng", "could both become", "--name"):
+        for word in ("IMG_0010.dng", "IMG_0000.dng", "could both become", "--name", "{time}"):
             assert word in document["failed"][0]["error"]
+        assert "its own -o" not in document["failed"][0]["error"]  # would not help
     assert len(json.loads(kpn("denoise", *command, "{time}").stdout)["bursts"]) == 3
 
 
@@ -224,6 +244,7 @@ def test_an_input_is_not_replaced_by_a_name_in_another_case(tmp_path):
         ).stdout
     )  # fmt: skip
     assert "IMG_1.dng: would replace an input" in document["failed"][0]["error"]
+    assert document["failed"][0]["error"].endswith("or another --name")
 
 
 def test_sidecars_and_the_report_follow_the_template(tmp_path, weights):
