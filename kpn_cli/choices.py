@@ -51,6 +51,8 @@ COMPRESSIONS = ("lossless", "none")
 MAX_STRENGTH = 4
 #: Quality of a JPEG (libjpeg's), and the least long side that it may be reduced to, pixels.
 JPEG_QUALITY, MIN_JPEG_SIZE = 95, 16
+#: Least side of a part that `--crop` shows, pixels.
+MIN_CROP = 16
 #: Smallest tile side, sensor pixels.
 MIN_TILE = 64
 #: Longest pause within a burst, from the end of an exposure to the start of the next, seconds.

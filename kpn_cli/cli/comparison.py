@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from ..choices import JPEG_QUALITY, MAX_STRENGTH, MIN_JPEG_SIZE
+from ..choices import JPEG_QUALITY, MAX_STRENGTH, MIN_CROP, MIN_JPEG_SIZE
 from .values import FloatRange, IntRange
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ def _parse_crop(
         raise click.BadParameter(
             "give four whole numbers, X,Y,W,H, such as 1200,800,600,400"
         ) from None
-    if min(x, y) < 0 or min(width, height) < 1:
-        raise click.BadParameter("X and Y begin at 0, and W and H at 1")
+    if min(x, y) < 0 or min(width, height) < MIN_CROP:
+        raise click.BadParameter(f"X and Y begin at 0, and W and H at {MIN_CROP}")
     return x, y, width, height
 
 

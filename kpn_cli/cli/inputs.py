@@ -54,6 +54,9 @@ class Inputs:
         if self.no_raws:
             from ..burst.other_files import counted
 
+            if len(self.no_raws) == 1:
+                console.note(f"skipped {self.no_raws[0]}: no raw photo by its name")
+                return
             number = console.count(len(self.no_raws), "file")
             console.note(f"skipped {number} that are no raw photos: {counted(self.no_raws)}")
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..align.alignment import AlignedBurst
 from ..burst.frame import Frame
-from ..choices import JPEG_QUALITY
+from ..choices import JPEG_QUALITY, MIN_CROP
 from ..errors import KpnError
 from ..merge.headroom import Headroom
 from ..merge.merge import merge_part
@@ -47,8 +47,6 @@ from .options import Options
 from .prepare import Prepared, prepare
 from .result import Clock, Result, Stage
 
-#: Least side of a part, in pixels.
-MIN_SIDE = 16
 #: Most pixels of the whole picture: viewers and memory have limits.
 _MAX_PIXELS = 100_000_000
 #: Key of the picture in `Result.outputs`.
@@ -186,8 +184,9 @@ def _box(info: RawInfo, comparison: Comparison) -> develop.Box:
             f"{info.path}: --crop {x},{y},{width},{height} is not inside of the picture, which is "
             f"{columns} pixels wide and {rows} high, upright"
         )
-    if min(width, height) < MIN_SIDE:
-        raise KpnError(f"--crop: {width}x{height} pixels are too few; give {MIN_SIDE}x{MIN_SIDE}")
+    if min(width, height) < MIN_CROP:
+        least = f"{MIN_CROP}x{MIN_CROP}"
+        raise KpnError(f"--crop: {width}x{height} pixels are too few; give {least} or more")
     panels = len(comparison.grains), 1 + len(comparison.strengths)
     high, wide = side_by_side.compared_size(panels, (height, width))
     if high * wide > _MAX_PIXELS or max(high, wide) > tiff_jpeg.MAX_JPEG_SIDE:

@@ -25,6 +25,11 @@ _OF_FALLBACK = (
     "or fine detail at low ISO. If neither is there, try another --reference; kpn inspect shows "
     "where"
 )
+#: The same for a single frame, with which nothing was merged.
+_OF_FALLBACK_OF_ONE = (
+    "which keeps its noise there. This is no error: denoising would have blurred fine detail; kpn "
+    "inspect shows where"
+)
 #: Least brightness that is shown in EV.
 _DARKEST = 1e-6
 
@@ -142,7 +147,8 @@ class Result:
             lines.append(("note", f"repaired {self.repaired.in_words()}"))
         if self.fallback_share > 0.02:
             share = f"{self.fallback_share:.0%} of the picture"
-            lines.append(("note", f"fell back to the reference in {share}, {_OF_FALLBACK}"))
+            what = _OF_FALLBACK if len(self.frames) > 1 else _OF_FALLBACK_OF_ONE
+            lines.append(("note", f"fell back to the reference in {share}, {what}"))
         if self.noise is not None and self.noise.warning:
             lines.append(("warning", self.noise.warning))
         return lines

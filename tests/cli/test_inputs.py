@@ -40,6 +40,11 @@ def test_files_of_other_kinds_that_a_shell_names_are_skipped_with_one_line(card)
     assert len(planned(*everything)["bursts"][0]["frames"]) == 2
 
 
+def test_a_single_file_of_another_kind_is_named(card):
+    run = kpn("denoise", card / "DCIM", card / "DCIM" / "b.MP4", "--dry-run")
+    assert f"skipped {card / 'DCIM' / 'b.MP4'}: no raw photo by its name" in run.stderr
+
+
 def test_a_raw_file_that_is_none_is_an_error_though(card):
     (card / "DCIM" / "c.dng").write_bytes(b"x")
     run = kpn("denoise", *sorted((card / "DCIM").iterdir()), "--dry-run")

@@ -57,6 +57,12 @@ def test_a_fallback_says_whether_it_is_bad_and_what_to_do():
     assert Result(FRAMES[0], FRAMES, {}, fallback_share=0.01).remarks() == []
 
 
+def test_the_fallback_of_a_single_frame_speaks_of_no_other_frames():
+    ((_, line),) = Result(FRAMES[0], FRAMES[:1], {}, fallback_share=0.37).remarks()
+    assert "fine detail" in line
+    assert not any(word in line for word in ("merging", "moves", "--reference"))
+
+
 def test_the_failure_of_a_burst_names_its_files_and_folder():
     files = tuple(Path(f"/card/IMG_{n}.dng") for n in range(1, 9))
     assert Failure(files, "--reference x: no such frame").message() == (
