@@ -178,13 +178,14 @@ def test_a_run_beside_the_sources_is_resumed_whatever_the_names(tmp_path, weight
     assert digests(card).items() >= before.items()
 
 
-def test_a_named_tiff_or_jpeg_of_kpn_is_skipped_like_its_dng(tmp_path, weights):
+def test_named_results_are_skipped_and_tiffs_and_jpegs_by_their_suffix(tmp_path, weights):
     write_frame(tmp_path / "a.dng", 0)
     how = ["--weights", weights, "--format", "dng,srgb,jpeg", "--name", "x"]
     assert kpn("denoise", tmp_path / "a.dng", "-o", tmp_path, *how).exit_code == 0
     result = kpn("denoise", *sorted(tmp_path.iterdir()), "--dry-run")
     assert result.exit_code == 0
-    assert "skipped 3 files that kpn has written" in result.stderr
+    assert "skipped 2 files that are no raw photos: 1 JPEG and 1 TIFF" in result.stderr
+    assert "skipped 1 file that kpn has written" in result.stderr
 
 
 def test_a_folder_of_nothing_but_results_is_named(tmp_path, weights):
