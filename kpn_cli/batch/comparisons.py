@@ -17,7 +17,7 @@ from ..pipeline.result import Failure, LeftOut, Result
 from ..raw.decoder_process import Decoders
 from .plan import GroupingOptions, Job, make_plan
 from .read_ahead import BurstOutcome, Summary
-from .run import View
+from .run import View, plan_with
 
 
 def compare_all(
@@ -28,6 +28,7 @@ def compare_all(
     view: View,
     *,
     failures: Sequence[Failure] = (),
+    use_cache: bool = True,
 ) -> Summary:
     """Find bursts and compare a part of each, one after the other.
 
@@ -38,6 +39,7 @@ def compare_all(
         comparison: the part and the strengths.
         view: shows the progress.
         failures: what the user named and could not be found.
+        use_cache: whether files that earlier runs have read are not read again for the plan.
 
     Returns:
         The summary of all bursts; a failure does not stop the others.
@@ -50,7 +52,8 @@ def compare_all(
     with Decoders(READERS) as decoder:
         # The pictures of a JPEG have names that no input has.
         planned = replace(options, formats=("jpeg",))
-        plan = make_plan(paths, planned, how, decoder.capture, view.scanning, failures=failures)
+        find = partial(make_plan, paths, planned, how, on_file=view.scanning, failures=failures)
+        plan = plan_with(decoder, find, use_cache=use_cache)
         view.begin(plan, plan.jobs)
         summary = Summary(failures=list(plan.failures), left_out=list(plan.left_out))
         engine = None

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..choices import FORMATS
 from ..errors import KpnError
+from ..pipeline.names import output_name
 from ..pipeline.options import Options
-from ..pipeline.outputs import output_paths
 from .plan import Job
 from .speed import Speed, speed_for, work
 
@@ -101,17 +102,21 @@ def look_at_space(jobs: Sequence[Job], options: Options) -> Outlook:
         jobs: the bursts.
         options: of the run.
     """
-    exist = [_has_outputs(job, options) for job in jobs]
+    return _space(jobs, options, _finished(jobs, options))
+
+
+def _space(jobs: Sequence[Job], options: Options, exist: Sequence[bool]) -> Outlook:
     new = [job for job, there in zip(jobs, exist, strict=True) if not there]
     unsized = sum(not job.pixels for job in new)
     needed: dict[int, int] = {}
     folders: dict[int, Path] = {}
+    devices: dict[Path, int | None] = {}
     # Outputs that are replaced need the space of one burst at a time.
     for job in new or jobs[: int(options.overwrite)]:
-        place = _existing(job.folder)
-        try:
-            device = place.stat().st_dev
-        except OSError:
+        if job.folder not in devices:
+            devices[job.folder] = _device(job.folder)
+        device = devices[job.folder]
+        if device is None:
             continue
         folders.setdefault(device, job.folder if folders else options.output)
         needed[device] = needed.get(device, 0) + output_bytes(job, options)
@@ -130,8 +135,9 @@ def look_ahead(jobs: Sequence[Job], options: Options) -> Outlook:
 
     The time is that of the last run's speed, or measured, which takes a few seconds.
     """
-    outlook = look_at_space(jobs, options)
-    to_do = [job for job in jobs if options.overwrite or not _has_outputs(job, options)]
+    exist = _finished(jobs, options)
+    outlook = _space(jobs, options, exist)
+    to_do = [job for job, there in zip(jobs, exist, strict=True) if options.overwrite or not there]
     units = sum(map(work, to_do))
     if not units:
         known = Speed(0.0, "nothing to do") if not to_do else None
@@ -159,17 +165,32 @@ def output_bytes(job: Job, options: Options) -> int:
     return round(job.pixels * sum(sizes[name] for name in options.formats))
 
 
+def _finished(jobs: Sequence[Job], options: Options) -> list[bool]:
+    """Return of each burst whether all of its outputs exist, whatever they are made of."""
+    there: dict[Path, bool] = {}
+    for job in jobs:
+        if job.folder not in there:
+            there[job.folder] = os.path.lexists(job.folder)
+    return [there[job.folder] and _has_outputs(job, options) for job in jobs]
+
+
 def _has_outputs(job: Job, options: Options) -> bool:
-    """Whether all outputs of a burst exist, whatever they are made of."""
-    template = job.name or options.name
+    template, folder = job.name or options.name, str(job.folder)
     return any(
         all(
-            os.path.lexists(path)
-            for name, path in output_paths(file, job.folder, options.formats, template).items()
-            if name in options.formats
+            os.path.lexists(os.path.join(folder, output_name(template, file, FORMATS[each])))
+            for each in options.formats
         )
         for file in job.files
     )
+
+
+def _device(folder: Path) -> int | None:
+    """Return the device that a folder is or will be on; None if it cannot be reached."""
+    try:
+        return _existing(folder).stat().st_dev
+    except OSError:
+        return None
 
 
 def _existing(folder: Path) -> Path:

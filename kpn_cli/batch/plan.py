@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
+from operator import itemgetter
 from pathlib import Path
 
 from ..burst import grouping
-from ..burst.files import FoundRaw, find_raws_below
+from ..burst.files import FoundFolder, FoundRaw, RealPaths, find_folders_below
 from ..burst.grouping import Group, Setting
 from ..choices import DEFAULT_GAP
 from ..errors import KpnError
-from ..pipeline import outputs
-from ..pipeline.names import for_burst, has_reference
+from ..pipeline.names import for_burst
 from ..pipeline.options import Options
 from ..pipeline.result import Failure, LeftOut
 from ..raw.info import Capture
 from ..raw.results import is_result
+from .captures import Captures
+from .clashes import InputFolders, OutputNames
 
 #: What a plan does not know, for the user.
 UNSEEN = (
@@ -56,7 +56,7 @@ class GroupingOptions:
             raise KpnError(f"--min-frames {self.min_frames}: give 1 or more")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Job:
     """A burst to denoise.
 
@@ -108,56 +108,157 @@ def make_plan(
 ) -> Plan:
     """Find the bursts among files and below folders.
 
+    Files are read and grouped folder by folder, so the memory holds the facts about the files of
+    one folder at a time.
+
     Args:
         paths: files and folders.
         options: for folder and names of the outputs, and for the exposures of a burst.
         how: how to group files.
-        capture: reads when and how a file was taken, without its pixels.
+        capture: reads when and how a file was taken, without its pixels; `Captures` reads several
+            at a time.
         on_file: called with the number of files that are examined, and of all files.
         failures: what the user named and could not be found; the plan has them too.
     """
-    everything, errors = find_raws_below(paths)
+    captures = capture if isinstance(capture, Captures) else Captures(capture, threads=1)
+    real = RealPaths()
+    found, errors = find_folders_below(paths, real)
     failed = [*failures, *(Failure((path,), str(error)) for path, error in errors.items())]
-    folders = {file.path: file.subfolder for file in everything}
-    captures: dict[Path, Capture] = {}
+    work = _Grouping(options, how, captures)
     if how.off:
-        ignored = [file.path for file in everything if is_result(file.path)]
-        groups = _as_given(_without(everything, ignored))
+        work.take_as_given(found)
     else:
-        for number, file in enumerate(everything):
-            on_file(number, len(everything))
-            try:
-                captures[file.path] = capture(file.path)
-            except KpnError as error:
-                failed.append(Failure((file.path,), str(error)))
-        ignored = [path for path, found in captures.items() if found.by_kpn]
-        photos = [found for found in captures.values() if not found.by_kpn]
-        groups = grouping.group(photos, gap=how.gap, size=how.size, exposures=options.exposures)
-    frames = _without(everything, ignored)
-    failed += _only_results(paths, frames, ignored)
-    jobs = []
-    left_out = list(filter(None, (_left_out(group, how) for group in groups)))
-    inputs = outputs.Inputs(frozenset(file.path.resolve() for file in frames))
-    owners: dict[str, Path] = {}
-    as_given = how.off or how.size is not None
-    for group in groups:
-        if _left_out(group, how):
-            continue
-        job = Job(
+        work.group_folders(found, on_file)
+    failed += (failure for _, failure in sorted(work.failures, key=itemgetter(0)))
+    ignored = [path for _, path in sorted(work.ignored, key=itemgetter(0))]
+    failed += _only_results(paths, work.with_frames, ignored)
+    for path in ignored:
+        real.discard(str(path.parent), path.name)
+    names = OutputNames(options, InputFolders(real.names))
+    jobs: list[Job] = []
+    left_out: list[LeftOut] = []
+    planned = work.in_order()
+    names.expect(job.folder for job in planned if isinstance(job, Job))
+    for each in planned:
+        if isinstance(each, LeftOut):
+            left_out.append(each)
+        elif reason := names.clash(each.files, each.folder, each.name):
+            failed.append(Failure(each.files, reason))
+        else:
+            jobs.append(each)
+    return Plan(jobs, failed, ignored, left_out)
+
+
+class _Grouping:
+    """Groups files and makes jobs of the groups.
+
+    Attributes:
+        failures: position among all files, and failure, of each that cannot be read.
+        ignored: position and path of each output of kpn.
+        with_frames: folders that have other files.
+    """
+
+    def __init__(self, options: Options, how: GroupingOptions, captures: Captures) -> None:
+        self.failures: list[tuple[int, Failure]] = []
+        self.ignored: list[tuple[int, Path]] = []
+        self.with_frames: set[Path] = set()
+        self._options, self._how, self._captures = options, how, captures
+        self._planned: dict[Path, list[Job | LeftOut]] = {}
+        self._outputs: dict[Path, Path] = {}
+
+    def in_order(self) -> list[Job | LeftOut]:
+        """Return the bursts by folder; as given, in the order of the files."""
+        folders = list(self._planned) if self._how.off else sorted(self._planned)
+        return [each for folder in folders for each in self._planned[folder]]
+
+    def take_as_given(self, found: Sequence[FoundFolder]) -> None:
+        """Take the named files as one burst, and the files of each folder as one."""
+        together: dict[Path | None, list[FoundRaw]] = {}
+        position = 0
+        for part in found:
+            key = None if part.explicit else part.folder
+            for file in part.files():
+                if is_result(file.path):
+                    self.ignored.append((position, file.path))
+                else:
+                    together.setdefault(key, []).append(file)
+                    self.with_frames.add(part.folder)
+                position += 1
+        for files in together.values():
+            group = Group(tuple(file.path for file in files), "as given")
+            # A folder may have named files too.
+            place = self._planned.setdefault(group.files[0].parent, [])
+            place.append(self._job(group, files[0].subfolder, self._captures))
+
+    def group_folders(
+        self, found: Sequence[FoundFolder], on_file: Callable[[int, int], None]
+    ) -> None:
+        """Read and group the files of each folder."""
+        total = sum(len(part.names) for part in found)
+        starts = accumulate((len(part.names) for part in found), initial=0)
+        folders: dict[Path, list[tuple[int, FoundFolder]]] = {}
+        for start, part in zip(starts, found, strict=False):
+            folders.setdefault(part.folder, []).append((start, part))
+        read = self._captures.each(
+            folder / name for folder, parts in folders.items() for _, p in parts for name in p.names
+        )
+        done = 0
+        for folder, parts in folders.items():
+            photos: dict[Path, Capture] = {}
+            subfolders: dict[Path, Path] = {}
+            for start, part in parts:
+                for position, name in enumerate(part.names, start):
+                    on_file(done, total)
+                    done += 1
+                    self._take(position, folder, name, next(read), photos)
+                if len(parts) > 1:
+                    subfolders |= dict.fromkeys((folder / n for n in part.names), part.subfolder)
+            self._planned[folder] = [
+                self._job(
+                    group, subfolders.get(group.files[0], parts[0][1].subfolder), photos.__getitem__
+                )
+                for group in grouping.group(
+                    list(photos.values()),
+                    gap=self._how.gap,
+                    size=self._how.size,
+                    exposures=self._options.exposures,
+                )
+            ]
+
+    def _take(
+        self,
+        position: int,
+        folder: Path,
+        name: str,
+        found: Capture | KpnError,
+        photos: dict[Path, Capture],
+    ) -> None:
+        """Take what was read of a file: a photo, an output of kpn, or an error."""
+        if isinstance(found, Capture) and found.by_kpn:
+            self.ignored.append((position, found.path))
+            return
+        self.with_frames.add(folder)
+        if isinstance(found, KpnError):
+            self.failures.append((position, Failure((folder / name,), str(found))))
+        else:
+            photos[found.path] = found
+
+    def _job(
+        self, group: Group, subfolder: Path, capture: Callable[[Path], Capture]
+    ) -> Job | LeftOut:
+        if left_out := _left_out(group, self._how):
+            return left_out
+        if subfolder not in self._outputs:
+            self._outputs[subfolder] = self._options.output / subfolder
+        return Job(
             group.files,
-            options.output / folders[group.files[0]],
+            self._outputs[subfolder],  # one for all bursts of a folder, as memory counts
             group.why,
             group.settings,
-            as_given,
-            for_burst(options.name, group.files, lambda path: captures.get(path) or capture(path)),
-            _pixels(group.files[0], captures, capture),
+            self._how.off or self._how.size is not None,
+            for_burst(self._options.name, group.files, capture),
+            _pixels(group.files[0], capture),
         )
-        reason = _name_clash(job, options, inputs, owners)
-        if reason:
-            failed.append(Failure(group.files, reason))
-        else:
-            jobs.append(job)
-    return Plan(jobs, failed, ignored, left_out)
 
 
 def _left_out(group: Group, how: GroupingOptions) -> LeftOut | None:
@@ -169,92 +270,29 @@ def _left_out(group: Group, how: GroupingOptions) -> LeftOut | None:
     return LeftOut(group.files, group.left_out) if group.left_out else None
 
 
-def _pixels(
-    file: Path, captures: Mapping[Path, Capture], capture: Callable[[Path], Capture]
-) -> int:
+def _pixels(file: Path, capture: Callable[[Path], Capture]) -> int:
     """Return the number of pixels of a file; 0 if it cannot be read."""
     try:
-        found = captures.get(file) or capture(file)
+        found = capture(file)
     except KpnError:  # told when the burst is read
         return 0
     return found.height * found.width
 
 
-def _without(files: Sequence[FoundRaw], ignored: Sequence[Path]) -> list[FoundRaw]:
-    left_out = set(ignored)
-    return [file for file in files if file.path not in left_out]
-
-
 def _only_results(
-    paths: Sequence[Path], frames: Sequence[FoundRaw], ignored: Sequence[Path]
+    paths: Sequence[Path], with_frames: Iterable[Path], ignored: Sequence[Path]
 ) -> list[Failure]:
     """Return a failure for each given folder below which there is nothing but outputs of kpn."""
-    with_frames = _folders_above([file.path for file in frames])
-    with_results = _folders_above(ignored)
+    nothing_else = _with_those_above(path.parent for path in ignored)
+    nothing_else -= _with_those_above(with_frames)
     reason = "no raw files below this folder, except results of kpn; give another folder"
     return [
         Failure((path,), f"{path}: {reason}")
         for path in dict.fromkeys(paths)
-        if path in with_results - with_frames
+        if path in nothing_else
     ]
 
 
-def _folders_above(files: Sequence[Path]) -> set[Path]:
-    folders = {path.parent for path in files}
+def _with_those_above(files_in: Iterable[Path]) -> set[Path]:
+    folders = set(files_in)
     return folders | {above for folder in folders for above in folder.parents}
-
-
-def _key(output: Path) -> str:
-    """Return a path as the file system compares it: Windows and macOS ignore its case."""
-    text = os.path.normcase(output)
-    if sys.platform in ("win32", "darwin"):
-        return unicodedata.normalize("NFC", text).casefold()
-    return text
-
-
-def _as_given(frames: Sequence[FoundRaw]) -> list[Group]:
-    """Return the named files as one group, and the files of each folder as one."""
-    together: dict[Path | None, list[Path]] = {}
-    for file in frames:
-        together.setdefault(None if file.explicit else file.path.parent, []).append(file.path)
-    return [Group(tuple(files), "as given") for files in together.values()]
-
-
-def _name_clash(job: Job, options: Options, inputs: outputs.Inputs, owners: dict[str, Path]) -> str:
-    """Return why the outputs of a burst cannot have their names; "" if they can.
-
-    Outputs may be named after the reference, and any frame may become the reference.
-
-    Args:
-        job: the burst.
-        options: for the formats.
-        inputs: all photos of the run.
-        owners: path of an output -> the frame that it belongs to; those of this burst are added.
-    """
-    taken: dict[str, Path] = {}
-    for path in job.files:
-        made = outputs.output_paths(path, job.folder, options.formats, job.name)
-        for output in made.values():
-            other = owners.get(_key(output))
-            if other is not None and path.stem != other.stem and not has_reference(options.name):
-                return (
-                    f"{path} and {other} could both become {output}; tell them apart with --name, "
-                    "such as by {reference}, {time} or {first}"
-                )
-            if other is not None:
-                return (
-                    f"{path} and {other} could both become {output}; pass the folder above both, "
-                    "or each with its own -o, or tell them apart with --name"
-                )
-            taken.setdefault(_key(output), path)
-        try:
-            inputs.check(list(made.values()))
-        except KpnError as error:
-            return f"{error}, or another --name"
-    owners |= taken
-    twins = {(path.parent, path.stem): path for path in job.files}
-    for path in job.files:
-        twin = twins[path.parent, path.stem]
-        if twin != path:
-            return f"{path} and {twin} seem to be the same photo twice; pass one of them"
-    return ""

@@ -96,3 +96,12 @@ document.addEventListener("DOMContentLoaded", () => {
   });
   for (const pan of document.querySelectorAll(".pan")) sizes.observe(pan);
 });
+
+// The index of many bursts: only those with the chosen remark.
+document.addEventListener("change", (event) => {
+  if (!event.target.matches(".choice select")) return;
+  const { value } = event.target;
+  for (const tile of document.querySelectorAll(".tiles > li")) {
+    tile.hidden = value !== "" && !tile.dataset.kinds.split(" ").includes(value);
+  }
+});

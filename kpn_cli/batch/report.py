@@ -1,28 +1,26 @@
 """The HTML report: `report.html` in the folder of the outputs, with a section for each burst.
 
 Finished sections are collected in a hidden file beside the page, so memory does not grow with the
-number of bursts. At the end they are copied to the page in the order of the plan. A burst whose
-outputs existed before the run keeps its section from the page that is replaced.
+number of bursts. At the end they are copied to the page in the order of the plan: of many bursts,
+to several pages, whose index `report.html` is (`report_pages`). A burst whose outputs existed
+before the run keeps its section from the page that is replaced.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO, NamedTuple
-from urllib.parse import quote, unquote_to_bytes
 
 import torch
 
 from ..burst.frame import Frame
-from ..errors import KpnError, read_error
+from ..errors import KpnError
 from ..output.dng_levels import source_white_in_output
 from ..pipeline import outputs
 from ..pipeline.denoise import Computed
@@ -32,37 +30,23 @@ from ..pipeline.result import Failure, LeftOut, Result
 from ..system.faults import bug
 from ..system.files import atomic, make_folder, remove_abandoned, scratch_file, write_error
 from ..system.memory import memory_as_error
-from . import report_page, report_pictures, report_section
+from . import (
+    report_lines,
+    report_page,
+    report_pages,
+    report_pictures,
+    report_section,
+    report_sections,
+)
 from .html import is_page_of
 from .report_page import ReportFacts
 from .report_pictures import Pictures
-
-NAME = "report.html"
+from .report_sections import NAME as NAME
+from .report_sections import Entry, ExistingSection, StoredSection
 
 #: Limits in bytes of JPEG: most and least for the pictures of a burst; for the pictures of a page,
 #: unless the least for each burst is more. On the page, in Base64, they take a third more.
 _MAX_BURST_BYTES, _MIN_BURST_BYTES, _MAX_PAGE_BYTES = 750_000, 200_000, 75_000_000
-#: The line before a section: key of its burst; path of an output relative to the page, as a URL.
-_SECTION_START = re.compile(rb"<!-- kpn section ([0-9a-f]{32}) (\S*) -->\n")
-_SECTION_END = b"<!-- kpn end -->\n"
-#: Bytes that are copied at once.
-_CHUNK = 1 << 20
-
-
-@dataclass(frozen=True)
-class StoredSection:
-    """A finished section in the hidden file.
-
-    Attributes:
-        path: the file.
-        start, length: of the section, in bytes.
-        result: of its burst.
-    """
-
-    path: Path
-    start: int
-    length: int
-    result: Result
 
 
 def check_path(folder: Path) -> Path:
@@ -72,14 +56,20 @@ def check_path(folder: Path) -> Path:
         folder: folder of the outputs.
 
     Raises:
-        KpnError: if another file has the name of the page.
+        KpnError: if another file has the name of the page, or of what is beside it.
     """
     path = folder / NAME
-    if os.path.lexists(path) and not is_page_of(path, report_page.PROGRAM):
-        raise KpnError(
-            f"{path}: already exists and is no report of kpn; move it, or choose another folder "
-            "with -o"
-        )
+    others = (
+        (path, is_page_of(path, report_page.PROGRAM)),
+        (folder / report_sections.PAGES, bool(report_sections.pages_in(folder))),
+        (folder / report_lines.NAME, report_lines.is_ours(folder / report_lines.NAME)),
+    )
+    for other, is_ours in others:
+        if os.path.lexists(other) and not is_ours:
+            raise KpnError(
+                f"{other}: already exists and is no report of kpn; move it, or choose another "
+                "folder with -o"
+            )
     return path
 
 
@@ -110,7 +100,7 @@ class SectionWriter:
         self.collected = CollectedSections()
         self._folder, self._file = folder, file
         self._budget = picture_budget(planned)
-        self._existing = _index(folder / NAME)
+        self._existing = report_sections.existing_sections(folder)
         self._lock = Lock()
 
     def add(self, computed: Computed, result: Result) -> Result:
@@ -170,7 +160,11 @@ class SectionWriter:
         """Write a section to the file, unless writing has failed before."""
         key = _key(result, self._folder)
         section = report_section.burst_section(result, pictures, self._folder, key)
-        content = b"%s%s\n%s" % (_start(key, result, self._folder), section.encode(), _SECTION_END)
+        content = b"%s%s\n%s" % (
+            report_sections.start_line(key, result, self._folder),
+            section.encode(),
+            report_sections.END,
+        )
         with self._lock:  # `add_finished` is called from another thread
             if self.collected.error is not None:
                 return
@@ -257,11 +251,22 @@ def publish(
     Raises:
         KpnError: if the page or a section could not be written, or another file has its name.
     """
-    path = check_path(options.output)
+    folder = options.output
+    path = check_path(folder)
     for part in collected:
         if part.error is not None:
             raise part.error
-    sections = {key: section for part in collected for key, section in part.sections.items()}
+    made = {key: section for part in collected for key, section in part.sections.items()}
+    existing = report_sections.existing_sections(folder)
+    entries = [_entry(result, folder, made, existing) for result in results]
+    shown = {entry.key for entry in entries}
+    written = {path for result in results for path in result.outputs.values()}
+    # Sections of other runs, or of bursts that this run did not reach before an interrupt.
+    entries += [
+        Entry(key, True, section)
+        for key, section in existing.items()
+        if key not in shown and section.output not in written and section.output.is_file()
+    ]
     facts = ReportFacts(
         results,
         failures,
@@ -271,34 +276,35 @@ def publish(
         picture_budget(planned) < _MAX_BURST_BYTES,
         left_out,
     )
+    if len(entries) > report_pages.BURSTS_OF_A_PAGE:
+        report_pages.write_pages(path, facts, options, entries)
+    else:
+        _write_page(path, facts, options, entries)
+        report_pages.remove_pages(folder)
+    report_lines.write_lines(folder, facts)
+    return path
+
+
+def _entry(
+    result: Result,
+    folder: Path,
+    made: Mapping[str, StoredSection],
+    existing: Mapping[str, ExistingSection],
+) -> Entry:
+    key = _key(result, folder)
+    missing = report_section.missing_section(result, folder).encode()
+    return Entry(key, result.skipped, made.get(key) or existing.get(key), missing)
+
+
+def _write_page(path: Path, facts: ReportFacts, options: Options, entries: Sequence[Entry]) -> None:
+    """Write a report of few bursts: one page with all of its pictures."""
     with atomic(path) as temporary, temporary.open("wb") as page:
-        existing = _index(path)
         page.write(report_page.head(facts, options).encode())
-        for number, result in enumerate(results, 1):
-            key = _key(result, options.output)
-            page.write(report_page.burst_start(number, result.skipped).encode())
-            if key in sections:
-                section = sections[key]
-                _copy(section.path, section.start, section.length, page)
-            elif key in existing:
-                _copy(path, existing[key].start, existing[key].length, page)
-            else:
-                page.write(report_section.missing_section(result, options.output).encode())
-            page.write(report_page.burst_end().encode())
-        shown = {_key(result, options.output) for result in results}
-        made = {path for result in results for path in result.outputs.values()}
-        # Sections of other runs, or of bursts that this run did not reach before an interrupt.
-        others = [
-            section
-            for key, section in existing.items()
-            if key not in shown and section.output not in made and section.output.is_file()
-        ]
-        for number, other in enumerate(others, len(results) + 1):
-            page.write(report_page.burst_start(number, True).encode())
-            _copy(path, other.start, other.length, page)
+        for number, entry in enumerate(entries, 1):
+            page.write(report_page.burst_start(number, entry.existed).encode())
+            page.write(report_sections.whole(entry))
             page.write(report_page.burst_end().encode())
         page.write(report_page.foot().encode())
-    return path
 
 
 def _key(result: Result, folder: Path) -> str:
@@ -306,57 +312,3 @@ def _key(result: Result, folder: Path) -> str:
     below = [os.path.relpath(path.parent, folder) for path in result.outputs.values()][:1]
     name = os.fsencode("/".join([*below, result.reference.name]))
     return hashlib.sha256(result.fingerprint + name).hexdigest()[:32]
-
-
-def _start(key: str, result: Result, folder: Path) -> bytes:
-    """Return the line before a section; see `_SECTION_START`."""
-    # As a URL, so that no name of a file can end the HTML comment.
-    output = [os.path.relpath(path, folder) for path in result.outputs.values()][:1]
-    name = quote(os.fsencode("".join(output))).replace("-", "%2D")
-    return b"<!-- kpn section %s %s -->\n" % (key.encode(), name.encode())
-
-
-class _ExistingSection(NamedTuple):
-    """A section of the page that is being replaced: its position in bytes; an output."""
-
-    start: int
-    length: int
-    output: Path
-
-
-def _index(path: Path) -> dict[str, _ExistingSection]:
-    """Return the sections of a page, by key; {} if it is no page of kpn."""
-    existing: dict[str, _ExistingSection] = {}
-    if not is_page_of(path, report_page.PROGRAM):
-        return existing
-    key, start, position = "", 0, 0
-    with suppress(OSError), path.open("rb") as file:
-        for line in file:
-            if match := _SECTION_START.fullmatch(line):
-                key, start = match[1].decode(), position
-                output = path.parent / os.fsdecode(unquote_to_bytes(match[2]))
-            position += len(line)
-            if line == _SECTION_END and key:
-                existing[key] = _ExistingSection(start, position - start, output)
-    return existing
-
-
-def _copy(path: Path, start: int, length: int, page: BinaryIO) -> None:
-    chunks = _chunks(path, start, length)
-    while chunk := next(chunks, b""):
-        page.write(chunk)
-
-
-def _chunks(path: Path, start: int, length: int) -> Iterator[bytes]:
-    """Yield the bytes of a section. An error of reading is not one of writing the page."""
-    try:
-        with path.open("rb") as file:
-            file.seek(start)
-            while length:
-                chunk = file.read(min(length, _CHUNK))
-                if not chunk:
-                    raise KpnError(f"{path}: has changed while in use; start again")
-                yield chunk
-                length -= len(chunk)
-    except OSError as error:
-        raise read_error(path, error, "start again") from None

@@ -23,9 +23,7 @@ from ..pipeline.options import Options
 from ..pipeline.result import Failure, LeftOut, Result, left_out_lines
 from .html import count, definitions, duration, mean, page_start, text
 from .report_section import burst_name
-
-#: The program that a page names as its generator.
-PROGRAM = "kpn report"
+from .report_sections import PROGRAM as PROGRAM
 
 _META = """
 <meta name="color-scheme" content="light dark">
@@ -56,16 +54,30 @@ class ReportFacts:
 
 
 def head(facts: ReportFacts, options: Options) -> str:
-    """Return the page from its beginning to the first burst."""
-    policy = (
-        f"default-src 'none'; img-src data:; style-src '{_digest('report.css')}'; "
-        f"script-src '{_digest('report.js')}'; base-uri 'none'; form-action 'none'"
-    )
-    start = page_start(PROGRAM, f"kpn: {_bursts(facts.planned)}", policy=policy, meta=_META)
-    return f"""{start}<link rel="icon" href="data:,">
-<style>{_asset("report.css")}</style>
-<script>{_asset("report.js")}</script>
-</head>
+    """Return the page of few bursts from its beginning to the first burst."""
+    return begin(
+        facts, options, _failures(facts.failures), _left_out(facts.left_out),
+        _index(facts, options.output),
+    )  # fmt: skip
+
+
+def begin(
+    facts: ReportFacts,
+    options: Options,
+    failures: str,
+    left_out: str,
+    menu: str,
+    *,
+    pictures: str = "data:",
+) -> str:
+    """Return a page from its beginning to what it shows of the bursts.
+
+    Args:
+        facts, options: of the run.
+        failures, left_out, menu: HTML of the bursts that failed and were left out, and of links.
+        pictures: where the pictures may be, as Content-Security-Policy has it.
+    """
+    return f"""{top(f"kpn: {_bursts(facts.planned)}", pictures)}
 <body>
 <header class="top">
 <div>
@@ -74,14 +86,27 @@ def head(facts: ReportFacts, options: Options) -> str:
 </div>
 {_counts(facts)}
 </header>
-{_failures(facts.failures)}
-{_left_out(facts.left_out)}
+{failures}
+{left_out}
 <div class="menu">
-{_index(facts, options.output)}
+{menu}
 <details class="options"><summary>Options</summary>{_options(options)}</details>
 </div>
 <main>
 """
+
+
+def top(title: str, pictures: str = "data:") -> str:
+    """Return a page until the end of its head; the arguments are those of `begin`."""
+    policy = (
+        f"default-src 'none'; img-src {pictures}; style-src '{_digest('report.css')}'; "
+        f"script-src '{_digest('report.js')}'; base-uri 'none'; form-action 'none'"
+    )
+    start = page_start(PROGRAM, title, policy=policy, meta=_META)
+    return f"""{start}<link rel="icon" href="data:,">
+<style>{_asset("report.css")}</style>
+<script>{_asset("report.js")}</script>
+</head>"""
 
 
 def foot() -> str:
@@ -181,24 +206,41 @@ def _options(options: Options) -> str:
 
 
 def _failures(failures: Sequence[Failure]) -> str:
+    return failed_section(failures, len(failures))
+
+
+def failed_section(failures: Sequence[Failure], most: int) -> str:
+    """Return the HTML of bursts and files that failed, of the first `most` of them."""
     if not failures:
         return ""
     items = "".join(
-        f"<li><p>{text(each.message())}</p>{_file_names(each.files)}</li>" for each in failures
+        f"<li><p>{text(each.message())}</p>{_file_names(each.files)}</li>"
+        for each in failures[:most]
     )
+    items += _and_more(len(failures) - most)
     return f'<section class="failed"><h2>Failed</h2><ul>{items}</ul></section>'
 
 
 def _left_out(left_out: Sequence[LeftOut]) -> str:
+    return left_out_section(left_out, len(left_out))
+
+
+def left_out_section(left_out: Sequence[LeftOut], most: int) -> str:
+    """Return the HTML of bursts that were left out, of the first `most` lines of them."""
     if not left_out:
         return ""
+    lines = left_out_lines(left_out)
     items = "".join(
-        f"<li><p>{text(line)}</p>{_file_names(files)}</li>"
-        for line, files in left_out_lines(left_out)
+        f"<li><p>{text(line)}</p>{_file_names(files[:most])}</li>" for line, files in lines[:most]
     )
+    items += _and_more(len(lines) - most)
     can_be = any(each.is_mergeable for each in left_out)
     remedy = f'<p class="hint">{text(MERGE_BRACKETS.capitalize())}</p>' if can_be else ""
     return f'<section class="left-out"><h2>Left out</h2><ul>{items}</ul>{remedy}</section>'
+
+
+def _and_more(number: int) -> str:
+    return f"<li><p>and {number} more, in report.jsonl</p></li>" if number > 0 else ""
 
 
 def _file_names(paths: Sequence[Path]) -> str:

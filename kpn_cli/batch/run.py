@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
 from datetime import timedelta
+from functools import partial
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -14,9 +15,11 @@ from ..errors import KpnError
 from ..pipeline.loading import READERS
 from ..pipeline.options import Options
 from ..pipeline.result import Failure, Stage
+from ..raw.capture_cache import CaptureCache
 from ..raw.decoder_process import Decoders
 from ..system.distributed import process_group
 from ..system.interrupts import interrupt_afterwards
+from .captures import FILES_TO_READ, Captures
 from .plan import GroupingOptions, Job, Plan, make_plan
 from .read_ahead import BurstOutcome, Summary, denoise_all
 from .speed import keep_speed
@@ -51,10 +54,32 @@ def plan_batch(
     on_file: Callable[[int, int], None] = lambda done, total: None,
     *,
     failures: Sequence[Failure] = (),
+    use_cache: bool = True,
 ) -> Plan:
-    """Find the bursts without denoising them; see `plan.make_plan`."""
-    with Decoders(1) as decoder:
-        return make_plan(paths, options, how, decoder.capture, on_file, failures=failures)
+    """Find the bursts without denoising them; see `plan.make_plan`.
+
+    Several files are read at a time; those that earlier runs have read are not read again, unless
+    `use_cache` is false.
+    """
+    with Decoders(READERS) as decoder:
+        find = partial(make_plan, paths, options, how, on_file=on_file, failures=failures)
+        return plan_with(decoder, find, use_cache=use_cache)
+
+
+def plan_with(decoder: Decoders, find: Callable[..., Plan], *, use_cache: bool) -> Plan:
+    """Return a plan, made with several decoders and what earlier runs have read.
+
+    Args:
+        decoder: reads files; its children may be ended.
+        find: `plan.make_plan` with all arguments but `capture`.
+        use_cache: whether files that earlier runs have read are not read again.
+    """
+    with CaptureCache() if use_cache else nullcontext() as cache:
+        captures = Captures(decoder.capture, cache)
+        plan = find(capture=captures)
+    if captures.read > FILES_TO_READ:  # by several children, whose memory the bursts need
+        decoder.close()
+    return plan
 
 
 def run_batch(
@@ -64,6 +89,7 @@ def run_batch(
     view: View,
     *,
     failures: Sequence[Failure] = (),
+    use_cache: bool = True,
 ) -> Summary | None:
     """Find bursts and denoise them; under `torchrun`, the share of this process.
 
@@ -74,6 +100,7 @@ def run_batch(
         view: shows the progress of this process; the first process also gets the outcomes of
             the others, at the end.
         failures: what the user named and could not be found.
+        use_cache: whether files that earlier runs have read are not read again for the plan.
 
     Returns:
         The summary of all bursts; None on processes other than the first.
@@ -90,11 +117,8 @@ def run_batch(
     # Results are exchanged as Python objects, so over the CPU, whatever the network runs on.
     with process_group(None, _TIMEOUT) as processes, Decoders(READERS) as decoder:
         # One plan for all: with a plan in each process, a new file would change their shares.
-        plan = processes.make_on_first(
-            lambda: make_plan(
-                paths, options, how, decoder.capture, view.scanning, failures=failures
-            )
-        )
+        find = partial(make_plan, paths, options, how, on_file=view.scanning, failures=failures)
+        plan = processes.make_on_first(lambda: plan_with(decoder, find, use_cache=use_cache))
         share = plan.jobs[processes.rank :: processes.size]
         view.begin(plan, share)
         with (

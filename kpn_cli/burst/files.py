@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +69,7 @@ def _unreadable(path: Path, error: Exception) -> KpnError:
     return read_error(path, error, otherwise="a loop of links")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FoundRaw:
     """A raw file and where it was found.
 
@@ -86,6 +85,70 @@ class FoundRaw:
     explicit: bool
 
 
+@dataclass(frozen=True, slots=True)
+class FoundFolder:
+    """Raw files of one folder that were found together; attributes as those of `FoundRaw`.
+
+    Attributes:
+        folder: as a user would name it.
+        names: of its files, in order.
+        subfolder, explicit: of all of them.
+    """
+
+    folder: Path
+    names: list[str]
+    subfolder: Path
+    explicit: bool
+
+    def files(self) -> Iterator[FoundRaw]:
+        """Yield the files."""
+        for name in self.names:
+            yield FoundRaw(self.folder / name, self.subfolder, self.explicit)
+
+
+class RealPaths:
+    """The real places of files that were found, without links: names by folder.
+
+    Each file is one however it is named, and a folder is resolved once for all of its files.
+
+    Attributes:
+        names: real folder -> the names of the files in it.
+    """
+
+    def __init__(self) -> None:
+        self.names: dict[str, set[str]] = {}
+        self._real: dict[str, str] = {}
+
+    def place(self, folder: str, name: str, *, is_link: bool) -> tuple[str, str]:
+        """Return the real folder and name of a file.
+
+        Args:
+            folder: where it was found.
+            name: in that folder.
+            is_link: whether it is a symbolic link itself.
+        """
+        if is_link:
+            real = os.path.realpath(os.path.join(folder, name))
+            return os.path.dirname(real), os.path.basename(real)
+        if folder not in self._real:
+            self._real[folder] = os.path.realpath(folder)
+        return self._real[folder], name
+
+    def add(self, folder: str, name: str, *, is_link: bool) -> bool:
+        """Add a file; return whether it is new. The arguments are those of `place`."""
+        real, name = self.place(folder, name, is_link=is_link)
+        names = self.names.setdefault(os.path.normcase(real), set())
+        before = len(names)
+        names.add(os.path.normcase(name))
+        return len(names) > before
+
+    def discard(self, folder: str, name: str) -> None:
+        """Forget a file."""
+        place = self.place(folder, name, is_link=os.path.islink(os.path.join(folder, name)))
+        real, name = map(os.path.normcase, place)
+        self.names.get(real, set()).discard(name)
+
+
 def find_raws_below(paths: Sequence[Path]) -> tuple[list[FoundRaw], dict[Path, KpnError]]:
     """Return the raw files among `paths` and anywhere below folders, each once.
 
@@ -96,33 +159,63 @@ def find_raws_below(paths: Sequence[Path]) -> tuple[list[FoundRaw], dict[Path, K
         The files in order; and the paths that cannot be read or have no raw files, each with
         the error.
     """
-    found: dict[Path, FoundRaw] = {}
+    folders, errors = find_folders_below(paths, RealPaths())
+    return [file for found in folders for file in found.files()], errors
+
+
+def find_folders_below(
+    paths: Sequence[Path], real: RealPaths
+) -> tuple[list[FoundFolder], dict[Path, KpnError]]:
+    """Return what `find_raws_below` does, by folder; the files are added to `real`."""
+    found: list[FoundFolder] = []
     errors: dict[Path, KpnError] = {}
     several = sum(os.path.isdir(path) for path in paths) > 1
     for path in paths:
-        before = len(errors)
-        # abspath: "." and ".." have no names.
-        top = Path(os.path.basename(os.path.abspath(path))) if several else Path()
         try:
             if path.is_dir():
-                inside = [
-                    FoundRaw(file, top / folder.relative_to(path), explicit=False)
-                    for folder in _folders(path, errors)
-                    for file in _raws_in(folder, errors)
-                ]
-                if not inside and len(errors) == before:
-                    there = _instead(folders_below(path))
-                    raise KpnError(f"{path}: no raw files below this folder ({there})")
+                # abspath: "." and ".." have no names.
+                top = Path(os.path.basename(os.path.abspath(path))) if several else Path()
+                found += _found_below(path, top, real, errors)
             else:
                 path.stat()
-                inside = [FoundRaw(path, Path(), explicit=True)]
-            for file in inside:
-                found.setdefault(file.path.resolve(), file)
+                _add_named(path, found, real)
         except KpnError as error:
             errors[path] = error
         except (OSError, RuntimeError, ValueError) as error:
             errors[path] = _unreadable(path, error)
-    return list(found.values()), errors
+    return found, errors
+
+
+def _found_below(
+    path: Path, top: Path, real: RealPaths, errors: dict[Path, KpnError]
+) -> Iterator[FoundFolder]:
+    """Yield the folders with raw files that are new, below a folder that the user named.
+
+    Raises:
+        KpnError: if there are no raw files, and no errors that say why.
+    """
+    before, empty = len(errors), True
+    for folder in _folders(path, errors):
+        inside = _names_in(folder, errors)
+        empty = empty and not inside
+        new = [name for name, link in inside if real.add(str(folder), name, is_link=link)]
+        if new:
+            yield FoundFolder(folder, new, top / folder.relative_to(path), explicit=False)
+    if empty and len(errors) == before:
+        there = _instead(folders_below(path))
+        raise KpnError(f"{path}: no raw files below this folder ({there})")
+
+
+def _add_named(path: Path, found: list[FoundFolder], real: RealPaths) -> None:
+    """Add a file that the user named, unless it is known; to the last folder if it is in it."""
+    # Windows has several names for a file, which only its real path tells.
+    is_link = os.name == "nt" or path.is_symlink()
+    if not real.add(str(path.parent), path.name, is_link=is_link):
+        return
+    if found and found[-1].explicit and found[-1].folder == path.parent:
+        found[-1].names.append(path.name)
+    else:
+        found.append(FoundFolder(path.parent, [path.name], Path(), explicit=True))
 
 
 def all_raws_below(paths: Sequence[Path]) -> list[Path]:
@@ -160,20 +253,38 @@ def _folders(top: Path, errors: dict[Path, KpnError]) -> Iterator[Path]:
 
 def _raws_in(folder: Path, errors: dict[Path, KpnError]) -> list[Path]:
     """Return the raw files of a folder in order; add what cannot be reached to `errors`."""
+    return [folder / name for name, _ in _names_in(folder, errors)]
+
+
+def _names_in(folder: Path, errors: dict[Path, KpnError]) -> list[tuple[str, bool]]:
+    """Return the raw files of a folder in order: their names, and whether each is a link.
+
+    What cannot be reached is added to `errors`.
+    """
     found = []
     try:
-        for path in sorted(filter(_has_raw_name, folder.iterdir())):
-            try:
-                # A pipe or device with a raw file's name is refused when it is read.
-                if not stat.S_ISDIR(path.stat().st_mode):
-                    found.append(path)
-            except (OSError, RuntimeError) as error:  # a link to nothing, or a loop of links
-                errors[path] = _unreadable(path, error)
+        with os.scandir(folder) as entries:
+            inside = sorted((e for e in entries if _has_raw_name(e.name)), key=_sort_key)
     except OSError as error:
         errors[folder] = _unreadable(folder, error)
+        return []
+    for entry in inside:
+        try:
+            link = entry.is_symlink()
+            if link:
+                os.stat(entry.path)  # which a link to nothing fails, or a loop of links
+            # A pipe or device with a raw file's name is refused when it is read.
+            if not entry.is_dir():
+                found.append((entry.name, link))
+        except (OSError, RuntimeError) as error:
+            errors[folder / entry.name] = _unreadable(folder / entry.name, error)
     return found
 
 
-def _has_raw_name(path: Path) -> bool:
+def _has_raw_name(name: str) -> bool:
     # Hidden files are temporary files of other programs, or macOS's "._" companions.
-    return path.suffix.lower() in RAW_SUFFIXES and not path.name.startswith(".")
+    return os.path.splitext(name)[1].lower() in RAW_SUFFIXES and not name.startswith(".")
+
+
+def _sort_key(entry: os.DirEntry[str]) -> str:
+    return os.path.normcase(entry.name)

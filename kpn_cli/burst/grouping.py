@@ -33,7 +33,7 @@ _BURST = re.compile(
 _NUMBERED = re.compile(r"^(?P<name>.*?)(?P<number>\d{1,9})(?P<end>[)\]]?)$")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Setting:
     """The exposure of a frame among others.
 
@@ -47,7 +47,7 @@ class Setting:
     stops: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Group:
     """Files that are one burst.
 

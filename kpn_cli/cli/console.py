@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -148,6 +148,44 @@ def print_text(text: str) -> None:
 def print_json(document: Any) -> None:
     """Print a JSON document on stdout."""
     print_text(json.dumps(document, indent=2))
+
+
+def print_json_object(document: Mapping[str, Any]) -> None:
+    """Print a JSON object on stdout piece by piece, as `print_json` prints it whole.
+
+    Args:
+        document: its values; iterators become lists, whose elements are taken as they are printed.
+    """
+    piece, size = [], 0
+    for text in _json_texts(document):
+        piece.append(text)
+        size += len(text)
+        if size > _PIECE:
+            _print(partial(streams.write_line, end=""), "".join(piece))
+            piece, size = [], 0
+    print_text("".join(piece))
+
+
+#: Characters of JSON that are written at once.
+_PIECE = 1 << 16
+
+
+def _json_texts(document: Mapping[str, Any]) -> Iterator[str]:
+    start = "{\n"
+    for name, value in document.items():
+        yield f"{start}  {json.dumps(name)}: "
+        start = ",\n"
+        if not isinstance(value, Iterator):
+            # JSON has no line breaks within its strings.
+            yield json.dumps(value, indent=2).replace("\n", "\n  ")
+            continue
+        empty = True
+        for element in value:
+            before = "[\n" if empty else ",\n"
+            yield before + "    " + json.dumps(element, indent=2).replace("\n", "\n    ")
+            empty = False
+        yield "[]" if empty else "\n  ]"
+    yield "\n}" if document else "{}"
 
 
 def print_rich(table: RenderableType) -> None:

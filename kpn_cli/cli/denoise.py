@@ -174,6 +174,12 @@ _EXIT_CODES = (
     "and the disk space that they will take.",
 )
 @click.option(
+    "--no-cache",
+    is_flag=True,
+    help="Read all files for the plan again, and keep nothing of them. Without it, kpn remembers "
+    "when and how each file was taken, in your folder for caches.",
+)
+@click.option(
     "--compression",
     type=Choice(COMPRESSIONS),
     metavar="|".join(COMPRESSIONS),
@@ -193,7 +199,7 @@ _EXIT_CODES = (
     "--report",
     is_flag=True,
     help="Also write report.html, a page that compares before and after at 100 % and lists the "
-    "frames used, the noise and the timings.",
+    "frames used, the noise and the timings, and report.jsonl, the same facts for programs.",
 )
 @QUIET
 @VERBOSE
@@ -223,6 +229,7 @@ def denoise(
     no_group: bool,
     min_frames: int,
     dry_run: bool,
+    no_cache: bool,
     compression: str,
     jpeg_quality: int,
     jpeg_size: int | None,
@@ -297,11 +304,10 @@ def denoise(
         comparison = None
         if crop is not None:
             comparison = make_comparison(crop, strength, grain, formats, jpeg_quality)
+        planning: dict[str, Any] = {"failures": given.failures, "use_cache": not no_cache}
         if dry_run:
             with console.scan_bar() as on_file:
-                plan = run.plan_batch(
-                    given.paths, options, grouping, on_file, failures=given.failures
-                )
+                plan = run.plan_batch(given.paths, options, grouping, on_file, **planning)
             _show_plan(context, plan, options, as_json)
             failures = plan.failures
         elif comparison is not None:
@@ -309,16 +315,12 @@ def denoise(
 
             one_picture = replace(options, formats=("jpeg",))
             with batch_view.BatchView(one_picture, quiet=as_json) as view:
-                compared = compare_all(
-                    given.paths, options, grouping, comparison, view, failures=given.failures
-                )
+                compared = compare_all(given.paths, options, grouping, comparison, view, **planning)
             _show_summary(context, compared, as_json)
             failures = compared.failures
         else:
             with batch_view.BatchView(options, quiet=as_json) as view:
-                summary = run.run_batch(
-                    given.paths, options, grouping, view, failures=given.failures
-                )
+                summary = run.run_batch(given.paths, options, grouping, view, **planning)
             if summary is None:  # under torchrun, the first process shows the results of all
                 return
             _show_summary(context, summary, as_json)
@@ -347,7 +349,7 @@ def denoise(
 
 
 def _print_json(context: click.Context, document: dict[str, Any]) -> None:
-    console.print_json(document | {"settings": settings.settings_json(context)})
+    console.print_json_object(document | {"settings": settings.settings_json(context)})
 
 
 def _show_plan(context: click.Context, plan: Plan, options: Options, as_json: bool) -> None:

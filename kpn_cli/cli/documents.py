@@ -6,6 +6,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..batch.result_json import (
+    burst_json,
+    failure_json,
+    left_out_json,
+    noise_json,
+    setting_json,
+)
+
 if TYPE_CHECKING:
     from ..batch.outlook import Outlook
     from ..batch.plan import Job, Plan
@@ -15,86 +23,28 @@ if TYPE_CHECKING:
     from ..inspection.kernels import KernelView
     from ..inspection.points import Point
     from ..noise.selection import NoiseReport
-    from ..pipeline.result import Failure, LeftOut, Result
     from ..raw.info import RawInfo
 
 
-def noise_json(noise: NoiseReport) -> dict[str, Any]:
-    """Return the JSON of a noise model and its source."""
-    return {
-        "source": noise.source,
-        "shot": noise.model.shot,
-        "read": noise.model.read,
-        "warning": noise.warning,
-        "file": noise.file and str(noise.file),
-    }
-
-
-def burst_json(result: Result) -> dict[str, Any]:
-    """Return a burst's entry in the JSON of `kpn denoise`.
-
-    `shifts` are (row, column) in sensor pixels, `noise_left` is a share of the noise variance,
-    before `grain`, a share of the luminance noise's sigma, was given back. `noise` has S and O of
-    the planes R, G1, G2, B; times are in seconds. `exposures` has the settings of each frame and
-    its EV over the reference, where they differ. `headroom` are EV
-    beyond the reference's white.
-    """
-    noise = result.noise
-    return {
-        "reference": str(result.frames[0] if result.frames else result.reference),
-        "frames": [str(path) for path in result.frames],
-        "dropped": {str(path): why for path, why in result.dropped.items()},
-        "notes": result.notes,
-        "outputs": {name: str(path) for name, path in result.outputs.items()},
-        "noise": noise and noise_json(noise),
-        "noise_left": result.noise_left,
-        "grain": result.grain,
-        "defects": asdict(result.repaired),
-        "shifts": result.shifts,
-        "agreement": result.agreement,
-        "exposure": result.exposure,
-        "exposures": [
-            _setting_json(settings, stops)
-            for settings, stops in zip(result.settings, result.stops, strict=False)
-        ],
-        "headroom": result.headroom,
-        "rejected": result.rejected,
-        "fallen_back": None if result.skipped else result.fallback_share,
-        "device": result.device,
-        "precision": result.precision,
-        "precision_reason": result.precision_reason,
-        "seconds": result.seconds,
-        "timings": result.timings,
-        "skipped": result.skipped,
-    }
-
-
 def summary_json(summary: Summary) -> dict[str, Any]:
-    """Return the JSON of `kpn denoise`."""
-    document = {
-        "bursts": [burst_json(result) for result in summary.results],
-        "failed": [failure_json(failure) for failure in summary.failures],
-        "left_out": [left_out_json(burst) for burst in summary.left_out],
+    """Return the JSON of `kpn denoise`, with iterators for long lists."""
+    document: dict[str, Any] = {
+        "bursts": map(burst_json, summary.results),
+        "failed": map(failure_json, summary.failures),
+        "left_out": map(left_out_json, summary.left_out),
     }
     return document | ({"report": str(summary.report)} if summary.report else {})
 
 
-def failure_json(failure: Failure) -> dict[str, Any]:
-    """Return the JSON of a burst or file that failed."""
-    return {"files": [str(path) for path in failure.files], "error": failure.error}
-
-
-def left_out_json(burst: LeftOut) -> dict[str, Any]:
-    """Return the JSON of a burst that is not to be merged: a bracket, or one of few frames."""
-    return {"files": [str(path) for path in burst.files], "reason": burst.reason}
-
-
 def plan_json(plan: Plan, outlook: Outlook, unseen: str) -> dict[str, Any]:
-    """Return the JSON of `kpn denoise --dry-run`; `unseen` says what a plan does not know."""
+    """Return the JSON of `kpn denoise --dry-run`, with iterators for long lists.
+
+    `unseen` says what a plan does not know.
+    """
     return {
-        "bursts": [_job_json(job) for job in plan.jobs],
-        "failed": [failure_json(failure) for failure in plan.failures],
-        "left_out": [left_out_json(burst) for burst in plan.left_out],
+        "bursts": map(_job_json, plan.jobs),
+        "failed": map(failure_json, plan.failures),
+        "left_out": map(left_out_json, plan.left_out),
         "estimate": _outlook_json(outlook),
         "note": unseen,
     }
@@ -121,12 +71,8 @@ def _job_json(job: Job) -> dict[str, Any]:
         "output": str(job.folder),
         "name": job.name,
         "why": job.why,
-        "exposures": [_setting_json(each.text, each.stops) for each in job.settings],
+        "exposures": [setting_json(each.text, each.stops) for each in job.settings],
     }
-
-
-def _setting_json(settings: str, stops: float | None) -> dict[str, Any]:
-    return {"settings": settings, "ev": None if stops is None else round(stops, 2)}
 
 
 def info_json(
@@ -178,7 +124,7 @@ def inspection_json(inspection: Inspection, files: dict[str, Path]) -> dict[str,
         "agreement": [round(value, 3) for value in inspection.robustness],
         "exposure": [round(value, 4) for value in inspection.exposure],
         "exposures": [
-            _setting_json(settings, stops)
+            setting_json(settings, stops)
             for settings, stops in zip(inspection.settings, inspection.stops, strict=False)
         ],
         "mean_weights": maps.weights.mean((1, 2)).tolist(),

@@ -129,7 +129,7 @@ def show(console: Console, *things: RenderableType, **how: Any) -> None:
             _stdout_lost(error)
 
 
-def write_line(line: str | bytes) -> None:
+def write_line(line: str | bytes, end: str = "\n") -> None:
     """Write a line to stdout; if its reader has gone away, nothing.
 
     Not with `click.echo`, which takes ASCII for a mistake and writes UTF-8.
@@ -139,12 +139,12 @@ def write_line(line: str | bytes) -> None:
         return
     try:
         if isinstance(line, str):
-            stream.write(line + "\n")
+            stream.write(line + end)
         elif (binary := getattr(stream, "buffer", None)) is not None:
             stream.flush()
-            binary.write(line + b"\n")
+            binary.write(line + end.encode())
         else:
-            stream.write(printable(os.fsdecode(line)) + "\n")
+            stream.write(printable(os.fsdecode(line)) + end)
         stream.flush()
     except OSError as error:
         _stdout_lost(error)

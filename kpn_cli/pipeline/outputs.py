@@ -60,10 +60,18 @@ def output_paths(
         Format -> path. If "dng" is one of the formats and the reference has XMP sidecars, also key
         of `choices.SIDECARS` -> path.
     """
+    names = output_names(reference, formats, name)
+    return {each: folder / made for each, made in names.items()}
+
+
+def output_names(
+    reference: Path, formats: Sequence[str], name: str = DEFAULT_NAME
+) -> dict[str, str]:
+    """Return the names of a burst's outputs; the arguments and keys are those of `output_paths`."""
     endings = {each: FORMATS[each] for each in formats}
     if "dng" in formats:
         endings |= {each: SIDECARS[each] for each in usable_sidecars(reference)}
-    return {each: folder / output_name(name, reference, ending) for each, ending in endings.items()}
+    return {each: output_name(name, reference, ending) for each, ending in endings.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,10 +105,13 @@ class Inputs:
             KpnError: if an output would replace an input.
         """
         for path in outputs:
-            resolved = Path(os.path.realpath(path))
-            taken = _in_small_letters(resolved) in self._photos
-            if taken or is_sidecar_of(resolved, self._sidecars):
-                raise KpnError(f"{path}: would replace an input; choose another folder with -o")
+            self.check_resolved(path, Path(os.path.realpath(path)))
+
+    def check_resolved(self, path: Path, resolved: Path) -> None:
+        """Check an output whose resolved path is known, as `check` does."""
+        taken = _in_small_letters(resolved) in self._photos
+        if taken or is_sidecar_of(resolved, self._sidecars):
+            raise KpnError(f"{path}: would replace an input; choose another folder with -o")
 
 
 def _in_small_letters(path: Path) -> str:

@@ -116,7 +116,7 @@ def frame_path(path: Path, image: int) -> Path:
     return path.with_name(f"{path.name}#{image}")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Capture:
     """The facts about a raw file that are known without decoding it; bursts are found by them.
 

@@ -6,13 +6,22 @@ import json
 import os
 import shutil
 import subprocess
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cards import EPOCH, denoised, digests, write_bracket, write_bursts, write_frame
 from command_line import KPN_PROGRAM, kpn
 
+from kpn_cli.batch import plan
+from kpn_cli.batch.outlook import look_at_space
+from kpn_cli.batch.plan import GroupingOptions
 from kpn_cli.burst import files
+from kpn_cli.pipeline.options import Options
+from kpn_cli.raw.info import Capture
 
 # --- finding and naming -----------------------------------------------------
 
@@ -301,3 +310,65 @@ def test_a_dry_run_shows_which_bursts_have_too_few_frames(tmp_path):
     assert "nothing to denoise but bursts of fewer than 9 frames; lower --min-frames" in (
         nothing.stderr
     )
+
+
+# --- many files -------------------------------------------------------------
+
+
+def many_files(card: Path, folders: int, files: int = 40) -> Callable[[Path], Capture]:
+    """Write empty files; return what reads when they were taken: bursts of four."""
+
+    def capture(path: Path) -> Capture:
+        number = int(path.stem[4:])
+        at = datetime(2026, 5, 6) + timedelta(seconds=30 * (number // 4) + 0.1 * (number % 4))
+        return Capture(
+            path=path, make="Canikon", model="X1", serial="", height=64, width=80, iso=800.0,
+            exposure_time=0.01, f_number=None, captured=at, number=number % 4 + 1,
+        )  # fmt: skip
+
+    for number in range(folders * files):
+        folder = card / f"{100 + number // files}CANIK"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"IMG_{number:05d}.dng").touch()
+    return capture
+
+
+@pytest.mark.parametrize("output", ["elsewhere", "into the card"])
+def test_a_plan_asks_the_disk_no_more_for_each_of_many_files(output, tmp_path, monkeypatch):
+    asked: Counter[str] = Counter()
+    for name in ("stat", "lstat", "scandir", "listdir", "readlink"):
+        monkeypatch.setattr(os, name, counted(asked, name, getattr(os, name)))
+    found = {}
+    for folders in (4, 12):
+        card = tmp_path / str(folders)
+        capture = many_files(card, folders)
+        asked.clear()
+        options = Options(card if output == "into the card" else tmp_path / "out")
+        jobs = plan.make_plan([card], options, GroupingOptions(), capture).jobs
+        look_at_space(jobs, options)
+        assert len(jobs) == 10 * folders
+        found[folders] = dict(asked)
+    assert found[12]["stat"] + found[12]["lstat"] < 9 * 480
+    for name, times in found[4].items():
+        assert found[12][name] <= 3 * times + 3, name
+
+
+def counted(counter: Counter[str], name: str, call: Callable) -> Callable:
+    def wrapped(*arguments, **named):
+        counter[name] += 1
+        return call(*arguments, **named)
+
+    return wrapped
+
+
+def test_a_plan_of_many_files_takes_little_memory(tmp_path):
+    capture = many_files(tmp_path / "card", 10)
+    peaks = []
+    for folders in ("10[0-1]*", "*"):
+        paths = sorted((tmp_path / "card").glob(folders))
+        tracemalloc.start()
+        found = plan.make_plan(paths, Options(tmp_path / "out"), GroupingOptions(), capture)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert len(found.jobs) == 100
+    assert (peaks[1] - peaks[0]) / 320 < 1000  # bytes a file

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
 
+import pytest
 from command_line import kpn
 from terminals import in_a_terminal
+
+from kpn_cli.cli import console
 
 #: A command with a bar, and -q if it is given.
 WORK = """
@@ -44,3 +48,18 @@ def test_quiet_shows_errors_only(burst, weights, tmp_path):
     assert [Path(line).parent for line in result.stdout.splitlines()] == [tmp_path / "out"]
     (line,) = result.stderr.splitlines()
     assert "broken.dng" in line
+
+
+@pytest.mark.parametrize("piece", [1, 1 << 16])
+def test_a_json_object_in_pieces_is_that_in_one(piece, monkeypatch, capsys):
+    monkeypatch.setattr(console, "_PIECE", piece)
+    values = [{"a": [1, {"b": []}], "text": "line\nbreak \N{SNOWMAN}"}, [], None, 1.5]
+    for document in (
+        {"bursts": values, "one": values[:1], "none": [], "nested": {"x": {}}, "n": None},
+        {"none": []},
+        {},
+    ):
+        console.print_json_object(
+            {name: iter(v) if isinstance(v, list) else v for name, v in document.items()}
+        )
+        assert capsys.readouterr().out == json.dumps(document, indent=2) + "\n"

@@ -231,7 +231,7 @@ def test_names_that_differ_by_their_case_are_one_name_on_macos(
 ):
     write_frame(tmp_path / "IMG_1.dng", 0)
     write_frame(tmp_path / "img_1.dng", 100)
-    monkeypatch.setattr("kpn_cli.batch.plan.sys.platform", system)
+    monkeypatch.setattr("kpn_cli.batch.clashes.sys.platform", system)
     document = json.loads(kpn("denoise", tmp_path, "--dry-run", "--json").stdout)
     assert len(document["failed"]) == clash
 
