@@ -11,13 +11,18 @@ from pathlib import Path
 from ..errors import KpnError
 from ..pipeline.comparison import Comparison, compare
 from ..pipeline.denoise import Engine
-from ..pipeline.loading import READERS, BracketError
+from ..pipeline.loading import READERS
 from ..pipeline.options import Options
-from ..pipeline.result import Failure, LeftOut, Result
+from ..pipeline.result import Failure
 from ..raw.decoder_process import Decoders
-from .plan import GroupingOptions, Job, make_plan
-from .read_ahead import BurstOutcome, Summary
+from .plan import GroupingOptions, make_plan
+from .read_ahead import Summary, options_for, outcome_of
 from .run import View, plan_with
+
+
+def options_of_plan(options: Options) -> Options:
+    """Return the options to plan comparisons with: a picture has a name that no raw file has."""
+    return replace(options, formats=("jpeg",))
 
 
 def compare_all(
@@ -50,8 +55,7 @@ def compare_all(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise KpnError("--crop works in one process; start kpn without torchrun")
     with Decoders(READERS) as decoder:
-        # The pictures of a JPEG have names that no input has.
-        planned = replace(options, formats=("jpeg",))
+        planned = options_of_plan(options)
         find = partial(make_plan, paths, planned, how, on_file=view.scanning, failures=failures)
         plan = plan_with(decoder, find, use_cache=use_cache)
         view.begin(plan, plan.jobs)
@@ -62,25 +66,14 @@ def compare_all(
             work = partial(
                 compare,
                 job.files,
-                replace(options, output=job.folder),
+                options_for(job, options),
                 comparison,
                 engine,
                 read=decoder.planes,
                 read_notes=decoder.camera_notes,
                 on_stage=partial(view.stage, job),
             )
-            outcome = _outcome(job, work)
+            outcome = outcome_of(job, work)
             view.done(outcome)
             summary.add(outcome)
     return summary
-
-
-def _outcome(job: Job, work: partial[Result]) -> BurstOutcome:
-    try:
-        return BurstOutcome(job, result=work())
-    except BracketError as error:
-        if not job.as_given:
-            return BurstOutcome(job, left_out=LeftOut(job.files, str(error)))
-        return BurstOutcome(job, failure=Failure(job.files, str(error)))
-    except KpnError as error:
-        return BurstOutcome(job, failure=Failure(job.files, str(error)))

@@ -111,6 +111,7 @@ def _space(jobs: Sequence[Job], options: Options, exist: Sequence[bool]) -> Outl
     needed: dict[int, int] = {}
     folders: dict[int, Path] = {}
     devices: dict[Path, int | None] = {}
+    whole = _device(options.output)
     # Outputs that are replaced need the space of one burst at a time.
     for job in new or jobs[: int(options.overwrite)]:
         if job.folder not in devices:
@@ -118,7 +119,8 @@ def _space(jobs: Sequence[Job], options: Options, exist: Sequence[bool]) -> Outl
         device = devices[job.folder]
         if device is None:
             continue
-        folders.setdefault(device, job.folder if folders else options.output)
+        # Another disk may be mounted below the folder of all outputs.
+        folders.setdefault(device, options.output if device == whole else job.folder)
         needed[device] = needed.get(device, 0) + output_bytes(job, options)
     disks = []
     for device, folder in folders.items():
@@ -134,6 +136,10 @@ def look_ahead(jobs: Sequence[Job], options: Options) -> Outlook:
     """Return the time and the space that bursts need.
 
     The time is that of the last run's speed, or measured, which takes a few seconds.
+
+    Args:
+        jobs: the bursts.
+        options: of the run.
     """
     exist = _finished(jobs, options)
     outlook = _space(jobs, options, exist)
@@ -186,7 +192,7 @@ def _has_outputs(job: Job, options: Options) -> bool:
 
 
 def _device(folder: Path) -> int | None:
-    """Return the device that a folder is or will be on; None if it cannot be reached."""
+    """Return the disk that a folder is or will be on; None if it cannot be reached."""
     try:
         return _existing(folder).stat().st_dev
     except OSError:
@@ -194,9 +200,13 @@ def _device(folder: Path) -> int | None:
 
 
 def _existing(folder: Path) -> Path:
-    """Return a folder, or the nearest one above it that exists."""
+    """Return a folder, or the nearest one above it that exists.
+
+    Raises:
+        OSError: if it is relative, and the current folder is gone.
+    """
     place = folder.absolute()
-    while not place.exists() and place != place.parent:
+    while not os.path.exists(place) and place != place.parent:
         place = place.parent
     return place
 

@@ -127,7 +127,7 @@ def denoise_all(
     def load_one(job: Job) -> Loaded | Result:
         loaded = loading.load_burst(
             job.files,
-            _for(job, options),
+            options_for(job, options),
             digest,
             read=read,
             read_notes=read_notes,
@@ -172,10 +172,12 @@ def denoise_all(
                         made = None
                     on_job_stage = partial(on_stage, job)
                     step = _result_or_error(
-                        partial(denoise.compute, step, _for(job, options), engine, on_job_stage)
+                        partial(
+                            denoise.compute, step, options_for(job, options), engine, on_job_stage
+                        )
                     )
                 if behind is not None:
-                    yield _outcome(behind[0], _result_or_error(behind[1].result))
+                    yield outcome_of(behind[0], behind[1].result)
                     behind = None
                 if isinstance(step, denoise.Computed):
                     behind = job, writing.submit(write, job, step)
@@ -183,14 +185,14 @@ def denoise_all(
                     yield _outcome(job, step)
                 del step  # its memory is needed for the next burst
             if behind is not None:
-                yield _outcome(behind[0], _result_or_error(behind[1].result))
+                yield outcome_of(behind[0], behind[1].result)
         finally:
             stopped.set()
             ahead.cancel()
             needed.put(False)
 
 
-def _for(job: Job, options: Options) -> Options:
+def options_for(job: Job, options: Options) -> Options:
     """Return the options with the folder and names of a job."""
     return replace(options, output=job.folder, name=job.name or options.name)
 
@@ -202,6 +204,16 @@ def _result_or_error(work: Callable[[], T]) -> T | KpnError:
             return work()
     except KpnError as error:
         return error
+
+
+def outcome_of(job: Job, work: Callable[[], Result]) -> BurstOutcome:
+    """Return the outcome of a burst.
+
+    Args:
+        job: the burst.
+        work: denoises it.
+    """
+    return _outcome(job, _result_or_error(work))
 
 
 def _outcome(job: Job, result: Result | KpnError) -> BurstOutcome:

@@ -211,7 +211,8 @@ def _noise(result: Result) -> str:
         rows.append(("Residual noise", _noise_left(left)))
     if result.grain:
         rows.append(("Grain", f"{result.grain:.0%} of the luminance noise (&#963;) given back"))
-    rows.append(("Taken from the reference", f"{result.fallback_share:.1%} of the picture"))
+    if result.fallback_share is not None:
+        rows.append(("Taken from the reference", f"{result.fallback_share:.1%} of the picture"))
     if result.headroom is not None:
         rows.append(("Headroom", f"{result.headroom:.1f} EV beyond the reference's white"))
     return f"<section><h3>Noise</h3>{definitions(rows)}</section>"

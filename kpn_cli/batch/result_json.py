@@ -24,11 +24,11 @@ def noise_json(noise: NoiseReport) -> dict[str, Any]:
 def burst_json(result: Result) -> dict[str, Any]:
     """Return a burst's entry in the JSON of `kpn denoise`.
 
-    `shifts` are (row, column) in sensor pixels, `noise_left` is a share of the noise variance,
-    before `grain`, a share of the luminance noise's sigma, was given back. `noise` has S and O of
-    the planes R, G1, G2, B; times are in seconds. `exposures` has the settings of each frame and
-    its EV over the reference, where they differ. `headroom` are EV
-    beyond the reference's white.
+    `noise` has S and O of the planes R, G1, G2, B. `noise_left` is a share of the noise variance,
+    without grain; `grain` is the share of the luminance noise's sigma that was given back. `shifts`
+    are (row, column) in sensor pixels. `exposures` has the settings of each frame and its EV over
+    the reference, where they differ. `headroom` is in EV beyond the reference's white, times are in
+    seconds. What was not measured is None.
     """
     noise = result.noise
     return {

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from ..pipeline.options import Options
 from ..system.cache import keep_facts, load_facts
+from ..system.threads import usable_cores
 from .plan import Job
 
 _NAME = "speed"
@@ -112,7 +113,7 @@ def _keep(options: Options, seconds: float, *, measured: bool) -> None:
 def _key(options: Options) -> str:
     """Return what a speed depends on, as text."""
     network = "no network" if not options.strength else str(options.weights or "bundled")
-    return f"{options.device}, {options.precision}, {network}"
+    return f"{options.device}, {options.precision}, {network}, {usable_cores()} threads"
 
 
 def measure_speed(options: Options) -> Speed:

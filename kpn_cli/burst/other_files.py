@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..raw.results import is_result
+
 #: Kind of files, singular and plural, -> suffixes. TIFFs too: the few old cameras whose raw files
 #: have that suffix write files that are found by content when they are renamed to .raw.
 _SUFFIXES = {
@@ -49,6 +51,6 @@ def counted(paths: Iterable[Path]) -> str:
 def _kind(path: Path) -> tuple[str, str]:
     if path.name.startswith("."):
         return _HIDDEN
-    if path.name.endswith("_kpn.dng"):
+    if path.suffix.lower() == ".dng" and is_result(path):
         return _RESULT
     return _KINDS.get(path.suffix.lower(), _OTHER)

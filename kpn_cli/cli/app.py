@@ -5,6 +5,7 @@ Commands import the library inside their bodies, so that `kpn --help` imports no
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -22,9 +23,6 @@ from .synth import synth
 from .train import train
 from .version import version_option
 
-#: Exit code after Ctrl-C: 128 and the number of the signal, as shells have it.
-INTERRUPTED = 130
-
 
 class _Group(click.Group):
     """Shows errors as one line on stderr and exits with code 1; after Ctrl-C with 130.
@@ -39,7 +37,7 @@ class _Group(click.Group):
     def invoke(self, context: click.Context) -> Any:
         startup.allow_fallback()
         try:
-            result = super().invoke(context)
+            result = self._invoked(context)
         except click.BadParameter as error:
             settings.show_origin(error)
             raise
@@ -47,7 +45,7 @@ class _Group(click.Group):
             console.fail(str(error))
         except KeyboardInterrupt:
             console.note("interrupted")
-            sys.exit(INTERRUPTED)
+            sys.exit(console.INTERRUPTED)
         except (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError):
             raise
         except MemoryError:
@@ -61,6 +59,23 @@ class _Group(click.Group):
         if streams.stdout_error():
             context.exit(1)
         return result
+
+    def _invoked(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except FileNotFoundError:
+            if not _is_current_folder_gone():
+                raise
+            raise KpnError("the current folder is gone; change to another one") from None
+
+
+def _is_current_folder_gone() -> bool:
+    """Whether relative names lead nowhere, as in a card's folder after the card was removed."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 @click.group(

@@ -32,11 +32,16 @@ if TYPE_CHECKING:
 class BatchView:
     """A bar for the bursts, a bar for the stages of the current burst, and lines for each burst.
 
-    It implements `batch.run.View`. Only the paths of outputs go to stdout; with `quiet`, nothing
-    is printed but the bars and a warning of a full disk.
+    It implements `batch.run.View`. Only the paths of outputs go to stdout.
     """
 
-    def __init__(self, options: Options, quiet: bool = False) -> None:
+    def __init__(self, options: Options | None, quiet: bool = False) -> None:
+        """Begin without bursts.
+
+        Args:
+            options: for the space that the outputs need; None for outputs that need hardly any.
+            quiet: whether nothing is printed but the bars and a warning of a full disk.
+        """
         self._options = options
         self._quiet = quiet
         self._bars = make_bars()
@@ -67,7 +72,8 @@ class BatchView:
         from ..batch.outlook import look_at_space
 
         self._share, self._total = list(share), len(plan.jobs)
-        warn_of_space(look_at_space(plan.jobs, self._options))
+        if self._options is not None:
+            warn_of_space(look_at_space(plan.jobs, self._options))
         if len(plan.jobs) > 1:
             self._bursts = self._bars.add_task("bursts", total=len(share))
         with log_only(self._quiet):

@@ -123,6 +123,12 @@ def make_comparison(
 ) -> Comparison:
     """Return what the options ask to compare.
 
+    Args:
+        part: `--crop`.
+        strengths, grains: of `--strength` and `--grain`.
+        formats: of `--format`; its default stands for a PNG.
+        jpeg_quality: of a JPEG.
+
     Raises:
         click.UsageError: if an option does not go with --crop.
     """

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: Exit code after Ctrl-C: 128 and the number of the signal, as shells have it.
+INTERRUPTED = 130
+
 #: Text of the progress bar while files are searched for bursts.
 SCANNING = "scanning files"
 
@@ -118,11 +121,12 @@ def log_only(active: bool) -> Iterator[None]:
 
 
 def note_error(message: str) -> None:
-    """Show a line on stderr, even with --quiet."""
+    """Show a line on stderr, even with --quiet and while other lines are logged only."""
     console = streams.errors_console()
     quiet, console.quiet = console.quiet, streams.results_console().quiet
+    logged_only, _shown.log_only = _shown.log_only, False
     note(message, logging.ERROR)
-    console.quiet = quiet
+    console.quiet, _shown.log_only = quiet, logged_only
 
 
 def fail(message: str) -> NoReturn:
@@ -208,9 +212,6 @@ def _print(write: Callable[[T], None], thing: T, if_nobody_reads: str = "") -> N
         note_error(f"kpn: {streams.stdout_error()}")
     elif streams.is_stdout_lost() and if_nobody_reads:
         note(if_nobody_reads)
-
-
-# --- progress bars --------------------------------------------------------------------
 
 
 # --- progress bars --------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,10 +53,12 @@ from .startup import import_torch_meanwhile
 from .values import FilePath
 
 if TYPE_CHECKING:
-    from ..batch.plan import Plan
+    from ..batch.plan import GroupingOptions, Plan
     from ..batch.read_ahead import Summary
     from ..image.noise_model import NoiseModel
+    from ..pipeline.comparison import Comparison
     from ..pipeline.options import Options
+    from ..pipeline.result import Failure
 
 
 def _parse_formats(context: click.Context, option: click.Parameter, text: str) -> tuple[str, ...]:
@@ -272,7 +274,6 @@ def denoise(
 
             limit_threads(threads)  # before the libraries are loaded, which look for it only then
         import_torch_meanwhile()
-        from ..batch import run
         from ..batch.plan import GroupingOptions
         from ..noise import calibration
         from ..pipeline.options import Options
@@ -304,27 +305,17 @@ def denoise(
         comparison = None
         if crop is not None:
             comparison = make_comparison(crop, strength, grain, formats, jpeg_quality)
-        planning: dict[str, Any] = {"failures": given.failures, "use_cache": not no_cache}
+        failures: Sequence[Failure]
         if dry_run:
-            with console.scan_bar() as on_file:
-                plan = run.plan_batch(given.paths, options, grouping, on_file, **planning)
-            _show_plan(context, plan, options, as_json)
-            failures = plan.failures
+            failures = _plan(
+                context, given, options, grouping, comparison, as_json, use_cache=not no_cache
+            )
         elif comparison is not None:
-            from ..batch.comparisons import compare_all
-
-            one_picture = replace(options, formats=("jpeg",))
-            with batch_view.BatchView(one_picture, quiet=as_json) as view:
-                compared = compare_all(given.paths, options, grouping, comparison, view, **planning)
-            _show_summary(context, compared, as_json)
-            failures = compared.failures
+            failures = _compare(
+                context, given, options, grouping, comparison, as_json, use_cache=not no_cache
+            )
         else:
-            with batch_view.BatchView(options, quiet=as_json) as view:
-                summary = run.run_batch(given.paths, options, grouping, view, **planning)
-            if summary is None:  # under torchrun, the first process shows the results of all
-                return
-            _show_summary(context, summary, as_json)
-            failures = summary.failures
+            failures = _denoise(context, given, options, grouping, as_json, use_cache=not no_cache)
     except KpnError as error:
         console.log(logging.ERROR, str(error))
         if as_json:
@@ -333,8 +324,9 @@ def denoise(
         raise
     except KeyboardInterrupt:
         console.note("interrupted; run the same command again to continue")
-        sys.exit(130)
-    except click.ClickException:
+        sys.exit(console.INTERRUPTED)
+    except click.ClickException as error:
+        console.log(logging.ERROR, error.format_message())
         raise
     except Exception as error:
         console.LOG.exception("kpn has failed; please report this")
@@ -348,16 +340,94 @@ def denoise(
         sys.exit(1)
 
 
+def _plan(
+    context: click.Context,
+    given: inputs.Inputs,
+    options: Options,
+    grouping: GroupingOptions,
+    comparison: Comparison | None,
+    as_json: bool,
+    *,
+    use_cache: bool,
+) -> Sequence[Failure]:
+    """Show the bursts without denoising them; return what failed."""
+    from ..batch import run
+
+    planned = options
+    if comparison is not None:
+        from ..batch.comparisons import options_of_plan
+
+        planned = options_of_plan(options)
+    with console.scan_bar() as on_file:
+        plan = run.plan_batch(
+            given.paths, planned, grouping, on_file, failures=given.failures, use_cache=use_cache
+        )
+    _show_plan(context, plan, options if comparison is None else None, as_json)
+    return plan.failures
+
+
+def _compare(
+    context: click.Context,
+    given: inputs.Inputs,
+    options: Options,
+    grouping: GroupingOptions,
+    comparison: Comparison,
+    as_json: bool,
+    *,
+    use_cache: bool,
+) -> Sequence[Failure]:
+    """Write a picture of a part of each burst; return what failed."""
+    from ..batch.comparisons import compare_all
+
+    with batch_view.BatchView(None, quiet=as_json) as view:
+        summary = compare_all(
+            given.paths,
+            options,
+            grouping,
+            comparison,
+            view,
+            failures=given.failures,
+            use_cache=use_cache,
+        )
+    _show_summary(context, summary, as_json)
+    return summary.failures
+
+
+def _denoise(
+    context: click.Context,
+    given: inputs.Inputs,
+    options: Options,
+    grouping: GroupingOptions,
+    as_json: bool,
+    *,
+    use_cache: bool,
+) -> Sequence[Failure]:
+    """Denoise each burst; return what failed."""
+    from ..batch import run
+
+    with batch_view.BatchView(options, quiet=as_json) as view:
+        summary = run.run_batch(
+            given.paths, options, grouping, view, failures=given.failures, use_cache=use_cache
+        )
+    if summary is None:  # under torchrun, the first process shows the results of all
+        return ()
+    _show_summary(context, summary, as_json)
+    return summary.failures
+
+
 def _print_json(context: click.Context, document: dict[str, Any]) -> None:
     console.print_json_object(document | {"settings": settings.settings_json(context)})
 
 
-def _show_plan(context: click.Context, plan: Plan, options: Options, as_json: bool) -> None:
+def _show_plan(context: click.Context, plan: Plan, options: Options | None, as_json: bool) -> None:
+    """Show a plan, with an estimate for whole pictures made with these options; None for parts."""
     from ..batch.outlook import look_ahead
     from ..batch.plan import UNSEEN
 
-    with console.bar("estimating the time", None):
-        outlook = look_ahead(plan.jobs, options)
+    outlook = None
+    if options is not None:
+        with console.bar("estimating the time", None):
+            outlook = look_ahead(plan.jobs, options)
     if as_json:
         _print_json(context, documents.plan_json(plan, outlook, UNSEEN))
     else:

@@ -36,16 +36,19 @@ def summary_json(summary: Summary) -> dict[str, Any]:
     return document | ({"report": str(summary.report)} if summary.report else {})
 
 
-def plan_json(plan: Plan, outlook: Outlook, unseen: str) -> dict[str, Any]:
+def plan_json(plan: Plan, outlook: Outlook | None, unseen: str) -> dict[str, Any]:
     """Return the JSON of `kpn denoise --dry-run`, with iterators for long lists.
 
-    `unseen` says what a plan does not know.
+    Args:
+        plan: the bursts.
+        outlook: the time and the space that they will take; None if that is not estimated.
+        unseen: what a plan does not know.
     """
     return {
         "bursts": map(_job_json, plan.jobs),
         "failed": map(failure_json, plan.failures),
         "left_out": map(left_out_json, plan.left_out),
-        "estimate": _outlook_json(outlook),
+        "estimate": outlook and _outlook_json(outlook),
         "note": unseen,
     }
 

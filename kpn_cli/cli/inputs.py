@@ -70,7 +70,9 @@ def raws(arguments: Sequence[str]) -> Inputs:
     from ..burst.other_files import counted, is_no_raw
 
     paths, errors = _expanded(arguments)
-    no_raws = tuple(path for path in dict.fromkeys(paths) if is_no_raw(path) and path.is_file())
+    no_raws = tuple(
+        path for path in dict.fromkeys(paths) if is_no_raw(path) and os.path.isfile(path)
+    )
     skipped = set(no_raws)
     chosen = tuple(path for path in paths if path not in skipped)
     if not chosen and not errors:

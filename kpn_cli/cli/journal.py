@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +57,8 @@ def log_to(path: Path | None) -> Iterator[None]:
     finally:
         console.LOG.setLevel(console.NO_LOG)
         console.LOG.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):  # on a full disk, which was told when the first line was lost
+            handler.close()
 
 
 class _Handler(logging.FileHandler):
@@ -109,7 +110,7 @@ def tell_settings(context: click.Context) -> None:
     console.detail(
         f"kpn {full_version()} on Python {platform.python_version()}, {', '.join(found)}"
     )
-    console.detail(f"{platform.platform()}, in {os.getcwd()}")
+    console.detail(f"{platform.platform()}, in {_current_folder()}")
     console.detail(f"{'inputs':<{_COLUMN}}{', '.join(map(str, context.params['paths']))}")
     for name, (value, where) in settings.settings(context).items():
         line = f"{'setting':<{_COLUMN}}--{name} {_shown(value)}"
@@ -117,6 +118,13 @@ def tell_settings(context: click.Context) -> None:
             console.detail(f"{line} ({where})")
         else:  # the file must tell what a later version may do otherwise
             console.log(logging.DEBUG, line)
+
+
+def _current_folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:
+        return "a folder that is gone"
 
 
 def _shown(value: Any) -> str:
@@ -161,9 +169,11 @@ def _lines(result: Result) -> list[str]:
             lines += _rows("noise", [f"{name} of R, G1, G2, B: {shown}, {noise.origin}"])
     if result.noise_left is not None:
         lines += _rows("noise", [f"{result.noise_left**0.5:.1%} of sigma remains"])
-    share = f"{result.fallback_share:.2%} of the picture is the reference's"
     arithmetic = f"{result.precision} on {result.device} ({result.precision_reason})"
-    lines += _rows("network", [arithmetic, share])
+    lines += _rows("network", [arithmetic])
+    if result.fallback_share is not None:
+        share = f"{result.fallback_share:.2%} of the picture is the reference's"
+        lines += _rows("network", [share])
     stages = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in result.timings.items())
     return lines + _rows("stages", [stages])
 

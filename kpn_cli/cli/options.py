@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ def _parse_noise(context: click.Context, option: click.Parameter, text: str | No
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
         numbers = []
-    if text and len(numbers) != 2 and Path(text).exists():  # Path("") is the current folder
+    if text and len(numbers) != 2 and os.path.exists(text):  # Path("") is the current folder
         return Path(text)
     if not numbers:
         raise click.BadParameter(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _HEADS = ("frames", "first", "last", "output folder", "grouped because")
 
 
-def show_plan(plan: Plan, outlook: Outlook, unseen: str) -> None:
+def show_plan(plan: Plan, outlook: Outlook | None, unseen: str) -> None:
     """Show the bursts, the files in error, and what the run will take.
 
     On a terminal, the bursts are a table if it fits, else a block of lines each; paths are never
@@ -24,7 +24,7 @@ def show_plan(plan: Plan, outlook: Outlook, unseen: str) -> None:
 
     Args:
         plan: the bursts.
-        outlook: the time and the space that they will take.
+        outlook: the time and the space that they will take; None if that is not estimated.
         unseen: what a plan does not know.
     """
     console.show_ignored(plan)
@@ -37,7 +37,8 @@ def show_plan(plan: Plan, outlook: Outlook, unseen: str) -> None:
         else:
             for number, job in enumerate(plan.jobs, 1):
                 _show_block(job, f"{number}/{len(plan.jobs)}")
-        show_outlook(outlook)
+        if outlook is not None:
+            show_outlook(outlook)
         console.note(unseen)
     console.show_left_out(plan.left_out, only=not plan.jobs and not plan.failures)
     console.show_failures(plan.failures)

@@ -44,7 +44,9 @@ _NOT_IN_FILE = {"config", "help"}
 
 def default_file() -> Path:
     """Return the path of the user's configuration file, whether it exists or not."""
-    return Path(click.get_app_dir("kpn")) / _FILE
+    from platformdirs import user_config_path
+
+    return user_config_path("kpn", appauthor=False, roaming=True) / _FILE
 
 
 def add_settings(commands: Iterable[click.Command]) -> None:
@@ -96,15 +98,15 @@ def _read_config(context: click.Context, option: click.Parameter, name: str | No
     _check_variables(context)
     if name == _NO_FILE:
         return
-    path = Path(name).expanduser() if name else default_file()
-    if name or path.is_file():
+    path = Path(os.path.expanduser(name)) if name else default_file()
+    if name or os.path.isfile(path):
         context.meta[_READ] = path
         context.default_map = _defaults(context, path, _parse(path))
 
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        if path.exists() and not path.is_file():
+        if os.path.exists(path) and not os.path.isfile(path):
             raise read_error(path, OSError(), "choose another --config", otherwise="not a file")
         with path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)

@@ -106,6 +106,11 @@ def is_stdout_terminal() -> bool:
     return _is_terminal(_stdout())
 
 
+def is_stderr_terminal() -> bool:
+    """Whether a person watches stderr."""
+    return _is_terminal(_stderr())
+
+
 def _is_terminal(stream: TextIO | None) -> bool:
     try:
         return stream is not None and stream.isatty()
@@ -239,7 +244,7 @@ def make_bars() -> Progress:
         # Text that others print on the same terminal is shown above the bars; what goes into a
         # pipe stays there.
         redirect_stdout=_is_one_terminal(),
-        disable=not _is_terminal(_stderr()) or console.is_dumb_terminal or console.quiet,
+        disable=not is_stderr_terminal() or console.is_dumb_terminal or console.quiet,
     )
     _bars[:] = [bars]
     return bars

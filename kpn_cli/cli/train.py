@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..choices import SCHEDULES, VARIANTS
-from . import console, inputs
+from . import console, inputs, streams
 from .options import DEVICE, QUIET, TRAINING_NOISE, TRAINING_PRECISION, Choice, FloatRange, IntRange
 from .photos import load_photos
 from .train_data import TrainingData, load_data
@@ -350,7 +350,7 @@ def _run(
     from ..training import loop
 
     pace = TrainingPace(config.patches, minutes)
-    on_terminal = sys.stderr.isatty()
+    on_terminal = streams.is_stderr_terminal()
     loss = ""
     with console.bar("training", config.patches) as move, _interrupts() as interrupted:
 
@@ -391,7 +391,7 @@ def _run(
         )
         if interrupted():
             console.note(f"interrupted; {output} is saved, run the same command again to continue")
-            sys.exit(130)
+            sys.exit(console.INTERRUPTED)
         if pace.stopped():
             console.note(f"{pace.stopped()}; run the same command again to continue")
     return best

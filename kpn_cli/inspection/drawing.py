@@ -91,14 +91,14 @@ def _font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size * SCALE)
 
 
-def printable(string: str) -> str:
+def drawable(string: str) -> str:
     """Replace characters that Pillow's built-in font lacks with question marks."""
     return "".join(c if " " <= c <= "~" or c in "±°" else "?" for c in string)
 
 
 def shortened(string: str, width: float) -> str:
     """Shorten a file name to a width in points; cut the middle, as the end tells files apart."""
-    string, kept = printable(string), len(string)
+    string, kept = drawable(string), len(string)
     short = string
     while _font(_FONT_SIZE).getlength(short) > width * SCALE and kept > 4:
         kept -= 1
@@ -115,7 +115,7 @@ def text(string: str, size: float = _FONT_SIZE, colour: str = INK, width: float 
         colour: of the text.
         width: of the picture in points, with the text centred; 0 to fit the text.
     """
-    lines = [printable(line) for line in string.split("\n")]
+    lines = [drawable(line) for line in string.split("\n")]
     font, step = _font(size), round(1.35 * size * SCALE)
     text_width = max(font.getlength(line) for line in lines)
     picture = Image.new(

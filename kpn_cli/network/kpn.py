@@ -87,7 +87,10 @@ class KPNConfig:
         if not self.widths or min(*self.widths, self.head) < 1:
             raise KpnError(f"{self}: needs at least one level, of at least one channel")
         if extra and (len(extra) != len(self.widths) or not 0 <= min(extra) <= max(extra) <= 9):
-            raise KpnError(f"{self}: needs 0 to 9 extra blocks for each of its levels")
+            raise KpnError(
+                f"--extra-blocks {','.join(map(str, extra))}: give {len(self.widths)} numbers from "
+                "0 to 9, one for each level of the network"
+            )
         if self.scales < 0:
             raise KpnError(f"{self}: needs scales >= 0")
         if self.output not in ("kernels", "pixels"):

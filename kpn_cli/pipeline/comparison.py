@@ -16,7 +16,7 @@ import numpy as np
 
 from ..align.alignment import AlignedBurst
 from ..burst.frame import Frame
-from ..choices import JPEG_QUALITY, MIN_CROP
+from ..choices import COMPRESSIONS, DEFAULT_NAME, JPEG_QUALITY, MIN_CROP
 from ..errors import KpnError
 from ..merge.headroom import Headroom
 from ..merge.merge import merge_part
@@ -43,6 +43,7 @@ from .denoise import (
 )
 from .fingerprint import options_digest
 from .loading import Loaded, NotesReader, Reader, load_burst, read_packed
+from .names import output_name
 from .options import Options
 from .prepare import Prepared, prepare
 from .result import Clock, Result, Stage
@@ -85,16 +86,17 @@ class Comparison:
     jpeg: bool = False
     jpeg_quality: int = JPEG_QUALITY
 
-    def path(self, reference: Path, folder: Path) -> Path:
+    def path(self, reference: Path, folder: Path, name: str = DEFAULT_NAME) -> Path:
         """Return the path of the picture: it names the part.
 
         Args:
             reference: file of the reference frame.
             folder: of the outputs.
+            name: template of its name, from `names.for_burst`.
         """
         x, y, width, height = self.part
-        suffix = "jpg" if self.jpeg else "png"
-        return folder / f"{reference.stem}_kpn_crop_{x}_{y}_{width}x{height}.{suffix}"
+        ending = f"_crop_{x}_{y}_{width}x{height}.{'jpg' if self.jpeg else 'png'}"
+        return folder / output_name(name, reference, ending)
 
     def label(self, strength: float, grain: float) -> str:
         """Return the label of a picture; it names grain if any has some."""
@@ -116,7 +118,7 @@ def compare(
 
     Args:
         files: of one burst.
-        options: as for `denoise.denoise`; formats, strength and grain are not used.
+        options: as for `loading.load_burst`; formats, strength and grain are not used.
         comparison: the part and the strengths.
         engine: a network to reuse; None to load one.
         read, read_notes: read a file, and its maker's notes.
@@ -146,7 +148,7 @@ def compare(
         if isinstance(loaded, Result):
             return loaded
         info, fingerprint = loaded.infos[0], loaded.fingerprint
-        path = comparison.path(info.path, options.output)
+        path = comparison.path(info.path, options.output, options.name)
         outputs.Inputs(frozenset(file.resolve() for file in files)).check([path])
         box = _box(info, comparison)
         if not options.overwrite and os.path.lexists(path):
@@ -167,6 +169,12 @@ def compare(
 
 def _digest(options: Options, comparison: Comparison) -> str:
     """Return a digest of all that changes the picture."""
+    # What only the usual results have, perhaps by the user's settings, makes no other picture.
+    options = replace(
+        options, compression=COMPRESSIONS[0], jpeg_quality=JPEG_QUALITY, jpeg_size=None
+    )
+    if not comparison.jpeg:
+        comparison = replace(comparison, jpeg_quality=JPEG_QUALITY)
     text = f"{options_digest(options)} {comparison!r}"
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -220,8 +228,8 @@ class _Merging:
     Attributes:
         info: of the reference.
         aligned: the frames.
-        noise: of the reference.
-        observed: sigma in the frames over that of `noise`.
+        noise: of the reference, as all frames of the burst show it.
+        observed: sigma in the merged frames over that of `noise`.
         headroom: as for `merge.denoise_frames`.
         network: in the arithmetic for the part.
         box: the part, in sensor pixels.
@@ -244,8 +252,9 @@ class _Merging:
         prepared: Prepared, options: Options, engine: Engine, info: RawInfo, box: develop.Box
     ) -> _Merging:
         """Choose the frames, as for a whole picture."""
-        aligned, noise, headroom = frames_to_merge(prepared, options, engine, info)
-        observed = noise.observed
+        noise = prepared.noise
+        aligned, seen, headroom = frames_to_merge(prepared, options, engine, info)
+        observed = seen.observed
         if observed is None:
             observed = observed_sigma_ratio(aligned.frames, aligned.shifts, noise.model)
         rows, columns = (
@@ -372,6 +381,7 @@ def _result(
         agreement=[round(value, 3) for value in aligned.robustness],
         exposure=[round(value, 4) for value in aligned.exposure],
         rejected=[round(value, 3) for value in aligned.rejected],
+        fallback_share=None,
         device=str(ready.device),
         precision=ready.precision.name,
         precision_reason=ready.precision.reason,

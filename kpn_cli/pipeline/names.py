@@ -18,6 +18,7 @@ from ..burst.grouping import natural_order
 from ..choices import DEFAULT_NAME
 from ..errors import KpnError
 from ..raw.info import Capture
+from ..system.names import legal_part, with_dashes
 
 #: Field -> what it is, for the user.
 FIELDS = {
@@ -45,10 +46,6 @@ _FROM_TAGS = {"first", "last", "camera", "iso", *_TIMES}
 
 #: Endings that the formats add.
 _ENDING = re.compile(r"(?i)\.(dng|tiff?|jpe?g)$")
-
-#: What Windows forbids in names (Microsoft, "Naming Files, Paths, and Namespaces").
-_FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
-_RESERVED = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])(?=\.|$)")
 #: Longest name on all usual file systems, in bytes of UTF-8.
 _MAX_BYTES = 255
 
@@ -186,7 +183,7 @@ def _show(name: str, value: object, form: str) -> str:
         text = value.strftime(form or _TIMES[name])
     else:
         text = format(value, form)
-    return _FORBIDDEN.sub("-", text)
+    return with_dashes(text)
 
 
 def _escaped(text: str) -> str:
@@ -210,8 +207,7 @@ def output_name(template: str, reference: Path, ending: str) -> str:
         literal + (reference.stem if name else "")
         for literal, name, _, _ in Formatter().parse(template)
     )
-    stem = _FORBIDDEN.sub("-", stem).strip(" .") or _UNKNOWN
-    return _short(_RESERVED.sub(r"\1_", stem, count=1) if _RESERVED.match(stem) else stem, ending)
+    return _short(legal_part(stem) or _UNKNOWN, ending)
 
 
 def _short(stem: str, ending: str) -> str:

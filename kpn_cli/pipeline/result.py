@@ -64,7 +64,7 @@ class Result:
             None if it was not measured. Without the noise that `grain` has given back.
         grain: share of the reference's luminance noise that was given back, from 0 to 1.
         fallback_share: share of the picture that was taken from the reference, from 0 to 1
-            (`merge/guard.py`).
+            (`merge/guard.py`); None if it was not measured.
         headroom: by how many EV the DNG goes beyond the reference's white; None if that was not
             asked for.
         device: device of the network, as torch names it.
@@ -88,7 +88,7 @@ class Result:
     exposure: list[float] = field(default_factory=list)
     settings: list[str] = field(default_factory=list)
     rejected: list[float] = field(default_factory=list)
-    fallback_share: float = 0.0
+    fallback_share: float | None = 0.0
     noise_left: float | None = None
     headroom: float | None = None
     grain: float = 0.0
@@ -145,7 +145,7 @@ class Result:
             ]
         if self.repaired:
             lines.append(("note", f"repaired {self.repaired.in_words()}"))
-        if self.fallback_share > 0.02:
+        if self.fallback_share is not None and self.fallback_share > 0.02:
             share = f"{self.fallback_share:.0%} of the picture"
             what = _OF_FALLBACK if len(self.frames) > 1 else _OF_FALLBACK_OF_ONE
             lines.append(("note", f"fell back to the reference in {share}, {what}"))

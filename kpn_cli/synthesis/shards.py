@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -122,9 +123,9 @@ def find_shards(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     others: list[Path] = []
     for path in paths:
-        # Hidden files are incomplete.
-        inside = [p for p in path.glob("*.tar") if not p.name.startswith(".")]
-        inside = inside if path.is_dir() else [path] * (path.suffix == ".tar")
+        inside = [path] * (path.suffix == ".tar")
+        if os.path.isdir(path):  # hidden files are incomplete
+            inside = [p for p in path.glob("*.tar") if not p.name.startswith(".")]
         found += sorted(inside)
         others += [] if inside else [path]
     if found and others:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,13 +25,13 @@ def check_complete(paths: Sequence[Path]) -> None:
     """
     for folder in paths:
         mark = folder / DATASET_MARK
-        if not mark.is_file():
+        if not os.path.isfile(mark):
             continue
         config = _config(mark)
         if config.format != "shards":
             continue
         names = [config.part_path(folder, number).name for number in range(config.part_count)]
-        missing = [name for name in names if not (folder / name).is_file()]
+        missing = [name for name in names if not os.path.isfile(folder / name)]
         if missing:
             raise KpnError(
                 f"{folder}: an unfinished data set: {len(missing)} of {len(names)} shards are "
@@ -46,7 +47,7 @@ def photos_of(paths: Sequence[Path]) -> set[tuple[str, int]]:
         paths: tar files and folders; without a description beside them, they tell nothing.
     """
     photos: set[tuple[str, int]] = set()
-    for folder in {path if path.is_dir() else path.parent for path in paths}:
+    for folder in {path if os.path.isdir(path) else path.parent for path in paths}:
         try:
             described = json.loads((folder / DATASET_MARK).read_text(encoding="utf-8"))["photos"]
             photos |= {(str(name), int(size)) for name, size in described}

@@ -15,6 +15,8 @@ _LONG_PATHS = "https://learn.microsoft.com/windows/win32/fileio/maximum-file-pat
 #: Length of the longest temporary name that `files` makes in place of the file's.
 _TEMPORARY_NAME = 24
 _FORBIDDEN = re.compile(r'[<>:"|?*\x00-\x1f]')
+#: The same, separators of folders, and DEL, which no terminal shows.
+_REPLACED = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
 #: Names of devices, also before a dot: `NUL.dng` writes to nowhere.
 _DEVICES = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9\u00b9\u00b2\u00b3]|conin\$|conout\$)", re.I)
 
@@ -40,6 +42,25 @@ def problem_on_windows(path: PurePath | str) -> str:
         if _DEVICES.fullmatch(device):
             return f"on Windows {device} is a device"
     return ""
+
+
+def with_dashes(text: str) -> str:
+    """Return a text with dashes for the characters that a name cannot have on Windows."""
+    return _REPLACED.sub("-", text)
+
+
+def legal_part(text: str) -> str:
+    """Return a text as a file name, or the stem of one, that every usual system can hold.
+
+    As `with_dashes`, and spaces and dots at both ends are dropped, and a device's name gets an
+    underscore. The result may be empty.
+
+    Args:
+        text: without the ending of the file.
+    """
+    legal = with_dashes(text).strip(" .")
+    device = legal.partition(".")[0].rstrip(" ")
+    return f"{device}_{legal[len(device) :]}" if _DEVICES.fullmatch(device) else legal
 
 
 def long_path_advice(path: PurePath | str) -> str:

@@ -204,7 +204,9 @@ class TrainingRun:
 
     def lowest_loss(self) -> float:
         """Return the lowest loss that the log reports; infinity for a new run."""
-        lines = self._log.read_text(encoding="utf-8").splitlines() if self._log.exists() else []
+        if not self._log.exists():
+            return math.inf
+        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
         return min((_number_in(line, "loss") for line in lines), default=math.inf)
 
     def save(self) -> None:

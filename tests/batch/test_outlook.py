@@ -98,6 +98,14 @@ def test_files_of_a_group_that_the_user_made_have_sizes_too(tmp_path):
     assert look.unsized == 1 and "without 1 of unknown size" in look.space_text()
 
 
+def test_a_disk_below_the_folder_of_outputs_is_named_by_its_own_folder(tmp_path, monkeypatch):
+    disks = {tmp_path: 1, tmp_path / "card": 2}
+    monkeypatch.setattr(outlook, "_device", disks.get)
+    jobs = [_job(tmp_path / "card"), _job(tmp_path)]
+    look = outlook.look_at_space(jobs, Options(tmp_path, formats="dng"))
+    assert [disk.folder for disk in look.disks] == [tmp_path / "card", tmp_path]
+
+
 # --- time -------------------------------------------------------------------
 
 
@@ -111,11 +119,13 @@ def test_time_is_that_of_the_last_run(tmp_path):
     assert 10 < (single.seconds or 0) < 30
 
 
-def test_the_speed_is_kept_for_device_arithmetic_and_network(tmp_path):
+def test_the_speed_is_kept_for_device_arithmetic_network_and_threads(tmp_path, monkeypatch):
     speed.keep_speed(Options(tmp_path), [_job(tmp_path)], 60.0)
     assert speed.kept_speed(Options("elsewhere", formats="jpeg")) is not None
     for other in ({"precision": "fp32"}, {"strength": 0.0}, {"weights": "w"}, {"device": "cpu"}):
         assert speed.kept_speed(Options(tmp_path, **other)) is None
+    monkeypatch.setattr(speed, "usable_cores", lambda: 999)  # as without --threads, or elsewhere
+    assert speed.kept_speed(Options(tmp_path)) is None
 
 
 def test_a_run_keeps_its_speed_unless_it_is_tiny_or_skips_bursts(tmp_path, weights, monkeypatch):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kpn_cli.burst import other_files
 from kpn_cli.burst.files import RAW_SUFFIXES
 from kpn_cli.burst.other_files import _KINDS, counted, is_no_raw
 
@@ -27,8 +28,9 @@ def test_no_raw_suffix_is_that_of_another_kind():
     assert RAW_SUFFIXES.isdisjoint(_KINDS)
 
 
-def test_files_are_counted_by_kind():
-    names = ("a.jpg", "b.JPEG", "c.mp4", "d.xmp", "e.xyz", "Thumbs.db", ".x", "a_kpn.dng")
+def test_files_are_counted_by_kind(monkeypatch):
+    monkeypatch.setattr(other_files, "is_result", lambda path: path.stem == "clean")
+    names = ("a.jpg", "b.JPEG", "c.mp4", "d.xmp", "e.xyz", "Thumbs.db", ".x", "clean.dng")
     assert counted(map(Path, names)) == (
         "2 JPEGs, 1 video, 1 sidecar, 2 other files, 1 result of kpn and 1 hidden file"
     )

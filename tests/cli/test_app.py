@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+from cards import write_frame
 from command_line import assert_one_line, kpn
 
 from kpn_cli import choices
@@ -185,3 +186,16 @@ def test_the_help_of_denoise_tells_the_exit_codes():
     shown = " ".join(kpn("denoise", "--help").output.split())
     for words in ("0 if every burst", "1 if a burst", "2 for wrong usage", "130 after Ctrl-C"):
         assert words in shown
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps a folder that is in use")
+def test_a_current_folder_that_is_gone_is_an_error_of_the_user(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    write_frame(tmp_path / "a.dng", 0)
+    results = [kpn("denoise", tmp_path / "a.dng", "--dry-run", *more) for more in ([], ["-v"])]
+    monkeypatch.chdir(tmp_path)
+    for result in results:
+        assert result.exit_code == 1
+        assert "the current folder is gone" in result.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -65,6 +66,37 @@ def test_each_burst_gets_a_picture_whose_path_is_printed(card, tmp_path, weights
     run = kpn("denoise", card, "-o", out, "--crop", "70,0,20,20", "--weights", weights)
     assert run.exit_code == 1
     assert "80 pixels wide and 64 high" in run.stderr
+
+
+def test_the_template_of_names_holds_for_pictures_of_a_part_too(card, tmp_path, weights):
+    out = tmp_path / "out"
+    command = ["denoise", card, "-o", out, "--weights", weights, "--crop", "10,6,32,20"]
+    assert kpn(*command, "--name", "{first}-part").exit_code == 0
+    names = {f"{path.stem}-part_crop_10_6_32x20.png" for path in card.glob("IMG_*0.dng")}
+    assert names
+    assert names <= {path.name for path in out.iterdir()}
+    run = kpn(*command, "--name", "part", "--json")
+    assert run.exit_code == 1  # two bursts cannot have one name
+    document = json.loads(run.stdout)
+    assert [burst["outputs"]["crop"] for burst in document["bursts"]] == [
+        str(out / "part_crop_10_6_32x20.png")
+    ]
+    assert document["bursts"][0]["fallen_back"] is None  # a part tells nothing of the whole
+    assert "tell them apart with --name" in document["failed"][0]["error"]
+
+
+def test_the_disk_and_the_time_for_whole_pictures_do_not_count_for_a_part(
+    card, tmp_path, weights, monkeypatch
+):
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=8000))
+    command = ["denoise", card, "-o", tmp_path / "out", "--weights", weights]
+    assert "free some space" in kpn(*command, "--dry-run").stderr
+    command += ["--crop", "10,6,32,20"]
+    dry = kpn(*command, "--dry-run")
+    assert dry.exit_code == 0
+    assert "time" not in dry.stderr.split()
+    assert "free some space" not in dry.stderr + kpn(*command).stderr
+    assert json.loads(kpn(*command, "--dry-run", "--json").stdout)["estimate"] is None
 
 
 def test_a_crop_of_one_bad_burst_is_one_line(tmp_path, weights):

@@ -11,7 +11,7 @@ import pytest
 from command_line import kpn
 from terminals import in_a_terminal
 
-from kpn_cli.cli import console
+from kpn_cli.cli import console, streams
 
 #: A command with a bar, and -q if it is given.
 WORK = """
@@ -63,3 +63,17 @@ def test_a_json_object_in_pieces_is_that_in_one(piece, monkeypatch, capsys):
             {name: iter(v) if isinstance(v, list) else v for name, v in document.items()}
         )
         assert capsys.readouterr().out == json.dumps(document, indent=2) + "\n"
+
+
+def test_errors_are_shown_while_other_lines_are_logged_only(capsys):
+    streams.begin()
+    with console.log_only(True):
+        console.note("a line")
+        console.note_error("an error")
+        console.note("a line")
+    assert capsys.readouterr().err.splitlines() == ["an error"]
+
+
+def test_a_program_without_stderr_has_no_terminal(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    assert not streams.is_stderr_terminal()

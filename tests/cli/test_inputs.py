@@ -126,3 +126,32 @@ def test_info_in_json_tells_that_there_are_no_raw_files_too(card):
     (failed,) = json.loads(run.stdout)["failed"]
     assert failed["file"] == "DCIM/a.JPG"
     assert "1 JPEG named" in failed["error"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["denoise", f"{'x' * 300}.jpg"],
+        ["denoise", f"{'x' * 300}.dng"],
+        ["denoise", "DCIM", "--dry-run", "--noise", "x" * 300],
+        ["denoise", "DCIM", "--dry-run", "--config", "~nobody-of-this-name/kpn.toml"],
+        ["train", "x" * 300, "-o", "run"],
+        ["info", f"{'x' * 300}.jpg"],
+    ],
+)
+def test_names_that_the_system_cannot_look_at_are_errors_of_the_user(card, arguments):
+    run = kpn(*arguments)
+    assert run.exit_code in (1, 2)
+    assert isinstance(run.exception, SystemExit), run.exception
+
+
+def test_a_dry_run_into_a_folder_with_a_name_too_long_still_shows_the_bursts(card):
+    assert len(planned("DCIM", "-o", "x" * 300)["bursts"]) == 1
+
+
+@pytest.mark.parametrize("more", [[], ["--crop", "0,0,20,20"]])
+def test_a_pattern_that_matches_nothing_fails_a_run_that_does_the_rest(card, more):
+    run = kpn("denoise", "DCIM", "no*.dng", "--strength", 0, "--format", "jpeg", *more)
+    assert run.exit_code == 1
+    assert "no*.dng: no file or folder matches this pattern" in run.stderr
+    assert len(run.stdout.splitlines()) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 
 import pytest
@@ -11,7 +12,7 @@ from cards import write_bracket, write_bursts, write_frame
 from command_line import assert_one_line, kpn
 
 from kpn_cli.batch import run
-from kpn_cli.cli import journal
+from kpn_cli.cli import console, journal, streams
 
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} (DEBUG|INFO|ERROR) +(.*)")
 
@@ -120,3 +121,22 @@ def test_a_bug_is_told_in_the_log_with_its_place(tmp_path, monkeypatch):
     text = (tmp_path / "kpn.log").read_text()
     assert "please report this" in text and "ZeroDivisionError" in text
     assert "Traceback" in text and "Traceback" not in result.stderr
+
+
+def test_wrong_usage_is_no_bug_in_the_log(tmp_path):
+    write_frame(tmp_path / "a.dng", 0)
+    more = ["--crop", "0,0,20,20", "--report", "--log", tmp_path / "kpn.log"]
+    assert kpn("denoise", tmp_path / "a.dng", *more).exit_code == 2
+    text = (tmp_path / "kpn.log").read_text()
+    assert "--crop and --report exclude each other" in text
+    assert "Traceback" not in text and "please report this" not in text
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no file that is always full")
+def test_lines_that_a_full_disk_still_owes_are_no_error_at_the_end(tmp_path, capsys):
+    streams.begin()
+    with journal.log_to(tmp_path / "kpn.log"):
+        (handler,) = (each for each in console.LOG.handlers if isinstance(each, journal._Handler))
+        handler.setStream(open("/dev/full", "w")).close()  # noqa: SIM115
+        console.note("a line")
+    assert "the log cannot be written" in capsys.readouterr().err

@@ -114,7 +114,7 @@ def test_the_users_file_is_read_from_their_folder_and_no_other(tmp_path, monkeyp
         (tmp_path / name).write_text("[denoise]\nstrength = 9\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("KPN_CONFIG")
-    monkeypatch.setattr(click, "get_app_dir", lambda name: str(home / name))
+    monkeypatch.setattr("platformdirs.user_config_path", lambda name, **how: home / name)
     path = str(home / "kpn" / "config.toml")
     assert used() == {"name": {"value": "{first}", "from": path}}
 

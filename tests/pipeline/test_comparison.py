@@ -13,8 +13,9 @@ from PIL import Image
 from kpn_cli.errors import KpnError
 from kpn_cli.image.noise_model import NoiseModel
 from kpn_cli.pipeline import comparison
+from kpn_cli.pipeline import denoise as pipeline
 from kpn_cli.pipeline.comparison import Comparison, Part, compare
-from kpn_cli.pipeline.denoise import denoise
+from kpn_cli.pipeline.denoise import Engine, denoise
 from kpn_cli.pipeline.options import Options
 
 #: Wider than its labels.
@@ -80,6 +81,8 @@ def test_a_finished_picture_is_kept_and_another_one_not_replaced(card, options):
     path = compare(card, options, wanted).outputs["crop"]
     content = path.read_bytes()
     assert compare(card, options, wanted).skipped
+    of_usual_results = replace(options, compression="none", jpeg_quality=50, jpeg_size=100)
+    assert compare(card, of_usual_results, replace(wanted, jpeg_quality=50)).skipped
     for other, changed in (
         (wanted, replace(options, defects="off")),
         (replace(wanted, strengths=(0.5,)), options),
@@ -88,6 +91,22 @@ def test_a_finished_picture_is_kept_and_another_one_not_replaced(card, options):
             compare(card, changed, other)
     assert path.read_bytes() == content
     assert not compare(card, replace(options, overwrite=True), wanted).skipped
+
+
+def test_grain_knows_the_noise_of_all_frames_as_in_whole_runs(tmp_path, options, monkeypatch):
+    more = Engine(options).config.frames + 1
+    for n in range(more):
+        write_frame(tmp_path / "in" / f"IMG_{n}.dng", 0.1 * n, n)
+    files = sorted((tmp_path / "in").iterdir())
+    observed = []
+    for module in (pipeline, comparison):
+        monkeypatch.setattr(
+            module, "give_back_grain", lambda planes, frame, noise, *_: observed.append(noise)
+        )
+    assert len(compare(files, options, Comparison(Part(0, 0, 16, 16), grains=(0.5,))).frames) < more
+    denoise(files, replace(options, grain=0.5, formats="jpeg"))
+    assert observed[0].observed == observed[1].observed
+    assert observed[0].observed is not None
 
 
 def test_a_jpeg_has_its_quality_and_the_tags_of_the_reference(card, options):

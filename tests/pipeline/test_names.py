@@ -178,7 +178,7 @@ def test_a_run_beside_the_sources_is_resumed_whatever_the_names(tmp_path, weight
     assert digests(card).items() >= before.items()
 
 
-def test_named_results_are_skipped_and_tiffs_and_jpegs_by_their_suffix(tmp_path, weights):
+def test_named_results_of_all_formats_are_skipped(tmp_path, weights):
     write_frame(tmp_path / "a.dng", 0)
     how = ["--weights", weights, "--format", "dng,srgb,jpeg", "--name", "x"]
     assert kpn("denoise", tmp_path / "a.dng", "-o", tmp_path, *how).exit_code == 0

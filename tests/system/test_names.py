@@ -6,7 +6,7 @@ from pathlib import PureWindowsPath
 
 import pytest
 
-from kpn_cli.system.names import long_path_advice, problem_on_windows
+from kpn_cli.system.names import legal_part, long_path_advice, problem_on_windows
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,13 @@ def test_the_problem_of_a_name_is_told(name, words):
 def test_other_names_are_fine(path):
     assert problem_on_windows(path) == ""
     assert problem_on_windows(PureWindowsPath(path)) == ""
+
+
+@pytest.mark.parametrize("name", ["12:30", "a/b\\c", " a. ", "NUL", "con .x", "aux.b", "\x07\x7f"])
+def test_any_text_is_made_a_name_that_windows_can_hold(name):
+    legal = legal_part(name)
+    assert legal and problem_on_windows(f"{legal}.dng") == ""
+    assert not set("/\\\x7f") & set(legal)
 
 
 def test_paths_are_too_long_from_260_characters_with_the_temporary_name():
