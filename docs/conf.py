@@ -12,7 +12,7 @@ from typing import Any
 
 #: The menu: heading, and its pages. Every page of the repository is in it.
 MENU = {
-    "Use kpn": ["docs/install", "docs/guide", "docs/options", "docs/faq", "docs/api"],
+    "Use kpn": ["docs/install", "docs/guide", "docs/options", "docs/faq", "docs/scale", "docs/api"],
     "Research": [
         "docs/research",
         "weights/README",

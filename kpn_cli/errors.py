@@ -29,6 +29,10 @@ class BugError(TransientError):
     """
 
 
+class TakenError(KpnError):
+    """Another process has just written the file."""
+
+
 def refuse(path: Path, reason: str, remedy: str) -> NoReturn:
     """Raise the `KpnError` about a raw file, in one line: `name: reason; remedy.`"""
     raise KpnError(f"{printable(path.name or str(path))}: {reason}; {remedy}.") from None

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from clusters import two_workers
 from hypothesis import settings
 from pictures import scene
 
@@ -38,6 +39,13 @@ def _own_cache(tmp_path_factory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def dask_cluster() -> Iterator[object]:
+    """Two workers of a Dask cluster; its `scheduler_address` is for `--dask`."""
+    with two_workers() as cluster:
+        yield cluster
 
 
 @pytest.fixture

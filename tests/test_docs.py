@@ -37,6 +37,7 @@ OPTIONS = [
 FOREIGN_OPTIONS = {
     *("--against", "--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint"),
     "--array",
+    *("--memory-limit", "--nthreads", "--nworkers", "--scheduler-file"),
     "--check",
     *("--extra-index-url", "--force", "--index-url", "--pip-args", "--strict", "--torch-backend"),
     *("--upgrade", "--user"),

@@ -16,7 +16,7 @@ from ..pipeline.options import Options
 from ..pipeline.result import Failure
 from ..raw.decoder_process import Decoders
 from .plan import GroupingOptions, make_plan
-from .read_ahead import Summary, options_for, outcome_of
+from .read_ahead import Summary, options_of, outcome_of, result_or_error
 from .run import View, plan_with
 
 
@@ -66,14 +66,14 @@ def compare_all(
             work = partial(
                 compare,
                 job.files,
-                options_for(job, options),
+                options_of(job, options),
                 comparison,
                 engine,
                 read=decoder.planes,
                 read_notes=decoder.camera_notes,
                 on_stage=partial(view.stage, job),
             )
-            outcome = outcome_of(job, work)
+            outcome = outcome_of(job, result_or_error(work))
             view.done(outcome)
             summary.add(outcome)
     return summary

@@ -127,7 +127,7 @@ def denoise_all(
     def load_one(job: Job) -> Loaded | Result:
         loaded = loading.load_burst(
             job.files,
-            options_for(job, options),
+            options_of(job, options),
             digest,
             read=read,
             read_notes=read_notes,
@@ -160,7 +160,7 @@ def denoise_all(
 
             made = None if engine else making.submit(make_engine)
             for number, job in enumerate(jobs):
-                step: Loaded | Computed | Result | KpnError = _result_or_error(ahead.result)
+                step: Loaded | Computed | Result | KpnError = result_or_error(ahead.result)
                 if number + 1 < len(jobs):
                     ahead = reading.submit(load, jobs[number + 1])
                 if isinstance(step, Loaded):
@@ -171,33 +171,33 @@ def denoise_all(
                         making.submit(engine.prepare, rows, columns, len(step.planes))
                         made = None
                     on_job_stage = partial(on_stage, job)
-                    step = _result_or_error(
+                    step = result_or_error(
                         partial(
-                            denoise.compute, step, options_for(job, options), engine, on_job_stage
+                            denoise.compute, step, options_of(job, options), engine, on_job_stage
                         )
                     )
                 if behind is not None:
-                    yield outcome_of(behind[0], behind[1].result)
+                    yield outcome_of(behind[0], result_or_error(behind[1].result))
                     behind = None
                 if isinstance(step, denoise.Computed):
                     behind = job, writing.submit(write, job, step)
                 else:
-                    yield _outcome(job, step)
+                    yield outcome_of(job, step)
                 del step  # its memory is needed for the next burst
             if behind is not None:
-                yield outcome_of(behind[0], behind[1].result)
+                yield outcome_of(behind[0], result_or_error(behind[1].result))
         finally:
             stopped.set()
             ahead.cancel()
             needed.put(False)
 
 
-def options_for(job: Job, options: Options) -> Options:
+def options_of(job: Job, options: Options) -> Options:
     """Return the options with the folder and names of a job."""
     return replace(options, output=job.folder, name=job.name or options.name)
 
 
-def _result_or_error(work: Callable[[], T]) -> T | KpnError:
+def result_or_error(work: Callable[[], T]) -> T | KpnError:
     """Return the result of `work`, or the error if it is one that the user can fix."""
     try:
         with memory_as_error():
@@ -206,17 +206,8 @@ def _result_or_error(work: Callable[[], T]) -> T | KpnError:
         return error
 
 
-def outcome_of(job: Job, work: Callable[[], Result]) -> BurstOutcome:
-    """Return the outcome of a burst.
-
-    Args:
-        job: the burst.
-        work: denoises it.
-    """
-    return _outcome(job, _result_or_error(work))
-
-
-def _outcome(job: Job, result: Result | KpnError) -> BurstOutcome:
+def outcome_of(job: Job, result: Result | KpnError) -> BurstOutcome:
+    """Return what became of a burst, from its result or its error."""
     if isinstance(result, BracketError) and not job.as_given:
         return BurstOutcome(job, left_out=LeftOut(job.files, str(result)))
     if isinstance(result, KpnError):

@@ -165,6 +165,11 @@ class SectionWriter:
             section.encode(),
             report_sections.END,
         )
+        self.store(result, content)
+
+    def store(self, result: Result, content: bytes) -> None:
+        """Write a section, as `made_section` makes it, to the file, unless that failed before."""
+        key = _key(result, self._folder)
         with self._lock:  # `add_finished` is called from another thread
             if self.collected.error is not None:
                 return
@@ -183,6 +188,34 @@ class SectionWriter:
             start = file.tell()
             file.write(content)
         return start
+
+
+class _OneSection(SectionWriter):
+    """Makes one section and keeps it in memory."""
+
+    def __init__(self, folder: Path, planned: int) -> None:
+        self._folder, self._budget = folder, picture_budget(planned)
+        self.content = b""
+
+    def store(self, result: Result, content: bytes) -> None:
+        self.content = content
+
+
+def made_section(
+    computed: Computed, result: Result, options: Options, planned: int
+) -> tuple[Result, bytes]:
+    """Make the section of a burst where the page is not: on a worker of a cluster.
+
+    Args:
+        computed, result: see `SectionWriter.add`.
+        options: of the run; their folder is that of the page.
+        planned: number of bursts of the run.
+
+    Returns:
+        The result, with the time that its section took; the section for `SectionWriter.store`.
+    """
+    maker = _OneSection(options.output, planned)
+    return maker.add(computed, result), maker.content
 
 
 def picture_budget(planned: int) -> int:

@@ -17,9 +17,11 @@ from ..pipeline.options import Options
 from ..pipeline.result import Failure, Stage
 from ..raw.capture_cache import CaptureCache
 from ..raw.decoder_process import Decoders
+from ..system.cluster import Cluster
 from ..system.distributed import process_group
 from ..system.interrupts import interrupt_afterwards
 from .captures import FILES_TO_READ, Captures
+from .cluster import denoise_on
 from .plan import GroupingOptions, Job, Plan, make_plan
 from .read_ahead import BurstOutcome, Summary, denoise_all
 from .speed import keep_speed
@@ -45,6 +47,9 @@ class View(Protocol):
 
     def done(self, outcome: BurstOutcome) -> None:
         """A burst has succeeded or failed."""
+
+    def tell(self, line: str) -> None:
+        """The workers of a cluster have changed, or the like."""
 
 
 def plan_batch(
@@ -90,6 +95,7 @@ def run_batch(
     *,
     failures: Sequence[Failure] = (),
     use_cache: bool = True,
+    cluster: Cluster | None = None,
 ) -> Summary | None:
     """Find bursts and denoise them; under `torchrun`, the share of this process.
 
@@ -101,6 +107,7 @@ def run_batch(
             the others, at the end.
         failures: what the user named and could not be found.
         use_cache: whether files that earlier runs have read are not read again for the plan.
+        cluster: the workers that denoise; None to denoise in this process.
 
     Returns:
         The summary of all bursts; None on processes other than the first.
@@ -138,6 +145,16 @@ def run_batch(
                         sections=sections,
                         on_stage=view.stage,
                     )
+                    if cluster is None
+                    else denoise_on(
+                        cluster,
+                        share,
+                        options,
+                        read=decoder.planes,
+                        sections=sections,
+                        on_stage=view.stage,
+                        tell=view.tell,
+                    )
                 ) as bursts:
                     for outcome in bursts:
                         view.done(outcome)
@@ -146,7 +163,10 @@ def run_batch(
                 if sections and processes.size == 1:
                     _report_interrupted(plan, outcomes, options, sections, start)
                 raise
-            if processes.size == 1:
+            if cluster is not None:  # they ended in any order
+                order = {id(job): number for number, job in enumerate(share)}
+                outcomes.sort(key=lambda outcome: order[id(outcome.job)])
+            elif processes.size == 1:
                 _keep_speed(options, outcomes, time.monotonic() - begun)
             shares = processes.gather((outcomes, sections.collected if sections else None))
             summary = None

@@ -107,6 +107,11 @@ class BatchView:
         with log_only(self._quiet):
             self._show(outcome)
 
+    def tell(self, line: str) -> None:
+        """Show a line about the workers of a cluster."""
+        with log_only(self._quiet):
+            note(line)
+
     def _show(self, outcome: BurstOutcome) -> None:
         if outcome.result is None:
             # The error of a single burst is shown by the summary.

@@ -21,6 +21,7 @@ from ..choices import (
 )
 from ..errors import KpnError
 from . import batch_view, console, documents, inputs, journal, plan_view, settings
+from .cluster import DASK, cluster_at
 from .comparison import (
     CROP,
     GRAINS,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from ..pipeline.comparison import Comparison
     from ..pipeline.options import Options
     from ..pipeline.result import Failure
+    from ..system.cluster import Cluster
 
 
 def _parse_formats(context: click.Context, option: click.Parameter, text: str) -> tuple[str, ...]:
@@ -138,6 +140,7 @@ _EXIT_CODES = (
 @PRECISION
 @TILE
 @THREADS
+@DASK
 @WEIGHTS
 @click.option(
     "--gap",
@@ -225,6 +228,7 @@ def denoise(
     precision: str,
     tile: int,
     threads: int | None,
+    dask: str | None,
     weights: Path | None,
     gap: float,
     burst_size: int | None,
@@ -250,8 +254,7 @@ def denoise(
     of frames; a single frame is denoised spatially.
 
     Finished bursts are skipped, so you can continue an interrupted job with the
-    same command. PyTorch's launcher shares the bursts among several processes:
-    torchrun --nproc-per-node 2 -m kpn_cli denoise ...
+    same command. --dask shares the bursts among the workers of a cluster.
     """
     context = click.get_current_context()
     if no_group and burst_size is not None:
@@ -262,6 +265,8 @@ def denoise(
         no_group, burst_size = context.params["no_group"], context.params["burst_size"]
     if settings.keep_stronger(context, "quiet", "verbose") == "verbose":
         console.set_quiet(False)  # -v of the command line, although a setting says quiet
+    if crop is not None and dask is not None:
+        raise click.UsageError("--crop works in one process; leave out --dask")
     if crop is None:
         check_one_value("--strength", strength)
         check_one_value("--grain", grain)
@@ -269,7 +274,7 @@ def denoise(
     try:
         context.with_resource(journal.log_to(log))
         journal.tell_settings(context)
-        if threads is not None:
+        if threads is not None and dask is None:  # with it, for each worker
             from ..system.threads import limit_threads
 
             limit_threads(threads)  # before the libraries are loaded, which look for it only then
@@ -315,7 +320,16 @@ def denoise(
                 context, given, options, grouping, comparison, as_json, use_cache=not no_cache
             )
         else:
-            failures = _denoise(context, given, options, grouping, as_json, use_cache=not no_cache)
+            with cluster_at(dask, threads, device) as cluster:
+                failures = _denoise(
+                    context,
+                    given,
+                    options,
+                    grouping,
+                    as_json,
+                    use_cache=not no_cache,
+                    cluster=cluster,
+                )
     except KpnError as error:
         console.log(logging.ERROR, str(error))
         if as_json:
@@ -401,13 +415,20 @@ def _denoise(
     as_json: bool,
     *,
     use_cache: bool,
+    cluster: Cluster | None,
 ) -> Sequence[Failure]:
     """Denoise each burst; return what failed."""
     from ..batch import run
 
     with batch_view.BatchView(options, quiet=as_json) as view:
         summary = run.run_batch(
-            given.paths, options, grouping, view, failures=given.failures, use_cache=use_cache
+            given.paths,
+            options,
+            grouping,
+            view,
+            failures=given.failures,
+            use_cache=use_cache,
+            cluster=cluster,
         )
     if summary is None:  # under torchrun, the first process shows the results of all
         return ()

@@ -92,6 +92,25 @@ def photos(
     return tuple(Inputs(*_expanded(texts)).complete())
 
 
+def training_data(
+    context: click.Context, argument: click.Parameter, texts: Sequence[str]
+) -> tuple[Path, ...]:
+    """Return what `photos` does; of shards on a server, the files that they are fetched to.
+
+    Raises:
+        KpnError: as there, or if a shard cannot be fetched.
+    """
+    if not any("://" in text for text in texts):  # without the imports that follow
+        return photos(context, argument, texts)
+    from ..synthesis import remote_shards
+
+    urls = remote_shards.expand_urls([text for text in texts if remote_shards.is_remote(text)])
+    local = [text for text in texts if not remote_shards.is_remote(text)]
+    with console.bar("fetching shards", len(urls)) as move:
+        fetched = remote_shards.fetch(urls, move)
+    return (*(photos(context, argument, local) if local else ()), *fetched)
+
+
 def _expanded(arguments: Sequence[str]) -> tuple[tuple[Path, ...], dict[Path, KpnError]]:
     from ..burst.arguments import expand
 

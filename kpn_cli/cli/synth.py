@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
 
 from ..choices import DATASET_FORMATS, DATASET_GAINS, RANDOM_GAIN
 from . import console
+from .cluster import DASK, cluster_at
 from .exposure_list import ev_option
 from .options import PHOTOS, QUIET, Choice, IntRange
 from .values import FilePath
@@ -60,6 +62,7 @@ from .values import FilePath
     show_default=True,
     help="Number of processes that make bursts in parallel.",
 )
+@DASK
 @QUIET
 def synth(
     *,
@@ -72,6 +75,7 @@ def synth(
     ev: tuple[float, ...],
     seed: int,
     workers: int,
+    dask: str | None,
 ) -> None:
     """Make noisy raw bursts with ground truth from ordinary photos.
 
@@ -86,7 +90,24 @@ def synth(
         usable = readable_photos(
             photos, at_least=config.photo_pixels, on_photo=move, on_skip=console.note
         )
-    with console.bar("writing", config.part_count) as move:
-        dataset.write_dataset(usable, output, config, workers=workers, on_part=lambda path: move())
+    if dask is not None and workers > 1:
+        raise click.UsageError("--workers and --dask exclude each other; give one of them")
+    with (
+        cluster_at(dask, threads=1) as cluster,
+        console.bar("writing", config.part_count) as move,
+    ):
+        write = None
+        if cluster is not None:
+            from ..synthesis.on_cluster import write_parts
+
+            write = partial(write_parts, cluster, usable, output, config, tell=console.note)
+        dataset.write_dataset(
+            usable,
+            output,
+            config,
+            workers=workers,
+            write=write,
+            on_part=lambda path: move(),
+        )
     console.note(f"{output} holds {console.count(config.count, 'burst')}")
     console.print_path(output)

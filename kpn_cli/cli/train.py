@@ -38,7 +38,7 @@ def _parse_blocks(
 
 
 @click.command()
-@click.argument("data", nargs=-1, required=True, type=FilePath(), callback=inputs.photos)
+@click.argument("data", nargs=-1, required=True, type=FilePath(), callback=inputs.training_data)
 @click.option(
     "-o",
     "--output",

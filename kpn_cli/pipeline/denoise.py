@@ -21,7 +21,7 @@ from torch import Tensor
 from ..align import alignment
 from ..burst import files as burst_files
 from ..burst.frame import Frame, is_mixed
-from ..errors import KpnError
+from ..errors import KpnError, TakenError
 from ..merge import merge
 from ..merge.grain import add_grain
 from ..merge.headroom import MAX_WHITE, Headroom, brighter_first
@@ -491,12 +491,33 @@ def write_computed(
         on_stage(Stage("writing", count, total))
 
     on_stage(Stage("writing", 0, total))
+    missing, notes = computed.missing, []
+    while missing:
+        try:
+            notes = _write(computed, missing, options, step)
+            break
+        except TakenError as taken:
+            # Another batch denoises the same burst: what it has written is not written again.
+            try:
+                missing = outputs.missing_outputs(computed.result.outputs, computed.fingerprint)
+            except KpnError:  # it is another burst
+                raise taken from None
+    clock.end_stage("write")
+    seconds = round(sum(clock.timings.values()), 3)
+    notes = [*computed.result.notes, *notes]
+    return replace(computed.result, notes=notes, seconds=seconds, timings=clock.timings)
+
+
+def _write(
+    computed: Computed, missing: dict[str, Path], options: Options, on_file: Callable[[], None]
+) -> list[str]:
+    """Write some outputs of a burst; see `write_computed`. Returns notes."""
     noise = computed.result.noise
-    notes = outputs.write_outputs(
+    return outputs.write_outputs(
         computed.info,
         computed.denoised,
         None if noise is None else noise.model,
-        computed.missing,
+        missing,
         compression=options.compression,
         jpeg=outputs.Jpeg(options.jpeg_quality, options.jpeg_size),
         fingerprint=computed.fingerprint,
@@ -506,9 +527,5 @@ def write_computed(
         lift=computed.lift,
         precision=computed.result.precision if options.strength else "",
         document="" if has_reference(options.name) else computed.info.path.name,
-        on_file=step,
+        on_file=on_file,
     )
-    clock.end_stage("write")
-    seconds = round(sum(clock.timings.values()), 3)
-    notes = [*computed.result.notes, *notes]
-    return replace(computed.result, notes=notes, seconds=seconds, timings=clock.timings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -190,8 +191,7 @@ def load_burst(
     clock = Clock()
     threads = _reading_threads(files)
     with ThreadPoolExecutor(threads, "digest") as pool:
-        alone = len(files) == 1
-        digests = dict(zip(files, pool.map(lambda path: _digest(path, alone), files), strict=True))
+        digests = dict(zip(files, pool.map(lambda path: _digest(path, files), files), strict=True))
     fingerprint = burst_fingerprint(list(digests.values()), options_digest)
     finished = _finished(files, options, fingerprint)
     if finished is not None:
@@ -444,15 +444,35 @@ def _original_of_reference(
     return str(original), f"--reference {wanted}: a copy of {original.name}, which is used"
 
 
-def _digest(path: Path, alone: bool) -> str:
+def _digest(path: Path, files: Sequence[Path]) -> str:
     """Return the digest of a file; of an unreadable file among others, a text with its name."""
     try:
         check_file(path)
         return file_digest(path)
     except KpnError:
-        if alone:
+        _check_there(path, files)
+        if len(files) == 1:
             raise
         return f"unreadable: {path.name}"
+
+
+def _check_there(path: Path, files: Sequence[Path]) -> None:
+    """Check that a frame that could not be read is not out of reach with its whole folder.
+
+    Without a frame that is only out of reach, the picture would be another one at the next run.
+
+    Args:
+        path: the frame.
+        files: of the burst.
+
+    Raises:
+        TransientError: if its folder is gone, or all of the burst, as when a shared disk vanishes.
+    """
+    if not os.path.lexists(path.parent) or not any(map(os.path.lexists, files)):
+        raise TransientError(
+            f"{path.name}: no such file any more: {path.parent} has vanished since kpn found it; "
+            "is its disk still there? Then start again"
+        )
 
 
 def _reading_threads(files: Sequence[Path]) -> int:
@@ -501,6 +521,7 @@ def _read_all(
             except TransientError:  # without this frame, the next run would give another picture
                 raise
             except KpnError as error:
+                _check_there(path, files)
                 if len(files) == 1:
                     raise
                 dropped[path] = str(error).removeprefix(f"{path.name}: ")
@@ -562,6 +583,7 @@ def _add_image(
     except TransientError:
         raise
     except KpnError as error:
+        _check_there(path, [path])
         dropped[name] = str(error).removeprefix(f"{path.name}: ")
         return
     first_mean, mean = (tones.mean_signal(each.info, each.planes) for each in (first, frame))

@@ -13,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ _BURSTS_PER_SHARD = 128
 #: Marks the name of a shard with fewer bursts, before their number.
 _PARTIAL = "-of-"
 #: Photos that the bursts of a shard are made from: reading one takes as long as ten bursts.
-_PHOTOS_PER_SHARD = 16
+PHOTOS_PER_SHARD = 16
 #: Time of the first burst.
 _START = datetime(2026, 1, 1, 12, 0, 0)
 #: Ends the seed of a bracket's exposures: without them, a burst of the same seed shows the same.
@@ -141,6 +142,7 @@ def write_dataset(
     config: DatasetConfig,
     *,
     workers: int = 1,
+    write: Callable[[list[int]], Iterator[Path]] | None = None,
     on_part: Callable[[Path], None] = lambda path: None,
 ) -> list[Path]:
     """Write a data set, or complete one; existing parts are kept.
@@ -151,6 +153,8 @@ def write_dataset(
             also one with a smaller count.
         config: settings.
         workers: number of processes; it does not change the bytes.
+        write: writes the parts of these numbers instead (`on_cluster.write_parts`), and yields the
+            path of each; None for processes of this machine.
         on_part: called with the path of each part that exists or has been written.
 
     Returns:
@@ -163,15 +167,17 @@ def write_dataset(
     """
     config.check_installed()
     make_folder(folder)
+
+    here = partial(_write_parts, photos, folder, config, workers=workers)
     with lock_folder(folder):
-        return _complete(photos, folder, config, workers, on_part)
+        return _complete(photos, folder, config, write or here, on_part)
 
 
 def _complete(
     photos: Sequence[Path],
     folder: Path,
     config: DatasetConfig,
-    workers: int,
+    write: Callable[[list[int]], Iterator[Path]],
     on_part: Callable[[Path], None],
 ) -> list[Path]:
     """Write the missing parts."""
@@ -180,18 +186,19 @@ def _complete(
     parts = [config.part_path(folder, number) for number in range(config.part_count)]
     missing = []
     for number, path in enumerate(parts):
-        if _is_finished(path, config):
+        if is_finished(path, config):
             on_part(path)
         else:
             missing.append(number)
-    for path in _write_parts(photos, folder, config, missing, workers):
-        on_part(path)
+    if missing:
+        for path in write(missing):
+            on_part(path)
     for shorter in set(folder.glob(f"shard-*{_PARTIAL}*.tar")) - set(parts):
         shorter.unlink()  # a longer shard has the same bursts now
     return parts
 
 
-def _is_finished(path: Path, config: DatasetConfig) -> bool:
+def is_finished(path: Path, config: DatasetConfig) -> bool:
     """Whether a part exists.
 
     Raises:
@@ -256,9 +263,9 @@ def _write_parts(
 ) -> Iterator[Path]:
     """Write parts, in this process or in workers; yield the path of each when it is complete."""
     if workers < 2 or len(numbers) < 2:
-        scenes = ScenesOnDisk(photos, _PHOTOS_PER_SHARD)
+        scenes = ScenesOnDisk(photos, PHOTOS_PER_SHARD)
         for number in numbers:
-            yield _write_part(scenes, folder, config, number)
+            yield write_part(scenes, folder, config, number)
         return
     # Spawned, not forked: the threads of torch and OpenCV do not survive a fork.
     context = multiprocessing.get_context("spawn")
@@ -285,7 +292,7 @@ def _start_worker(photos: list[Path]) -> None:
     global _scenes
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
-    _scenes = ScenesOnDisk(photos, _PHOTOS_PER_SHARD)
+    _scenes = ScenesOnDisk(photos, PHOTOS_PER_SHARD)
 
 
 def _end_with_parent() -> None:
@@ -297,17 +304,28 @@ def _end_with_parent() -> None:
 
 
 def _write_part_in_worker(folder: Path, config: DatasetConfig, number: int) -> Path:
-    return _write_part(_scenes, folder, config, number)
+    return write_part(_scenes, folder, config, number)
 
 
-def _write_part(scenes: Sequence[Scene], folder: Path, config: DatasetConfig, number: int) -> Path:
+def write_part(scenes: Sequence[Scene], folder: Path, config: DatasetConfig, number: int) -> Path:
+    """Write a part of a data set, whole or not at all; return its path.
+
+    Args:
+        scenes: of the photos.
+        folder: of the data set.
+        config: settings.
+        number: of the part, from 0.
+
+    Raises:
+        KpnError: if it cannot be written.
+    """
     path = config.part_path(folder, number)
     if config.format == "dng":
         with atomic_folder(path) as temporary:
             _write_burst(scenes, temporary, config, number)
     else:
         order = np.random.default_rng((config.seed, number, 1)).permutation(len(scenes))
-        chosen = [scenes[int(n)] for n in order[:_PHOTOS_PER_SHARD]]
+        chosen = [scenes[int(n)] for n in order[:PHOTOS_PER_SHARD]]
         first = number * _BURSTS_PER_SHARD
         numbers = range(first, min(first + _BURSTS_PER_SHARD, config.count))
         shards.write_shard(path, ((n, _draw(chosen, config, n)) for n in numbers))

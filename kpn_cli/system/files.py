@@ -11,13 +11,14 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..errors import KpnError, read_error, reason_of
+from ..errors import KpnError, TakenError, read_error, reason_of
 from .names import long_path_advice, problem_on_windows
 
 fcntl: Any
@@ -168,13 +169,13 @@ def _publish(temporary: Path, path: Path) -> None:
     try:
         os.link(temporary, path)
     except FileExistsError:
-        raise KpnError(
+        raise TakenError(
             f"{path}: already exists: another process has just written it. "
             "Start again, or choose another folder."
         ) from None
     except OSError:  # file systems without hard links, such as those of cards
         if os.path.lexists(path):
-            raise KpnError(
+            raise TakenError(
                 f"{path}: already exists: another process has just written it. Start again."
             ) from None
         _rename(temporary, path)
@@ -322,8 +323,14 @@ def _remove_if_abandoned(path: Path) -> None:
                 pass
             finally:
                 os.close(descriptor)
-        if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+        if _now_at(path.parent) - path.stat().st_mtime > _ABANDONED_SECONDS:
             path.unlink()
+
+
+def _now_at(folder: Path) -> float:
+    """Return the time by the clock that stamps the files of a folder: a server's may differ."""
+    with tempfile.TemporaryFile(dir=folder, prefix=_PREFIX) as file:
+        return os.fstat(file.fileno()).st_mtime
 
 
 def check_no_pipe(path: Path, remedy: str = "check it") -> None:

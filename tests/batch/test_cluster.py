@@ -1,0 +1,236 @@
+"""On a cluster, a batch gives the same bytes and the same summary as in one process."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+from cards import EPOCH, denoised, digests, write_bursts
+from command_line import kpn
+
+from kpn_cli import __version__
+from kpn_cli.batch import cluster_worker, plan
+from kpn_cli.batch.cluster import _check
+from kpn_cli.batch.cluster_worker import Arithmetic, Order, look, weights_digest, work
+from kpn_cli.batch.plan import GroupingOptions
+from kpn_cli.errors import KpnError
+from kpn_cli.pipeline import denoise as pipeline
+from kpn_cli.pipeline import loading
+from kpn_cli.pipeline.fingerprint import options_digest
+from kpn_cli.pipeline.options import Options
+from kpn_cli.raw.reader import read_capture
+from kpn_cli.system.cluster import Again, Unfit
+from kpn_cli.system.shared import shared_paths
+
+
+@pytest.fixture
+def dask(dask_cluster):
+    return ["--dask", dask_cluster.scheduler_address]
+
+
+@pytest.fixture(autouse=True)
+def _epoch(monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", EPOCH["SOURCE_DATE_EPOCH"])
+
+
+def without_times(document):
+    varying = ("seconds", "timings")
+    return [{k: v for k, v in burst.items() if k not in varying} for burst in document["bursts"]]
+
+
+def test_the_bytes_the_summary_and_the_report_are_those_of_one_process(
+    tmp_path, weights, dask_cluster, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    write_bursts(tmp_path / "card", 3)
+    (tmp_path / "card" / "bad.dng").write_bytes(b"")
+    options = ["card", "-o", "out", "--weights", weights, "--format", "dng,jpeg", "--report"]
+    # Workers started before SOURCE_DATE_EPOCH was set: the times differ, all else is equal.
+    said = denoised(*options, "--dask", dask_cluster.scheduler_address, code=1)
+    made = {path.name for path in (tmp_path / "out").iterdir()}
+    pages = (tmp_path / "out/report.html").read_text()
+    (tmp_path / "out").rename(tmp_path / "cluster")
+    alone = denoised(*options, code=1)
+    assert made == {path.name for path in (tmp_path / "out").iterdir()}
+    assert without_times(said) == without_times(alone)
+    assert said["failed"] == alone["failed"]
+    assert pages.count("<!-- kpn section") == 3
+    again = denoised(*options, "--dask", dask_cluster.scheduler_address, code=1)
+    assert all(burst["skipped"] for burst in again["bursts"])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+def test_a_killed_worker_costs_no_burst(tmp_path, weights, dask_cluster):
+    write_bursts(tmp_path / "card", 6)
+    out = tmp_path / "out"
+
+    def kill():
+        while not any(out.glob("*_kpn.dng")):
+            time.sleep(0.01)
+        pids = [worker.pid for worker in dask_cluster.workers.values()]
+        os.kill(pids[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    command = ["denoise", tmp_path / "card", "-o", out, "--weights", weights, "--format", "dng"]
+    result = kpn(*command, "--dask", dask_cluster.scheduler_address)
+    killer.join()
+    assert result.exit_code == 0, result.output
+    assert len(list(out.iterdir())) == 6  # no half file is left under a hidden name either
+
+
+# --- what a worker does ----------------------------------------------------------------
+
+
+@pytest.fixture
+def order(tmp_path, weights, monkeypatch):
+    """The order of a run of two bursts, whose worker this process is, and its jobs."""
+    monkeypatch.setattr(cluster_worker, "worker_address", lambda: "here")
+    monkeypatch.setattr(cluster_worker, "worker_threads", lambda: 1)
+    monkeypatch.setattr(cluster_worker, "FOLDER_SECONDS", 0)
+    monkeypatch.setattr("kpn_cli.system.shared.FOLDER_SECONDS", 0.3)
+    monkeypatch.setattr(cluster_worker, "limit_threads", lambda number: None)
+    write_bursts(tmp_path / "card", 2)
+    options = Options(tmp_path / "out", formats=("dng",), weights=weights)
+    jobs = plan.make_plan([tmp_path / "card"], options, GroupingOptions(), read_capture).jobs
+    (tmp_path / "out").mkdir()
+    marker = tmp_path / "out" / ".marker"
+    marker.touch()
+    paths = shared_paths(marker, jobs[0].files)
+    run = f"run of {tmp_path}"
+    digest = options_digest(options)
+    yield Order(run, options, digest, weights_digest(options), paths, 1, 2), jobs
+    cluster_worker.end_run(run)
+
+
+def do(order, job):
+    return work(job, order, __version__)
+
+
+def test_a_worker_that_differs_says_how(order, tmp_path):
+    order, _ = order
+    assert isinstance(look(order, __version__), Arithmetic)
+    assert "here is 9.9" in look(order, "9.9")
+    assert "has other weights" in look(replace(order, weights="0" * 64), __version__)
+    other = replace(order, arithmetic=Arithmetic("cuda:0", "bf16", "bf16"))
+    assert "the others in bf16 on cuda:0" in look(other, __version__)
+    missing = Options(tmp_path / "out", weights=tmp_path / "none.safetensors")
+    assert "does not see the weights" in look(replace(order, options=missing), __version__)
+
+
+def test_workers_that_compute_differently_are_refused():
+    fp32, bf16 = Arithmetic("cpu", "fp32", "fp32"), Arithmetic("cpu", "bf16", "bf16")
+    assert _check({"a": fp32, "b": fp32}) == fp32
+    with pytest.raises(KpnError, match="give --device and --precision that all have"):
+        _check({"a": fp32, "b": bf16})
+    with pytest.raises(KpnError, match="worker b is too old"):
+        _check({"a": fp32, "b": "is too old"})
+
+
+def test_a_worker_without_the_folder_makes_none_in_its_place(order, tmp_path):
+    order, jobs = order
+    assert do(order, jobs[0]).outcome.result is not None
+    (tmp_path / "out").rename(tmp_path / "away")
+    assert isinstance(do(order, jobs[1]), Unfit)
+    assert not (tmp_path / "out").exists()
+    threading.Timer(0.1, lambda: (tmp_path / "away").rename(tmp_path / "out")).start()
+    assert do(order, jobs[1]).outcome.result is not None
+
+
+def test_frames_that_are_out_of_reach_are_not_taken_for_damaged(order, tmp_path, monkeypatch):
+    order, jobs = order
+    digest = loading.file_digest
+
+    def vanish(path):
+        if path == jobs[0].files[1]:
+            path.parent.rename(tmp_path / "away")
+            threading.Timer(0.2, lambda: (tmp_path / "away").rename(path.parent)).start()
+        return digest(path)
+
+    monkeypatch.setattr(loading, "file_digest", vanish)
+    answer = do(order, jobs[0])
+    assert isinstance(answer, Again)
+    assert "has vanished since kpn found it" in answer.answer.outcome.failure.error
+    assert not list((tmp_path / "out").glob("*.dng"))
+
+
+def test_a_worker_that_loses_the_photos_leaves_the_burst_to_others(order, tmp_path):
+    order, jobs = order
+    (tmp_path / "card").rename(tmp_path / "away")
+    answer = do(order, jobs[0])
+    assert isinstance(answer, Unfit)
+    assert "put the photos on a disk that all share" in answer.reason
+
+
+def test_a_failed_write_is_tried_again(order, monkeypatch):
+    order, jobs = order
+
+    def fail(*arguments):
+        raise KpnError("cannot be written")
+
+    monkeypatch.setattr(pipeline, "write_computed", fail)
+    assert isinstance(do(order, jobs[0]), Again)
+
+
+def test_a_stopped_run_begins_nothing(order, monkeypatch):
+    order, jobs = order
+    monkeypatch.setattr(cluster_worker, "is_stopped", lambda run: run == order.run)
+    assert do(order, jobs[0]) is None
+
+
+def test_two_batches_on_one_burst_write_it_once(tmp_path, weights):
+    write_bursts(tmp_path / "card", 1)
+    options = Options(tmp_path / "out", formats=("dng", "linear"), weights=weights)
+    (job,) = plan.make_plan([tmp_path / "card"], options, GroupingOptions(), read_capture).jobs
+    options = replace_name(options, job)
+    engine = pipeline.Engine(options)
+    digest = options_digest(options)
+    both = [
+        pipeline.compute(loading.load_burst(job.files, options, digest), options, engine)
+        for _ in range(2)
+    ]
+    first = pipeline.write_computed(both[0], options)
+    before = digests(tmp_path / "out")
+    first.outputs["linear"].unlink()  # as if the other batch had not written it yet
+    second = pipeline.write_computed(both[1], options)
+    assert digests(tmp_path / "out").keys() == before.keys()
+    assert first.outputs == second.outputs
+    name = first.outputs["dng"].name
+    assert digests(tmp_path / "out")[name] == before[name]
+
+
+def replace_name(options, job):
+    return replace(options, output=job.folder, name=job.name)
+
+
+# --- usage -------------------------------------------------------------------------------
+
+
+def test_wrong_use_is_a_line(tmp_path, monkeypatch):
+    write_bursts(tmp_path / "card", 1)
+    command = ["denoise", tmp_path / "card", "-o", tmp_path / "out"]
+    result = kpn(*command, "--dask", "local", "--crop", "0,0,64,64")
+    assert result.exit_code == 2
+    assert "leave out --dask" in result.stderr
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    result = kpn(*command, "--dask", "local")
+    assert result.exit_code == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_that_workers_do_not_have_are_refused_before_any_work(
+    tmp_path, weights, dask, monkeypatch
+):
+    write_bursts(tmp_path / "card", 1)
+    monkeypatch.setattr(cluster_worker, "weights_digest", lambda options: "0" * 64)
+    command = ["denoise", tmp_path / "card", "-o", tmp_path / "out", "--weights", weights]
+    result = kpn(*command, *dask)
+    assert result.exit_code == 1
+    assert re.search(r"kpn: --dask: worker tcp://\S+ has other weights", result.stderr)
+    assert not list((tmp_path / "out").iterdir())

@@ -1,0 +1,30 @@
+"""Dask clusters of two workers on this machine, for tests."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+
+@contextmanager
+def two_workers() -> Iterator[object]:
+    """Start two workers of one thread, which a nanny starts again when they die."""
+    distributed = pytest.importorskip("distributed", reason="needs Dask (pip install 'kpn[dask]')")
+    import dask
+
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        distributed.LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
+            memory_limit=0,
+            env={"DASK_LOGGING__DISTRIBUTED": "critical", "KPN_CONFIG": "none"},
+        ) as cluster,
+    ):
+        yield cluster

@@ -1,0 +1,212 @@
+"""Work on a cluster ends once for each item, whatever happens to workers and scheduler."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from clusters import two_workers
+
+from kpn_cli.errors import KpnError
+from kpn_cli.system import cluster as module
+from kpn_cli.system.cluster import Again, LocalSize, Lost, Unfit, connect, local_size
+
+
+@pytest.fixture
+def workers(dask_cluster):
+    import cloudpickle
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    with connect(dask_cluster.scheduler_address, patience=30) as connection:
+        wait_for_two(connection)
+        yield connection
+
+
+def wait_for_two(connection):
+    while len(connection.workers()) < 2:
+        time.sleep(0.05)
+
+
+def results(connection, work, items, *args, **changes) -> dict:
+    answers = list(connection.work_on(work, items, *args, **changes))
+    assert max(Counter(item for item, _ in answers).values()) == 1
+    return dict(answers)
+
+
+def doubled(item):
+    return 2 * item
+
+
+def test_each_item_is_done_once(workers):
+    assert results(workers, doubled, range(40)) == {n: 2 * n for n in range(40)}
+
+
+def kills_once(item, folder):
+    if item == 3 and not (folder / "killed").exists():
+        (folder / "killed").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+needs_kill = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+
+
+@needs_kill
+def test_another_worker_does_the_work_of_a_killed_one(workers, tmp_path):
+    answers = results(workers, kills_once, range(8), tmp_path)
+    assert answers == {n: n for n in range(8)}
+
+
+def always_kills(item):
+    if item == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+@needs_kill
+def test_an_item_that_kills_each_worker_is_lost_and_the_others_are_done(workers):
+    answers = results(workers, always_kills, range(6))
+    assert isinstance(answers.pop(3), Lost)
+    assert answers == {n: n for n in range(6) if n != 3}
+
+
+def unfit_in(item, pid):
+    if os.getpid() == pid:
+        time.sleep(0.1)
+        return Unfit(module.worker_address(), "is too old")
+    return item
+
+
+def own_pid():
+    return os.getpid()
+
+
+def test_the_work_of_an_unfit_worker_goes_to_others_with_one_line(workers):
+    address, pid = next(iter(workers.ask_all(own_pid).items()))
+    lines = []
+    answers = results(workers, unfit_in, range(8), pid, tell=lines.append)
+    assert answers == {n: n for n in range(8)}
+    assert lines == [f"worker {address} is too old; others do its work"]
+
+
+def test_the_run_ends_when_no_worker_is_fit_for_long(workers):
+    workers._patience = 0.3
+    with pytest.raises(KpnError, match="no worker can do the work: a worker is too old"):
+        results(workers, never_fit, range(4))
+
+
+def never_fit(item):
+    time.sleep(0.1)
+    return Unfit("any", "is too old")
+
+
+def again(item, folder):
+    (folder / f"{item}-{time.monotonic_ns()}").touch()
+    return Again(item)
+
+
+def test_what_fails_for_a_while_is_tried_again_and_then_told(workers, tmp_path):
+    assert results(workers, again, range(3), tmp_path) == {0: 0, 1: 1, 2: 2}
+    assert len(list(tmp_path.iterdir())) == 6
+
+
+def slow(item, folder, run):
+    if module.is_stopped(run):
+        return None
+    time.sleep(0.5)
+    (folder / str(item)).touch()
+    return item
+
+
+@needs_kill
+def test_ctrl_c_lets_what_runs_end_and_drops_the_rest(workers, tmp_path):
+    done, lines = [], []
+
+    def interrupt():
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    threading.Timer(0.7, interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        for item, _ in workers.work_on(slow, range(40), tmp_path, workers.run, tell=lines.append):
+            done.append(item)
+    assert 2 <= len(done) <= 8
+    assert {str(item) for item in done} == {path.name for path in tmp_path.iterdir()}
+    assert any(line.startswith("interrupted;") for line in lines)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def slept(seconds):
+    time.sleep(seconds)
+    return seconds
+
+
+def test_a_scheduler_that_goes_ends_the_run_with_a_line(monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "_ANSWER_SECONDS", 0.5)
+    with two_workers() as cluster, connect(cluster.scheduler_address) as connection:
+        work = connection.work_on(slept, [0.01] * 5 + [0.3] * 40)
+        next(work)
+        cluster.close(timeout=2)
+        with pytest.raises(KpnError, match="the scheduler is gone; what is finished stays"):
+            list(work)
+
+
+def test_an_address_that_does_not_answer_is_a_line(monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(module, "_ANSWER_SECONDS", 0.3)
+    for address in ("tcp://127.0.0.1:9", "nonsense", "x://y"):
+        with pytest.raises(KpnError, match="no scheduler answers there"), connect(address):
+            pass
+    with pytest.raises(KpnError, match="no such scheduler file"), connect("missing.json"):
+        pass
+
+
+def test_without_dask_the_error_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(KpnError, match=r"pip install 'kpn\[dask\]'"), connect("local"):
+        pass
+
+
+def test_workers_of_another_version_or_without_kpn_are_refused(workers, monkeypatch):
+    workers.check_versions(print)
+    monkeypatch.setattr(module, "__version__", "9.9")
+    with pytest.raises(KpnError, match=r"worker tcp://\S+ has kpn \S+, here is 9\.9"):
+        workers.check_versions(print)
+    missing = ModuleNotFoundError("No module named 'kpn_cli'")
+    assert "has no kpn, or an older one" in module._version_fault(missing)
+
+
+@pytest.mark.parametrize(
+    ("threads", "cores", "gigabytes", "size"),
+    [
+        (None, 2, 64, LocalSize(2, 1)),
+        (None, 16, 33, LocalSize(8, 2)),
+        (None, 8, 1, LocalSize(1, 8)),
+        (4, 16, 64, LocalSize(4, 4)),
+        (4, 2, 64, LocalSize(1, 4)),
+    ],
+)
+def test_a_local_cluster_fits_cores_and_memory(threads, cores, gigabytes, size):
+    assert local_size(threads, cores, gigabytes << 30) == size
+
+
+def test_a_folder_is_known_by_its_marker_and_samples(tmp_path):
+    from kpn_cli.system.shared import shared_paths
+
+    photo, marker = tmp_path / "a.dng", tmp_path / "marker"
+    photo.write_bytes(b"1234")
+    marker.touch()
+    paths = shared_paths(marker, [photo, Path("nowhere/b.dng")])
+    assert paths.lacking("photos") == ""
+    photo.write_bytes(b"12")
+    assert "sees another" in paths.lacking("photos")
+    photo.unlink()
+    assert "put the photos on a disk that all share" in paths.lacking("photos")
+    marker.unlink()
+    assert "does not see the output folder" in paths.lacking("photos")
