@@ -62,7 +62,8 @@ def child(file, out):
     log = os.open(out + ".log", os.O_CREAT | os.O_WRONLY, 0o666)
     os.dup2(log, 1), os.dup2(log, 2)
     told = run(["info", file])
-    done = run(["denoise", file, "-o", out, "--weights", weights, "--format", "dng,srgb", "--no-cache"])
+    how = ["--weights", weights, "--format", "dng,srgb", "--no-cache"]
+    done = run(["denoise", file, "-o", out, *how])
     sys.stdout.flush(), sys.stderr.flush()
     os._exit(10 * told + done if max(told, done) < 9 else 99)
 
