@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 from cards import EPOCH, denoised, digests, write_bursts
+from clusters import two_workers
 from command_line import kpn
 
 from kpn_cli import __version__
@@ -65,21 +66,24 @@ def test_the_bytes_the_summary_and_the_report_are_those_of_one_process(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
-def test_a_killed_worker_costs_no_burst(tmp_path, weights, dask_cluster):
+def test_a_killed_worker_costs_no_burst(tmp_path, weights):
     write_bursts(tmp_path / "card", 6)
     out = tmp_path / "out"
-
-    def kill():
-        while not any(out.glob("*_kpn.dng")):
-            time.sleep(0.01)
-        pids = [worker.pid for worker in dask_cluster.workers.values()]
-        os.kill(pids[0], signal.SIGKILL)
-
-    killer = threading.Thread(target=kill)
-    killer.start()
     command = ["denoise", tmp_path / "card", "-o", out, "--weights", weights, "--format", "dng"]
-    result = kpn(*command, "--dask", dask_cluster.scheduler_address)
-    killer.join()
+    with (
+        two_workers() as cluster
+    ):  # of its own: a nanny gives up a worker that dies while it starts
+
+        def kill():
+            while not any(out.glob("*_kpn.dng")):
+                time.sleep(0.01)
+            pids = [worker.pid for worker in cluster.workers.values()]
+            os.kill(pids[0], signal.SIGKILL)
+
+        killer = threading.Thread(target=kill, daemon=True)
+        killer.start()
+        result = kpn(*command, "--dask", cluster.scheduler_address)
+        killer.join(60)
     assert result.exit_code == 0, result.output
     assert len(list(out.iterdir())) == 6  # no half file is left under a hidden name either
 

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,18 +19,33 @@ from kpn_cli.system import cluster as module
 from kpn_cli.system.cluster import Again, LocalSize, Lost, Unfit, connect, local_size
 
 
-@pytest.fixture
-def workers(dask_cluster):
+@contextmanager
+def connected(cluster):
     import cloudpickle
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    with connect(dask_cluster.scheduler_address, patience=30) as connection:
+    with connect(cluster.scheduler_address, patience=30) as connection:
         wait_for_two(connection)
         yield connection
 
 
+@pytest.fixture
+def workers(dask_cluster):
+    with connected(dask_cluster) as connection:
+        yield connection
+
+
+@pytest.fixture
+def mortal_workers():
+    """Of a cluster of their own: a nanny gives up a worker that dies while it starts."""
+    with two_workers() as cluster, connected(cluster) as connection:
+        yield connection
+
+
 def wait_for_two(connection):
+    end = time.monotonic() + 60
     while len(connection.workers()) < 2:
+        assert time.monotonic() < end, "no two workers"
         time.sleep(0.05)
 
 
@@ -58,8 +74,8 @@ needs_kill = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL"
 
 
 @needs_kill
-def test_another_worker_does_the_work_of_a_killed_one(workers, tmp_path):
-    answers = results(workers, kills_once, range(8), tmp_path)
+def test_another_worker_does_the_work_of_a_killed_one(mortal_workers, tmp_path):
+    answers = results(mortal_workers, kills_once, range(8), tmp_path)
     assert answers == {n: n for n in range(8)}
 
 
@@ -70,8 +86,8 @@ def always_kills(item):
 
 
 @needs_kill
-def test_an_item_that_kills_each_worker_is_lost_and_the_others_are_done(workers):
-    answers = results(workers, always_kills, range(6))
+def test_an_item_that_kills_each_worker_is_lost_and_the_others_are_done(mortal_workers):
+    answers = results(mortal_workers, always_kills, range(6))
     assert isinstance(answers.pop(3), Lost)
     assert answers == {n: n for n in range(6) if n != 3}
 
