@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -28,3 +29,12 @@ def two_workers() -> Iterator[object]:
         ) as cluster,
     ):
         yield cluster
+
+
+def wait_for_workers(count: Callable[[], int]) -> None:
+    """Wait for two workers; without them, a machine cannot run the test that asks for them."""
+    end = time.monotonic() + 30
+    while count() < 2:
+        if time.monotonic() > end:
+            pytest.skip("two workers of Dask did not start within 30 s")
+        time.sleep(0.05)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from clusters import two_workers
+from clusters import two_workers, wait_for_workers
 from hypothesis import settings
 from pictures import scene
 
@@ -41,11 +41,17 @@ def _own_cache(tmp_path_factory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
-def dask_cluster() -> Iterator[object]:
-    """Two workers of a Dask cluster; its `scheduler_address` is for `--dask`."""
+@pytest.fixture(scope="module")
+def cluster_of_module() -> Iterator[object]:
     with two_workers() as cluster:
         yield cluster
+
+
+@pytest.fixture
+def dask_cluster(cluster_of_module):
+    """Two workers of a Dask cluster; its `scheduler_address` is for `--dask`."""
+    wait_for_workers(lambda: len(cluster_of_module.scheduler.workers))
+    return cluster_of_module
 
 
 @pytest.fixture

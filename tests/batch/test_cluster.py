@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 from cards import EPOCH, denoised, digests, write_bursts
-from clusters import two_workers
+from clusters import two_workers, wait_for_workers
 from command_line import kpn
 
 from kpn_cli import __version__
@@ -73,6 +73,7 @@ def test_a_killed_worker_costs_no_burst(tmp_path, weights):
     with (
         two_workers() as cluster
     ):  # of its own: a nanny gives up a worker that dies while it starts
+        wait_for_workers(lambda: len(cluster.scheduler.workers))
 
         def kill():
             while not any(out.glob("*_kpn.dng")):

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from clusters import two_workers
+from clusters import two_workers, wait_for_workers
 
 from kpn_cli.errors import KpnError
 from kpn_cli.system import cluster as module
@@ -25,7 +25,7 @@ def connected(cluster):
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     with connect(cluster.scheduler_address, patience=30) as connection:
-        wait_for_two(connection)
+        wait_for_workers(lambda: len(connection.workers()))
         yield connection
 
 
@@ -40,13 +40,6 @@ def mortal_workers():
     """Of a cluster of their own: a nanny gives up a worker that dies while it starts."""
     with two_workers() as cluster, connected(cluster) as connection:
         yield connection
-
-
-def wait_for_two(connection):
-    end = time.monotonic() + 60
-    while len(connection.workers()) < 2:
-        assert time.monotonic() < end, "no two workers"
-        time.sleep(0.05)
 
 
 def results(connection, work, items, *args, **changes) -> dict:
