@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+
+TESTS = Path(__file__).parent
 
 
 @contextmanager
@@ -25,7 +29,12 @@ def two_workers() -> Iterator[object]:
             dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL,
             memory_limit=0,
-            env={"DASK_LOGGING__DISTRIBUTED": "critical", "KPN_CONFIG": "none"},
+            env={
+                "DASK_LOGGING__DISTRIBUTED": "critical",
+                "KPN_CONFIG": "none",
+                # Workers import the functions of tests, wherever pytest was started.
+                "PYTHONPATH": os.pathsep.join(map(str, (TESTS.parent, TESTS))),
+            },
         ) as cluster,
     ):
         yield cluster
