@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).parent
+# Workers import the functions of tests by the path of this process, however pytest was started.
+sys.path.append(str(Path(__file__).parents[1]))
 
 
 @contextmanager
@@ -32,8 +33,6 @@ def two_workers() -> Iterator[object]:
             env={
                 "DASK_LOGGING__DISTRIBUTED": "critical",
                 "KPN_CONFIG": "none",
-                # Workers import the functions of tests, wherever pytest was started.
-                "PYTHONPATH": os.pathsep.join(map(str, (TESTS.parent, TESTS))),
             },
         ) as cluster,
     ):
