@@ -248,10 +248,10 @@ def denoise(
 
     PATHS are raw files, or folders that contain them at any depth; patterns in
     quotes ('DCIM/**/*.dng'); @list.txt, a list of names, one a line; or - for a
-    list on standard input. Files that were
-    taken in quick succession form a burst if they have the same camera, size and
-    exposure, but for small changes of automatic exposure. A burst has any number
-    of frames; a single frame is denoised spatially.
+    list on standard input. Files that were taken in quick succession form a
+    burst if they have the same camera, size and exposure, but for small changes
+    of automatic exposure. A burst has any number of frames; a single frame is
+    denoised spatially.
 
     Finished bursts are skipped, so you can continue an interrupted job with the
     same command. --dask shares the bursts among the workers of a cluster.
