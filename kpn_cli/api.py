@@ -183,7 +183,7 @@ def denoise_planes(
             noise,
             strength=options.strength,
             dtype=arithmetic.dtype,
-            tile=merge.tile_side(free_memory(target), len(burst)),
+            tile=merge.tile_side(network, free_memory(target), len(burst)),
             measure_residual=False,
         )
     if not np.isfinite(done.planes).all():

@@ -36,7 +36,7 @@ def spans(length: int, tile: int, halo: int, grid: int = 1, equal: bool = False)
     """Cut an axis into tiles.
 
     Adjacent tiles overlap by `2 * halo` samples. Their weights cross linearly in the middle
-    half of the overlap, so that samples within `halo / 2` of a tile's end have weight 0.
+    quarter of the overlap, so that samples within `3 / 4 * halo` of a tile's end have weight 0.
 
     Args:
         length: samples of the axis, at least 1.
@@ -59,7 +59,7 @@ def spans(length: int, tile: int, halo: int, grid: int = 1, equal: bool = False)
     edges = [*range(0, length, step), length]
     if len(edges) > 2 and edges[-1] - edges[-2] < halo:  # too short for the weights to cross
         del edges[-2]
-    ramp = max(halo / 2, 0.5)
+    ramp = max(halo / 4, 0.5)
     result = []
     for low, high in pairwise(edges):
         start, stop = max(low - halo, 0), min(high + halo, length)
@@ -112,7 +112,7 @@ def blend(
 
     Returns:
         `(planes, height, width)` float32: the same as processing the whole picture at
-        once, provided that no sample depends on others more than `halo / 2` away.
+        once, provided that no sample depends on others more than `3 / 4 * halo` away.
     """
     out = np.zeros((planes, height, width), np.float32)
     for rows in spans(height, tile, halo, grid, equal):

@@ -82,10 +82,13 @@ def compute_maps(
     total = merge.tile_count(network, *size, tile)
     # Weights, share of the kernels, noise variance, four planes of result and of reference.
     sums = np.zeros((_frame_count(merger.groups) + 10, *map_size))
+    clean = np.zeros((4, *size), np.float32)
     for number, (rows, columns) in enumerate(merge.tile_spans(network, *size, tile)):
         on_tile(number, total)
         merged = merger.merge(rows.slice, columns.slice, keep_encoded=True)
         check_finite(merged.clean)
+        weighted = merged.clean[0].cpu().numpy() * rows.weight[:, None] * columns.weight
+        clean[:, rows.slice, columns.slice] += weighted
         (top, above), (first, beside) = (_pooling(span, factor) for span in (rows, columns))
         pooled = above @ _layers(merger, merged) @ beside.T
         sums[:, top : top + len(above), first : first + len(beside)] += pooled
@@ -93,6 +96,7 @@ def compute_maps(
     means = torch.from_numpy((sums / (counts[0][:, None] * counts[1])).astype(np.float32))
     layers = to_upright(means, turn)
     weights, (share, variance), planes = np.split(layers, [len(layers) - 10, len(layers) - 8])
+    on_device = torch.from_numpy(clean).to(merger.assumed_noise[0].device)
     return PictureMaps(
         cells=factor,
         weights=weights,
@@ -100,7 +104,7 @@ def compute_maps(
         sigma=np.sqrt(variance),
         clean=planes[:4],
         reference=planes[4:],
-        noise_left=residual_noise.measure_residual_noise(merger, size),
+        noise_left=residual_noise.measure_residual_noise(merger, size, on_device),
     )
 
 

@@ -5,6 +5,7 @@ This module knows planes, not files; `pipeline` reads and writes those.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
@@ -32,10 +33,10 @@ SMALLEST_TILE = 96
 _BYTES_PER_CELL, _BYTES_PER_FRAME = 2300, 40
 #: Share of the free memory that may be used.
 _MEMORY_SHARE = 0.5
-#: Cells beyond a tile that the network sees; half of them are discarded. The network that ships
-#: sees further; what the cut changes is lost in the residual noise (tests/merge/test_merge.py has
-#: the bound).
-_HALO = 32
+#: Cells beyond a tile that are merged with it: a share of what the network sees, and at least what
+#: all else sees. Three quarters of them are discarded. What the cut changes is lost in the residual
+#: noise (tests/merge/test_merge.py has the bound).
+_HALO_SHARE, _SMALLEST_HALO = 0.58, 32
 
 
 @dataclass(frozen=True)
@@ -154,9 +155,9 @@ def merge_part(
         the network sees beyond the end of a tile.
     """
     arguments = _tiling(network, tile)
-    grid = arguments["grid"]
-    starts = [max(span.start - _HALO, 0) // grid * grid for span in part]
-    stops = [min(span.stop + _HALO, side) for span, side in zip(part, size, strict=True)]
+    grid, halo = arguments["grid"], arguments["halo"]
+    starts = [max(span.start - halo, 0) // grid * grid for span in part]
+    stops = [min(span.stop + halo, side) for span, side in zip(part, size, strict=True)]
 
     def process(rows: slice, columns: slice) -> np.ndarray:
         places = (
@@ -216,25 +217,33 @@ def _tiling(network: KPN, tile: int) -> _Tiling:
     """Return the arguments of `tiling.spans` for a tile, whose side is in sensor pixels."""
     return {
         "tile": max(tile // 2, 1),
-        "halo": _HALO,
+        "halo": _halo(network),
         "grid": network.config.stride,
         "equal": network.engine is not None,  # which is compiled for each size of tile
     }
 
 
-def tile_side(free_bytes: int, frames: int) -> int:
+def _halo(network: KPN) -> int:
+    """Return the cells beyond a tile that are merged with it, a multiple of the stride."""
+    stride = network.config.stride
+    halo = max(network.config.reach * _HALO_SHARE, _SMALLEST_HALO)
+    return math.ceil(halo / stride) * stride
+
+
+def tile_side(network: KPN, free_bytes: int, frames: int) -> int:
     """Return the side of the largest tiles, in sensor pixels, that fit into free memory.
 
     No larger than `DEFAULT_TILE`, so that it is the same, and with it the picture to the last
     bit, unless memory is short; no smaller than `SMALLEST_TILE`.
 
     Args:
+        network: that will merge them.
         free_bytes: of memory.
         frames: that are merged at once.
     """
     cells = _MEMORY_SHARE * free_bytes / (_BYTES_PER_CELL + _BYTES_PER_FRAME * frames)
     tile = DEFAULT_TILE
-    while tile > SMALLEST_TILE and (tile // 2 + 2 * _HALO) ** 2 > cells:
+    while tile > SMALLEST_TILE and (tile // 2 + 2 * _halo(network)) ** 2 > cells:
         tile //= 2
     return tile
 

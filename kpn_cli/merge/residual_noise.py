@@ -1,8 +1,11 @@
 """Measure the residual noise: the share of the noise that is left in the merged picture.
 
-A little noise is added to all frames on squares spread over the picture, and the change of the
-result is compared with it. (The kernels change too, as they do with real noise; with the kernels
-held fixed, the measured share would be too low.)
+On squares spread over the picture, part of the frames' noise is drawn anew, twice, and the two
+results are compared (`TileMerger.probe_noise`). What was merged from x and from y, whose noise has
+the correlation r, differs by the more the smaller r is; a share of the result that is linear in the
+noise by 2 (1 - r) of its variance, one of degree k by 2 (1 - r^k). At r = 1/4, noise that is not
+linear, because the kernels follow it, counts 1.25 to 1.33 times; with a tenth of a sigma added
+to the frames instead, two times and more (docs/log.md).
 """
 
 from __future__ import annotations
@@ -16,21 +19,19 @@ from torch import Tensor
 from .tile import TileMerger
 
 #: The residual noise is measured on squares of this many cells a side, one in this many cells
-#: each way, and in small pictures this many each way. Each square costs as much as merging its
-#: area: all together, in large pictures, a thirtieth of the whole.
-_PROBE_SIDE, _PROBE_SPACING, _MIN_PROBES = 96, 512, 3
+#: each way, and in small pictures this many each way. Each square costs twice as much as merging
+#: its area: all together, in large pictures, a twentieth of the whole.
+_PROBE_SIDE, _PROBE_SPACING, _MIN_PROBES = 96, 640, 3
 #: Squares that are merged together: short operations take long to start.
 _SQUARES_AT_ONCE = 8
 #: Cells at the border of a square that are not used: their surroundings are missing.
 _BORDER = 16
-#: A sample counts with at most this square, six sigmas of the added noise: where that little
-#: noise tips a decision of the guard, the change is no measure of noise.
+#: A sample counts with at most this square, six sigmas of the reference's noise: where noise tips
+#: a decision of the guard, the change is no measure of noise.
 _MAX_SQUARE = 36.0
 
 
-def measure_residual_noise(
-    merger: TileMerger, size: tuple[int, int], planes: Tensor | None = None
-) -> float:
+def measure_residual_noise(merger: TileMerger, size: tuple[int, int], planes: Tensor) -> float:
     """Return the share of the noise's variance that is left in the picture, 0 to 1.
 
     Measured on squares that are spread over it, wherever the tiles are.
@@ -38,16 +39,10 @@ def measure_residual_noise(
     Args:
         merger: of the burst.
         size: rows and columns of the picture in cells.
-        planes: `(4, rows, columns)`, the merged picture; None to merge the squares once more, as
-            for one that was merged in integers. It was merged with the surroundings of the
-            squares, which the measurement lacks; `_BORDER` cells inside, that changes the share by
-            0.002 at most (docs/log.md). What it sees must lie alike on the network's coarser
-            levels: hence the grid.
+        planes: `(4, rows, columns)`, the merged picture.
     """
-    # Rounding to integers would hide what so little noise changes.
+    # An engine of integers would be compiled anew for squares.
     exact = merger.in_floating_point()
-    if exact is not merger or exact.sees_far:
-        planes = None
     generator = torch.Generator().manual_seed(0)
     spans = (_probe_spans(length, exact.grid) for length in size)
     places = list(itertools.product(*spans))  # all of one size
@@ -55,10 +50,7 @@ def measure_residual_noise(
     for first in range(0, len(places), _SQUARES_AT_ONCE):
         some = places[first : first + _SQUARES_AT_ONCE]
         burst = torch.cat([exact.warped(rows, columns) for rows, columns in some])
-        if planes is None:
-            clean = exact.merged(burst)
-        else:
-            clean = torch.stack([planes[:, rows, columns] for rows, columns in some])
+        clean = torch.stack([planes[:, rows, columns] for rows, columns in some])
         changes, unclipped = exact.probe_noise(burst, clean, generator)
         for change, usable, (rows, columns) in zip(changes, unclipped, some, strict=True):
             inner = (..., _inner(rows, size[0]), _inner(columns, size[1]))

@@ -28,9 +28,12 @@ from .guard import CLIPPED, fall_back_to_reference, keep_clipped
 from .headroom import Headroom, brighter_first, extend_highlights, is_brighter
 from .strength import DilatedFilter, apply_strength, assumed_share
 
-#: The residual noise is measured by adding this many sigmas of noise: from a quarter on the
-#: network takes it for something else, and a tenth is still far more than the rounding of bf16.
-_PROBE_SIGMAS = 0.1
+#: Share of its noise that a frame keeps where the residual noise is measured; the rest is drawn
+#: anew. With more, what kernels add by following the noise counts up to three times; with less,
+#: the frames show nothing but the clean picture, and its lost texture is merged more strongly.
+_NOISE_KEPT = 0.5
+#: What differs from the clean picture by more sigmas is no noise, but motion or a defect.
+_MOST_SIGMAS = 3.5
 
 
 def frame_groups(count: int, network_frames: int) -> list[list[int]]:
@@ -169,19 +172,10 @@ class TileMerger:
         )
         return merger._merge(burst[:, order] / room, keep_encoded=False).clean * room
 
-    @property
-    def sees_far(self) -> bool:
-        """Whether a cell of the result may depend on cells too far away to measure noise without.
-
-        Above strength 1 the dilated kernels are applied again: where few frames are left, as in a
-        single frame or where long exposures are clipped, they take samples from far away.
-        """
-        return self._strength > 1
-
     def in_floating_point(self) -> TileMerger:
         """Return a merger of the same burst without integers (`KPN.engine`).
 
-        The residual noise is measured by changes so small that rounding to integers hides them.
+        The residual noise is measured on parts of sizes that an engine is not compiled for.
         """
         if self._network.engine is None:
             return self
@@ -266,10 +260,12 @@ class TileMerger:
     def probe_noise(
         self, bursts: Tensor, clean: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Measure what is left of noise: add a little more of it to all frames, and merge again.
+        """Measure what is left of noise: draw part of it anew, twice, and merge both.
 
-        The kernels are computed again as well, so they follow the noise as they really do. At
-        the border of a part, where its surroundings lack, the measure is off.
+        A frame x of the clean signal c becomes c + k (x - c) + sqrt(1 - k^2) n, with k
+        `_NOISE_KEPT` and n noise like its own: it has as much noise as before. The kernels are
+        computed again, so they follow the noise as they really do. At the border of a part, where
+        its surroundings lack, the measure is off.
 
         Args:
             bursts: `(batch, frames, 4, rows, columns)`, parts of the picture (`warped`).
@@ -277,20 +273,29 @@ class TileMerger:
             generator: of the noise, on the CPU.
 
         Returns:
-            For each sample the square of its change, over the variance of the added noise; and
-            whether it counts: clipped samples have no noise. `(batch, 4, rows, columns)` both.
+            For each sample an estimate of its residual variance, over that of the reference's
+            noise; and whether it counts: clipped samples have no noise.
+            `(batch, 4, rows, columns)` both.
         """
-        noise = torch.randn(bursts.shape, generator=generator).to(bursts)
         with torch.inference_mode():
-            sigma = self._variance(clean).sqrt_().mul_(_PROBE_SIGMAS)
-            if self._comparable is None:
-                of_frames, unclipped = sigma[:, None], bursts < CLIPPED
-            else:
+            sigma = self._variance(clean).sqrt_()
+            of_frames, clips = sigma[:, None], bursts.new_ones(1)
+            if self._comparable is not None:
                 coefficients = self._comparable.shot, self._comparable.read
-                of_frames = _variance(clean[:, None], *coefficients).sqrt_().mul_(_PROBE_SIGMAS)
-                unclipped = bursts < CLIPPED * self._comparable.clips[:, :, None, None, None]
-            noisier = bursts.addcmul(noise.mul_(unclipped), of_frames)
-            squares = ((self.merged(noisier) - clean) / sigma).square_()
+                of_frames = _variance(clean[:, None], *coefficients).sqrt_()
+                clips = self._comparable.clips[:, :, None, None, None]
+            unclipped = bursts < CLIPPED * clips
+            noise = (bursts - clean[:, None]).clamp_(
+                -_MOST_SIGMAS * of_frames, _MOST_SIGMAS * of_frames
+            )
+            kept = bursts - (1 - _NOISE_KEPT) * noise.mul_(unclipped)
+            drawn = of_frames * unclipped * (1 - _NOISE_KEPT**2) ** 0.5
+            results = []
+            for _ in range(2):
+                fresh = torch.randn(bursts.shape, generator=generator).to(bursts)
+                renewed = torch.where(unclipped, kept.addcmul(drawn, fresh).minimum(clips), bursts)
+                results.append(self.merged(renewed))
+            squares = ((results[0] - results[1]) / sigma).square_() / (2 * (1 - _NOISE_KEPT**2))
             return squares, unclipped[:, 0]
 
     def _variance(self, clean: Tensor) -> Tensor:

@@ -104,6 +104,16 @@ class KPNConfig:
         """Heights and widths are padded to a multiple of this, in cells."""
         return 1 << (len(self.widths) - 1)
 
+    @property
+    def reach(self) -> int:
+        """How far the U-Net's convolutions of 3x3 see at most, in cells on each side."""
+        levels = len(self.widths)
+        # A block has two of them. All levels have one at their end, inner ones one on the way down.
+        blocks = [1] + [2] * (levels - 2) + [1] if levels > 1 else [0]
+        extra = self.extra_blocks or (0,) * levels
+        both = zip(blocks, extra, strict=True)
+        return 1 + sum(2 * (own + more) << level for level, (own, more) in enumerate(both))
+
 
 class PredictedKernels(NamedTuple):
     """What a network predicts for a burst.

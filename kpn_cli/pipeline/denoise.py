@@ -132,7 +132,7 @@ class Engine:
             network, _ = in_precision(self._loaded, self._options.precision, pixels)
             if isinstance(network.engine, UNet):
                 tile = self._options.tile or merge.tile_side(
-                    free_memory(self.device), min(frames, self.config.frames)
+                    network, free_memory(self.device), min(frames, self.config.frames)
                 )
                 vertical, horizontal = next(merge.tile_spans(network, rows, columns, tile))
                 network.engine.prepare(
@@ -411,7 +411,7 @@ def retry_with_smaller_tiles(
     Raises:
         KpnError: if memory runs out with tiles of `merge.SMALLEST_TILE` pixels.
     """
-    tile = first or merge.tile_side(free_memory(engine.device), frames)
+    tile = first or merge.tile_side(engine.network, free_memory(engine.device), frames)
     while True:
         try:
             return work(tile)

@@ -124,8 +124,8 @@ def test_a_larger_assumed_noise_gives_broader_kernels_and_leaves_less_noise(tmp_
     found = inspect.inspect(paths, options(tmp_path, None), [(80, 80)], scales=(0.25, 0.5, 1, 2))
     ((point, views),) = found.scaled_views.items()
     radius, left = ([getattr(view, name) for view in views] for name in ("radius", "noise_left"))
-    assert radius == sorted(radius) and radius[-1] > 2 * radius[0]
-    assert left == sorted(left, reverse=True) and left[-1] < 0.5 * left[0]
+    assert radius == sorted(radius)
+    assert left == sorted(left, reverse=True) and left[-1] < 0.05 * left[0]
     # The picture has the same texture everywhere.
     assert left[2] == pytest.approx(found.maps.noise_left, rel=0.3)
     # Scale 1 is what denoising does.

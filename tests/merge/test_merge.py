@@ -28,7 +28,7 @@ def test_tiled_equals_whole_within_rounding(tiny_network):
 
 @pytest.mark.parametrize("gain", [0, 8])
 def test_tiles_show_no_seams_with_the_network_that_ships(gain):
-    """It sees further than a tile's halo; the cut changes less than the residual noise."""
+    """It sees further than a tile and its halo; the cut changes less than the residual noise."""
     network, _ = load_weights()
     noise = noise_of_gain(gain)
     scene = planes(4, 240, 250)
@@ -152,10 +152,11 @@ def test_more_frames_than_the_network_takes_leave_less_noise(shipped_network):
     assert left == sorted(left, reverse=True)
 
 
-def test_tiles_fit_into_the_free_memory():
-    sides = [merge.tile_side(free << 20, 8) for free in (64000, 4000, 300, 100, 1)]
+def test_tiles_fit_into_the_free_memory(shipped_network):
+    sides = [merge.tile_side(shipped_network, free << 20, 8) for free in (64000, 4000, 300, 100, 1)]
     assert sides[:2] == [merge.DEFAULT_TILE] * 2
     assert sides == sorted(sides, reverse=True)
     assert sides[2] < merge.DEFAULT_TILE
     assert sides[-1] == merge.SMALLEST_TILE
-    assert merge.tile_side(300 << 20, 1) >= sides[2] > merge.tile_side(300 << 20, 300)
+    few, many = (merge.tile_side(shipped_network, 300 << 20, frames) for frames in (1, 300))
+    assert few >= sides[2] > many

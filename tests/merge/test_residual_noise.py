@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -187,17 +188,37 @@ def test_the_residual_noise_above_strength_1_follows_the_share_of_the_assumed_no
 
 
 @pytest.mark.parametrize("count", [1, 8])
-def test_the_merged_picture_serves_instead_of_merging_the_squares_once_more(count):
+def test_each_square_is_merged_twice_more_and_may_have_been_merged_with_its_surroundings(count):
     network, noise, rng = load_weights()[0], noise_of_gain(1), np.random.default_rng(0)
     scene = planes(5, 320, 320)
     frames = [Frame(torch.from_numpy(noise.sample(scene, rng))) for _ in range(count)]
     merger = tile.TileMerger(network, frames, shifts_of(frames), noise)
     whole = merger.merge(slice(0, 320), slice(0, 320)).clean[0]
-    again = residual_noise.measure_residual_noise(merger, (320, 320))
+    pieces, spans = whole.clone(), residual_noise._probe_spans(320, 8)
+    for rows, columns in itertools.product(spans, spans):
+        pieces[:, rows, columns] = merger.merge(rows, columns).clean[0]
     merges, merge_once = [], merger._merge
     merger._merge = lambda *given, **more: (
         merges.append(len(given[0])) or merge_once(*given, **more)
     )
-    found = residual_noise.measure_residual_noise(merger, (320, 320), whole)
-    assert sum(merges) == 9  # each square once
-    assert found == pytest.approx(again, rel=0.02)
+    one, two = (
+        residual_noise.measure_residual_noise(merger, (320, 320), picture)
+        for picture in (whole, pieces)
+    )
+    assert sum(merges) == 2 * 2 * 9
+    assert one == pytest.approx(two, rel=0.005)
+
+
+def test_what_moves_is_no_noise(shipped_network):
+    """The second frame shows another scene, which is no noise of the first."""
+    noise, rng = noise_of_gain(1), np.random.default_rng(0)
+    scenes = [planes(5, 192, 192), planes(6, 192, 192), planes(7, 192, 192)]
+    left = []
+    for others in (0, 2):
+        frames = [
+            Frame(torch.from_numpy(noise.sample(scene, rng))) for scene in scenes[: 1 + others]
+        ]
+        still = [torch.zeros_like(shift) for shift in shifts_of(frames)]
+        done = merge.denoise_frames(shipped_network, frames, still, noise)
+        left.append(done.residual_noise**0.5)
+    assert left[1] == pytest.approx(left[0], rel=0.1)

@@ -327,3 +327,21 @@ def test_kernels_of_a_bracket_sum_to_the_number_of_its_frames(tiny_network):
     predicted = tiny_network(burst, *noise_of_bracket([1.0, 16.0, 1 / 16]))
     frames = predicted.kernels[:, :3].sum((1, 2))
     torch.testing.assert_close(frames, torch.full_like(frames, 3), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("widths", "extra_blocks"),
+    [((4,), ()), ((4,), (1,)), ((4, 4), ()), ((4, 4, 4), (1, 0, 2)), ((4, 4, 4, 4), (0, 0, 1, 1))],
+)
+def test_a_cell_sees_as_far_as_the_convolutions_reach(widths, extra_blocks):
+    config = KPNConfig(frames=2, widths=widths, head=4, extra_blocks=extra_blocks)
+    torch.manual_seed(0)
+    network = KPN(config).double()
+    middle = 20 * config.stride
+    channels = torch.rand(1, network.stem.in_channels, 8, 2 * middle, dtype=torch.double)
+    channels.requires_grad_()
+    network.unet(channels)[0, :, 0, middle].sum().backward()
+    seen = channels.grad.abs().amax((0, 1, 2)).nonzero().flatten()
+    # Cells that a coarser level has joined are seen together.
+    furthest = max(middle - seen.min(), seen.max() - middle)
+    assert config.reach <= furthest < config.reach + config.stride

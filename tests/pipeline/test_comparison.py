@@ -137,7 +137,7 @@ def test_a_part_too_small_or_too_large_to_be_shown_is_refused(card, options, mon
 
 
 def test_only_the_part_and_a_halo_are_merged(card, options, monkeypatch):
-    monkeypatch.setattr("kpn_cli.merge.merge._HALO", 8)
+    monkeypatch.setattr("kpn_cli.merge.merge._halo", lambda _: 8)
     merged = []
     real = comparison.TileMerger.merge
 
