@@ -5,9 +5,12 @@ The order and the results are the same for any number of threads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
+from functools import partial
+from itertools import takewhile
 from pathlib import Path
+from threading import Event
 from typing import NamedTuple
 
 from ..errors import KpnError
@@ -66,7 +69,7 @@ class Captures:
             raise found
         return found
 
-    def each(self, paths: Iterable[Path]) -> Iterator[Capture | KpnError]:
+    def each(self, paths: Iterable[Path]) -> Generator[Capture | KpnError, None, None]:
         """Yield the capture of each file, or the error, in order.
 
         Args:
@@ -77,10 +80,15 @@ class Captures:
             for piece in pieces:
                 yield from self._finished(piece)
             return
+        stopped = Event()
+        read = partial(self._results, should_stop=stopped.is_set)
         # A piece more than there are decoders, so that none waits.
-        with closing(work_ahead(self._results, pieces, self._threads + 1)) as results:
-            for result in results:
-                yield from self._kept(*result.result())
+        with closing(work_ahead(read, pieces, self._threads + 1)) as results:
+            try:
+                for result in results:
+                    yield from self._kept(*result.result())
+            finally:  # after Ctrl-C, nobody waits for the rest of the pieces that have begun
+                stopped.set()
 
     def _pieces(self, paths: Iterable[Path]) -> Iterator[list[_File]]:
         """Yield files in pieces of work."""
@@ -103,9 +111,12 @@ class Captures:
         known = self._cache.find(path)
         return _File(path, known) if known else _File(path, None, self._cache.status_before(path))
 
-    def _results(self, piece: list[_File]) -> tuple[list[_File], list[Capture | KpnError]]:
-        """Read what is not known; called in other threads, too."""
-        return piece, [file.known or self._read(file.path) for file in piece]
+    def _results(
+        self, piece: list[_File], should_stop: Callable[[], bool] = lambda: False
+    ) -> tuple[list[_File], list[Capture | KpnError]]:
+        """Read what is not known, until it should stop; called in other threads, too."""
+        reading = takewhile(lambda _: not should_stop(), piece)
+        return piece, [file.known or self._read(file.path) for file in reading]
 
     def _read(self, path: Path) -> Capture | KpnError:
         try:
@@ -122,6 +133,6 @@ class Captures:
         """Yield results, and keep what was not known."""
         for file, result in zip(piece, results, strict=True):
             self.read += file.known is None
-            if self._cache is not None and file.known is None and isinstance(result, Capture):
+            if self._cache is not None and isinstance(result, Capture):
                 self._cache.keep(file.path, result, file.status)
             yield result

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..errors import KpnError
-from ..pipeline.fingerprint import options_digest
+from ..pipeline.fingerprint import alike_digest, options_digest
 from ..pipeline.loading import Reader
 from ..pipeline.options import Options
 from ..pipeline.result import Failure, Stage
@@ -74,6 +74,7 @@ def denoise_on(
             shared_paths(marker, (path for job in absolute for path in job.files)),
             cluster.threads,
             len(jobs),
+            alike=alike_digest(options),
         )
         on_stage(jobs[-1], Stage("checking the workers", 0, 1))
         cluster.check_versions(tell)

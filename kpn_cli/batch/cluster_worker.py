@@ -66,6 +66,7 @@ class Order:
         threads: for a burst; None for the worker's share.
         planned: number of bursts.
         arithmetic: that all workers use; None until they are asked.
+        alike: the digest for bursts of one exposure (`fingerprint.alike_digest`).
     """
 
     run: str
@@ -76,6 +77,7 @@ class Order:
     threads: int | None
     planned: int
     arithmetic: Arithmetic | None = None
+    alike: str = ""
 
 
 @dataclass(frozen=True)
@@ -236,6 +238,7 @@ def _denoise(job: Job, order: Order) -> Answer | Again:
             job.files,
             options,
             order.digest,
+            alike_digest=order.alike,
             read=_decoders.planes,
             read_notes=_decoders.camera_notes,
         )

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..choices import FORMATS
 from ..errors import KpnError
+from ..pipeline.fingerprint import alike_digest, options_digest
+from ..pipeline.loading import is_finished
 from ..pipeline.names import output_name
 from ..pipeline.options import Options
 from .plan import Job
+from .read_ahead import options_of
 from .speed import Speed, speed_for, work
 
 #: Bytes of an output for each pixel, of a picture with much detail; of smooth pictures it is less
@@ -20,6 +24,8 @@ from .speed import Speed, speed_for, work
 _BYTES = {"dng": 1.5, "linear": 5.0, "srgb": 5.0, "jpeg": 0.5}
 #: The same for a DNG whose mosaic is not compressed; it holds a small preview too.
 _UNCOMPRESSED_DNG = 2.2
+#: Bytes of photos that a dry run reads to compare them with their outputs, at most: a few seconds.
+_COMPARED_BYTES = 512 << 20
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,8 @@ class Outlook:
         replaced: whether they are replaced.
         seconds: None if that is not known.
         source: how the seconds are known, or why they are not, for the user.
+        compared: bursts whose outputs exist that were compared with the photos and the options.
+        others: those of them whose outputs are of other frames or made with other options.
     """
 
     disks: tuple[Disk, ...]
@@ -56,6 +64,8 @@ class Outlook:
     replaced: bool = False
     seconds: float | None = None
     source: str = ""
+    compared: int = 0
+    others: int = 0
 
     @property
     def needed(self) -> int:
@@ -85,14 +95,21 @@ class Outlook:
         return f" without {' and '.join(parts)}" if parts else ""
 
     def warnings(self) -> list[str]:
-        """Return a line for each disk that is too small for its outputs."""
-        return [
+        """Return a line for each disk that is too small, and for outputs that are in the way."""
+        lines = [
             f"{disk.folder}: the results need about {size_text(disk.needed)}, and only "
             f"{size_text(disk.free)} are free there; free some space, choose another folder with "
             "-o, or fewer formats with --format"
             for disk in self.disks
             if disk.needed > disk.free
         ]
+        if self.others:
+            lines.append(
+                "some outputs that exist seem to be of other frames or made with other options "
+                f"({self.others} of {self.compared} bursts compared); replace them with "
+                "--overwrite, or choose another folder with -o"
+            )
+        return lines
 
 
 def look_at_space(jobs: Sequence[Job], options: Options) -> Outlook:
@@ -133,7 +150,7 @@ def _space(jobs: Sequence[Job], options: Options, exist: Sequence[bool]) -> Outl
 
 
 def look_ahead(jobs: Sequence[Job], options: Options) -> Outlook:
-    """Return the time and the space that bursts need.
+    """Return the time and the space that bursts need, and whether outputs are in the way.
 
     The time is that of the last run's speed, or measured, which takes a few seconds.
 
@@ -143,6 +160,10 @@ def look_ahead(jobs: Sequence[Job], options: Options) -> Outlook:
     """
     exist = _finished(jobs, options)
     outlook = _space(jobs, options, exist)
+    if not options.overwrite:
+        there = [job for job, exists in zip(jobs, exist, strict=True) if exists]
+        compared, others = _compare(there, options)
+        outlook = replace(outlook, compared=compared, others=others)
     to_do = [job for job, there in zip(jobs, exist, strict=True) if options.overwrite or not there]
     units = sum(map(work, to_do))
     if not units:
@@ -155,14 +176,31 @@ def look_ahead(jobs: Sequence[Job], options: Options) -> Outlook:
 
 
 def _timed(outlook: Outlook, units: float, speed: Speed | None, unknown: str) -> Outlook:
-    return Outlook(
-        outlook.disks,
-        outlook.unsized,
-        outlook.finished,
-        outlook.replaced,
-        None if speed is None else units * speed.seconds,
-        unknown if speed is None else speed.source,
+    return replace(
+        outlook,
+        seconds=None if speed is None else units * speed.seconds,
+        source=unknown if speed is None else speed.source,
     )
+
+
+def _compare(jobs: Sequence[Job], options: Options) -> tuple[int, int]:
+    """Compare outputs that exist with the photos and the options, of the first bursts only.
+
+    Returns:
+        The number of bursts that were compared, and of those with other outputs.
+    """
+    compared = others = 0
+    left = _COMPARED_BYTES
+    with suppress(KpnError, OSError, ValueError):  # what cannot be read is told by the run
+        digests = options_digest(options), alike_digest(options)
+        for job in jobs:
+            left -= sum(os.stat(path).st_size for path in job.files)
+            if left < 0:
+                break
+            possible = digests[:1] if job.settings else digests
+            others += not is_finished(job.files, options_of(job, options), possible)
+            compared += 1
+    return compared, others
 
 
 def output_bytes(job: Job, options: Options) -> int:

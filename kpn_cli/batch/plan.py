@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import accumulate
 from operator import itemgetter
 from pathlib import Path
+from typing import TypeVar
 
 from ..burst import grouping
 from ..burst.files import FoundFolder, FoundRaw, RealPaths, find_folders_below
 from ..burst.grouping import Group, Setting
 from ..choices import DEFAULT_GAP
-from ..errors import KpnError
+from ..errors import KpnError, TransientError
 from ..pipeline.names import for_burst
 from ..pipeline.options import Options
 from ..pipeline.result import Failure, LeftOut
@@ -20,6 +23,8 @@ from ..raw.info import Capture
 from ..raw.results import is_result
 from .captures import Captures
 from .clashes import InputFolders, OutputNames
+
+T = TypeVar("T")
 
 #: What a plan does not know, for the user.
 UNSEEN = (
@@ -89,12 +94,14 @@ class Plan:
         failures: bursts and files that cannot be denoised.
         ignored: outputs of kpn among the given files; they are no frames.
         left_out: brackets that are not to be merged, and bursts of few frames; no failures.
+        no_cache: why what earlier runs have read was not used, though it should; "" if it was.
     """
 
     jobs: list[Job]
     failures: list[Failure]
     ignored: list[Path] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
+    no_cache: str = ""
 
 
 def make_plan(
@@ -149,6 +156,22 @@ def make_plan(
     return Plan(jobs, failed, ignored, left_out)
 
 
+@dataclass
+class _Files:
+    """What was read of the files of a folder.
+
+    Attributes:
+        photos: facts by path.
+        unread: files in error.
+        out_of_reach: files whose names are beside that of one that may be readable next time ->
+            its position among all files, and path.
+    """
+
+    photos: dict[Path, Capture] = field(default_factory=dict)
+    unread: list[Path] = field(default_factory=list)
+    out_of_reach: dict[Path, tuple[int, Path]] = field(default_factory=dict)
+
+
 class _Grouping:
     """Groups files and makes jobs of the groups.
 
@@ -199,49 +222,77 @@ class _Grouping:
         folders: dict[Path, list[tuple[int, FoundFolder]]] = {}
         for start, part in zip(starts, found, strict=False):
             folders.setdefault(part.folder, []).append((start, part))
-        read = self._captures.each(
+        paths = (
             folder / name for folder, parts in folders.items() for _, p in parts for name in p.names
         )
-        done = 0
-        for folder, parts in folders.items():
-            photos: dict[Path, Capture] = {}
-            subfolders: dict[Path, Path] = {}
-            for start, part in parts:
-                for position, name in enumerate(part.names, start):
-                    on_file(done, total)
-                    done += 1
-                    self._take(position, folder, name, next(read), photos)
-                if len(parts) > 1:
-                    subfolders |= dict.fromkeys((folder / n for n in part.names), part.subfolder)
-            self._planned[folder] = [
-                self._job(
-                    group, subfolders.get(group.files[0], parts[0][1].subfolder), photos.__getitem__
-                )
-                for group in grouping.group(
-                    list(photos.values()),
-                    gap=self._how.gap,
-                    size=self._how.size,
-                    exposures=self._options.exposures,
-                )
-            ]
+        # Closed before the decoders, whatever happens: its threads use them.
+        with closing(self._captures.each(paths)) as results:
+            read = _counted(results, lambda done: on_file(done, total))
+            for folder, parts in folders.items():
+                self._planned[folder] = self._grouped(folder, parts, read)
 
-    def _take(
+    def _grouped(
         self,
-        position: int,
         folder: Path,
-        name: str,
-        found: Capture | KpnError,
-        photos: dict[Path, Capture],
-    ) -> None:
+        parts: Sequence[tuple[int, FoundFolder]],
+        read: Iterator[Capture | KpnError],
+    ) -> list[Job | LeftOut]:
+        """Take what was read of the files of a folder; return its bursts."""
+        files = _Files()
+        subfolders: dict[Path, Path] = {}
+        for start, part in parts:
+            for position, name in enumerate(part.names, start):
+                self._take(position, folder / name, next(read), files)
+            if len(parts) > 1:
+                subfolders |= dict.fromkeys((folder / n for n in part.names), part.subfolder)
+        photos = files.photos
+        if self._how.size is not None:
+            for each in grouping.stand_ins(list(photos.values()), files.unread):
+                photos[each.path] = each
+            files.out_of_reach.clear()  # they are frames, which are read again with their burst
+        planned = [
+            self._job(
+                group, subfolders.get(group.files[0], parts[0][1].subfolder), photos.__getitem__
+            )
+            for group in grouping.group(
+                list(photos.values()),
+                gap=self._how.gap,
+                size=self._how.size,
+                exposures=self._options.exposures,
+            )
+        ]
+        return [each for each in planned if not self._may_lack(each, files.out_of_reach)]
+
+    def _take(self, position: int, path: Path, found: Capture | KpnError, files: _Files) -> None:
         """Take what was read of a file: a photo, an output of kpn, or an error."""
         if isinstance(found, Capture) and found.by_kpn:
-            self.ignored.append((position, found.path))
+            self.ignored.append((position, path))
             return
-        self.with_frames.add(folder)
-        if isinstance(found, KpnError):
-            self.failures.append((position, Failure((folder / name,), str(found))))
-        else:
-            photos[found.path] = found
+        self.with_frames.add(path.parent)
+        if isinstance(found, Capture):
+            files.photos[path] = found
+            return
+        self.failures.append((position, Failure((path,), str(found))))
+        files.unread.append(path)
+        if isinstance(found, TransientError) or not os.path.lexists(path.parent):
+            files.out_of_reach |= dict.fromkeys(grouping.beside(path), (position, path))
+
+    def _may_lack(self, planned: Job | LeftOut, missing: Mapping[Path, tuple[int, Path]]) -> bool:
+        """Whether a burst may lack a file that is only out of reach: then it is a failure.
+
+        Without that frame, the next run would give another picture. `missing` is
+        `_Files.out_of_reach`.
+        """
+        near = [missing[path] for path in planned.files if path in missing]
+        if not near or isinstance(planned, LeftOut):
+            return False
+        position, path = near[0]
+        reason = (
+            f"{path.name} may be one of its frames and could not be read this time; start again, "
+            "or leave that file out"
+        )
+        self.failures.append((position, Failure(planned.files, reason)))
+        return True
 
     def _job(
         self, group: Group, subfolder: Path, capture: Callable[[Path], Capture]
@@ -259,6 +310,13 @@ class _Grouping:
             for_burst(self._options.name, group.files, capture),
             _pixels(group.files[0], capture),
         )
+
+
+def _counted(results: Iterable[T], on_file: Callable[[int], None]) -> Iterator[T]:
+    """Yield results, and tell how many there were."""
+    for done, result in enumerate(results, 1):
+        on_file(done)
+        yield result
 
 
 def _left_out(group: Group, how: GroupingOptions) -> LeftOut | None:

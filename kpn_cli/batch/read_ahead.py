@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import KpnError
 from ..pipeline import loading
-from ..pipeline.fingerprint import options_digest
+from ..pipeline.fingerprint import alike_digest, options_digest
 from ..pipeline.loading import BracketError, Loaded, NotesReader, Reader
 from ..pipeline.options import Options
 from ..pipeline.result import Failure, LeftOut, Result, Stage
@@ -106,7 +106,7 @@ def denoise_all(
     """
     if not jobs:
         return
-    digest = options_digest(options)
+    digest, alike = options_digest(options), alike_digest(options)
     for folder in {job.folder for job in jobs}:
         remove_abandoned(folder)
 
@@ -129,6 +129,7 @@ def denoise_all(
             job.files,
             options_of(job, options),
             digest,
+            alike_digest=alike,
             read=read,
             read_notes=read_notes,
             should_stop=stopped.is_set,

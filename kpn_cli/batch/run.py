@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from itertools import chain, zip_longest
@@ -82,6 +83,8 @@ def plan_with(decoder: Decoders, find: Callable[..., Plan], *, use_cache: bool) 
     with CaptureCache() if use_cache else nullcontext() as cache:
         captures = Captures(decoder.capture, cache)
         plan = find(capture=captures)
+    if cache is not None:
+        plan = replace(plan, no_cache=cache.problem)
     if captures.read > FILES_TO_READ:  # by several children, whose memory the bursts need
         decoder.close()
     return plan

@@ -27,6 +27,9 @@ _NETWORK_FRAMES = 10
 #: done, most of the time passes with starting.
 _LEAST_WORK = 1.0 * (_NETWORK_FRAMES + 1)
 
+#: Seconds for a unit of work that nobody waits for: the file is damaged.
+_MOST_SECONDS = 1e6
+
 #: How a speed is known, for the user.
 _LAST_RUN, _MEASURED = "by the speed of the last run", "by a quick measurement"
 
@@ -84,7 +87,7 @@ def kept_speed(options: Options) -> Speed | None:
     if not isinstance(fact, dict):
         return None
     seconds = fact.get("seconds")
-    if not isinstance(seconds, (int, float)) or not 0 < seconds < math.inf:
+    if not isinstance(seconds, (int, float)) or not 0 < seconds < _MOST_SECONDS:
         return None
     return Speed(float(seconds), _MEASURED if fact.get("measured") else _LAST_RUN)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from itertools import pairwise
@@ -96,6 +96,41 @@ def group(
         for run in _split(frames, partial(_continues, gap=gap, subseconds=subseconds)):
             bursts += _bursts(run, exposures)
     return sorted(bursts, key=lambda burst: burst.files[0].parent)
+
+
+def stand_ins(captures: Sequence[Capture], unread: Iterable[Path]) -> list[Capture]:
+    """Return captures for damaged files, so that they keep their places among `size` files.
+
+    A damaged frame that left its burst would move the frames of all later bursts.
+
+    Args:
+        captures: of the files of a folder that can be read.
+        unread: the other files. Those whose names do not count on from a photo's, or up to one, are
+            left out: they may be no photos, or another camera's.
+    """
+    found: dict[Path, Capture] = {}
+    numbered = {capture.path: capture for capture in captures}
+    in_order = sorted(unread, key=lambda path: natural_order(path.stem))
+    for steps, paths in ((1, in_order), (-1, in_order[::-1])):
+        for path in paths:
+            neighbour = numbered.get(_counted_on(path, -steps))
+            if neighbour is not None and path not in numbered:
+                numbered[path] = found[path] = replace(neighbour, path=path)
+    return list(found.values())
+
+
+def beside(path: Path) -> set[Path]:
+    """Return the paths whose names count up to a path's and on from it."""
+    return {_counted_on(path, steps) for steps in (-1, 1)} - {path}
+
+
+def _counted_on(path: Path, steps: int) -> Path:
+    """Return the path with another number at the end of its stem; itself if it has no number."""
+    match = _NUMBERED.match(path.stem)
+    if not match or int(match["number"]) + steps < 0:
+        return path
+    number = f"{int(match['number']) + steps:0{len(match['number'])}}"
+    return path.with_name(match["name"] + number + match["end"] + path.suffix)
 
 
 def _by_camera(captures: Iterable[Capture]) -> list[list[Capture]]:

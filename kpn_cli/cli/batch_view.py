@@ -33,6 +33,9 @@ class BatchView:
     """A bar for the bursts, a bar for the stages of the current burst, and lines for each burst.
 
     It implements `batch.run.View`. Only the paths of outputs go to stdout.
+
+    Attributes:
+        summary: of the bursts so far.
     """
 
     def __init__(self, options: Options | None, quiet: bool = False) -> None:
@@ -42,6 +45,9 @@ class BatchView:
             options: for the space that the outputs need; None for outputs that need hardly any.
             quiet: whether nothing is printed but the bars and a warning of a full disk.
         """
+        from ..batch.read_ahead import Summary
+
+        self.summary = Summary()
         self._options = options
         self._quiet = quiet
         self._bars = make_bars()
@@ -72,6 +78,8 @@ class BatchView:
         from ..batch.outlook import look_at_space
 
         self._share, self._total = list(share), len(plan.jobs)
+        self.summary.failures += plan.failures
+        self.summary.left_out += plan.left_out
         if self._options is not None:
             warn_of_space(look_at_space(plan.jobs, self._options))
         if len(plan.jobs) > 1:
@@ -102,6 +110,7 @@ class BatchView:
     def done(self, outcome: BurstOutcome) -> None:
         """Show the result of a burst, or its error."""
         self._done += 1
+        self.summary.add(outcome)
         if self._bursts is not None:
             self._bars.update(self._bursts, completed=self._done)
         with log_only(self._quiet):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,8 @@ from ..choices import (
     formats_of,
 )
 from ..errors import KpnError
-from . import batch_view, console, documents, inputs, journal, plan_view, settings
+from . import console, documents, inputs, journal, plan_view, settings
+from .batch_view import BatchView
 from .cluster import DASK, cluster_at
 from .comparison import (
     CROP,
@@ -85,6 +87,9 @@ def _parse_name(context: click.Context, option: click.Parameter, text: str) -> s
     except KpnError as error:
         raise click.BadParameter(str(error)) from None
 
+
+#: Where the context keeps whether a JSON document was begun.
+_PRINTED = "kpn_cli.printed"
 
 #: What scripts see; the guide has it as a table.
 _EXIT_CODES = (
@@ -337,6 +342,8 @@ def denoise(
             _print_json(context, {"bursts": [], "failed": [failed]})
         raise
     except KeyboardInterrupt:
+        if as_json:
+            _print_json(context, {"bursts": [], "failed": [], "interrupted": True})
         console.note("interrupted; run the same command again to continue")
         sys.exit(console.INTERRUPTED)
     except click.ClickException as error:
@@ -393,7 +400,7 @@ def _compare(
     """Write a picture of a part of each burst; return what failed."""
     from ..batch.comparisons import compare_all
 
-    with batch_view.BatchView(None, quiet=as_json) as view:
+    with _tell_if_interrupted(context, BatchView(None, quiet=as_json), as_json) as view:
         summary = compare_all(
             given.paths,
             options,
@@ -420,7 +427,8 @@ def _denoise(
     """Denoise each burst; return what failed."""
     from ..batch import run
 
-    with batch_view.BatchView(options, quiet=as_json) as view:
+    shown = BatchView(options, quiet=as_json)
+    with _tell_if_interrupted(context, shown, as_json) as view:
         summary = run.run_batch(
             given.paths,
             options,
@@ -436,8 +444,25 @@ def _denoise(
     return summary.failures
 
 
+@contextmanager
+def _tell_if_interrupted(
+    context: click.Context, view: BatchView, as_json: bool
+) -> Iterator[BatchView]:
+    """Show progress; after Ctrl-C, print the document of what is done if one is wanted."""
+    try:
+        with view:
+            yield view
+    except KeyboardInterrupt:
+        if as_json:
+            _print_json(context, documents.summary_json(view.summary) | {"interrupted": True})
+        raise
+
+
 def _print_json(context: click.Context, document: dict[str, Any]) -> None:
-    console.print_json_object(document | {"settings": settings.settings_json(context)})
+    """Print the document of the command, unless one was begun: Ctrl-C may come meanwhile."""
+    if not context.meta.get(_PRINTED):
+        context.meta[_PRINTED] = True
+        console.print_json_object(document | {"settings": settings.settings_json(context)})
 
 
 def _show_plan(context: click.Context, plan: Plan, options: Options | None, as_json: bool) -> None:

@@ -39,27 +39,32 @@ def info(files: tuple[str, ...], as_json: bool) -> None:
     from ..pipeline.result import Failure
     from ..raw.decoder_process import Decoder
 
+    rows: list[dict[str, Any]] = []
+    failed: dict[Path, KpnError] = {}
     try:
         given = inputs.raws(files)
+        given.tell()
+        found, errors = find_raws_below(given.paths)
+        failed |= given.errors | errors
+        with Decoder() as decoder:
+            for path in (each.path for each in found):
+                try:
+                    report = _look_at(decoder, path)
+                except KpnError as error:
+                    failed[path] = error
+                    continue
+                if as_json:
+                    rows.append(documents.info_json(*report))
+                else:  # at once: a card has many
+                    console.show_table(str(path), _rows(*report))
     except KpnError as error:
         if as_json:
             _print_json([], dict.fromkeys(map(Path, files), error))
         raise
-    given.tell()
-    found, errors = find_raws_below(given.paths)
-    failed = {**given.errors, **errors}
-    rows = []
-    with Decoder() as decoder:
-        for path in (each.path for each in found):
-            try:
-                report = _look_at(decoder, path)
-            except KpnError as error:
-                failed[path] = error
-                continue
-            if as_json:
-                rows.append(documents.info_json(*report))
-            else:  # at once: a card has many
-                console.show_table(str(path), _rows(*report))
+    except KeyboardInterrupt:
+        if as_json:
+            _print_json(rows, failed, interrupted=True)
+        raise
     if as_json:
         _print_json(rows, failed)
     else:
@@ -68,9 +73,9 @@ def info(files: tuple[str, ...], as_json: bool) -> None:
         sys.exit(1)
 
 
-def _print_json(rows: list[dict[str, Any]], failed: dict[Path, KpnError]) -> None:
+def _print_json(rows: list[dict[str, Any]], failed: dict[Path, KpnError], **more: bool) -> None:
     failures = [{"file": str(path), "error": str(error)} for path, error in failed.items()]
-    console.print_json({"files": rows, "failed": failures})
+    console.print_json({"files": rows, "failed": failures, **more})
 
 
 def _look_at(decoder: Decoder, path: Path) -> Look:

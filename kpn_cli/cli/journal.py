@@ -136,9 +136,11 @@ def _shown(value: Any) -> str:
 
 
 def tell_plan(plan: Plan) -> None:
-    """Tell the files of each burst, and which are ignored."""
+    """Tell the files of each burst, which are ignored, and why all were read again."""
     if not console.tells_details():
         return
+    if plan.no_cache:
+        console.detail(f"{'no cache':<{_COLUMN}}{plan.no_cache}")
     for job in plan.jobs:
         names = ", ".join(path.name for path in job.files)
         console.detail(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,16 @@ _SOURCES = (
 _NOT_IN_FILE = {"config", "help"}
 
 
-def default_file() -> Path:
-    """Return the path of the user's configuration file, whether it exists or not."""
+def default_file() -> Path | None:
+    """Return the path of the user's configuration file, which need not exist; None without a home.
+
+    Users have no home under a number without an account, as in a container.
+    """
     from platformdirs import user_config_path
 
-    return user_config_path("kpn", appauthor=False, roaming=True) / _FILE
+    with suppress(RuntimeError):
+        return user_config_path("kpn", appauthor=False, roaming=True) / _FILE
+    return None
 
 
 def add_settings(commands: Iterable[click.Command]) -> None:
@@ -99,7 +105,7 @@ def _read_config(context: click.Context, option: click.Parameter, name: str | No
     if name == _NO_FILE:
         return
     path = Path(os.path.expanduser(name)) if name else default_file()
-    if name or os.path.isfile(path):
+    if path is not None and (name or os.path.isfile(path)):
         context.meta[_READ] = path
         context.default_map = _defaults(context, path, _parse(path))
 

@@ -141,6 +141,7 @@ def compare(
             files,
             whole,
             _digest(whole, comparison),
+            alike_digest=_digest(replace(whole, headroom=False), comparison),
             read=read,
             read_notes=read_notes,
             on_stage=on_stage,

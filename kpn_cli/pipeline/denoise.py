@@ -45,7 +45,7 @@ from ..system.memory import (
 )
 from ..system.threads import limit_torch
 from . import outputs
-from .fingerprint import options_digest
+from .fingerprint import alike_digest, options_digest
 from .loading import Loaded, load_burst
 from .names import for_burst, has_reference
 from .options import Options
@@ -180,7 +180,13 @@ def denoise(
     files = burst_files.find_raws(paths)
     options = replace(options, name=for_burst(options.name, files, read_capture))
     with memory_as_error():
-        loaded = load_burst(files, options, options_digest(options), on_stage=on_stage)
+        loaded = load_burst(
+            files,
+            options,
+            options_digest(options),
+            alike_digest=alike_digest(options),
+            on_stage=on_stage,
+        )
         if isinstance(loaded, Result):
             return loaded
         computed = compute(loaded, options, engine or Engine(options), on_stage)

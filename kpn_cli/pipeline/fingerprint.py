@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..choices import DEFECTS, JPEG_QUALITY
@@ -81,12 +82,21 @@ def options_digest(options: Options) -> str:
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
 
+def alike_digest(options: Options) -> str:
+    """Return `options_digest` for a burst of one exposure, whose picture `headroom` leaves alone.
+
+    Raises:
+        KpnError: if the weight file cannot be read.
+    """
+    return options_digest(replace(options, headroom=False))
+
+
 def burst_fingerprint(frames: Sequence[str], options: str) -> bytes:
     """Return the fingerprint of a burst, 16 bytes.
 
     Args:
         frames: `file_digest` of each file, in any order, without copies under other bytes.
-        options: from `options_digest`.
+        options: from `options_digest` or `alike_digest`.
     """
     # Each digest once: copies of a frame are not merged.
     return hashlib.sha256("\n".join([options, *sorted(set(frames))]).encode()).digest()[:16]

@@ -155,6 +155,7 @@ def load_burst(
     options: Options,
     options_digest: str,
     *,
+    alike_digest: str = "",
     read: Reader = read_packed,
     read_notes: NotesReader = read_camera_notes,
     should_stop: Callable[[], bool] = lambda: False,
@@ -175,6 +176,7 @@ def load_burst(
         options: how to denoise; `options.output` is the folder of this burst's outputs, and
             `options.name` is filled in (`names.for_burst`).
         options_digest: from `fingerprint.options_digest`.
+        alike_digest: from `fingerprint.alike_digest`, if that may be another one.
         read: reads a file.
         read_notes: reads the maker's notes of a file.
         should_stop: called before each frame; True ends reading with an error.
@@ -190,8 +192,7 @@ def load_burst(
     """
     clock = Clock()
     threads = _reading_threads(files)
-    with ThreadPoolExecutor(threads, "digest") as pool:
-        digests = dict(zip(files, pool.map(lambda path: _digest(path, files), files), strict=True))
+    digests = _digests(files, threads)
     fingerprint = burst_fingerprint(list(digests.values()), options_digest)
     finished = _finished(files, options, fingerprint)
     if finished is not None:
@@ -225,11 +226,13 @@ def load_burst(
         doubtful = everything.brightness.contradicted(infos)
         everything = everything._replace(infos=replace_odd_profiles(infos, doubtful))
     infos = _without_blank(everything, planes, dropped)
-    # Copies change nothing: a burst stays finished when they appear or are removed.
+    # Copies change nothing: a burst stays finished when they appear or are removed. So does one of
+    # equal exposures with and without --headroom.
     left = [path for path in files if not _is_copy(path, infos, dropped)]
-    without_copies = burst_fingerprint([digests[path] for path in left], options_digest)
-    if without_copies != fingerprint:
-        fingerprint = without_copies
+    relevant = options_digest if everything.brightness.mixed else alike_digest or options_digest
+    of_picture = burst_fingerprint([digests[path] for path in left], relevant)
+    if of_picture != fingerprint:
+        fingerprint = of_picture
         finished = _finished([path for path in left if path not in dropped], options, fingerprint)
         if finished is not None:
             return replace(finished, dropped=dict(dropped))
@@ -252,6 +255,27 @@ def load_burst(
         timings=clock.timings,
         lift=lift,
         brightness=frames.brightness,
+    )
+
+
+def is_finished(files: Sequence[Path], options: Options, options_digests: Sequence[str]) -> bool:
+    """Whether a burst has all outputs of these options, as far as the bytes of its files tell.
+
+    With copies among the files, the answer may be no although it has them: they show only when
+    the files are decoded. Nothing is written.
+
+    Args:
+        files, options: as for `load_burst`.
+        options_digests: any of which the outputs may be made with.
+
+    Raises:
+        KpnError: if the only file, or the folder of the files, cannot be read.
+    """
+    frames = list(_digests(files, _reading_threads(files)).values())
+    find = partial(outputs.find_finished, files, options.output, options.formats, name=options.name)
+    return any(
+        find(fingerprint=burst_fingerprint(frames, digest)) is not None
+        for digest in options_digests
     )
 
 
@@ -442,6 +466,12 @@ def _original_of_reference(
         return wanted, ""
     (original,) = originals
     return str(original), f"--reference {wanted}: a copy of {original.name}, which is used"
+
+
+def _digests(files: Sequence[Path], threads: int) -> dict[Path, str]:
+    """Return the digest of each file."""
+    with ThreadPoolExecutor(threads, "digest") as pool:
+        return dict(zip(files, pool.map(lambda path: _digest(path, files), files), strict=True))
 
 
 def _digest(path: Path, files: Sequence[Path]) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 import zlib
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import rawpy
 
 from .. import __version__
+from ..errors import KpnError
 from ..system.cache import cache_folder
 from .info import Capture
 
@@ -58,7 +60,7 @@ _RENEWED = 24 * 3600
 _LAYOUT = """
 create table if not exists folders (id integer primary key, path blob unique, used integer);
 create table if not exists captures (
-    folder integer, name blob, status text, facts text, check_sum integer,
+    folder integer, name blob, status blob, facts blob, check_sum integer,
     primary key (folder, name)
 ) without rowid;
 """
@@ -81,9 +83,10 @@ class CaptureCache:
         """
         self.problem = ""
         self._connection: Connection | None = None
-        self._new: list[tuple[bytes, bytes, str, str]] = []
+        self._new: list[tuple[bytes, bytes, bytes, bytes]] = []
         self._folder = b""
-        self._known: dict[bytes, tuple[str, str]] = {}
+        self._known: dict[bytes, tuple[bytes, bytes]] = {}
+        self._used: list[tuple[int, int]] = []
         self._path = path
         self._try(self._open, None)
 
@@ -96,8 +99,9 @@ class CaptureCache:
     def close(self) -> None:
         """Write what is new, and close the database."""
         self._write()
-        if self._connection is not None:
-            self._try(self._shrink, None)
+        for work in (self._write_used, self._shrink):
+            if self._connection is not None:
+                self._try(work, None)
         if self._connection is not None:
             self._try(self._connection.close, None)
         self._connection = None
@@ -115,8 +119,8 @@ class CaptureCache:
         if folder != self._folder:
             self._known = self._try(lambda: self._load(folder), {})
             self._folder = folder
-        status, facts = self._known.get(os.fsencode(path.name), ("", ""))
-        return _capture(path, facts) if facts and status == _status(path)[0] else None
+        status, facts = self._known.get(os.fsencode(path.name), (b"", b""))
+        return _capture(path, facts) if facts and status == _status(path)[0].encode() else None
 
     def keep(self, path: Path, capture: Capture, status: str) -> None:
         """Keep what was read from a file.
@@ -124,14 +128,15 @@ class CaptureCache:
         Args:
             path: the file.
             capture: what was read.
-            status: of the file before it was read, from `status_before`; "" to keep nothing.
+            status: of the file before it was read, from `status_before`; "" to keep nothing, as of
+                what is known already.
         """
         folder = _folder_key(path)
         if self._connection is None or not status or not folder:
             return
         facts = [getattr(capture, name) for name in _FIELDS]
         facts[_FIELDS.index("captured")] = capture.captured and capture.captured.isoformat()
-        row = folder, os.fsencode(path.name), status, json.dumps(facts)
+        row = folder, os.fsencode(path.name), status.encode(), json.dumps(facts).encode()
         self._new.append(row)
         if len(self._new) >= _ROWS:
             self._write()
@@ -150,15 +155,16 @@ class CaptureCache:
             return otherwise
         try:
             return work()
-        except (sqlite3.Error, OSError, ValueError, TypeError, OverflowError) as error:
-            self.problem = f"{type(error).__name__}: {error}"
+        except (KpnError, sqlite3.Error, OSError, ValueError, TypeError, OverflowError) as error:
+            self.problem = str(error)
             connection, self._connection = self._connection, None
             self._new.clear()
             self._known = {}
             if connection is not None:
                 with suppress(sqlite3.Error):
                     connection.close()
-            if "malformed" in str(error) and self._path is not None:  # it is ours, and damaged
+            # It is ours, and damaged.
+            if re.search("malformed|no such (column|table)", str(error)) and self._path is not None:
                 with suppress(OSError):
                     self._path.unlink()
             return otherwise
@@ -175,6 +181,7 @@ class CaptureCache:
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
         connection = sqlite3.connect(self._path, timeout=_WAIT, isolation_level=None)
         self._connection = connection
+        connection.text_factory = bytes  # a damaged text need not be UTF-8
         (mark,) = connection.execute("pragma application_id").fetchone()
         if mark != _APPLICATION:
             (tables,) = connection.execute("select count(*) from sqlite_master").fetchone()
@@ -184,7 +191,7 @@ class CaptureCache:
         connection.execute("pragma synchronous = normal")
         connection.executescript(_LAYOUT)
 
-    def _load(self, folder: bytes) -> dict[bytes, tuple[str, str]]:
+    def _load(self, folder: bytes) -> dict[bytes, tuple[bytes, bytes]]:
         """Return status and facts of a folder's files by name; without damaged rows."""
         connection = self._connection
         if connection is None:
@@ -196,9 +203,7 @@ class CaptureCache:
             return {}
         number, used = found
         if used < time.time() - _RENEWED:
-            connection.execute(
-                "update folders set used = ? where id = ?", (int(time.time()), number)
-            )
+            self._used.append((int(time.time()), number))
         rows = connection.execute(
             "select name, status, facts, check_sum from captures where folder = ?", (number,)
         )
@@ -207,6 +212,13 @@ class CaptureCache:
             for name, status, facts, check_sum in rows
             if check_sum == _check_sum(folder, name, status, facts)
         }
+
+    def _write_used(self) -> None:
+        """Write which folders were used: all at once, for each transaction waits for the disk."""
+        if self._connection is not None and self._used:
+            self._connection.execute("begin immediate")
+            self._connection.executemany("update folders set used = ? where id = ?", self._used)
+            self._connection.execute("commit")
 
     def _write(self) -> None:
         """Write what is new, in one transaction."""
@@ -247,6 +259,7 @@ class CaptureCache:
             connection.execute("delete from captures where folder = ?", (number,))
             connection.execute("delete from folders where id = ?", (number,))
         connection.execute("commit")
+        connection.execute("vacuum")  # or the file would stay as large as it ever was
 
     def _bytes(self, connection: Connection) -> int:
         """Return the bytes in use; free pages of the file are used again."""
@@ -278,12 +291,16 @@ def _status(path: Path) -> tuple[str, float]:
     return f"{found.st_size} {times[0]} {times[1]} {found.st_ino} {_READER}", max(times) / 1e9
 
 
-def _check_sum(folder: bytes, name: bytes, status: str, facts: str) -> int:
-    """Return a check sum of a row: a damaged one must not plan a burst."""
-    return zlib.crc32(b"\0".join((folder, name, status.encode(), facts.encode())))
+def _check_sum(*row: object) -> int:
+    """Return a check sum of folder, name, status and facts: a damaged row must not plan a burst.
+
+    -1, which no row has, if damage made something else than bytes of one of them.
+    """
+    texts = [each for each in row if isinstance(each, bytes)]
+    return zlib.crc32(b"\0".join(texts)) if len(texts) == len(row) else -1
 
 
-def _capture(path: Path, text: str) -> Capture | None:
+def _capture(path: Path, text: bytes) -> Capture | None:
     """Return the capture that is kept as text; None if it is none."""
     try:
         facts: dict[str, Any] = dict(zip(_FIELDS, json.loads(text), strict=True))

@@ -18,10 +18,18 @@ _MAX_BYTES = 1 << 20
 
 
 def cache_folder() -> Path:
-    """Return the folder: `~/.cache/kpn` on Linux, or what takes its place on other systems."""
+    """Return the folder: `~/.cache/kpn` on Linux, or what takes its place on other systems.
+
+    Raises:
+        KpnError: if the user has no home, as under a number without an account in a container.
+    """
     from platformdirs import user_cache_path
 
-    return user_cache_path("kpn", appauthor=False)
+    with suppress(RuntimeError):
+        folder = user_cache_path("kpn", appauthor=False)
+        if folder.is_absolute():  # older versions of platformdirs return "~/.cache"
+            return folder
+    raise KpnError("no folder for caches is known; set HOME or XDG_CACHE_HOME to a folder")
 
 
 def load_facts(name: str) -> dict[str, Any]:
@@ -30,7 +38,7 @@ def load_facts(name: str) -> dict[str, Any]:
     Args:
         name: of the file, without suffix.
     """
-    with suppress(OSError, ValueError, RecursionError):
+    with suppress(OSError, ValueError, RecursionError, KpnError):
         path = cache_folder() / f"{name}.json"
         if path.is_file() and path.stat().st_size <= _MAX_BYTES:
             facts = json.loads(path.read_text(encoding="utf-8"))

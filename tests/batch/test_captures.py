@@ -78,6 +78,30 @@ def test_an_interrupted_plan_keeps_what_it_has_read(card, tmp_path, monkeypatch)
         assert cache.find(card / "a" / "IMG_0000.dng") == read_capture(card / "a" / "IMG_0000.dng")
 
 
+def test_an_interrupted_plan_reads_no_more(card, monkeypatch):
+    monkeypatch.setattr(batch_captures, "FILES_TO_READ", 5)
+    read = []
+
+    def interrupted(path):
+        read.append(path)
+        time.sleep(0.05 * (path.parent.name == "b"))
+        return read_capture(path)
+
+    def show(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        plan.make_plan(
+            [card],
+            Options(card.parent / "out"),
+            GroupingOptions(),
+            Captures(interrupted, threads=2),
+            show,
+        )
+    # Of 11 files in 3 pieces: the second has begun, and is not read to its end.
+    assert 5 <= len(read) < 10
+
+
 def test_one_file_is_asked_for_like_many(card):
     captures = Captures(read_capture)
     assert captures(card / "a" / "IMG_0000.dng") == read_capture(card / "a" / "IMG_0000.dng")

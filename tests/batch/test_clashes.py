@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from cards import write_frame
 
@@ -43,6 +45,16 @@ def test_photos_that_are_reached_by_links_are_not_replaced(card, tmp_path):
     (error,) = failures([tmp_path / "links"], card, "a")
     assert "would replace an input" in error
     assert failures([tmp_path / "links"], card, "b") == []
+
+
+def test_a_result_among_the_photos_may_be_replaced(card):
+    write_frame(card / "a_kpn.dng", 0, size=(32, 32))
+
+    def capture(path):
+        return replace(read_capture(path), by_kpn=path.stem == "a_kpn")
+
+    options = Options(card, formats=("dng",))
+    assert plan.make_plan([card], options, GroupingOptions(), capture).failures == []
 
 
 def test_two_folders_that_share_an_output_folder_are_told_apart(tmp_path):

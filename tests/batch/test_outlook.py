@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cards import write_bursts
+from cards import write_bursts, write_frame
 from command_line import kpn
 
 from kpn_cli.batch import outlook, run, speed
 from kpn_cli.batch.plan import GroupingOptions, Job
+from kpn_cli.burst.grouping import Setting
 from kpn_cli.errors import KpnError
 from kpn_cli.pipeline.options import Options
 from kpn_cli.system import cache
@@ -73,6 +75,32 @@ def test_finished_bursts_need_no_space_unless_they_are_replaced(tmp_path):
     assert again.needed == 18 * MEGA  # one burst at a time
 
 
+def test_a_dry_run_warns_of_outputs_that_the_run_would_refuse(weights, tmp_path, monkeypatch):
+    write_bursts(tmp_path / "in", 2)
+    options = Options(tmp_path / "out", weights=weights, formats="jpeg")
+    jobs = run.plan_batch([tmp_path / "in"], options, GroupingOptions()).jobs
+    command = ["denoise", tmp_path / "in", "-o", tmp_path / "out", "--weights", weights]
+    command += ["--format", "jpeg"]
+    assert kpn(*command).exit_code == 0
+
+    def warnings(**changed: object) -> tuple[str, ...]:
+        return tuple(outlook.look_ahead(jobs, replace(options, **changed)).warnings())
+
+    assert warnings() == warnings(headroom=True) == warnings(strength=2.0, overwrite=True) == ()
+    (warning,) = warnings(strength=2.0)
+    assert "made with other options (2 of 2 bursts compared); replace them with --over" in warning
+    assert warning in kpn(*command, "--dry-run", "--strength", "2", "--quiet").stderr
+    size = sum(path.stat().st_size for path in jobs[0].files)
+    for most, compared in ((size + 100, 1), (size - 100, 0)):
+        monkeypatch.setattr(outlook, "_COMPARED_BYTES", most)
+        assert outlook.look_ahead(jobs, replace(options, strength=2.0)).compared == compared
+    monkeypatch.undo()
+    write_frame(jobs[1].files[0], 10, seed=99)
+    assert "of other frames or made with other options (1 of 2 bursts" in warnings()[0]
+    jobs[0] = replace(jobs[0], settings=(Setting("", 0.0),) * 2)  # a bracket
+    assert "(2 of 2 bursts" in warnings(headroom=True)[0]
+
+
 def test_dry_run_and_run_warn_of_a_small_disk(weights, tmp_path, little_space):
     write_bursts(tmp_path / "in", 2)
     command = ["denoise", tmp_path / "in", "-o", tmp_path / "out", "--weights", weights]
@@ -126,6 +154,17 @@ def test_the_speed_is_kept_for_device_arithmetic_network_and_threads(tmp_path, m
         assert speed.kept_speed(Options(tmp_path, **other)) is None
     monkeypatch.setattr(speed, "usable_cores", lambda: 999)  # as without --threads, or elsewhere
     assert speed.kept_speed(Options(tmp_path)) is None
+
+
+@pytest.mark.parametrize(
+    "seconds", [10**400, 1e300, -1, 0, "1", None, float("nan")], ids=list("abcdefg")
+)
+def test_a_speed_that_cannot_be_is_not_believed(seconds, tmp_path):
+    options = Options(tmp_path)
+    speed.keep_speed(options, [_job(tmp_path)], 60.0)
+    (key,) = cache.load_facts("speed")
+    cache.keep_facts("speed", {key: {"seconds": seconds}})
+    assert speed.kept_speed(options) is None
 
 
 def test_a_run_keeps_its_speed_unless_it_is_tiny_or_skips_bursts(tmp_path, weights, monkeypatch):

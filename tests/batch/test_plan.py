@@ -20,8 +20,10 @@ from kpn_cli.batch import plan
 from kpn_cli.batch.outlook import look_at_space
 from kpn_cli.batch.plan import GroupingOptions
 from kpn_cli.burst import files
+from kpn_cli.errors import TransientError
 from kpn_cli.pipeline.options import Options
 from kpn_cli.raw.info import Capture
+from kpn_cli.raw.reader import read_capture
 
 # --- finding and naming -----------------------------------------------------
 
@@ -190,6 +192,53 @@ def test_no_group_burst_size_and_gap_change_the_grouping(tmp_path):
     assert sizes(*named, "--no-group") == [6]
     assert sizes(*named, named[0], tmp_path / "a", "--no-group") == [6]  # each file once
     assert kpn("denoise", tmp_path, "--no-group", "--burst-size", "2").exit_code == 2
+
+
+def test_a_damaged_file_does_not_move_the_frames_of_later_bursts(tmp_path):
+    write_bursts(tmp_path, 3)
+    for name in ("IMG_0010.dng", "note.raw", "IMG_0099.dng"):
+        (tmp_path / name).write_bytes(b"damaged")
+    command = ["denoise", tmp_path, "--burst-size", "2", "--dry-run", "--json"]
+    document = json.loads(kpn(*command).stdout)
+    found = [[Path(path).name for path in burst["frames"]] for burst in document["bursts"]]
+    assert found == [[f"IMG_00{n}0.dng", f"IMG_00{n}1.dng"] for n in range(3)]
+    assert len(document["failed"]) == 3
+
+
+@pytest.mark.parametrize("how", ["error", "folder gone"])
+def test_a_burst_that_may_lack_a_frame_out_of_reach_is_not_denoised_without_it(how, tmp_path):
+    write_bursts(tmp_path / "card", 3, frames=3)
+
+    def capture(path: Path) -> Capture:
+        if path.name == "IMG_0011.dng" and how == "error":
+            raise TransientError(f"{path.name}: cannot be read (input/output error); try again")
+        if path.name == "IMG_0011.dng" and how == "folder gone":
+            (tmp_path / "card").rename(tmp_path / "away")
+        return read_capture(path)
+
+    options = Options(tmp_path / "out")
+    found = plan.make_plan([tmp_path / "card"], options, GroupingOptions(), capture)
+    numbers = [[path.stem[4:] for path in job.files] for job in found.jobs]
+    failed = {tuple(path.stem[4:] for path in each.files): each.error for each in found.failures}
+    if how == "error":
+        assert numbers == [["0000", "0001", "0002"], ["0020", "0021", "0022"]]
+        assert list(failed) == [("0011",), ("0010", "0012")]
+        assert "IMG_0011.dng may be one of its frames" in failed["0010", "0012"]
+        whole = plan.make_plan([tmp_path / "card"], options, GroupingOptions(size=3), capture)
+        assert [len(job.files) for job in whole.jobs] == [3, 3, 3]  # it is read again with them
+    else:
+        assert numbers == [["0000", "0001", "0002"]]
+        assert "IMG_0011.dng may be one of its frames" in failed["0010",]
+        assert len(failed) == 6
+
+
+def test_failures_are_in_the_order_of_the_files(tmp_path):
+    paths = [tmp_path / name for name in ("b/1.dng", "a/1.dng", "b/2.dng", "a/2.dng")]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"damaged")
+    found = plan.make_plan(paths, Options(tmp_path / "out"), GroupingOptions(), read_capture)
+    assert [each.files for each in found.failures] == [(path,) for path in paths]
 
 
 def test_two_bursts_never_share_a_name(tmp_path, weights):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kpn_cli.burst.grouping import group
+from kpn_cli.burst.grouping import group, stand_ins
 from kpn_cli.raw.info import Capture
 
 NOON = datetime(2026, 5, 6, 12, 0, 0)
@@ -333,3 +333,17 @@ def test_a_copy_with_the_number_of_its_original_does_not_end_a_burst():
     assert len(burst.files) == 4
     other = frame("again.dng", 0.15, number=2)  # the same number at another time: another burst
     assert len(group([*numbered[:2], other])) == 2
+
+
+def test_damaged_files_stand_where_their_numbers_say():
+    times = {1: 0.0, 2: 1.0, 5: 4.0, 9: 8.0}
+    captures = [frame(f"IMG_{n}.dng", at) for n, at in times.items()]
+    unread = ("IMG_4.dng", "IMG_3.dng", "IMG_0.dng", "IMG_7.dng", "IMG_1x.dng", "IMG_3.raw")
+    stands = stand_ins(captures, [Path("card") / name for name in unread])
+    assert {each.path.name: each.captured for each in stands} == {
+        "IMG_0.dng": captures[0].captured,
+        "IMG_3.dng": captures[1].captured,
+        "IMG_4.dng": captures[1].captured,
+    }
+    found = [[name[4] for name in burst] for burst in names([*captures, *stands], size=3)]
+    assert found == [["0", "1", "2"], ["3", "4", "5"], ["9"]]

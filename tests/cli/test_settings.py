@@ -210,3 +210,11 @@ def test_completion_survives_a_wrong_file(config):
     )
     assert run.stdout.splitlines() == ["plain,--name"]
     assert run.stderr == ""
+
+
+def test_without_a_home_there_is_no_file(monkeypatch):
+    def no_home(*_: object, **__: object) -> Path:
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.setattr("platformdirs.user_config_path", no_home)
+    assert used() == {}

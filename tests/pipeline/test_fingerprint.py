@@ -6,8 +6,10 @@ import os
 from dataclasses import replace
 
 import marked_bursts
-from cards import denoised, write_bursts, write_frame
+import pytest
+from cards import denoised, write_bracket, write_bursts, write_frame
 
+from kpn_cli.errors import KpnError
 from kpn_cli.pipeline import denoise, fingerprint
 from kpn_cli.pipeline.options import Options
 
@@ -71,4 +73,25 @@ def test_a_list_of_defects_changes_the_picture(tmp_path):
 def test_headroom_changes_the_picture_and_exposures_only_which_frames_may_be_merged():
     plain = fingerprint.options_digest(Options("x"))
     assert fingerprint.options_digest(Options("x", headroom=True)) != plain
+    assert fingerprint.alike_digest(Options("x", headroom=True)) == plain
     assert fingerprint.options_digest(Options("x", exposures="mixed")) == plain
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_bursts_of_one_exposure_stay_finished_with_and_without_headroom(first, tmp_path, weights):
+    write_bursts(tmp_path / "burst", 1)
+    bracket = write_bracket(tmp_path / "bracket", (0, -2, 2))
+    options = Options(
+        tmp_path / "out", formats="dng", weights=weights, exposures="mixed", headroom=first
+    )
+    made = denoise.denoise([tmp_path / "burst"], options)
+    denoise.denoise(bracket, options)
+    before = made.outputs["dng"].read_bytes()
+    other = replace(options, headroom=not first)
+    for each in (options, other):
+        again = denoise.denoise([tmp_path / "burst"], each)
+        assert again.skipped and again.outputs == made.outputs
+    assert made.outputs["dng"].read_bytes() == before
+    assert denoise.denoise(bracket, options).skipped
+    with pytest.raises(KpnError, match="with other options"):
+        denoise.denoise(bracket, other)

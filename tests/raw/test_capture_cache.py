@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from kpn_cli.raw import capture_cache
 from kpn_cli.raw.capture_cache import CaptureCache
 from kpn_cli.raw.info import Capture
+from kpn_cli.system.cache import keep_facts, load_facts
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +75,21 @@ def test_a_file_that_changed_in_any_way_is_read_again(tmp_path):
         assert found(tmp_path / "c.sqlite", path) is None, change
 
 
+@pytest.mark.parametrize("changed", ["st_size", "st_mtime_ns", "st_ctime_ns", "st_ino"])
+def test_each_of_size_times_and_inode_tells_another_file(changed, tmp_path, monkeypatch):
+    path, capture = photo(tmp_path)
+    keep(tmp_path / "c.sqlite", (path, capture))
+    names = ("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino")
+    facts = {name: getattr(path.stat(), name) for name in names}
+    with CaptureCache(tmp_path / "c.sqlite") as cache:
+        status = SimpleNamespace(**facts)
+        changed_os = SimpleNamespace(**{**vars(os), "stat": lambda _: status})
+        monkeypatch.setattr(capture_cache, "os", changed_os)
+        assert cache.find(path) == capture
+        status = SimpleNamespace(**facts | {changed: facts[changed] + 1})
+        assert cache.find(path) is None
+
+
 def test_a_file_that_changed_just_now_is_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(capture_cache, "_SETTLED", 3.0)
     path, capture = photo(tmp_path)
@@ -129,6 +147,64 @@ def test_a_damaged_cache_is_made_anew(tmp_path):
     assert found(database, path) == capture
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *("status = null", "status = 5", "facts = null", "check_sum = 'x'"),
+        *("facts = x'ff'", "facts = cast(x'ff' as text)"),
+    ],
+)
+def test_a_damaged_row_is_not_believed_and_the_others_are(damage, tmp_path):
+    photos = [photo(tmp_path, f"{number}.dng") for number in range(2)]
+    keep(tmp_path / "c.sqlite", *photos)
+    with closing(sqlite3.connect(tmp_path / "c.sqlite")) as database, database:
+        database.execute(f"update captures set {damage} where name = ?", (b"0.dng",))
+    with CaptureCache(tmp_path / "c.sqlite") as cache:
+        assert [cache.find(path) for path, _ in photos] == [None, photos[1][1]]
+        assert not cache.problem
+
+
+def test_no_damaged_bit_ends_a_plan_or_changes_a_capture(tmp_path):
+    photos = [photo(tmp_path, f"{number}.dng") for number in range(3)]
+    database = tmp_path / "c.sqlite"
+    keep(database, *photos)
+    data = database.read_bytes()
+    used = [at for at, byte in enumerate(data) if byte]
+    for number, at in enumerate(used[:: len(used) // 150]):
+        damaged = bytearray(data)
+        damaged[at] ^= 1 << number % 8
+        database.write_bytes(damaged)
+        with CaptureCache(database) as cache:
+            for path, capture in photos:
+                assert cache.find(path) in (None, capture)
+
+
+def test_a_database_that_lacks_a_column_is_made_anew(tmp_path):
+    path, capture = photo(tmp_path)
+    database = tmp_path / "c.sqlite"
+    keep(database, (path, capture))
+    with closing(sqlite3.connect(database)) as damaged, damaged:
+        damaged.execute("alter table captures rename column facts to fects")
+    assert found(database, path) is None
+    keep(database, (path, capture))
+    assert found(database, path) == capture
+
+
+def test_without_a_home_nothing_is_kept(tmp_path, monkeypatch):
+    def no_home(*_: object, **__: object) -> Path:
+        raise RuntimeError("could not determine the home directory")
+
+    path, capture = photo(tmp_path)
+    for folder in (no_home, lambda *_, **__: Path("~/.cache")):
+        monkeypatch.setattr("platformdirs.user_cache_path", folder)
+        monkeypatch.chdir(tmp_path)
+        with CaptureCache() as cache:
+            cache.keep(path, capture, cache.status_before(path))
+            assert "set HOME" in cache.problem and cache.find(path) is None
+        keep_facts("speed", {"a": 1})
+        assert load_facts("speed") == {} and not Path("~").exists()
+
+
 def test_where_nothing_can_be_written_nothing_is_kept(tmp_path):
     (tmp_path / "file").write_text("no folder")
     path, capture = photo(tmp_path)
@@ -161,6 +237,33 @@ def test_a_locked_cache_is_not_waited_for_long(tmp_path, monkeypatch):
     assert found(database, path) == capture
 
 
+def test_captures_are_found_while_another_process_writes(tmp_path, monkeypatch):
+    monkeypatch.setattr(capture_cache, "_WAIT", 0.01)
+    path, capture = photo(tmp_path)
+    database = tmp_path / "c.sqlite"
+    keep(database, (path, capture))
+    monkeypatch.setattr(capture_cache, "_RENEWED", -1)  # its folder's time of use is written
+    with closing(sqlite3.connect(database, isolation_level=None)) as other:
+        other.execute("begin immediate")
+        assert found(database, path) == capture
+
+
+def test_a_folder_that_is_used_stays(tmp_path, monkeypatch):
+    database = tmp_path / "c.sqlite"
+    photos = []
+    now = capture_cache.time.time()
+    for age, name in ((9e6, "a"), (8e6, "b")):
+        (tmp_path / name).mkdir()
+        photos.append([photo(tmp_path / name, f"{number:03d}.dng") for number in range(300)])
+        monkeypatch.setattr(capture_cache.time, "time", lambda age=age: now - age)
+        keep(database, *photos[-1])
+    monkeypatch.setattr(capture_cache.time, "time", lambda: now)
+    assert found(database, photos[0][0][0])
+    monkeypatch.setattr(capture_cache, "_MAX_BYTES", int(0.9 * database.stat().st_size))
+    keep(database)
+    assert [found(database, each[0][0]) is None for each in photos] == [False, True]
+
+
 def test_the_folders_that_were_not_used_for_long_are_dropped(tmp_path, monkeypatch):
     database = tmp_path / "c.sqlite"
     photos = []
@@ -176,6 +279,7 @@ def test_the_folders_that_were_not_used_for_long_are_dropped(tmp_path, monkeypat
     keep(database, photos[1][0])
     assert found(database, photos[0][0][0]) is None
     assert found(database, photos[1][0][0]) == photos[1][0][1]
+    assert database.stat().st_size < 0.7 * size  # and the disk has its space again
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
