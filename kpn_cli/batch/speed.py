@@ -54,7 +54,7 @@ class Speed:
 
 
 #: Not worth a measurement, which would take as long.
-_OF_LITTLE_WORK = Speed(1.0, "a small batch")
+_OF_LITTLE_WORK = Speed(1.0, "not measured: the batch is small")
 
 
 def work(job: Job) -> float:

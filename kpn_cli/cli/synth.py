@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -81,6 +82,8 @@ def synth(
 
     PHOTOS are JPEG, PNG, TIFF or similar files, or folders that contain them.
     """
+    if dask is not None and workers > 1:
+        raise click.UsageError("--workers and --dask exclude each other; give one of them")
     from ..synthesis import dataset
     from ..synthesis.photos import find_photos, readable_photos
 
@@ -90,24 +93,26 @@ def synth(
         usable = readable_photos(
             photos, at_least=config.photo_pixels, on_photo=move, on_skip=console.note
         )
-    if dask is not None and workers > 1:
-        raise click.UsageError("--workers and --dask exclude each other; give one of them")
-    with (
-        cluster_at(dask, threads=1) as cluster,
-        console.bar("writing", config.part_count) as move,
-    ):
-        write = None
-        if cluster is not None:
-            from ..synthesis.on_cluster import write_parts
+    try:
+        with (
+            cluster_at(dask, threads=1) as cluster,
+            console.bar("writing", config.part_count) as move,
+        ):
+            write = None
+            if cluster is not None:
+                from ..synthesis.on_cluster import write_parts
 
-            write = partial(write_parts, cluster, usable, output, config, tell=console.note)
-        dataset.write_dataset(
-            usable,
-            output,
-            config,
-            workers=workers,
-            write=write,
-            on_part=lambda path: move(),
-        )
+                write = partial(write_parts, cluster, usable, output, config, tell=console.note)
+            dataset.write_dataset(
+                usable,
+                output,
+                config,
+                workers=workers,
+                write=write,
+                on_part=lambda path: move(),
+            )
+    except KeyboardInterrupt:
+        console.note("interrupted; run the same command again to continue")
+        sys.exit(console.INTERRUPTED)
     console.note(f"{output} holds {console.count(config.count, 'burst')}")
     console.print_path(output)

@@ -218,7 +218,8 @@ def train(
     """Train a network on synthetic bursts, or resume a run.
 
     DATA is photos (files or folders), from which bursts are made on the fly, or the tar files
-    of kpn synth --format shards. PyTorch's launcher trains with several processes:
+    of kpn synth --format shards, also on a web server ('http://host/shard-{00000..00099}.tar').
+    PyTorch's launcher trains with several processes:
     torchrun --nproc-per-node 2 -m kpn_cli train ...
     """
     from ..training.config import TrainConfig, loss_for, with_variant

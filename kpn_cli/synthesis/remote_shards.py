@@ -7,6 +7,8 @@ themselves; a stream of them, WebDataset's usual way, gives the next burst only.
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +19,14 @@ from ..system.cache import cache_folder
 from ..system.files import make_folder
 
 _SCHEMES = ("http://", "https://")
+#: What the commonest exit codes of curl mean; `man curl` lists all.
+_CURL = {
+    "6": "there is no such host",
+    "7": "no web server answers there",
+    "18": "the transfer ended too early",
+    "22": "the server has no such file, or refuses it",
+    "28": "the server does not answer in time",
+}
 
 
 def is_remote(text: str) -> bool:
@@ -57,12 +67,22 @@ def fetch(urls: Sequence[str], on_shard: Callable[[], None] = lambda: None) -> l
         except FileNotFoundError as error:
             raise KpnError(f"{url}: fetching it needs the program curl ({error})") from None
         except (OSError, ValueError) as error:
+            for part in folder.glob(f"*.temp{os.getpid()}"):  # WebDataset leaves it
+                part.unlink(missing_ok=True)
             raise KpnError(
-                f"{url}: cannot be fetched ({reason_of(error)}); check the address, or try again: "
+                f"{url}: cannot be fetched ({_reason(error)}); check the address, or try again: "
                 "what was fetched stays"
             ) from None
         on_shard()
     return paths
+
+
+def _reason(error: Exception) -> str:
+    """Return why a shard was not fetched: WebDataset shows its call of curl in place of that."""
+    code = re.search(r"\bcurl\b.*: exit (\d+) ", str(error))
+    if code is None:
+        return reason_of(error)
+    return _CURL.get(code[1], f"curl failed with exit code {code[1]}")
 
 
 def _folder_name(url: str) -> str:

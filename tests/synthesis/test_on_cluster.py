@@ -8,7 +8,7 @@ from cards import digests
 from command_line import kpn
 from pictures import photo
 
-from kpn_cli.synthesis import on_cluster
+from kpn_cli.synthesis import dataset, on_cluster
 from kpn_cli.synthesis.dataset import DatasetConfig, write_dataset
 from kpn_cli.synthesis.photos import find_photos
 from kpn_cli.system.cluster import connect
@@ -55,7 +55,18 @@ def test_a_part_that_another_worker_has_written_stays(photos, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == stamps
 
 
-def test_workers_and_dask_exclude_each_other(photos, tmp_path):
-    result = kpn("synth", photos, "-o", tmp_path, "--workers", 2, "--dask", "local")
+def test_ctrl_c_says_how_to_continue(photos, tmp_path, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dataset, "write_dataset", interrupted)
+    result = kpn("synth", photos, "-o", tmp_path, "--count", 1)
+    assert result.exit_code == 130
+    assert result.stderr == "interrupted; run the same command again to continue\n"
+
+
+def test_workers_and_dask_exclude_each_other_before_photos_are_read(tmp_path):
+    (tmp_path / "no_photo.png").touch()
+    result = kpn("synth", tmp_path, "-o", tmp_path / "set", "--workers", 2, "--dask", "local")
     assert result.exit_code == 2
     assert "exclude each other" in result.stderr

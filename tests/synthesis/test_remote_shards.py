@@ -16,6 +16,7 @@ from kpn_cli.synthesis.dataset import DatasetConfig, write_dataset
 from kpn_cli.synthesis.photos import find_photos
 from kpn_cli.synthesis.remote_shards import expand_urls, fetch
 from kpn_cli.synthesis.shards import ShardSource, find_shards
+from kpn_cli.system.cache import cache_folder
 
 pytest.importorskip("webdataset")
 
@@ -57,9 +58,12 @@ def test_shards_are_fetched_once_and_are_those_of_the_folder(server):
     assert ShardSource(paths).digest == ShardSource(local).digest
 
 
-def test_what_is_no_shard_is_a_line(server, tmp_path):
+def test_what_is_no_shard_is_a_line_and_leaves_nothing(server, tmp_path):
     address, _, _ = server
-    for name in ("missing.tar", "bad.tar"):
-        with pytest.raises(KpnError, match=f"{name}: cannot be fetched"):
+    for name, reason in (("missing.tar", "the server has no such file"), ("bad.tar", "")):
+        with pytest.raises(KpnError, match=rf"{name}: cannot be fetched \({reason}"):
             fetch([f"{address}/{name}"])
+    with pytest.raises(KpnError, match=r"cannot be fetched \(no web server answers there\)"):
+        fetch(["http://127.0.0.1:1/a.tar"])
+    assert not list((cache_folder() / "shards").rglob("*.temp*"))
     assert_one_line(kpn("train", f"{address}/photo.png", "-o", tmp_path / "run"), "not the address")
