@@ -87,7 +87,8 @@ def publish_report(
     with report.collect_sections(options, len(results)) as sections:
         for number, result in enumerate(results):
             if not result.skipped:
-                sections._keep(result, pictures or small_pictures(number))
+                shown = pictures or small_pictures(number)
+                sections.store(result, report.whole_section(result, shown, folder))
         return report.publish(
             options,
             results,

@@ -258,7 +258,7 @@ def _denoise(job: Job, order: Order) -> Answer | Again:
         if options.report:
             from .report import made_section
 
-            result, section = made_section(computed, result, order.options, order.planned)
+            result, section = made_section(computed, result, order.options.output, order.planned)
         return result
 
     found = result_or_error(make)

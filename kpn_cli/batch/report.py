@@ -28,25 +28,34 @@ from ..pipeline.loading import Reader
 from ..pipeline.options import Options
 from ..pipeline.result import Failure, LeftOut, Result
 from ..system.faults import bug
-from ..system.files import atomic, make_folder, remove_abandoned, scratch_file, write_error
+from ..system.files import (
+    atomic,
+    lock_folder,
+    make_folder,
+    remove_abandoned,
+    scratch_file,
+    write_error,
+)
 from ..system.memory import memory_as_error
 from . import (
+    report_burst,
     report_lines,
     report_page,
     report_pages,
     report_pictures,
-    report_section,
-    report_sections,
+    report_store,
 )
 from .html import is_page_of
 from .report_page import ReportFacts
 from .report_pictures import Pictures
-from .report_sections import NAME as NAME
-from .report_sections import Entry, ExistingSection, StoredSection
+from .report_store import NAME as NAME
+from .report_store import Entry, ExistingSection, StoredSection
 
 #: Limits in bytes of JPEG: most and least for the pictures of a burst; for the pictures of a page,
 #: unless the least for each burst is more. On the page, in Base64, they take a third more.
 _MAX_BURST_BYTES, _MIN_BURST_BYTES, _MAX_PAGE_BYTES = 750_000, 200_000, 75_000_000
+#: For how many seconds to wait while another run writes its report to the folder.
+_WAIT = 600.0
 
 
 def check_path(folder: Path) -> Path:
@@ -61,7 +70,7 @@ def check_path(folder: Path) -> Path:
     path = folder / NAME
     others = (
         (path, is_page_of(path, report_page.PROGRAM)),
-        (folder / report_sections.PAGES, bool(report_sections.pages_in(folder))),
+        (folder / report_store.PAGES, bool(report_store.pages_in(folder))),
         (folder / report_lines.NAME, report_lines.is_ours(folder / report_lines.NAME)),
     )
     for other, is_ours in others:
@@ -99,8 +108,8 @@ class SectionWriter:
     def __init__(self, folder: Path, file: Path, planned: int) -> None:
         self.collected = CollectedSections()
         self._folder, self._file = folder, file
-        self._budget = picture_budget(planned)
-        self._existing = report_sections.existing_sections(folder)
+        self._planned = planned
+        self._existing = report_store.existing_sections(folder)
         self._lock = Lock()
 
     def add(self, computed: Computed, result: Result) -> Result:
@@ -113,12 +122,8 @@ class SectionWriter:
         Returns:
             The result, with the time that its section took.
         """
-        start = time.monotonic()
-        pictures = _pictures_or_reason(lambda: self._pictures_of(computed, result))
-        seconds = round(time.monotonic() - start, 3)
-        timings = result.timings | {"report": seconds}
-        result = replace(result, timings=timings, seconds=round(result.seconds + seconds, 3))
-        self._keep(result, pictures)
+        result, content = made_section(computed, result, self._folder, self._planned)
+        self.store(result, content)
         return result
 
     def add_finished(self, result: Result, read: Reader) -> None:
@@ -136,15 +141,7 @@ class SectionWriter:
             pictures = _pictures_or_reason(lambda: self._pictures_from_files(result, read))
         else:
             pictures = "there is no DNG among the outputs; make them again with --overwrite"
-        self._keep(result, pictures)
-
-    def _pictures_of(self, computed: Computed, result: Result) -> Pictures:
-        noise = None if result.noise is None else result.noise.model
-        if computed.reference is None:
-            raise KpnError("the noisy reference was not kept")
-        return report_pictures.make_pictures(
-            computed.info, computed.reference, computed.denoised.planes, noise, self._budget
-        )
+        self.store(result, whole_section(result, pictures, self._folder))
 
     def _pictures_from_files(self, result: Result, read: Reader) -> Pictures:
         info, noisy = read(result.reference)
@@ -154,21 +151,12 @@ class SectionWriter:
         white = output.white if info.saturation is None else source_white_in_output(info)
         planes = Frame(torch.from_numpy(clean), output.black, white).planes()
         reference = Frame(torch.from_numpy(noisy), info.black, info.white)
-        return report_pictures.make_pictures(info, reference, planes, None, self._budget)
-
-    def _keep(self, result: Result, pictures: Pictures | str) -> None:
-        """Write a section to the file, unless writing has failed before."""
-        key = _key(result, self._folder)
-        section = report_section.burst_section(result, pictures, self._folder, key)
-        content = b"%s%s\n%s" % (
-            report_sections.start_line(key, result, self._folder),
-            section.encode(),
-            report_sections.END,
+        return report_pictures.make_pictures(
+            info, reference, planes, None, picture_budget(self._planned)
         )
-        self.store(result, content)
 
     def store(self, result: Result, content: bytes) -> None:
-        """Write a section, as `made_section` makes it, to the file, unless that failed before."""
+        """Write a section, of `whole_section` to the file, unless writing has failed before."""
         key = _key(result, self._folder)
         with self._lock:  # `add_finished` is called from another thread
             if self.collected.error is not None:
@@ -190,32 +178,52 @@ class SectionWriter:
         return start
 
 
-class _OneSection(SectionWriter):
-    """Makes one section and keeps it in memory."""
-
-    def __init__(self, folder: Path, planned: int) -> None:
-        self._folder, self._budget = folder, picture_budget(planned)
-        self.content = b""
-
-    def store(self, result: Result, content: bytes) -> None:
-        self.content = content
-
-
 def made_section(
-    computed: Computed, result: Result, options: Options, planned: int
+    computed: Computed, result: Result, folder: Path, planned: int
 ) -> tuple[Result, bytes]:
-    """Make the section of a burst where the page is not: on a worker of a cluster.
+    """Make the section of a burst whose outputs have just been written.
 
     Args:
         computed, result: see `SectionWriter.add`.
-        options: of the run; their folder is that of the page.
+        folder: of the page.
         planned: number of bursts of the run.
 
     Returns:
         The result, with the time that its section took; the section for `SectionWriter.store`.
     """
-    maker = _OneSection(options.output, planned)
-    return maker.add(computed, result), maker.content
+
+    def make() -> Pictures:
+        noise = None if result.noise is None else result.noise.model
+        if computed.reference is None:
+            raise KpnError("the noisy reference was not kept")
+        return report_pictures.make_pictures(
+            computed.info,
+            computed.reference,
+            computed.denoised.planes,
+            noise,
+            picture_budget(planned),
+        )
+
+    start = time.monotonic()
+    pictures = _pictures_or_reason(make)
+    seconds = round(time.monotonic() - start, 3)
+    timings = result.timings | {"report": seconds}
+    result = replace(result, timings=timings, seconds=round(result.seconds + seconds, 3))
+    return result, whole_section(result, pictures, folder)
+
+
+def whole_section(result: Result, pictures: Pictures | str, folder: Path) -> bytes:
+    """Return a section for `SectionWriter.store`.
+
+    Args:
+        result: of the burst.
+        pictures: of the burst, or the reason why there are none.
+        folder: of the page.
+    """
+    key = _key(result, folder)
+    section = report_burst.burst_section(result, pictures, folder, key)
+    start = report_store.start_line(key, result, folder)
+    return b"%s%s\n%s" % (start, section.encode(), report_store.END)
 
 
 def picture_budget(planned: int) -> int:
@@ -235,7 +243,7 @@ def _pictures_or_reason(make: Callable[[], Pictures]) -> Pictures | str:
 
 
 @contextmanager
-def collect_sections(options: Options, planned: int) -> Iterator[SectionWriter | None]:
+def collect_sections(options: Options, planned: int) -> Iterator[SectionWriter]:
     """Collect the sections of a run, within a `with` block.
 
     Args:
@@ -243,14 +251,11 @@ def collect_sections(options: Options, planned: int) -> Iterator[SectionWriter |
         planned: number of bursts of all processes; with very many, each gets fewer pictures.
 
     Yields:
-        The writer of sections; None without a report.
+        The writer of sections.
 
     Raises:
         KpnError: if the folder cannot be written.
     """
-    if not options.report:
-        yield None
-        return
     make_folder(options.output)
     remove_abandoned(options.output)
     with scratch_file(options.output / NAME) as file:
@@ -267,7 +272,7 @@ def publish(
     seconds: float,
     left_out: Sequence[LeftOut] = (),
 ) -> Path:
-    """Write the page.
+    """Write the list for programs and the page.
 
     Args:
         options: how the bursts were denoised.
@@ -285,21 +290,6 @@ def publish(
         KpnError: if the page or a section could not be written, or another file has its name.
     """
     folder = options.output
-    path = check_path(folder)
-    for part in collected:
-        if part.error is not None:
-            raise part.error
-    made = {key: section for part in collected for key, section in part.sections.items()}
-    existing = report_sections.existing_sections(folder)
-    entries = [_entry(result, folder, made, existing) for result in results]
-    shown = {entry.key for entry in entries}
-    written = {path for result in results for path in result.outputs.values()}
-    # Sections of other runs, or of bursts that this run did not reach before an interrupt.
-    entries += [
-        Entry(key, True, section)
-        for key, section in existing.items()
-        if key not in shown and section.output not in written and section.output.is_file()
-    ]
     facts = ReportFacts(
         results,
         failures,
@@ -309,13 +299,37 @@ def publish(
         picture_budget(planned) < _MAX_BURST_BYTES,
         left_out,
     )
+    with lock_folder(folder, wait=_WAIT):  # other runs keep their reports there, too
+        path = check_path(folder)
+        report_lines.write_lines(folder, facts)  # first: of a full disk it needs the least
+        for part in collected:
+            if part.error is not None:
+                raise part.error
+        _write_pages(path, facts, options, collected)
+    return path
+
+
+def _write_pages(
+    path: Path, facts: ReportFacts, options: Options, collected: Sequence[CollectedSections]
+) -> None:
+    folder = path.parent
+    report_pages.restore_pages(folder)
+    made = {key: section for part in collected for key, section in part.sections.items()}
+    existing = report_store.existing_sections(folder)
+    entries = [_entry(result, folder, made, existing) for result in facts.results]
+    shown = {entry.key for entry in entries}
+    written = {path for result in facts.results for path in result.outputs.values()}
+    # Sections of other runs, or of bursts that this run did not reach before an interrupt.
+    entries += [
+        Entry(key, True, section)
+        for key, section in existing.items()
+        if key not in shown and section.output not in written and os.path.isfile(section.output)
+    ]
     if len(entries) > report_pages.BURSTS_OF_A_PAGE:
         report_pages.write_pages(path, facts, options, entries)
     else:
         _write_page(path, facts, options, entries)
         report_pages.remove_pages(folder)
-    report_lines.write_lines(folder, facts)
-    return path
 
 
 def _entry(
@@ -325,8 +339,11 @@ def _entry(
     existing: Mapping[str, ExistingSection],
 ) -> Entry:
     key = _key(result, folder)
-    missing = report_section.missing_section(result, folder).encode()
-    return Entry(key, result.skipped, made.get(key) or existing.get(key), missing)
+    section = made.get(key) or existing.get(key)
+    if result.skipped:  # a section that was made from its files knows less
+        section = existing.get(key) or section
+    missing = b"" if section else report_burst.missing_section(result, folder).encode()
+    return Entry(key, result.skipped, section, missing)
 
 
 def _write_page(path: Path, facts: ReportFacts, options: Options, entries: Sequence[Entry]) -> None:
@@ -335,7 +352,7 @@ def _write_page(path: Path, facts: ReportFacts, options: Options, entries: Seque
         page.write(report_page.head(facts, options).encode())
         for number, entry in enumerate(entries, 1):
             page.write(report_page.burst_start(number, entry.existed).encode())
-            page.write(report_sections.whole(entry))
+            page.write(report_store.whole(entry))
             page.write(report_page.burst_end().encode())
         page.write(report_page.foot().encode())
 

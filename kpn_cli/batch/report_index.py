@@ -13,7 +13,7 @@ from ..pipeline.options import Options
 from . import report_page
 from .html import count, text
 from .report_page import ReportFacts
-from .report_sections import NAME, PAGE_NAME, PAGES
+from .report_store import NAME, PAGE_NAME, PAGES
 
 #: Bursts, failures and lines that the index shows at most. Of more bursts it shows those with a
 #: warning; all are on the pages.
@@ -49,7 +49,7 @@ class Index:
         of_a_page: bursts of a page at most.
         rows: of the bursts that it lists.
         kinds: kind of a remark -> its number.
-        bursts_of: number of a kind -> bursts that have it.
+        bursts_of: number of a kind -> bursts of the rows that have it.
         firsts: page -> name of its first burst.
         warned: page -> its bursts with warnings.
     """
@@ -90,7 +90,6 @@ class Index:
         kinds = [_kind(kind, remark) for kind, remark in remarks]
         kinds += ["Frames were dropped"] * (_DROPPED in section)
         numbers = {self.kinds.setdefault(kind, len(self.kinds)) for kind in kinds}
-        self.bursts_of.update(numbers)
         page = self.page_of(number)
         self.firsts.setdefault(page, name)
         self.warned[page] += bool(warnings)
@@ -98,6 +97,7 @@ class Index:
             warning = warnings[0] if warnings else ""
             row = _Row(number, name, summary, warning, thumbnail, tuple(sorted(numbers)))
             self.rows.append(row)
+            self.bursts_of.update(numbers)
 
 
 def _kind(kind: str, remark: str) -> str:
@@ -122,12 +122,20 @@ def page(facts: ReportFacts, options: Options, index: Index) -> Iterator[str]:
         yield '<p class="hint">With this many bursts, each has fewer pictures.</p>\n'
     yield _choice(index)
     if index.bursts > MOST:
-        shown = count(len(index.rows), "burst")
-        yield f'<p class="hint">Listed here: the first {shown} with a warning.</p>\n'
+        yield f'<p class="hint">{_listed(index)} The pages above have all bursts.</p>\n'
     yield '<ol class="tiles">\n'
     for row in index.rows:
         yield _tile(row, index)
     yield "</ol>\n</main>\n</body>\n</html>\n"
+
+
+def _listed(index: Index) -> str:
+    """Return which bursts the index lists, if not all."""
+    warned = sum(index.warned.values())
+    if not warned:
+        return "No burst has a warning, so none is listed here."
+    first = f"the first {len(index.rows)} of " if warned > len(index.rows) else ""
+    return f"Listed here: {first}{count(warned, 'burst')} with a warning."
 
 
 def _pages(index: Index) -> str:

@@ -1,18 +1,19 @@
 """The report for programs: `report.jsonl` beside the page, a line of JSON for each burst.
 
-The lines of bursts have the keys of `kpn denoise --json`; those of failures and of bursts that were
-left out, too. Bursts of earlier runs keep their line while their outputs exist, and so do bursts
-that were skipped: their new line would not know how they were denoised.
+The lines have the keys of `kpn denoise --json`, with absolute paths. Bursts of earlier runs keep
+their line while their outputs exist. So do bursts that were skipped: a new line would not know how
+they were denoised.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext, suppress
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..pipeline.result import Result
 from ..system.files import atomic
@@ -28,7 +29,7 @@ _MAX_LINE = 1 << 24
 
 def is_ours(path: Path) -> bool:
     """Whether a file, not a symbolic link, is such a list: empty, or its first line is of one."""
-    if path.is_symlink() or not path.is_file():
+    if os.path.islink(path) or not os.path.isfile(path):
         return False
     with suppress(OSError), path.open("rb") as file:
         line = file.readline(_MAX_LINE)
@@ -44,46 +45,74 @@ def write_lines(folder: Path, facts: ReportFacts) -> Path:
         facts: of the run.
 
     Raises:
-        KpnError: if it cannot be written.
+        KpnError: if it cannot be written, or the old one not be read.
     """
     path = folder / NAME
-    outputs = {_place(file) for each in facts.results for file in each.outputs.values()}
-    skipped = {_key(each): n for n, each in enumerate(facts.results) if each.skipped}
-    old: dict[int, str] = {}
-    others: list[str] = []
-    for line, document in _lines_of(path):
-        made = list(document.get("outputs", {}).values())
-        key = frozenset(map(_place, made))
-        if key in skipped:
-            old[skipped[key]] = line
-        elif made and not key & outputs and all(map(os.path.lexists, made)):
-            others.append(line)
-    with atomic(path) as temporary, temporary.open("w", encoding="ascii", newline="\n") as file:
+    with (
+        atomic(path) as temporary,
+        path.open("rb") if is_ours(path) else nullcontext(BytesIO()) as old,
+        temporary.open("wb") as file,
+    ):
+        known, others = _old_lines(old, facts.results)
         for number, result in enumerate(facts.results):
-            file.write(old.get(number) or json.dumps(burst_json(result)) + "\n")
-        file.writelines(json.dumps(failure_json(each)) + "\n" for each in facts.failures)
-        file.writelines(json.dumps(left_out_json(each)) + "\n" for each in facts.left_out)
-        file.writelines(others)
+            if number in known:
+                file.write(_line_at(old, known[number]))
+            else:
+                file.write(_line(burst_json(result, os.path.abspath)))
+        file.writelines(_line(failure_json(each, os.path.abspath)) for each in facts.failures)
+        file.writelines(_line(left_out_json(each, os.path.abspath)) for each in facts.left_out)
+        file.writelines(_line_at(old, place) for place in others)
     return path
 
 
-def _key(result: Result) -> frozenset[str]:
-    return frozenset(map(_place, result.outputs.values()))
+def _line(document: dict[str, Any]) -> bytes:
+    return json.dumps(document).encode("ascii") + b"\n"
+
+
+def _old_lines(old: BinaryIO, results: Sequence[Result]) -> tuple[dict[int, int], list[int]]:
+    """Find the lines of an old list that stay.
+
+    Returns:
+        Number of a skipped burst -> place of the line from when it was denoised; places of the
+        lines of other bursts whose outputs exist.
+    """
+    written = {_place(path) for each in results for path in each.outputs.values()}
+    skipped = {
+        (each.fingerprint.hex(), _place(path)): number
+        for number, each in enumerate(results)
+        if each.skipped
+        for path in each.outputs.values()
+    }
+    known: dict[int, int] = {}
+    others: list[int] = []
+    for place, document in _lines_of(old):
+        paths = list(map(_place, document.get("outputs", {}).values()))
+        for path in paths:
+            number = skipped.get((document.get("fingerprint", ""), path))
+            if number is not None:
+                known[number] = place
+        if paths and written.isdisjoint(paths) and all(map(os.path.lexists, paths)):
+            others.append(place)
+    return known, others
 
 
 def _place(path: Path | str) -> str:
     return os.path.normcase(os.path.abspath(path))
 
 
-def _lines_of(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the lines of an old list, as text and parsed; without those that are none."""
-    if not is_ours(path):
-        return
-    with suppress(OSError), path.open("rb") as file:
-        while line := file.readline(_MAX_LINE):
-            document = _parsed(line)
-            if document is not None and line.endswith(b"\n"):
-                yield line.decode("ascii"), document
+def _line_at(old: BinaryIO, place: int) -> bytes:
+    old.seek(place)
+    return old.readline(_MAX_LINE)
+
+
+def _lines_of(old: BinaryIO) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield place and document of each line of an old list; not of those that are none."""
+    place = 0
+    while line := old.readline(_MAX_LINE):
+        document = _parsed(line)
+        if document is not None and line.endswith(b"\n"):
+            yield place, document
+        place += len(line)
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
@@ -95,6 +124,7 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
         return None
     made = document.get("outputs", {})
     is_text = isinstance(made, dict) and all(
-        isinstance(each, str) and "\0" not in each for each in made.values()
+        isinstance(each, str) and "\0" not in each
+        for each in [*made.values(), document.get("fingerprint", "")]
     )
     return document if is_text else None

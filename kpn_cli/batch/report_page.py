@@ -22,8 +22,8 @@ from ..noise.calibration import Calibration
 from ..pipeline.options import Options
 from ..pipeline.result import Failure, LeftOut, Result, left_out_lines
 from .html import count, definitions, duration, mean, page_start, text
-from .report_section import burst_name
-from .report_sections import PROGRAM as PROGRAM
+from .report_burst import burst_name
+from .report_store import PROGRAM as PROGRAM
 
 _META = """
 <meta name="color-scheme" content="light dark">

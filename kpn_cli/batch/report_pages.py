@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import secrets
 import shutil
 import time
 from collections.abc import Sequence
@@ -18,19 +17,20 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..errors import KpnError
 from ..pipeline.options import Options
 from ..system.files import atomic, atomic_folder, write_error
-from . import report_index, report_page, report_sections
+from . import report_index, report_page, report_store
 from .report_index import Index
 from .report_page import ReportFacts
-from .report_sections import PAGE_NAME, PAGES, PICTURES, Entry
+from .report_store import PAGE_NAME, PAGES, PICTURES, Entry
 
 #: Most bursts of a page; a report of no more is one page with all of its pictures.
 BURSTS_OF_A_PAGE = 50
 #: Longest sides of a picture in the index, in pixels, and its JPEG quality.
 _THUMBNAIL, _QUALITY = (240, 160), 80
 _ABANDONED_SECONDS = 24 * 3600
+#: The old pages, for the moment in which the new ones take their place.
+_ASIDE = ".kpn-report_pages"
 #: The picture of the whole result in a section.
 _OVERVIEW = re.compile(rb'<figure class="map">\n<img src="(pictures/[^"]+)"')
 
@@ -49,22 +49,29 @@ def write_pages(path: Path, facts: ReportFacts, options: Options, entries: Seque
     folder = path.parent / PAGES
     _remove_abandoned(path.parent)
     index = Index(len(entries), BURSTS_OF_A_PAGE)
-    aside = folder.with_name(f".kpn-{secrets.token_hex(6)}")
+    aside = path.parent / _ASIDE
     try:
         with atomic_folder(folder) as pages:
             for start in range(0, len(entries), BURSTS_OF_A_PAGE):
                 _write_page(pages, start, entries, index)
-            if report_sections.pages_in(path.parent):
+            if report_store.pages_in(path.parent):
                 os.replace(folder, aside)
-            elif os.path.lexists(folder):
-                raise KpnError(f"{folder}: already exists and is no report of kpn; move it")
     except BaseException:
-        if aside.exists() and not folder.exists():
-            os.replace(aside, folder)
+        restore_pages(path.parent)
         raise
     shutil.rmtree(aside, ignore_errors=True)
     with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as page:
         page.writelines(report_index.page(facts, options, index))
+
+
+def restore_pages(folder: Path) -> None:
+    """Put the old pages back where a program was killed, or failed, while it replaced them."""
+    aside = folder / _ASIDE
+    if os.path.lexists(folder / PAGES):
+        shutil.rmtree(aside, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            os.replace(aside, folder / PAGES)
 
 
 def _remove_abandoned(folder: Path) -> None:
@@ -85,7 +92,7 @@ def _write_page(pages: Path, start: int, entries: Sequence[Entry], index: Index)
             page.write(report_index.page_head(number, index).encode())
             for at, entry in enumerate(some, start + 1):
                 page.write(report_page.burst_start(at, entry.existed).encode())
-                section = report_sections.split(entry, pages)
+                section = report_store.split(entry, pages)
                 page.write(section)
                 page.write(report_page.burst_end().encode())
                 index.add(at, section, _thumbnail(section, entry.key, pages))
@@ -108,7 +115,7 @@ def _thumbnail(section: bytes, key: str, pages: Path) -> tuple[str, int, int]:
             content = io.BytesIO()
             picture.save(content, "JPEG", quality=_QUALITY)
             size = picture.size
-    except (OSError, ValueError):  # somebody has removed or changed it
+    except (OSError, ValueError, Image.DecompressionBombError):  # somebody has changed it
         return "", 0, 0
     (pages / name).write_bytes(content.getvalue())
     return name, *size
@@ -116,6 +123,6 @@ def _thumbnail(section: bytes, key: str, pages: Path) -> tuple[str, int, int]:
 
 def remove_pages(folder: Path) -> None:
     """Remove the pages of an earlier report, after `report.html` no longer leads to them."""
-    if report_sections.pages_in(folder):
+    if report_store.pages_in(folder):
         with suppress(OSError):
             shutil.rmtree(folder / PAGES)

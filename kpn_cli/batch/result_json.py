@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,34 +12,36 @@ if TYPE_CHECKING:
     from ..pipeline.result import Failure, LeftOut, Result
 
 
-def noise_json(noise: NoiseReport) -> dict[str, Any]:
-    """Return the JSON of a noise model and its source."""
+def noise_json(noise: NoiseReport, show: Callable[[Path], str] = str) -> dict[str, Any]:
+    """Return the JSON of a noise model and its source; `show` returns a path as text."""
     return {
         "source": noise.source,
         "shot": noise.model.shot,
         "read": noise.model.read,
         "warning": noise.warning,
-        "file": noise.file and str(noise.file),
+        "file": noise.file and show(noise.file),
     }
 
 
-def burst_json(result: Result) -> dict[str, Any]:
-    """Return a burst's entry in the JSON of `kpn denoise`.
+def burst_json(result: Result, show: Callable[[Path], str] = str) -> dict[str, Any]:
+    """Return a burst's entry in the JSON of `kpn denoise`; `show` returns a path as text.
 
     `noise` has S and O of the planes R, G1, G2, B. `noise_left` is a share of the noise variance,
     without grain; `grain` is the share of the luminance noise's sigma that was given back. `shifts`
     are (row, column) in sensor pixels. `exposures` has the settings of each frame and its EV over
     the reference, where they differ. `headroom` is in EV beyond the reference's white, times are in
-    seconds. What was not measured is None.
+    seconds. `fingerprint` is that of the outputs, in hexadecimal digits. What was not measured is
+    None.
     """
     noise = result.noise
     return {
-        "reference": str(result.frames[0] if result.frames else result.reference),
-        "frames": [str(path) for path in result.frames],
-        "dropped": {str(path): why for path, why in result.dropped.items()},
+        "reference": show(result.frames[0] if result.frames else result.reference),
+        "frames": [show(path) for path in result.frames],
+        "dropped": {show(path): why for path, why in result.dropped.items()},
         "notes": result.notes,
-        "outputs": {name: str(path) for name, path in result.outputs.items()},
-        "noise": noise and noise_json(noise),
+        "outputs": {name: show(path) for name, path in result.outputs.items()},
+        "fingerprint": result.fingerprint.hex(),
+        "noise": noise and noise_json(noise, show),
         "noise_left": result.noise_left,
         "grain": result.grain,
         "defects": asdict(result.repaired),
@@ -60,14 +64,14 @@ def burst_json(result: Result) -> dict[str, Any]:
     }
 
 
-def failure_json(failure: Failure) -> dict[str, Any]:
-    """Return the JSON of a burst or file that failed."""
-    return {"files": [str(path) for path in failure.files], "error": failure.error}
+def failure_json(failure: Failure, show: Callable[[Path], str] = str) -> dict[str, Any]:
+    """Return the JSON of a burst or file that failed; `show` returns a path as text."""
+    return {"files": [show(path) for path in failure.files], "error": failure.error}
 
 
-def left_out_json(burst: LeftOut) -> dict[str, Any]:
+def left_out_json(burst: LeftOut, show: Callable[[Path], str] = str) -> dict[str, Any]:
     """Return the JSON of a burst that is not to be merged: a bracket, or one of few frames."""
-    return {"files": [str(path) for path in burst.files], "reason": burst.reason}
+    return {"files": [show(path) for path in burst.files], "reason": burst.reason}
 
 
 def setting_json(settings: str, stops: float | None) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from ..raw.capture_cache import CaptureCache
 from ..raw.decoder_process import Decoders
 from ..system.cluster import Cluster
 from ..system.distributed import process_group
+from ..system.faults import bug
 from ..system.interrupts import interrupt_afterwards
 from .captures import FILES_TO_READ, Captures
 from .cluster import denoise_on
@@ -220,8 +221,9 @@ def _report(
             planned=len(plan.jobs) + len(plan.failures) + len(plan.left_out),
             seconds=time.monotonic() - start,
         )
-    except KpnError as error:
-        summary.failures.append(Failure((options.output / report.NAME,), str(error)))
+    except Exception as error:  # the pictures are written: the user must learn which
+        known = error if isinstance(error, KpnError) else bug(error, "writing the report")
+        summary.failures.append(Failure((options.output / report.NAME,), str(known)))
 
 
 def _report_interrupted(
@@ -236,5 +238,7 @@ def _report_interrupted(
     shown = {result.reference for result in summary.results}
     made = [section.result for section in sections.collected.sections.values()]
     summary.results += [result for result in made if result.reference not in shown]
+    order = {path: number for number, job in enumerate(plan.jobs) for path in job.files}
+    summary.results.sort(key=lambda result: order.get(result.reference, len(order)))
     if summary.results:
         _report(summary, plan, options, [sections.collected], start)

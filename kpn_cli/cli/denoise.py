@@ -206,8 +206,7 @@ _EXIT_CODES = (
     "frames or options are an error.",
 )
 @click.option(
-    "--report",
-    is_flag=True,
+    "--report/--no-report",
     help="Also write report.html, a page that compares before and after at 100 % and lists the "
     "frames used, the noise and the timings, and report.jsonl, the same facts for programs.",
 )

@@ -57,6 +57,8 @@ _IN_USE = (5, 32, 33)
 _CLOSE_PROGRAM = "Close the program that has it open, or choose another folder."
 #: Seconds between tries to rename: scanners for viruses open new files for a moment.
 _RENAME_WAITS = (0.05, 0.1, 0.2, 0.4, 0.8)
+#: Seconds between tries to lock a folder.
+_LOCK_WAIT = 0.05
 
 
 @contextmanager
@@ -240,39 +242,55 @@ def make_folder(folder: Path) -> None:
 
 
 @contextmanager
-def lock_folder(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
     """Lock an existing folder against other kpn processes while the block lasts.
 
     Without effect on file systems that have no locks. Windows cannot lock a folder: there, a file
     in it is locked.
 
+    Args:
+        folder: to lock.
+        wait: for how many seconds to wait for another process.
+
     Raises:
-        KpnError: if another process holds the lock, or the file cannot be made.
+        KpnError: if another process holds the lock, or the folder or the file cannot be opened.
     """
     if fcntl is None:
-        with _locked_by_file(folder):
+        with _locked_by_file(folder, wait):
             yield
         return
-    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise _at_work(folder) from None
-        except OSError:  # some network file systems
-            pass
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise write_error(folder, error) from None
+    try:
+        _lock(descriptor, folder, wait)
         yield
     finally:
         os.close(descriptor)
 
 
+def _lock(descriptor: int, folder: Path, wait: float) -> None:
+    end = time.monotonic() + wait
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                raise _at_work(folder) from None
+            time.sleep(_LOCK_WAIT)
+        except OSError:  # some network file systems
+            return
+
+
 @contextmanager
-def _locked_by_file(folder: Path) -> Iterator[None]:
+def _locked_by_file(folder: Path, wait: float) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder / _FOLDER_LOCK)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=wait)
     except Timeout:
         raise _at_work(folder) from None
     except NotImplementedError:  # a file system without locks

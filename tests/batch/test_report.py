@@ -16,11 +16,11 @@ from urllib.parse import unquote_to_bytes
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from report_pages import picture
+from report_pages import burst_result, picture
 
 from kpn_cli.batch import report, report_page, report_pictures, run
-from kpn_cli.batch.plan import GroupingOptions, Job
-from kpn_cli.batch.read_ahead import denoise_all
+from kpn_cli.batch.plan import GroupingOptions, Job, Plan
+from kpn_cli.batch.read_ahead import BurstOutcome, denoise_all
 from kpn_cli.cli.app import main
 from kpn_cli.errors import KpnError
 from kpn_cli.output.develop import develop
@@ -126,8 +126,9 @@ def test_every_burst_is_on_the_page_with_its_facts(batch):
         assert f"{sum(burst['noise']['shot']) / 4:.3g}" in page.text
         assert f"{burst['noise_left'] ** 0.5:.0%} of \N{GREEK SMALL LETTER SIGMA}" in page.text
         assert f"{burst['fallen_back']:.1%} of the picture" in page.text
-        for stage in burst["timings"]:
+        for number, stage in enumerate(burst["timings"]):
             assert stage in page.text
+            assert f".s{number} {{ fill:" in page.inside["style"]  # else it is black on black
     assert "from the NoiseProfile" in page.text
     assert "1 dropped" in page.text
 
@@ -294,6 +295,13 @@ def test_a_page_that_cannot_be_written_fails_no_burst(
     assert not list(out.glob(".kpn-*"))
 
 
+def test_a_fault_in_writing_the_page_hides_no_result(card, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(report_page, "foot", lambda: 1 / 0)
+    said = denoised(*command(card, tmp_path, weights), code=1)
+    assert [len(burst["outputs"]) for burst in said["bursts"]] == [2, 2]
+    assert "kpn has failed while writing the report" in said["failed"][-1]["error"]
+
+
 def no_space(*_):
     raise OSError(28, "No space left on device")
 
@@ -333,6 +341,20 @@ def test_an_interrupted_run_reports_the_finished_bursts(four, tmp_path):
     assert 1 <= bursts < 4
     assert bursts == len(list((tmp_path / "out").rglob("*.dng")))
     assert f"Interrupted after {bursts} of 4 bursts" in page.text
+
+
+def test_the_report_of_an_interrupted_run_has_the_order_of_the_plan(tmp_path):
+    files = [Path(f"{n}.dng") for n in range(3)]
+    plan = Plan([Job((path,), tmp_path, "") for path in files], [])
+    results = [burst_result(tmp_path, n, reference=files[n], frames=[files[n]]) for n in range(3)]
+    options = Options(tmp_path, report=True)
+    with report.collect_sections(options, 3) as sections:
+        for n in (2, 0, 1):  # as the workers of a cluster end
+            sections.store(results[n], report.whole_section(results[n], "none", tmp_path))
+        done = [BurstOutcome(plan.jobs[n], results[n]) for n in (2, 0)]
+        run._report_interrupted(plan, done, options, sections, 0.0)
+    found = [json.loads(line) for line in (tmp_path / "report.jsonl").read_text().splitlines()]
+    assert [Path(line["reference"]).name for line in found] == ["0.dng", "1.dng", "2.dng"]
 
 
 def test_an_interrupted_run_keeps_the_sections_of_the_old_page(four, tmp_path):

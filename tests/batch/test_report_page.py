@@ -55,7 +55,12 @@ def publish(folder: Path, count: int) -> Path:
             )
             info = info_of(640, 1600, path=path)
             computed = Computed(
-                result.fingerprint, info, Denoised(clean, 0.1), {}, result, noisy(clean)
+                result.fingerprint,
+                info,
+                Denoised(clean, 0.1),
+                {},
+                result,
+                reference=noisy(clean),
             )
             results.append(sections.add(computed, result))
         failures = [Failure((Path("a.dng"),), "a.dng: is no raw")]
@@ -101,6 +106,10 @@ def look(chromium, page):
         return chromium
 
     return open_page
+
+
+def test_the_page_that_is_looked_at_has_pictures(page):  # noticed without a browser, too
+    assert page.read_text("utf-8").count('<img src="data:image/jpeg') >= 3 * 5
 
 
 def one(driver, selector: str):

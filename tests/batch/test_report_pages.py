@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
@@ -13,10 +15,12 @@ from urllib.parse import unquote_to_bytes
 import pytest
 from report_pages import burst_result, publish_report, small_pictures
 
-from kpn_cli.batch import report_index, report_pages
+from kpn_cli.batch import report, report_index, report_pages, report_store
 from kpn_cli.batch.result_json import burst_json
 from kpn_cli.errors import KpnError
+from kpn_cli.pipeline.options import Options
 from kpn_cli.pipeline.result import Failure, LeftOut
+from kpn_cli.system import files as system_files
 
 VOID = {"meta", "link", "img", "input", "br", "hr"}
 FOREIGN = {"rect", "svg"}
@@ -146,6 +150,60 @@ def test_of_very_many_bursts_the_index_lists_those_with_warnings(tmp_path, monke
     assert "IMG_00002" in index.text and "IMG_00005" in index.text
     assert index.text.count("is no raw") == 3 and "and 2 more" in index.text
     assert sum(len(page.all("article")) for page in pages_of(tmp_path)) == 6
+    assert "Listed here: 2 bursts with a warning." in index.text
+
+
+def test_pages_lead_to_those_beside_them_and_say_how_many_bursts_have_warnings(tmp_path):
+    results = [burst_result(tmp_path, n, warning="Look!" * (n in (2, 3))) for n in range(5)]
+    index = Page(publish_report(tmp_path, results))
+    assert "3\N{EN DASH}4 2 warnings" in index.text and index.text.count(" warnings") == 1
+    links = [[link.get("rel", "") for link in page.all("a")][:3] for page in pages_of(tmp_path)]
+    assert [[rel for rel in each if rel] for each in links] == [
+        ["next"],
+        ["prev", "next"],
+        ["prev"],
+    ]
+
+
+def test_the_choice_has_remarks_as_they_are_but_shortened(tmp_path):
+    results = [burst_result(tmp_path, n, notes=["A & B", "word " * 60]) for n in range(3)]
+    index = Page(publish_report(tmp_path, results))
+    chosen = index.text.split("Show ")[1]
+    assert "Note: A & B" in chosen
+    assert chosen.count("word") == 22
+
+
+def test_bursts_whose_sections_are_lost_are_listed_all_the_same(tmp_path):
+    results = [replace(burst_result(tmp_path, number), skipped=True) for number in range(3)]
+    index = Page(publish_report(tmp_path, results))
+    assert index.text.count("Section lost") == 3
+    assert all("This section is lost" in page.text for page in pages_of(tmp_path))
+
+
+def test_the_index_says_that_bursts_have_fewer_pictures(tmp_path, monkeypatch):
+    results = [burst_result(tmp_path, number) for number in range(3)]
+    assert "fewer pictures" not in Page(publish_report(tmp_path, results)).text
+    monkeypatch.setattr(report, "_MAX_PAGE_BYTES", 1000)
+    assert "each has fewer pictures" in Page(publish_report(tmp_path, results)).text
+
+
+def test_warnings_are_the_first_choice(tmp_path):
+    results = [burst_result(tmp_path, n, notes=["odd"], warning="Look!" * (n == 2)) for n in (1, 2)]
+    text = Page(publish_report(tmp_path, [burst_result(tmp_path, 3), *results])).text
+    assert text.index("1 \N{MULTIPLICATION SIGN} Warning: Look!") < text.index("Note: odd")
+
+
+def test_only_remarks_of_listed_bursts_can_be_chosen(tmp_path, monkeypatch):
+    monkeypatch.setattr(report_index, "MOST", 3)
+    results = [
+        burst_result(tmp_path, n, notes=["odd"], warning="Look!" * (n == 2)) for n in range(6)
+    ]
+    index = Page(publish_report(tmp_path, results))
+    assert "1 \N{MULTIPLICATION SIGN} Note: odd" in index.text
+    results[2].outputs["dng"].unlink()
+    index = Page(publish_report(tmp_path, [*results[:2], *results[3:]]))
+    assert "No burst has a warning, so none is listed here." in index.text
+    assert not index.all("option")
 
 
 # --- earlier runs -----------------------------------------------------------
@@ -212,12 +270,112 @@ def test_an_error_leaves_the_old_pages(tmp_path, monkeypatch):
     assert not list(tmp_path.glob(".kpn-*"))
 
 
+def test_pages_that_cannot_take_the_place_of_the_old_ones_leave_them(tmp_path, monkeypatch):
+    results = [burst_result(tmp_path, number) for number in range(3)]
+    publish_report(tmp_path, results)
+    before, rename = contents(tmp_path), system_files._rename
+
+    def busy(source, target):
+        if target.name == "report_pages":
+            raise OSError(16, "Device or resource busy")
+        rename(source, target)
+
+    monkeypatch.setattr(system_files, "_rename", busy)
+    with pytest.raises(KpnError, match="report_pages: cannot be written: Device or resource busy"):
+        publish_report(tmp_path, results)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("content", [None, b"no picture"])
+def test_pictures_that_somebody_removed_or_changed_fail_no_report(content, tmp_path):
+    results = [burst_result(tmp_path, number) for number in range(3)]
+    publish_report(tmp_path, results)
+    for file in (tmp_path / "report_pages").rglob("*.jpg"):
+        file.unlink() if content is None else file.write_bytes(content)
+    again = [replace(result, skipped=True) for result in results]
+    index = Page(publish_report(tmp_path, again))
+    assert not index.all("img") and len(lines(tmp_path)) == 3
+    results[2].outputs["dng"].unlink()
+    assert len(Page(publish_report(tmp_path, again[:2])).all("article")) == 2
+
+
+def test_pictures_are_copied_where_files_cannot_be_linked(tmp_path, monkeypatch):
+    results = [burst_result(tmp_path, number) for number in range(3)]
+    publish_report(tmp_path, results)
+    before = contents(tmp_path)
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(1, "Not permitted")))
+    publish_report(tmp_path, [replace(result, skipped=True) for result in results])
+    assert before.keys() == contents(tmp_path).keys()
+
+
+def test_a_link_to_the_pages_of_another_report_is_not_replaced(tmp_path):
+    publish_report(tmp_path / "a", [burst_result(tmp_path / "a", number) for number in range(3)])
+    before = contents(tmp_path / "a")
+    results = [burst_result(tmp_path / "b", number) for number in range(3)]
+    (tmp_path / "b" / "report_pages").symlink_to(tmp_path / "a" / "report_pages")
+    with pytest.raises(KpnError, match="report_pages: already exists and is no report of kpn"):
+        publish_report(tmp_path / "b", results)
+    assert contents(tmp_path / "a") == before
+
+
 def test_pages_that_a_killed_program_left_are_removed_after_a_day(tmp_path):
     for name, age in (("0123456789ab", 2e5), ("0123456789ac", 0)):
         (tmp_path / f".kpn-{name}" / "pictures").mkdir(parents=True)
         os.utime(tmp_path / f".kpn-{name}", (time.time() - age,) * 2)
     publish_report(tmp_path, [burst_result(tmp_path, number) for number in range(3)])
     assert [path.name for path in tmp_path.glob(".kpn-*")] == [".kpn-0123456789ac"]
+
+
+def test_pages_of_a_program_that_was_killed_while_it_replaced_them_are_kept(tmp_path):
+    results = [burst_result(tmp_path, number) for number in range(3)]
+    publish_report(tmp_path, results)
+    before = contents(tmp_path)
+    (tmp_path / "report_pages").rename(tmp_path / ".kpn-report_pages")
+    publish_report(tmp_path, [replace(result, skipped=True) for result in results])
+    assert before.keys() == contents(tmp_path).keys()
+    assert "Section lost" not in (tmp_path / "report.html").read_text("utf-8")
+    assert not list(tmp_path.glob(".kpn-*"))
+
+
+def test_runs_that_end_together_write_one_report_of_all(tmp_path):
+    runs = [[burst_result(tmp_path, 10 * run + n) for n in range(3)] for run in range(6)]
+    with ThreadPoolExecutor(len(runs)) as threads:
+        list(threads.map(partial(publish_report, tmp_path), runs))
+    assert sum(len(page.all("article")) for page in pages_of(tmp_path)) == 18
+    assert len(lines(tmp_path)) == 18
+    for page in pages_of(tmp_path):
+        check_links(page)
+
+
+def test_a_page_that_changed_meanwhile_is_not_taken_for_another(tmp_path):
+    burst = burst_result(tmp_path, 1)
+    page = publish_report(tmp_path, [burst])
+    ((key, section),) = report_store.existing_sections(tmp_path).items()
+    page.write_bytes(b" " + page.read_bytes())
+    with pytest.raises(KpnError, match=r"report\.html: has changed while in use; start again"):
+        report_store.whole(report_store.Entry(key, True, section))
+
+
+def test_a_folder_that_vanished_is_an_error_in_a_line(tmp_path):
+    folder = tmp_path / "out"
+    burst = burst_result(folder, 1)
+    options = Options(folder, report=True)
+    with report.collect_sections(options, 1) as sections:
+        folder.rename(tmp_path / "elsewhere")
+        with pytest.raises(KpnError, match="out: cannot be written: No such file or directory"):
+            report.publish(options, [burst], [], [sections.collected], planned=1, seconds=1.0)
+
+
+def test_a_section_of_the_old_report_is_preferred_to_one_from_the_outputs(tmp_path):
+    burst = burst_result(tmp_path, 1)
+    publish_report(tmp_path, [burst])
+    again = replace(burst, skipped=True, noise=None)
+    options = Options(tmp_path, report=True)
+    with report.collect_sections(options, 1) as sections:
+        poor = report.whole_section(again, "none", tmp_path)
+        sections.store(again, poor)
+        page = report.publish(options, [again], [], [sections.collected], planned=1, seconds=1.0)
+    assert "variance =" in page.read_text("utf-8")
 
 
 # --- for programs -----------------------------------------------------------
@@ -232,11 +390,11 @@ def test_the_list_has_a_line_for_each_burst_with_the_keys_of_json(tmp_path):
     failures = [Failure((Path("a\udcff.dng"),), "no raw")]
     left_out = [LeftOut((Path("b.dng"),), "1 frame", 2)]
     publish_report(tmp_path, results, failures=failures, left_out=left_out)
-    expected = [json.loads(json.dumps(burst_json(result))) for result in results]
+    expected = [json.loads(json.dumps(burst_json(each, os.path.abspath))) for each in results]
     assert lines(tmp_path)[:3] == expected
     assert lines(tmp_path)[3:] == [
-        {"files": ["a\udcff.dng"], "error": "no raw"},
-        {"files": ["b.dng"], "reason": "1 frame"},
+        {"files": [os.path.abspath("a\udcff.dng")], "error": "no raw"},
+        {"files": [os.path.abspath("b.dng")], "reason": "1 frame"},
     ]
 
 
@@ -249,8 +407,75 @@ def test_the_list_keeps_what_is_known_of_bursts_of_earlier_runs(tmp_path):
     results[0].outputs["dng"].unlink()
     publish_report(tmp_path, results[2:])
     assert [line["reference"] for line in lines(tmp_path)] == [
-        str(results[2].reference),
-        str(results[1].reference),
+        os.path.abspath(results[2].reference),
+        os.path.abspath(results[1].reference),
+    ]
+
+
+def test_the_list_is_the_same_from_any_folder_of_work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    results = [burst_result(Path("out"), number) for number in range(3)]
+    publish_report(Path("out"), results)
+    first = lines(tmp_path / "out")
+    assert all(os.path.isabs(path) for line in first for path in line["outputs"].values())
+    monkeypatch.chdir(tmp_path / "out")
+    publish_report(Path(), [replace(burst_result(Path(), 0), skipped=True, noise=None)])
+    assert lines(tmp_path / "out") == first
+
+
+def test_a_line_about_other_options_is_not_kept(tmp_path):
+    burst = burst_result(tmp_path, 1)
+    publish_report(tmp_path, [burst])
+    publish_report(tmp_path, [replace(burst, skipped=True, noise=None, fingerprint=b"other")])
+    (line,) = lines(tmp_path)
+    assert line["noise"] is None and line["fingerprint"] == b"other".hex()
+
+
+def test_a_burst_that_was_denoised_again_has_a_new_line(tmp_path):
+    burst = burst_result(tmp_path, 1)
+    publish_report(tmp_path, [burst])
+    publish_report(tmp_path, [replace(burst, seconds=7.0)])
+    assert [line["seconds"] for line in lines(tmp_path)] == [7.0]
+
+
+def test_a_line_is_kept_if_fewer_formats_are_asked_for(tmp_path):
+    burst = burst_result(tmp_path, 1)
+    jpeg = burst.outputs["dng"].with_suffix(".jpg")
+    jpeg.touch()
+    publish_report(tmp_path, [replace(burst, outputs=burst.outputs | {"jpeg": jpeg})])
+    first = lines(tmp_path)
+    publish_report(tmp_path, [replace(burst, skipped=True, noise=None)])
+    assert lines(tmp_path) == first
+
+
+def test_the_list_is_written_even_if_the_pages_cannot_be(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(report_index, "page_links", full)
+    with pytest.raises(KpnError, match="No space left"):
+        publish_report(tmp_path, [burst_result(tmp_path, number) for number in range(3)])
+    assert len(lines(tmp_path)) == 3
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"reference": "a", "outputs": {"dng": "a\\u0000"}}\n',
+        b"[" * 100_000 + b"\n",
+        b'{"refer',
+        b'{"reference": "b", "outputs": {"dng": "/"}}',
+    ],
+)
+def test_lines_that_are_damaged_are_left_out(line, tmp_path):
+    bursts = [burst_result(tmp_path, number) for number in range(2)]
+    publish_report(tmp_path, bursts[:1])
+    with (tmp_path / "report.jsonl").open("ab") as file:
+        file.write(line)
+    publish_report(tmp_path, bursts[1:])
+    assert [Path(each["reference"]).name for each in lines(tmp_path)] == [
+        "IMG_00001.dng",
+        "IMG_00000.dng",
     ]
 
 

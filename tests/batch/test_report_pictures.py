@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from pictures import texture
-from report_pages import NOISE, info_of, noisy, picture
+from report_pages import NOISE, burst_result, info_of, noisy, picture, small_pictures
 
 from kpn_cli.batch import report, report_pictures
 from kpn_cli.batch.report_pictures import BeforeAfter
 from kpn_cli.output.develop import develop, developed_size
+from kpn_cli.output.dng_levels import OUTPUT_BLACK, source_white_in_output
+from kpn_cli.pipeline.options import Options
+from kpn_cli.raw.info import RawInfo
 
 
 @pytest.mark.parametrize("orientation", [1, 2, 3, 5, 6, 8])
@@ -46,6 +51,45 @@ def test_a_dark_burst_is_shown_brighter_before_and_after_alike():
     assert (
         report_pictures.make_pictures(info_of(64, 96), noisy(light), light, NOISE, 10**9).stops == 0
     )
+
+
+def test_pictures_from_files_need_files_of_one_size(tmp_path):
+    burst = burst_result(tmp_path, 1, skipped=True)
+    infos = {burst.reference: info_of(64, 96), burst.outputs["dng"]: info_of(64, 98)}
+
+    def read(path: Path) -> tuple[RawInfo, np.ndarray]:
+        info = infos[path]
+        return info, np.zeros((4, info.height // 2, info.width // 2), np.float32)
+
+    options = Options(tmp_path, report=True)
+    for shown, size in (("has another size", (64, 98)), ("Whole picture", (64, 96))):
+        infos[burst.outputs["dng"]] = info_of(*size, path=burst.outputs["dng"])
+        with report.collect_sections(options, 1) as sections:
+            sections.add_finished(burst, read)
+            (section,) = sections.collected.sections.values()
+            assert shown in section.path.read_text("utf-8")
+
+
+def test_pictures_from_files_have_the_white_of_the_source(tmp_path, monkeypatch):
+    """The white of a DNG from a raw file that clips above its white is where it clips."""
+    burst = burst_result(tmp_path, 1, skipped=True)
+    raw = info_of(64, 96, white=1000.0, saturation=1500.0)
+    white = source_white_in_output(raw)
+    dng = info_of(64, 96, black=(OUTPUT_BLACK,) * 4, white=65535.0, path=burst.outputs["dng"])
+    assert OUTPUT_BLACK < white < 0.7 * dng.white
+    seen = []
+
+    def look(info, reference, clean, *_):
+        seen.append(clean)
+        return small_pictures()
+
+    monkeypatch.setattr(report_pictures, "make_pictures", look)
+    with report.collect_sections(Options(tmp_path, report=True), 1) as sections:
+        files = {burst.reference: (raw, 1000.0), burst.outputs["dng"]: (dng, white)}
+        sections.add_finished(
+            burst, lambda path: (files[path][0], np.full((4, 32, 48), files[path][1], np.float32))
+        )
+    assert seen[0] == pytest.approx(1.0)
 
 
 def test_many_bursts_get_fewer_pictures_each():

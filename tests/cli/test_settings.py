@@ -77,6 +77,17 @@ def test_of_options_that_exclude_each_other_that_of_the_command_line_holds(
     assert set(used(*options)) == kept
 
 
+def test_a_report_of_the_settings_is_switched_off_by_an_option(config, tmp_path, weights):
+    config("[denoise]\nreport = true\n")
+    assert set(used()) == {"report"} and used("--no-report") == {}
+    write_frame(tmp_path / "a.dng", 0)
+    command = ["denoise", tmp_path / "a.dng", "--weights", weights, "--format", "dng", "-o"]
+    assert kpn(*command, tmp_path / "with").exit_code == 0
+    assert kpn(*command, tmp_path / "without", "--no-report").exit_code == 0
+    assert (tmp_path / "with" / "report.html").is_file()
+    assert [path.name for path in (tmp_path / "without").iterdir()] == ["a_kpn.dng"]
+
+
 def test_a_variable_overrules_the_option_of_the_file_that_it_excludes(config, monkeypatch):
     path = config("[denoise]\nno_group = true\n")
     monkeypatch.setenv("KPN_DENOISE_BURST_SIZE", "4")

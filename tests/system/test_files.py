@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from threading import Event, Thread, Timer
 
 import pytest
 
@@ -300,6 +301,32 @@ def test_a_folder_is_locked_by_a_file_where_folders_cannot_be(tmp_path, windows)
             pass
     with system_files.lock_folder(tmp_path):
         pass
+
+
+def test_a_locked_folder_can_be_waited_for(tmp_path):
+    held, free = Event(), Event()
+
+    def hold():
+        with system_files.lock_folder(tmp_path):
+            held.set()
+            free.wait(5)
+
+    holder = Thread(target=hold)
+    holder.start()
+    held.wait(5)
+    refused = pytest.raises(KpnError, match="another kpn is at work there")
+    with refused, system_files.lock_folder(tmp_path, wait=0.1):
+        pass
+    Timer(0.1, free.set).start()
+    with system_files.lock_folder(tmp_path, wait=5):
+        assert free.is_set()
+    holder.join()
+
+
+def test_a_folder_that_is_not_there_cannot_be_locked(tmp_path):
+    with pytest.raises(KpnError, match="none: cannot be written"):  # noqa: SIM117
+        with system_files.lock_folder(tmp_path / "none"):
+            pass
 
 
 def test_abandoned_files_are_known_by_their_age_without_locks(tmp_path, windows):

@@ -116,7 +116,7 @@ def pages_in(folder: Path) -> list[Path]:
     """Return the pages beside the index, in order; none if their folder is not kpn's."""
     pages = folder / PAGES
     first = pages / PAGE_NAME.format(1)
-    if pages.is_symlink() or not is_page_of(first, PROGRAM):
+    if os.path.islink(pages) or not is_page_of(first, PROGRAM):
         return []
     return sorted(pages.glob(PAGE_NAME.replace("{:04d}", "*")))
 
@@ -145,7 +145,7 @@ def whole(entry: Entry) -> bytes:
     section = entry.section
     if section is None:
         return entry.missing
-    content = _read(section)
+    content = _read(entry.key, section)
     if isinstance(section, StoredSection) or not section.is_split:
         return content
     page = section.path.parent
@@ -174,7 +174,7 @@ def split(entry: Entry, pages: Path) -> bytes:
     section = entry.section
     if section is None:
         return entry.missing
-    content = _read(section)
+    content = _read(entry.key, section)
     folder = f"{PICTURES}/{entry.key[:2]}"
     (pages / folder).mkdir(parents=True, exist_ok=True)
     if isinstance(section, ExistingSection) and section.is_split:
@@ -204,7 +204,7 @@ def _take(source: Path, target: Path) -> None:
         target.write_bytes(source.read_bytes())
 
 
-def _read(section: StoredSection | ExistingSection) -> bytes:
+def _read(key: str, section: StoredSection | ExistingSection) -> bytes:
     """Return the bytes of a section. An error of reading is not one of writing the page."""
     try:
         with section.path.open("rb") as file:
@@ -212,6 +212,6 @@ def _read(section: StoredSection | ExistingSection) -> bytes:
             content = file.read(section.length)
     except OSError as error:
         raise read_error(section.path, error, "start again") from None
-    if len(content) < section.length:
+    if not content.startswith(b"<!-- kpn section " + key.encode()) or not content.endswith(END):
         raise KpnError(f"{section.path}: has changed while in use; start again")
     return content
