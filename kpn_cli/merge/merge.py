@@ -45,8 +45,8 @@ class Denoised:
 
     Attributes:
         planes: `(4, height, width)` float32, linear, 1.0 = white level.
-        residual_noise: share of the noise's variance that is left in the picture, 0 to 1; None
-            if it was not measured.
+        residual_noise: share of the noise's variance that is left in the picture, 0 to 1, of the
+            noise that was assumed at strength 1; None if it was not measured.
         fallback_share: share of the picture that is the reference's, where the result
             contradicted it (`guard.fall_back_to_reference`), 0 to 1.
         white: signal that the output's white level stands for, over what it stands for else; above
@@ -86,7 +86,8 @@ def denoise_frames(
         tile: side of a tile in sensor pixels; memory grows with its square.
         measure_residual: whether to measure the residual noise; for small pictures that takes
             longer than merging them.
-        observed: `profile_check.observed_sigma_ratio` of these frames; None to measure it.
+        observed: `profile_check.observed_sigma_ratio` of these frames; None to measure it. If they
+            certainly show more noise than `noise`, that is assumed.
         headroom: how the picture goes on beyond the reference's white level; None to end there. If
             nothing is brighter, the result is that without headroom: fills would only add noise.
         on_tile: called after each of `tile_count` tiles.

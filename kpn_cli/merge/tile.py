@@ -21,7 +21,7 @@ from ..burst.frame import Frame, is_mixed, matched_noise, noise_coefficients
 from ..image.noise_model import NoiseModel
 from ..network.apply_kernels import Merged, filter_dilated, restore_in_bands
 from ..network.kpn import KPN, Encoded
-from ..noise.profile_check import observed_sigma_ratio
+from ..noise.profile_check import UNDERSTATED, observed_sigma_ratio, raise_noise
 from ..system.device import autocast
 from .green_equilibration import equilibrate_greens
 from .guard import CLIPPED, fall_back_to_reference, keep_clipped
@@ -127,6 +127,11 @@ class TileMerger:
         headroom: Headroom | None = None,
     ) -> None:
         """Prepare a burst; see `merge.denoise_frames` for the arguments."""
+        if observed is None:
+            observed = observed_sigma_ratio(frames, shifts, noise)
+        if observed >= UNDERSTATED:
+            frames, noise = raise_noise(frames, noise, observed)
+            observed = 1.0
         self._network, self._frames, self._shifts = network, frames, shifts
         self._noise_model, self._strength = noise, strength
         # The order of frames in which one that has more room for highlights is the reference.
@@ -137,9 +142,7 @@ class TileMerger:
         self.assumed_noise = noise_coefficients(noise.with_strength(strength), self._device)
         self._comparable = Comparable(frames, noise, self._device) if is_mixed(frames) else None
         # The guard allows larger differences at higher strength, which removes more than noise,
-        # and where the stated noise is too low: there it is not the result that is wrong.
-        if observed is None:
-            observed = observed_sigma_ratio(frames, shifts, noise)
+        # and where the stated noise is a little low: there it is not the result that is wrong.
         allowed = max(strength, 1.0) * observed
         self._allowed_noise = noise_coefficients(noise.with_strength(allowed), self._device)
         self.grid = network.config.stride

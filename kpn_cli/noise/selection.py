@@ -20,7 +20,7 @@ from ..raw.info import RawInfo
 from . import estimation
 from .calibration import Calibration
 from .near_copies import NEXT_TO_NONE
-from .profile_check import MAX_RATIO, observed_sigma_ratio
+from .profile_check import MAX_RATIO, UNDERSTATED, observed_sigma_ratio, raise_noise
 
 #: The values of `NoiseReport.source`, in words for the user.
 SOURCES = {
@@ -34,9 +34,6 @@ SOURCES = {
 _SIGNALS = {0.18: "middle grey", 0.005: "deep shadow"}
 #: If two estimates of sigma differ by more than this factor, one of them is wrong.
 _MAX_DISAGREEMENT = 2.0
-#: From this ratio on frames certainly have more noise than is stated: with the true noise stated,
-#: no burst of the validation photos showed more than 1.02 times the sigma, from ISO 100 to gain 8.
-_UNDERSTATED = 1.25
 #: Up to this ratio frames certainly have less noise than is stated: with the true noise stated, no
 #: burst and no single frame showed less than 0.95 times the sigma (docs/log.md).
 _OVERSTATED = 0.55
@@ -202,27 +199,31 @@ def _is_next_to_none(measured: NoiseModel, other: NoiseModel) -> bool:
     return all(estimation.sigma_ratio(measured, other, signal) < limit for signal in _SIGNALS)
 
 
-def warn_if_understated(
+def raise_if_understated(
     report: NoiseReport, frames: Sequence[Frame], shifts: Sequence[Tensor]
-) -> NoiseReport:
-    """Return a report, with what the frames show, and a warning if that is more than it states.
+) -> tuple[NoiseReport, list[Frame]]:
+    """Return what the frames show if that is certainly more noise than stated, with a warning.
 
     Args:
         report: the model, given or chosen.
         frames, shifts: as for `choose_noise`.
+
+    Returns:
+        The report, with the model that is assumed; and the frames, whose own noise models follow.
     """
     if report.warning or report.source == "measured":
-        return report
+        return report, list(frames)
     ratio = observed_sigma_ratio(frames, shifts, report.model)
-    report = replace(report, observed=ratio)
-    if ratio < _UNDERSTATED:
-        return report
-    shown = f"{ratio:.2g} times" if ratio < MAX_RATIO else f"{MAX_RATIO:.2g} times, or more,"
-    return replace(
-        report,
-        warning=f"the frames show {shown} the stated sigma, so the result may keep noise; "
-        "measure your camera with kpn calibrate",
+    if ratio < UNDERSTATED:
+        return replace(report, observed=ratio), list(frames)
+    raised, model = raise_noise(frames, report.model, ratio)
+    shown = f"{ratio:.2g} times"
+    more = "" if ratio < MAX_RATIO else " or more,"
+    warning = (
+        f"the frames show {shown} the stated sigma,{more} and kpn assumes {shown}; "
+        "measure your camera with kpn calibrate, or use --strength to keep more noise"
     )
+    return replace(report, model=model, observed=1.0, warning=warning), raised
 
 
 def warn_if_overstated(

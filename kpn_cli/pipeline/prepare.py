@@ -24,8 +24,8 @@ from ..noise.selection import (
     first_guess,
     given_noise,
     noise_of_frames,
+    raise_if_understated,
     warn_if_overstated,
-    warn_if_understated,
 )
 from ..raw import exposure
 from ..raw.info import RawInfo
@@ -99,7 +99,7 @@ def prepare(
         used = [infos[n] for n in aligned.used]
         own = _with_own_noise(aligned.frames, used, noise, options)
         aligned = replace(aligned, frames=own)
-    noise = _checked_noise(noise, aligned)
+    noise, aligned = _checked_noise(noise, aligned)
     return_freed_memory()
     on_done("measure noise")
     return Prepared(aligned, noise, repaired, notes)
@@ -125,12 +125,15 @@ def _determine_noise(
     return given or choose_noise(infos[0], frames, shifts)
 
 
-def _checked_noise(noise: NoiseReport, aligned: alignment.AlignedBurst) -> NoiseReport:
-    """Return the noise of the reference with a warning if the frames contradict it."""
+def _checked_noise(
+    noise: NoiseReport, aligned: alignment.AlignedBurst
+) -> tuple[NoiseReport, alignment.AlignedBurst]:
+    """Return noise as the frames show it where it is understated, with warnings."""
+    noise, raised = raise_if_understated(noise, aligned.frames, aligned.shifts)
+    aligned = replace(aligned, frames=raised)
     alike = _of_one_exposure(aligned)
     frames, shifts = [aligned.frames[i] for i in alike], [aligned.shifts[i] for i in alike]
-    noise = warn_if_understated(noise, aligned.frames, aligned.shifts)
-    return warn_if_overstated(noise, frames, shifts)
+    return warn_if_overstated(noise, frames, shifts), aligned
 
 
 def _of_one_exposure(aligned: alignment.AlignedBurst) -> list[int]:

@@ -146,6 +146,46 @@ def test_without_enough_flat_blocks_the_ratio_is_1(scenes, why):
     assert _ratio(_frames(scenes), 0.6) == 1, why
 
 
+def _textured(contrast: float) -> np.ndarray:
+    """Texture everywhere, of a contrast that grows from left to right."""
+    scene = _texture(1.0)
+    return np.float32(0.3) + (scene - 0.3) * np.linspace(
+        contrast / 4, contrast, 600, dtype=np.float32
+    )
+
+
+@pytest.mark.parametrize("sigmas", [3, 10])
+def test_on_a_tripod_understated_noise_is_found_without_flat_areas(sigmas):
+    scene = _textured(sigmas * _sigma(0.3))
+    assert _ratio(_frames([scene] * 4), 0.6) == pytest.approx(1 / 0.6, rel=0.03)
+    assert _ratio(_frames([scene] * 4), 1) <= 1.02
+
+
+@pytest.mark.parametrize("part", [0.05, 0.1, 0.3])
+def test_texture_that_is_misaligned_does_not_pass_for_noise_where_it_varies(part):
+    scene = _textured(5 * _sigma(0.3))
+    others = [scene + (np.roll(scene, 1, 2) - scene) * part] * 3
+    assert _ratio(_frames([scene, *others]), 1) <= 1.03
+
+
+@pytest.mark.parametrize("observed", [None, 2.0])
+def test_told_half_the_sigma_a_tripod_burst_is_merged_as_if_told_the_truth(observed):
+    network, _ = load_weights()
+    scene = planes(3, 160, 160)
+    scene[:, :, 80:] = 0.2
+    frames = _frames([scene] * 6)
+    still = alignment.align_frames(frames[:1], _NOISE) * 6
+    errors = [
+        np.mean((merge.denoise_frames(network, frames, still, *how).planes - scene) ** 2)
+        for how in ((_NOISE,), (_NOISE.with_strength(0.5),))
+    ]
+    assert errors[1] < 1.03 * errors[0]
+    given = merge.denoise_frames(
+        network, frames, still, _NOISE.with_strength(0.5), observed=observed
+    )
+    assert np.mean((given.planes - scene) ** 2) < 1.03 * errors[0]
+
+
 def test_understating_the_noise_causes_no_fallback(monkeypatch):
     """Without the check a fifth of this picture would be the reference, at 0.8 of the sigma."""
     network, _ = load_weights()

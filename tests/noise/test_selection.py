@@ -43,20 +43,28 @@ def test_a_profile_that_the_frames_contradict_is_used_with_a_warning(bare_info):
 
 
 @pytest.mark.parametrize("source", ["given", "profile", "iso"])
-def test_a_model_that_understates_the_noise_is_used_with_a_warning(source):
-    """Below twice the sigma, from where on two estimates contradict each other."""
+def test_where_a_model_understates_the_noise_what_frames_show_is_used_with_a_warning(source):
+    """Up to twice the sigma, from where on two estimates contradict each other."""
     true, rng = NoiseModel.uniform(1e-3, 1e-5), np.random.default_rng(0)
     scene = planes(1, 300, 300)
     scene[:, :, 150:] = 0.2
-    frames = [Frame(torch.from_numpy(true.sample(scene, rng))) for _ in range(4)]
+    frames = [Frame(torch.from_numpy(true.sample(scene, rng)), noise=true) for _ in range(4)]
     shifts = [_still(frames[0])] * 4
-    for factor, words in ((1, ""), (1.5, ""), (0.7, "1.4 times"), (0.3, "2 times, or more")):
+    for factor, words in ((1, ""), (1.5, ""), (0.85, "")):
         report = NoiseReport(source, true.with_strength(factor))
-        found = selection.warn_if_understated(report, frames, shifts)
-        assert found.model == report.model
-        assert words in found.warning if words else found.warning == ""
+        found, same = selection.raise_if_understated(report, frames, shifts)
+        assert found == report and found.warning == words
+        assert same == frames
+    for factor, used, words in ((0.7, 1, "1.4 times"), (0.3, 0.6, "2 times the stated sigma, or")):
+        stated = true.with_strength(factor)
+        told = [replace(frame, noise=stated) for frame in frames]
+        found, raised = selection.raise_if_understated(NoiseReport(source, stated), told, shifts)
+        assert words in found.warning and found.observed == 1
+        for model in (found.model, *[frame.noise for frame in raised]):
+            assert model.shot[0] == pytest.approx(used**2 * true.shot[0], rel=0.06)
+            assert model.read[0] == pytest.approx(used**2 * true.read[0], rel=0.06)
     measured = NoiseReport("measured", true.with_strength(0.7))
-    assert selection.warn_if_understated(measured, frames, shifts) == measured
+    assert selection.raise_if_understated(measured, frames, shifts) == (measured, frames)
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
