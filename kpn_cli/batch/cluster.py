@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
+from sys import intern
 from typing import TYPE_CHECKING
 
-from .. import __version__
 from ..errors import KpnError
 from ..pipeline.fingerprint import alike_digest, options_digest
 from ..pipeline.loading import Reader
 from ..pipeline.options import Options
 from ..pipeline.result import Failure, Stage
-from ..system.cluster import Cluster, Lost
+from ..system.cluster import Cluster
+from ..system.cluster_task import Lost
 from ..system.files import make_folder, remove_abandoned, scratch_file
 from ..system.shared import shared_paths
 from . import cluster_worker
@@ -65,23 +66,21 @@ def denoise_on(
     for folder in {job.folder for job in jobs}:
         remove_abandoned(folder)
     with scratch_file(options.output / "run") as marker:
-        absolute = [_absolute_job(job) for job in jobs]
         order = Order(
             cluster.run,
             _absolute(options),
             options_digest(options),
             cluster_worker.weights_digest(options),
-            shared_paths(marker, (path for job in absolute for path in job.files)),
+            shared_paths(marker, (path.absolute() for job in jobs for path in job.files)),
             cluster.threads,
             len(jobs),
             alike=alike_digest(options),
         )
         on_stage(jobs[-1], Stage("checking the workers", 0, 1))
-        cluster.check_versions(tell)
-        arithmetic = _check(cluster.ask_all(cluster_worker.look, order, __version__))
+        cluster.wait_for_workers(tell)
+        arithmetic = _check(cluster.ask_all(cluster_worker.look, order))
         order = replace(order, arithmetic=arithmetic)
         tell(f"denoising on {_count(len(cluster.workers()), 'worker')} in {arithmetic}")
-        given = dict(zip(map(id, absolute), jobs, strict=True))
         touched = time.monotonic()
 
         def look(workers: int, left: int) -> None:
@@ -94,15 +93,18 @@ def denoise_on(
                     os.utime(marker)
 
         try:
-            for job, answer in cluster.work_on(
-                cluster_worker.work,
-                absolute,
-                order,
-                __version__,
-                tell=tell,
-                on_look=look,
-            ):
-                yield _outcome(given[id(job)], answer, sections, read)
+            with closing(
+                cluster.work_on(
+                    cluster_worker.work,
+                    jobs,
+                    order,
+                    as_sent=_absolute_job,
+                    tell=tell,
+                    on_look=look,
+                )
+            ) as answers:
+                for job, answer in answers:
+                    yield _outcome(job, answer, sections, read)
         finally:
             cluster.call_all(cluster_worker.end_run, cluster.run)
             for folder in {job.folder for job in jobs}:  # what killed workers leave
@@ -163,6 +165,11 @@ def _as_given(outcome: BurstOutcome, job: Job) -> BurstOutcome:
             frames=[as_input(path) for path in result.frames],
             dropped={as_input(path): reason for path, reason in result.dropped.items()},
             outputs={name: job.folder / path.name for name, path in result.outputs.items()},
+            # Names that all bursts share are in memory once.
+            timings={intern(stage): seconds for stage, seconds in result.timings.items()},
+            device=intern(result.device),
+            precision=intern(result.precision),
+            precision_reason=intern(result.precision_reason),
         )
     if failure is not None:
         failure = replace(failure, files=job.files)

@@ -14,7 +14,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import __version__
 from ..errors import KpnError, TransientError
 from ..pipeline import loading
 from ..pipeline.fingerprint import file_digest
@@ -22,7 +21,7 @@ from ..pipeline.loading import READERS
 from ..pipeline.options import Options
 from ..pipeline.result import Result
 from ..raw.decoder_process import Decoders
-from ..system.cluster import Again, Unfit, is_stopped, worker_address, worker_threads
+from ..system.cluster_task import Again, Unfit, is_stopped, worker_threads
 from ..system.shared import FOLDER_SECONDS, SharedPaths, comes_back
 from ..system.threads import limit_threads
 from .plan import Job
@@ -149,10 +148,8 @@ def _engine_for(order: Order) -> Engine:
     return _engine[1]
 
 
-def look(order: Order, version: str) -> Arithmetic | str:
+def look(order: Order) -> Arithmetic | str:
     """Return what this worker computes with; or why it is not fit for a run, for the user."""
-    if version != __version__:
-        return f"has kpn {__version__}, here is {version}; install the same on both"
     try:
         found = _look(order)
     except KpnError as error:
@@ -182,13 +179,12 @@ def _look(order: Order) -> Arithmetic | str:
 # --- a burst -----------------------------------------------------------------------------
 
 
-def work(job: Job, order: Order, version: str) -> Answer | Again | Unfit | None:
+def work(job: Job, order: Order) -> Answer | Again | Unfit | None:
     """Denoise a burst on this worker.
 
     Args:
         job: the burst.
         order: of the run.
-        version: of kpn on the client.
 
     Returns:
         The answer; None if the run is stopped.
@@ -196,27 +192,27 @@ def work(job: Job, order: Order, version: str) -> Answer | Again | Unfit | None:
     with _slots:
         if is_stopped(order.run):
             return None
-        fault = _fault(order, version)
+        fault = _fault(order)
         if fault:
-            return Unfit(worker_address(), fault)
+            return Unfit(fault)
         limit_threads(order.threads or worker_threads())
         answer = _denoise(job, order)
         if not order.paths.comes_back():
             # Whatever was written may be elsewhere: below a folder where a disk was mounted.
-            return Unfit(worker_address(), order.paths.vanished)
+            return Unfit(order.paths.vanished)
         for folder in {path.parent for path in job.files} if isinstance(answer, Again) else ():
             if not comes_back(folder):
-                return Unfit(worker_address(), f"does not see the photos in {folder} any more")
+                return Unfit(f"does not see the photos in {folder} any more")
         return answer
 
 
-def _fault(order: Order, version: str) -> str:
+def _fault(order: Order) -> str:
     """Return why this worker cannot do a run; "" if it can. Takes its time before it says so.
 
     A worker that answers at once would be given all other bursts too.
     """
     if order.run not in _fit:
-        seen = look(order, version)
+        seen = look(order)
         if isinstance(seen, str):
             time.sleep(FOLDER_SECONDS)
             return seen

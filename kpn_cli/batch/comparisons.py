@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,6 +14,7 @@ from ..pipeline.loading import READERS
 from ..pipeline.options import Options
 from ..pipeline.result import Failure
 from ..raw.decoder_process import Decoders
+from ..system.distributed import launched
 from .plan import GroupingOptions, make_plan
 from .read_ahead import Summary, options_of, outcome_of, result_or_error
 from .run import View, plan_with
@@ -52,7 +52,7 @@ def compare_all(
     Raises:
         KpnError: if no burst can be denoised, or several processes were started.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if launched("WORLD_SIZE", 1) > 1:
         raise KpnError("--crop works in one process; start kpn without torchrun")
     with Decoders(READERS) as decoder:
         planned = options_of_plan(options)

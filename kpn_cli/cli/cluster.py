@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import KpnError
+from ..system.distributed import launched
 from . import console
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def cluster_at(
     if address is None:
         yield None
         return
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if launched("WORLD_SIZE", 1) > 1:
         raise KpnError("--dask: start kpn without torchrun; Dask shares the work")
     from ..system.cluster import LOCAL, connect
 

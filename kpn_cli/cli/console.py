@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from ..choices import MERGE_BRACKETS
 from ..errors import printable
+from ..system.distributed import launched
 from . import streams
 
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ def mute_other_ranks() -> None:
 
 def is_other_rank() -> bool:
     """Whether this is a process under `torchrun` other than the first."""
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    return several and int(os.environ.get("RANK", "0")) > 0
+    return launched("WORLD_SIZE", 1) > 1 and launched("RANK", 0) > 0
 
 
 def set_quiet(quiet: bool) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import KpnError, read_error
+from ..system.distributed import launched
 from . import console
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def _expanded(arguments: Sequence[str]) -> tuple[tuple[Path, ...], dict[Path, Kp
 
     if arguments.count("-") > 1:
         raise click.UsageError("- reads standard input to its end; give it once")
-    if "-" in arguments and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if "-" in arguments and launched("WORLD_SIZE", 1) > 1:
         raise click.UsageError("several processes cannot share standard input; give @list.txt")
     paths, errors = expand(arguments, _read_stdin)
     return tuple(paths), errors

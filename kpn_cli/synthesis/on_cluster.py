@@ -5,14 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from .. import __version__
 from ..errors import KpnError
-from ..system.cluster import Again, Cluster, Lost, Unfit, is_stopped, worker_address
+from ..system.cluster import Cluster
+from ..system.cluster_task import Again, Lost, Unfit, is_stopped
 from ..system.files import scratch_file
 from ..system.shared import FOLDER_SECONDS, SharedPaths, shared_paths
 from . import dataset
@@ -63,16 +64,17 @@ def write_parts(
         order = Order(
             cluster.run, absolute, folder.absolute(), config, shared_paths(marker, absolute)
         )
-        cluster.check_versions(tell)
-        for worker, fault in cluster.ask_all(look, order, __version__).items():
+        cluster.wait_for_workers(tell)
+        for worker, fault in cluster.ask_all(look, order).items():
             if fault:
                 raise KpnError(f"--dask: worker {worker} {fault}")
-        for number, answer in cluster.work_on(work, list(numbers), order, __version__, tell=tell):
-            path = config.part_path(folder, number)
-            if answer is not True:
-                reason = answer.reason if isinstance(answer, Lost) else answer
-                raise KpnError(f"{path}: {reason}")
-            yield path
+        with closing(cluster.work_on(work, list(numbers), order, tell=tell)) as answers:
+            for number, answer in answers:
+                path = config.part_path(folder, number)
+                if answer is not True:
+                    reason = answer.reason if isinstance(answer, Lost) else answer
+                    raise KpnError(f"{path}: {reason}")
+                yield path
 
 
 # --- on a worker ----------------------------------------------------------------------
@@ -82,10 +84,8 @@ _one = threading.Lock()
 _scenes: tuple[tuple[Path, ...], ScenesOnDisk] | None = None
 
 
-def look(order: Order, version: str) -> str:
+def look(order: Order) -> str:
     """Return why this worker is not fit for a run, for the user; "" if it is."""
-    if version != __version__:
-        return f"has kpn {__version__}, here is {version}; install the same on both"
     try:
         order.config.check_installed()
     except KpnError as error:
@@ -93,13 +93,12 @@ def look(order: Order, version: str) -> str:
     return order.paths.lacking("photos")
 
 
-def work(number: int, order: Order, version: str) -> bool | str | Again | Unfit | None:
+def work(number: int, order: Order) -> bool | str | Again | Unfit | None:
     """Write a part on this worker.
 
     Args:
         number: of the part.
         order: of the run.
-        version: of kpn on the client.
 
     Returns:
         True if it is written; why it cannot be; None if the run is stopped.
@@ -107,18 +106,16 @@ def work(number: int, order: Order, version: str) -> bool | str | Again | Unfit 
     with _one:
         if is_stopped(order.run):
             return None
-        fault = look(order, version)
+        fault = look(order)
         if fault:
             time.sleep(FOLDER_SECONDS)  # a worker that answers at once would get all other parts
-            return Unfit(worker_address(), fault)
+            return Unfit(fault)
         torch.set_num_threads(1)
         try:
             written = _write(number, order)
         except KpnError as error:
             return Again(str(error))
-        return (
-            written if order.paths.comes_back() else Unfit(worker_address(), order.paths.vanished)
-        )
+        return written if order.paths.comes_back() else Unfit(order.paths.vanished)
 
 
 def _write(number: int, order: Order) -> bool:

@@ -19,13 +19,14 @@ from ..system.cache import cache_folder
 from ..system.files import make_folder
 
 _SCHEMES = ("http://", "https://")
-#: What the commonest exit codes of curl mean; `man curl` lists all.
+#: What the exit codes of curl mean. https://curl.se/docs/manpage.html
 _CURL = {
-    "6": "there is no such host",
-    "7": "no web server answers there",
-    "18": "the transfer ended too early",
-    "22": "the server has no such file, or refuses it",
-    "28": "the server does not answer in time",
+    6: "there is no such server",
+    7: "the server does not answer",
+    18: "the server broke off",
+    22: "the server has no such file, or refuses it",
+    28: "the server takes too long",
+    60: "the server's certificate is not trusted",
 }
 
 
@@ -67,22 +68,23 @@ def fetch(urls: Sequence[str], on_shard: Callable[[], None] = lambda: None) -> l
         except FileNotFoundError as error:
             raise KpnError(f"{url}: fetching it needs the program curl ({error})") from None
         except (OSError, ValueError) as error:
-            for part in folder.glob(f"*.temp{os.getpid()}"):  # WebDataset leaves it
-                part.unlink(missing_ok=True)
             raise KpnError(
                 f"{url}: cannot be fetched ({_reason(error)}); check the address, or try again: "
                 "what was fetched stays"
             ) from None
+        finally:
+            for rest in folder.glob(f"*.temp{os.getpid()}"):  # of a download that broke off
+                rest.unlink(missing_ok=True)
         on_shard()
     return paths
 
 
-def _reason(error: Exception) -> str:
-    """Return why a shard was not fetched: WebDataset shows its call of curl in place of that."""
-    code = re.search(r"\bcurl\b.*: exit (\d+) ", str(error))
+def _reason(error: OSError | ValueError) -> str:
+    """Return why WebDataset could not fetch a file: it tells the whole command and its end."""
+    code = re.search(r"\bexit (\d+)", str(error))
     if code is None:
-        return reason_of(error)
-    return _CURL.get(code[1], f"curl failed with exit code {code[1]}")
+        return reason_of(error) if isinstance(error, OSError) else "it is no tar file"
+    return _CURL.get(int(code[1]), f"curl ends with code {code[1]}")
 
 
 def _folder_name(url: str) -> str:

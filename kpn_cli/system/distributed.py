@@ -22,6 +22,18 @@ if TYPE_CHECKING:  # a single process must not wait for PyTorch before it reads 
 T = TypeVar("T")
 
 
+def launched(variable: str, otherwise: int) -> int:
+    """Return a number that `torchrun` hands over in the environment, such as WORLD_SIZE.
+
+    Args:
+        variable: its name.
+        otherwise: what to return without the variable, or if it is no number: then it is empty,
+            or of another program, and `torchrun` has not started this process.
+    """
+    text = os.environ.get(variable, "")
+    return int(text) if text.isdecimal() else otherwise
+
+
 @dataclass(frozen=True)
 class ProcessGroup:
     """The position of this process in its group.
@@ -141,10 +153,10 @@ def process_group(
     Raises:
         KpnError: if the processes cannot connect, or one of them stops during the block.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = launched("WORLD_SIZE", 1)
     # Another thread may be importing it just now; then nobody has initialised it.
     is_initialised = getattr(sys.modules.get("torch.distributed"), "is_initialized", bool)
-    if size == 1 and not is_initialised():
+    if size <= 1 and not is_initialised():
         yield ProcessGroup()
         return
     import torch.distributed as dist
@@ -178,11 +190,11 @@ def local_device(device: torch.device) -> torch.device:
     Raises:
         KpnError: if this machine has fewer GPUs than processes.
     """
-    if device.type != "cuda" or "LOCAL_RANK" not in os.environ:
+    index = launched("LOCAL_RANK", -1)
+    if device.type != "cuda" or index < 0:
         return device
     import torch
 
-    index = int(os.environ["LOCAL_RANK"])
     if index >= torch.cuda.device_count():
         raise KpnError(
             f"torchrun: this machine has {torch.cuda.device_count()} GPUs; "

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..errors import KpnError
 from ..synthesis.mapped_scenes import MappedScenes
 from ..synthesis.patches import BatchSource, MapFunction, PhotoSource, TrainingBatch
+from ..system.distributed import launched
 from ..system.files import scratch_file
 from .config import TrainConfig
 
@@ -66,7 +67,7 @@ def draw_batches(
 def _default_workers(device: torch.device) -> int:
     if device.type == "cpu":
         return torch.get_num_threads()
-    return max((os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1, 1)
+    return max((os.cpu_count() or 1) // max(launched("LOCAL_WORLD_SIZE", 1), 1) - 1, 1)
 
 
 @dataclass(frozen=True)

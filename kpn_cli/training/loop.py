@@ -7,7 +7,6 @@ checkpoint needs, and any number of processes sees the same data.
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, nullcontext
@@ -22,7 +21,7 @@ from ..network.quantisation import fits_integers
 from ..synthesis.patches import BatchSource, PhotoSource
 from ..synthesis.photos import Scene
 from ..system.device import pick_device
-from ..system.distributed import local_device, process_group
+from ..system.distributed import launched, local_device, process_group
 from ..system.files import lock_folder, make_folder
 from ..system.memory import keep_freed_memory
 from .activation_ranges import add_ranges, bursts_of
@@ -95,7 +94,7 @@ def train(
     # All batches have the same shape: cuDNN may try which of its algorithms is the fastest.
     torch.backends.cudnn.benchmark = device.type == "cuda"
     make_folder(folder)
-    first = int(os.environ.get("RANK", "0")) == 0
+    first = launched("RANK", 0) == 0
     with process_group(device) as processes, lock_folder(folder) if first else nullcontext():
         run = TrainingRun(
             folder, config, init, processes, source.digest, max_gradient_norm=max_gradient_norm

@@ -8,24 +8,26 @@ import signal
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from cards import EPOCH, denoised, digests, write_bursts
 from clusters import two_workers, wait_for_workers
 from command_line import kpn
 
-from kpn_cli import __version__
 from kpn_cli.batch import cluster_worker, plan
-from kpn_cli.batch.cluster import _check
+from kpn_cli.batch.cluster import _as_given, _check
 from kpn_cli.batch.cluster_worker import Arithmetic, Order, look, weights_digest, work
 from kpn_cli.batch.plan import GroupingOptions
+from kpn_cli.batch.read_ahead import BurstOutcome
 from kpn_cli.errors import KpnError
 from kpn_cli.pipeline import denoise as pipeline
 from kpn_cli.pipeline import loading
 from kpn_cli.pipeline.fingerprint import options_digest
 from kpn_cli.pipeline.options import Options
+from kpn_cli.pipeline.result import Result
 from kpn_cli.raw.reader import read_capture
-from kpn_cli.system.cluster import Again, Unfit
+from kpn_cli.system.cluster_task import Again, Unfit
 from kpn_cli.system.shared import shared_paths
 
 
@@ -95,7 +97,6 @@ def test_a_killed_worker_costs_no_burst(tmp_path, weights):
 @pytest.fixture
 def order(tmp_path, weights, monkeypatch):
     """The order of a run of two bursts, whose worker this process is, and its jobs."""
-    monkeypatch.setattr(cluster_worker, "worker_address", lambda: "here")
     monkeypatch.setattr(cluster_worker, "worker_threads", lambda: 1)
     monkeypatch.setattr(cluster_worker, "FOLDER_SECONDS", 0)
     monkeypatch.setattr("kpn_cli.system.shared.FOLDER_SECONDS", 0.3)
@@ -114,18 +115,17 @@ def order(tmp_path, weights, monkeypatch):
 
 
 def do(order, job):
-    return work(job, order, __version__)
+    return work(job, order)
 
 
 def test_a_worker_that_differs_says_how(order, tmp_path):
     order, _ = order
-    assert isinstance(look(order, __version__), Arithmetic)
-    assert "here is 9.9" in look(order, "9.9")
-    assert "has other weights" in look(replace(order, weights="0" * 64), __version__)
+    assert isinstance(look(order), Arithmetic)
+    assert "has other weights" in look(replace(order, weights="0" * 64))
     other = replace(order, arithmetic=Arithmetic("cuda:0", "bf16", "bf16"))
-    assert "the others in bf16 on cuda:0" in look(other, __version__)
+    assert "the others in bf16 on cuda:0" in look(other)
     missing = Options(tmp_path / "out", weights=tmp_path / "none.safetensors")
-    assert "does not see the weights" in look(replace(order, options=missing), __version__)
+    assert "does not see the weights" in look(replace(order, options=missing))
 
 
 def test_workers_that_compute_differently_are_refused():
@@ -170,6 +170,35 @@ def test_a_worker_that_loses_the_photos_leaves_the_burst_to_others(order, tmp_pa
     answer = do(order, jobs[0])
     assert isinstance(answer, Unfit)
     assert "put the photos on a disk that all share" in answer.reason
+
+
+def test_what_is_written_while_the_folder_vanishes_is_done_again(order, tmp_path, monkeypatch):
+    order, jobs = order
+    write = pipeline.write_computed
+
+    def write_and_vanish(*arguments):
+        result = write(*arguments)
+        (tmp_path / "out").rename(tmp_path / "away")
+        return result
+
+    monkeypatch.setattr(pipeline, "write_computed", write_and_vanish)
+    assert do(order, jobs[0]) == Unfit(order.paths.vanished)
+
+
+def test_outcomes_have_the_paths_that_the_user_gave(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    frames = Path("card/a.dng"), Path("card/b.dng")
+    job = plan.Job(frames, Path("out"), "named")
+    a, b = (path.absolute() for path in frames)
+    second = a.with_name("b.dng#1")
+    output = {"dng": Path("out/a_kpn.dng").absolute()}
+    found = _as_given(BurstOutcome(job, Result(a, [a], output, dropped={b: "", second: ""})), job)
+    assert found.result == Result(
+        frames[0],
+        [frames[0]],
+        {"dng": Path("out/a_kpn.dng")},
+        dropped={frames[1]: "", Path("card/b.dng#1"): ""},
+    )
 
 
 def test_a_failed_write_is_tried_again(order, monkeypatch):

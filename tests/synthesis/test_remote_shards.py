@@ -60,10 +60,10 @@ def test_shards_are_fetched_once_and_are_those_of_the_folder(server):
 
 def test_what_is_no_shard_is_a_line_and_leaves_nothing(server, tmp_path):
     address, _, _ = server
-    for name, reason in (("missing.tar", "the server has no such file"), ("bad.tar", "")):
-        with pytest.raises(KpnError, match=rf"{name}: cannot be fetched \({reason}"):
+    for name, why in (("missing.tar", "has no such file"), ("bad.tar", "it is no tar file")):
+        with pytest.raises(KpnError, match=rf"{name}: cannot be fetched \([^()]*{why}"):
             fetch([f"{address}/{name}"])
-    with pytest.raises(KpnError, match=r"cannot be fetched \(no web server answers there\)"):
-        fetch(["http://127.0.0.1:1/a.tar"])
+    with pytest.raises(KpnError, match="the server does not answer"):
+        fetch(["http://127.0.0.1:9/x.tar"])
     assert not list((cache_folder() / "shards").rglob("*.temp*"))
     assert_one_line(kpn("train", f"{address}/photo.png", "-o", tmp_path / "run"), "not the address")

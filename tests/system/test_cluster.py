@@ -16,7 +16,10 @@ from clusters import two_workers, wait_for_workers
 
 from kpn_cli.errors import KpnError
 from kpn_cli.system import cluster as module
-from kpn_cli.system.cluster import Again, LocalSize, Lost, Unfit, connect, local_size
+from kpn_cli.system import cluster_task, cluster_work
+from kpn_cli.system.cluster import connect
+from kpn_cli.system.cluster_here import LocalSize, local_size
+from kpn_cli.system.cluster_task import Again, Lost, Unfit
 
 
 @contextmanager
@@ -88,7 +91,7 @@ def test_an_item_that_kills_each_worker_is_lost_and_the_others_are_done(mortal_w
 def unfit_in(item, pid):
     if os.getpid() == pid:
         time.sleep(0.1)
-        return Unfit(module.worker_address(), "is too old")
+        return Unfit("is too old")
     return item
 
 
@@ -104,15 +107,16 @@ def test_the_work_of_an_unfit_worker_goes_to_others_with_one_line(workers):
     assert lines == [f"worker {address} is too old; others do its work"]
 
 
-def test_the_run_ends_when_no_worker_is_fit_for_long(workers):
-    workers._patience = 0.3
+def test_the_run_ends_when_no_worker_is_fit_for_long(workers, monkeypatch):
+    workers.patience = 0.3
+    monkeypatch.setattr(cluster_work, "_LOOK_SECONDS", 0.1)
     with pytest.raises(KpnError, match="no worker can do the work: a worker is too old"):
         results(workers, never_fit, range(4))
 
 
 def never_fit(item):
     time.sleep(0.1)
-    return Unfit("any", "is too old")
+    return Unfit("is too old")
 
 
 def again(item, folder):
@@ -126,7 +130,7 @@ def test_what_fails_for_a_while_is_tried_again_and_then_told(workers, tmp_path):
 
 
 def slow(item, folder, run):
-    if module.is_stopped(run):
+    if cluster_task.is_stopped(run):
         return None
     time.sleep(0.5)
     (folder / str(item)).touch()
@@ -166,7 +170,7 @@ def test_a_scheduler_that_goes_ends_the_run_with_a_line(monkeypatch, tmp_path):
             list(work)
 
 
-def test_an_address_that_does_not_answer_is_a_line(monkeypatch):
+def test_an_address_that_does_not_answer_is_a_line(monkeypatch, tmp_path):
     pytest.importorskip("distributed")
     monkeypatch.setattr(module, "_ANSWER_SECONDS", 0.3)
     for address in ("tcp://127.0.0.1:9", "nonsense", "x://y"):
@@ -174,6 +178,11 @@ def test_an_address_that_does_not_answer_is_a_line(monkeypatch):
             pass
     with pytest.raises(KpnError, match="no such scheduler file"), connect("missing.json"):
         pass
+    for number, text in enumerate(("{}", "[1]", "no JSON", '{"address": 5}')):
+        path = tmp_path / f"{number}.json"
+        path.write_text(text)
+        with pytest.raises(KpnError, match="no scheduler answers there"), connect(str(path)):
+            pass
 
 
 def test_without_dask_the_error_says_how_to_install_it(monkeypatch):
@@ -183,12 +192,15 @@ def test_without_dask_the_error_says_how_to_install_it(monkeypatch):
 
 
 def test_workers_of_another_version_or_without_kpn_are_refused(workers, monkeypatch):
-    workers.check_versions(print)
-    monkeypatch.setattr(module, "__version__", "9.9")
+    monkeypatch.setattr(cluster_task, "FOLDER_SECONDS", 0)
+    monkeypatch.setattr(cluster_task, "__version__", "9.9")
     with pytest.raises(KpnError, match=r"worker tcp://\S+ has kpn \S+, here is 9\.9"):
-        workers.check_versions(print)
-    missing = ModuleNotFoundError("No module named 'kpn_cli'")
-    assert "has no kpn, or an older one" in module._version_fault(missing)
+        workers.ask_all(own_pid)
+    hide = "import sys\nsys.modules['kpn_cli'] = None\n"
+    show = "\ndel sys.modules['kpn_cli']"
+    monkeypatch.setattr(cluster_task, "_SOURCE", hide + cluster_task._SOURCE + show)
+    with pytest.raises(KpnError, match=r"worker tcp://\S+ lacks kpn"):
+        workers.ask_all(own_pid)
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_line import kpn
 
+from kpn_cli.cli.console import is_other_rank
 from kpn_cli.errors import KpnError
 from kpn_cli.network.weights import load_tensors
-from kpn_cli.system.distributed import ProcessGroup
+from kpn_cli.system.distributed import ProcessGroup, local_device, process_group
 
 TORCHRUN = Path(sys.executable).with_name("torchrun")
 
@@ -162,3 +164,14 @@ def test_every_process_prints_its_error_in_one_line(tmp_path):
         assert run.returncode == 1
         assert run.stderr.startswith("kpn: ")
         assert "cannot be read" in run.stderr
+
+
+@pytest.mark.parametrize("text", ["", " ", "two", "-1", "1.5", "²"])
+def test_variables_that_torchrun_has_not_set_are_ignored(monkeypatch, text):
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.setenv(name, text)
+    with process_group() as processes:
+        assert (processes.rank, processes.size) == (0, 1)
+    assert not is_other_rank()
+    assert local_device(torch.device("cuda")) == torch.device("cuda")
+    assert kpn("info", "missing.dng").exit_code == 1  # and not a bug
