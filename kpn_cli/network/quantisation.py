@@ -130,6 +130,19 @@ def fault_of(network: KPN, ranges: Mapping[str, Tensor]) -> str:
     return ""
 
 
+def _readers(network: KPN) -> list[list[str]]:
+    """Return the layers that read the sums of each level, finest first."""
+    depth = len(network.down)
+    readers: list[list[str]] = [[] for _ in range(depth + 1)]
+    readers[0].append("widen")
+    for level in range(depth):
+        readers[level].append(f"down.{level}")
+        readers[level + 1].append(f"up.{level}")
+    for block, level in blocks(network):
+        readers[level].append(f"{block}.first")
+    return readers
+
+
 def integer_unet(network: KPN, ranges: Ranges) -> IntegerUNet:
     """Return the integers of a network's U-Net.
 
@@ -139,13 +152,9 @@ def integer_unet(network: KPN, ranges: Ranges) -> IntegerUNet:
     """
     largest = {name: values.double().abs().amax(1) for name, values in ranges.items()}
     depth = len(network.down)
-    # A level's sums run through its first half and, across, through its second: one unit for both,
-    # by those who see the first, which lose most by rounding.
-    seen_by: list[list[str]] = [[f"down.{level}"] for level in range(depth)] + [[]]
-    for level in range(depth):
-        seen_by[level + 1].append(f"encode.{level}.first")
-    seen_by[0] = seen_by[0] or ["widen"]
-    units = [torch.stack([largest[name] for name in names]).amax(0) for names in seen_by]
+    # A level's sums run through all its layers: one unit for all that read them.
+    readers = _readers(network)
+    units = [torch.stack([largest[name] for name in names]).amax(0) for names in readers]
     ends = {"stem": (largest["stem"], units[0]), "widen": (units[0], None)}
     for level in range(depth):
         fine, coarse = units[level], units[level + 1]
