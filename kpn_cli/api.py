@@ -146,7 +146,8 @@ def denoise_planes(
     Args:
         frames: `(frames, 4, rows, columns)`, floating point, 0 = black, 1 = white. One frame or
             more; a single frame is denoised spatially.
-        noise: of the reference.
+        noise: of the reference. Where four frames or more certainly show at least 1.25 times its
+            sigma, what they show is assumed, up to twice the sigma.
         strength: factor of the noise sigma that the network assumes, from 0 to 4; 0 returns the
             reference unchanged.
         network: as `load_network` returns it; by default the bundled one.

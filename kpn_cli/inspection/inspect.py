@@ -185,6 +185,7 @@ def _inspect_aligned(
             noise.model.with_strength(scale),
             strength=options.strength,
             dtype=engine.dtype,
+            observed=noise.observed if scale == 1 else None,
         )
 
     def on_tile(done: int, total: int) -> None:

@@ -19,6 +19,7 @@ from ..burst.frame import Frame
 from ..image import tiling
 from ..image.noise_model import NoiseModel
 from ..network.kpn import KPN
+from ..noise.profile_check import UNDERSTATED, observed_sigma_ratio, raise_noise
 from .headroom import Headroom
 from .residual_noise import measure_residual_noise
 from .tile import TileMerger
@@ -92,6 +93,11 @@ def denoise_frames(
             nothing is brighter, the result is that without headroom: fills would only add noise.
         on_tile: called after each of `tile_count` tiles.
     """
+    if observed is None:
+        observed = observed_sigma_ratio(frames, shifts, noise)
+    if observed >= UNDERSTATED:
+        frames, noise = raise_noise(frames, noise, observed)
+        observed = 1.0
     merger = TileMerger(
         network,
         frames,

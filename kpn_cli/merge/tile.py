@@ -21,7 +21,7 @@ from ..burst.frame import Frame, is_mixed, matched_noise, noise_coefficients
 from ..image.noise_model import NoiseModel
 from ..network.apply_kernels import Merged, filter_dilated, restore_in_bands
 from ..network.kpn import KPN, Encoded
-from ..noise.profile_check import UNDERSTATED, observed_sigma_ratio, raise_noise
+from ..noise.profile_check import observed_sigma_ratio
 from ..system.device import autocast
 from .green_equilibration import equilibrate_greens
 from .guard import CLIPPED, fall_back_to_reference, keep_clipped
@@ -126,12 +126,10 @@ class TileMerger:
         observed: float | None = None,
         headroom: Headroom | None = None,
     ) -> None:
-        """Prepare a burst; see `merge.denoise_frames` for the arguments."""
-        if observed is None:
-            observed = observed_sigma_ratio(frames, shifts, noise)
-        if observed >= UNDERSTATED:
-            frames, noise = raise_noise(frames, noise, observed)
-            observed = 1.0
+        """Prepare a burst; see `merge.denoise_frames` for the arguments.
+
+        The noise that is stated is assumed; `observed` widens the limits of the guard alone.
+        """
         self._network, self._frames, self._shifts = network, frames, shifts
         self._noise_model, self._strength = noise, strength
         # The order of frames in which one that has more room for highlights is the reference.
@@ -142,7 +140,9 @@ class TileMerger:
         self.assumed_noise = noise_coefficients(noise.with_strength(strength), self._device)
         self._comparable = Comparable(frames, noise, self._device) if is_mixed(frames) else None
         # The guard allows larger differences at higher strength, which removes more than noise,
-        # and where the stated noise is a little low: there it is not the result that is wrong.
+        # and where the stated noise is too low: there it is not the result that is wrong.
+        if observed is None:
+            observed = observed_sigma_ratio(frames, shifts, noise)
         allowed = max(strength, 1.0) * observed
         self._allowed_noise = noise_coefficients(noise.with_strength(allowed), self._device)
         self.grid = network.config.stride
@@ -281,6 +281,8 @@ class TileMerger:
             `(batch, 4, rows, columns)` both.
         """
         with torch.inference_mode():
+            if self._strength < 1:  # what it keeps of the noise is not the clean signal
+                clean = self._at_full_strength().merged(bursts)
             sigma = self._variance(clean).sqrt_()
             of_frames, clips = sigma[:, None], bursts.new_ones(1)
             if self._comparable is not None:
@@ -300,6 +302,12 @@ class TileMerger:
                 results.append(self.merged(renewed))
             squares = ((results[0] - results[1]) / sigma).square_() / (2 * (1 - _NOISE_KEPT**2))
             return squares, unclipped[:, 0]
+
+    def _at_full_strength(self) -> TileMerger:
+        """Return a merger of the same burst whose strength is 1."""
+        merger = copy.copy(self)
+        merger._strength, merger.assumed_noise = 1.0, self._true_noise
+        return merger
 
     def _variance(self, clean: Tensor) -> Tensor:
         """Return the variance of the true noise in a reference whose clean planes are these."""

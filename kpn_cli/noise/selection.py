@@ -211,8 +211,8 @@ def raise_if_understated(
     Returns:
         The report, with the model that is assumed; and the frames, whose own noise models follow.
     """
-    if report.warning or report.source == "measured":
-        return report, list(frames)
+    if report.source == "measured":  # in these very frames
+        return replace(report, observed=1.0), list(frames)
     ratio = observed_sigma_ratio(frames, shifts, report.model)
     if ratio < UNDERSTATED:
         return replace(report, observed=ratio), list(frames)
@@ -223,6 +223,7 @@ def raise_if_understated(
         f"the frames show {shown} the stated sigma,{more} and kpn assumes {shown}; "
         "measure your camera with kpn calibrate, or use --strength to keep more noise"
     )
+    warning = "; ".join(filter(None, (report.warning, warning)))
     return replace(report, model=model, observed=1.0, warning=warning), raised
 
 

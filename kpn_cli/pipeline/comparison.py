@@ -21,7 +21,6 @@ from ..errors import KpnError
 from ..merge.headroom import Headroom
 from ..merge.merge import merge_part
 from ..merge.tile import TileMerger
-from ..noise.profile_check import observed_sigma_ratio
 from ..noise.selection import NoiseReport
 from ..output import develop, side_by_side, tiff_jpeg
 from ..output.dng_source import is_auxiliary_image
@@ -230,7 +229,6 @@ class _Merging:
         info: of the reference.
         aligned: the frames.
         noise: of the reference, as all frames of the burst show it.
-        observed: sigma in the merged frames over that of `noise`.
         headroom: as for `merge.denoise_frames`.
         network: in the arithmetic for the part.
         box: the part, in sensor pixels.
@@ -241,7 +239,6 @@ class _Merging:
     info: RawInfo
     aligned: AlignedBurst
     noise: NoiseReport
-    observed: float
     headroom: Headroom | None
     network: ReadyNetwork
     box: develop.Box
@@ -253,11 +250,7 @@ class _Merging:
         prepared: Prepared, options: Options, engine: Engine, info: RawInfo, box: develop.Box
     ) -> _Merging:
         """Choose the frames, as for a whole picture."""
-        noise = prepared.noise
-        aligned, seen, headroom = frames_to_merge(prepared, options, engine, info)
-        observed = seen.observed
-        if observed is None:
-            observed = observed_sigma_ratio(aligned.frames, aligned.shifts, noise.model)
+        aligned, headroom = frames_to_merge(prepared, options, engine, info)
         rows, columns = (
             slice(span.start, min(span.stop, side))
             for span, side in zip(
@@ -268,8 +261,7 @@ class _Merging:
         return _Merging(
             info,
             aligned,
-            noise,
-            observed,
+            prepared.noise,
             headroom,
             engine.for_picture(pixels),
             box,
@@ -296,7 +288,7 @@ class _Merging:
             self.noise.model,
             strength=strength,
             dtype=ready.dtype,
-            observed=self.observed,
+            observed=self.noise.observed,
             headroom=self.headroom,
         )
 

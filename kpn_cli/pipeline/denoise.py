@@ -245,9 +245,9 @@ def compute(
     make_folder(options.output)  # before the work, in case it is not possible
     prepared = prepare(loaded, options, engine.device, on_stage, clock.end_stage)
     noise = prepared.noise
-    aligned, seen, headroom = frames_to_merge(prepared, options, engine, info)
+    aligned, headroom = frames_to_merge(prepared, options, engine, info)
     ready = engine.for_picture(pixels)
-    denoised = _run_network(ready, aligned, seen, options, headroom, on_stage)
+    denoised = _run_network(ready, aligned, noise, options, headroom, on_stage)
     if options.grain:
         give_back_grain(denoised.planes, aligned.frames[0], noise, info, options.grain)
     if isinstance(ready.network.engine, UNet):
@@ -292,8 +292,8 @@ def compute(
 
 def frames_to_merge(
     prepared: Prepared, options: Options, engine: Engine, info: RawInfo
-) -> tuple[alignment.AlignedBurst, NoiseReport, Headroom | None]:
-    """Return the frames that are merged, the reference's noise as they show it, and the headroom.
+) -> tuple[alignment.AlignedBurst, Headroom | None]:
+    """Return the frames that are merged, and the headroom.
 
     Args:
         prepared: the burst.
@@ -301,13 +301,9 @@ def frames_to_merge(
         engine: the network.
         info: facts of the reference.
     """
-    noise = prepared.noise
     room = options.headroom and is_mixed(prepared.aligned.frames)
     aligned = prepared.aligned.keep_best(engine.config.frames, headroom=room)
-    # What was observed in the frames that are merged, or in others too: then it is measured again.
-    same = len(aligned.frames) == len(prepared.aligned.frames)
-    seen = noise if same else replace(noise, observed=None)
-    return aligned, seen, headroom_of(info, aligned.frames) if room else None
+    return aligned, headroom_of(info, aligned.frames) if room else None
 
 
 def notes_of(infos: Sequence[RawInfo]) -> list[str]:

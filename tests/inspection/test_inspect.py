@@ -19,8 +19,10 @@ from kpn_cli.errors import KpnError
 from kpn_cli.image import orientation
 from kpn_cli.inspection import inspect, points
 from kpn_cli.inspection.inspect import Inspection
+from kpn_cli.merge.tile import TileMerger
 from kpn_cli.network.kpn import KPN
 from kpn_cli.network.weights import load_weights, save_weights
+from kpn_cli.noise import selection
 from kpn_cli.output.dng_writer import write_cfa_dng
 from kpn_cli.pipeline import denoise, loading, prepare
 from kpn_cli.pipeline.options import Options
@@ -130,6 +132,27 @@ def test_a_larger_assumed_noise_gives_broader_kernels_and_leaves_less_noise(tmp_
     assert left[2] == pytest.approx(found.maps.noise_left, rel=0.3)
     # Scale 1 is what denoising does.
     np.testing.assert_array_equal(views[2].kernels, found.views[point].kernels)
+
+
+def test_what_frames_show_is_assumed_as_in_denoising_and_scales_are_of_that(
+    tmp_path, weights, monkeypatch
+):
+    paths = write_burst(tmp_path / "burst", still(4, 64, 64), noise_of_gain(1))
+    monkeypatch.setattr(selection, "observed_sigma_ratio", lambda *_: 2.0)
+    told = []
+
+    class Spy(TileMerger):
+        def __init__(self, network, frames, shifts, noise, **more):
+            super().__init__(network, frames, shifts, noise, **more)
+            told.append((noise, self._noise_model, more["observed"]))
+
+    monkeypatch.setattr(inspect, "TileMerger", Spy)
+    how = options(tmp_path, weights)
+    assumed = inspect.inspect(paths, how, [(60, 60)], scales=(0.5,)).noise.model
+    assert assumed.shot[0] == pytest.approx(4 * noise_of_gain(1).shot[0], rel=1e-3)
+    half = assumed.with_strength(0.5)
+    assert {told[0], told[1]} == {(assumed, assumed, 1.0)}
+    assert told[2] == (half, half, None)
 
 
 # --- points and orientations ------------------------------------------------

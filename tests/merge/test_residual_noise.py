@@ -41,6 +41,12 @@ def test_at_more_strength_the_residual_noise_of_a_single_frame_is_what_two_frame
     check_residual_noise(load_weights()[0], "all", 1, 1, 2, side=128)
 
 
+@pytest.mark.parametrize(("gain", "count"), [(1, 1), (4, 4)])
+def test_at_less_strength_the_residual_noise_is_what_two_bursts_differ_by(gain, count):
+    """With the result for the clean signal, noise that it keeps would count twice."""
+    check_residual_noise(load_weights()[0], "all", gain, count, 0.5, side=128)
+
+
 @pytest.mark.parametrize(
     ("what", "gain", "count", "strength"),
     [("all", 1, 1, 1), ("all", 4, 8, 1), ("all", 1, 8, 2), ("all", 0, 8, 1), ("clipped", 4, 8, 1)],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -12,7 +13,7 @@ from pictures import planes
 from kpn_cli.align import alignment
 from kpn_cli.burst.frame import Frame
 from kpn_cli.image.noise_model import NoiseModel
-from kpn_cli.merge import merge, tile
+from kpn_cli.merge import merge
 from kpn_cli.network.weights import load_weights
 from kpn_cli.noise import profile_check
 from kpn_cli.noise.profile_check import observed_sigma_ratio
@@ -126,6 +127,23 @@ def test_flicker_of_flat_areas_does_not_pass_for_noise():
     assert _ratio(_frames(scenes), 1) <= 1.03
 
 
+@pytest.mark.parametrize("sigmas", [1, 3])
+def test_waves_that_cover_the_picture_do_not_pass_for_noise(sigmas):
+    """In every frame others, of some cells: they differ as noise does, but are not white."""
+    rng = np.random.default_rng(0)
+    scenes = []
+    for _ in range(4):
+        waves = cv2.GaussianBlur(rng.standard_normal((600, 600), dtype=np.float32), (0, 0), 1.5)
+        scenes.append(_flat(0.3) + sigmas * _sigma(0.3) * waves / waves.std())
+    assert _ratio(_frames(scenes), 1) <= 1.05
+
+
+def test_banding_does_not_pass_for_noise():
+    rng = np.random.default_rng(0)
+    bands = rng.standard_normal((4, 1, 600, 1), dtype=np.float32) * _sigma(0.2)
+    assert _ratio(_frames([_flat() + band for band in bands]), 1) <= 1.02
+
+
 def test_the_best_aligned_frame_decides():
     """All but one show something else; that one shows twice the stated variance."""
     other = [_texture(0.1, seed) for seed in range(3)]
@@ -201,7 +219,7 @@ def test_understating_the_noise_causes_no_fallback(monkeypatch):
 
     back, error = denoised()
     assert back < 0.01
-    monkeypatch.setattr(tile, "observed_sigma_ratio", lambda *_: 1.0)
+    monkeypatch.setattr(merge, "observed_sigma_ratio", lambda *_: 1.0)
     back_before, error_before = denoised()
     assert back_before > 0.05
     assert error < 0.8 * error_before

@@ -63,8 +63,14 @@ def test_where_a_model_understates_the_noise_what_frames_show_is_used_with_a_war
         for model in (found.model, *[frame.noise for frame in raised]):
             assert model.shot[0] == pytest.approx(used**2 * true.shot[0], rel=0.06)
             assert model.read[0] == pytest.approx(used**2 * true.read[0], rel=0.06)
+    warned = NoiseReport(source, true.with_strength(0.7), warning="ISO 50 is extrapolated")
+    told = [replace(frame, noise=warned.model) for frame in frames]
+    found, _ = selection.raise_if_understated(warned, told, shifts)
+    assert found.model.shot[0] == pytest.approx(true.shot[0], rel=0.06)
+    assert found.warning.startswith("ISO 50 is extrapolated; the frames show 1.4 times")
     measured = NoiseReport("measured", true.with_strength(0.7))
-    assert selection.raise_if_understated(measured, frames, shifts) == (measured, frames)
+    found, same = selection.raise_if_understated(measured, frames, shifts)
+    assert (found, found.observed, same) == (measured, 1, frames)
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])

@@ -145,16 +145,32 @@ def test_a_burst_whose_exposure_times_jitter_is_merged_with_and_without_grouping
         assert [len(burst["frames"]) for burst in found["bursts"]] == [3]
 
 
-def test_what_the_frames_show_is_measured_once(tmp_path, weights, monkeypatch):
-    write_bursts(tmp_path / "a", 1, frames=4, size=(300, 420))
+@pytest.mark.parametrize("shown", [1.1, 2.0])
+@pytest.mark.parametrize("count", [4, 9])  # the network takes 8
+def test_what_the_frames_show_is_measured_and_assumed_once(
+    tmp_path, weights, monkeypatch, shown, count
+):
+    write_bursts(tmp_path / "a", 1, frames=count, size=(300, 420))
     options = Options(tmp_path / "out", formats=("dng",), weights=weights, noise=NOISE)
     calls = []
 
     def measure(frames, shifts, noise):
         calls.append(noise)
-        return 1.1
+        return shown
 
     monkeypatch.setattr(selection, "observed_sigma_ratio", measure)
+    monkeypatch.setattr(merge, "observed_sigma_ratio", measure)
     monkeypatch.setattr(tile, "observed_sigma_ratio", measure)
-    denoise.denoise([tmp_path / "a"], options)
+    told = []
+    merge_frames = merge.denoise_frames
+
+    def spy(network, frames, shifts, noise, **more):
+        told.append((noise, more["observed"]))
+        return merge_frames(network, frames, shifts, noise, **more)
+
+    monkeypatch.setattr(merge, "denoise_frames", spy)
+    result = denoise.denoise([tmp_path / "a"], options)
     assert calls == [NOISE]
+    assumed = NOISE if shown == 1.1 else NOISE.with_strength(2)
+    assert told == [(assumed, 1.1 if shown == 1.1 else 1.0)]
+    assert result.noise.model == assumed
