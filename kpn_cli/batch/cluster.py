@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
@@ -40,6 +41,7 @@ def denoise_on(
     read: Reader,
     sections: SectionWriter | None = None,
     on_stage: Callable[[Job, Stage], None] = lambda job, stage: None,
+    on_workers: Callable[[int], None] = lambda workers: None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Generator[BurstOutcome, None, None]:
     """Denoise bursts on the workers of a cluster; a failure does not stop the others.
@@ -50,7 +52,8 @@ def denoise_on(
         options: how to denoise.
         read: reads a file here, for the report of bursts that are finished already.
         sections: gets a section of the report for each burst; None without a report.
-        on_stage: called with the number of workers and of bursts.
+        on_stage: called when the workers are checked.
+        on_workers: called every few seconds with their number.
         tell: called with lines for the user.
 
     Yields:
@@ -85,8 +88,7 @@ def denoise_on(
 
         def look(workers: int, left: int) -> None:
             nonlocal touched
-            done = len(jobs) - left
-            on_stage(jobs[-1], Stage(f"on {_count(workers, 'worker')}", done, len(jobs)))
+            on_workers(workers)
             if time.monotonic() - touched > _TOUCH_SECONDS:
                 touched = time.monotonic()
                 with suppress(OSError):
@@ -172,10 +174,23 @@ def _as_given(outcome: BurstOutcome, job: Job) -> BurstOutcome:
             precision_reason=intern(result.precision_reason),
         )
     if failure is not None:
-        failure = replace(failure, files=job.files)
+        failure = replace(failure, files=job.files, error=_told_as_given(failure.error, job))
     if left_out is not None:
-        left_out = replace(left_out, files=job.files)
+        reason = _told_as_given(left_out.reason, job)
+        left_out = replace(left_out, files=job.files, reason=reason)
     return BurstOutcome(job, result, failure, left_out)
+
+
+def _told_as_given(text: str, job: Job) -> str:
+    """Return an error with paths of a job as the user gave them."""
+    given = {*job.files, job.folder, *(path.parent for path in job.files)}
+    for path in sorted(given, key=lambda path: len(str(path.absolute())), reverse=True):
+        absolute, shown = r"(?<!\w)" + re.escape(str(path.absolute())), str(path)
+        inside = "" if path == Path() else shown + os.sep
+        inside, shown = inside.replace("\\", r"\\"), shown.replace("\\", r"\\")
+        text = re.sub(absolute + re.escape(os.sep), inside, text)
+        text = re.sub(absolute + r"(?=[:;,)\s]|$)", shown, text)
+    return text
 
 
 def _absolute(options: Options) -> Options:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from ..pipeline.fingerprint import file_digest
 from ..pipeline.loading import READERS
 from ..pipeline.options import Options
 from ..pipeline.result import Result
+from ..pipeline.stamps import Stamps
 from ..raw.decoder_process import Decoders
 from ..system.cluster_task import Again, Unfit, is_stopped, worker_threads
 from ..system.shared import FOLDER_SECONDS, SharedPaths, comes_back
@@ -66,6 +67,7 @@ class Order:
         planned: number of bursts.
         arithmetic: that all workers use; None until they are asked.
         alike: the digest for bursts of one exposure (`fingerprint.alike_digest`).
+        stamps: of the client, for the times in the outputs.
     """
 
     run: str
@@ -77,6 +79,7 @@ class Order:
     planned: int
     arithmetic: Arithmetic | None = None
     alike: str = ""
+    stamps: Stamps = field(default_factory=Stamps.here)
 
 
 @dataclass(frozen=True)
@@ -196,7 +199,8 @@ def work(job: Job, order: Order) -> Answer | Again | Unfit | None:
         if fault:
             return Unfit(fault)
         limit_threads(order.threads or worker_threads())
-        answer = _denoise(job, order)
+        with order.stamps.used():
+            answer = _denoise(job, order)
         if not order.paths.comes_back():
             # Whatever was written may be elsewhere: below a folder where a disk was mounted.
             return Unfit(order.paths.vanished)

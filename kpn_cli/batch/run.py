@@ -53,6 +53,9 @@ class View(Protocol):
     def tell(self, line: str) -> None:
         """The workers of a cluster have changed, or the like."""
 
+    def on_workers(self, workers: int) -> None:
+        """So many workers of a cluster do the work now."""
+
 
 def plan_batch(
     paths: Sequence[Path],
@@ -157,13 +160,14 @@ def run_batch(
                         read=decoder.planes,
                         sections=sections,
                         on_stage=view.stage,
+                        on_workers=view.on_workers,
                         tell=view.tell,
                     )
                 ) as bursts:
                     for outcome in bursts:
                         view.done(outcome)
                         outcomes.append(outcome)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, KpnError):  # such as a cluster whose scheduler is gone
                 if sections and processes.size == 1:
                     _report_interrupted(plan, outcomes, options, sections, start)
                 raise

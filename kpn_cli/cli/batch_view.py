@@ -121,6 +121,15 @@ class BatchView:
         with log_only(self._quiet):
             note(line)
 
+    def on_workers(self, workers: int) -> None:
+        """Show the number of workers of a cluster, in the one bar."""
+        where = f"on {count(workers, 'worker')}"
+        if self._bursts is None:
+            self._bars.update(self._stage, description=where, completed=0, total=None)
+        else:
+            self._bars.update(self._stage, visible=False)
+            self._bars.update(self._bursts, description=f"bursts {where}")
+
     def _show(self, outcome: BurstOutcome) -> None:
         if outcome.result is None:
             # The error of a single burst is shown by the summary.

@@ -447,13 +447,21 @@ def _denoise(
 def _tell_if_interrupted(
     context: click.Context, view: BatchView, as_json: bool
 ) -> Iterator[BatchView]:
-    """Show progress; after Ctrl-C, print the document of what is done if one is wanted."""
+    """Show progress; if the run ends early, print the document of what is done if one is wanted."""
     try:
         with view:
             yield view
     except KeyboardInterrupt:
         if as_json:
             _print_json(context, documents.summary_json(view.summary) | {"interrupted": True})
+        raise
+    except KpnError as error:
+        if as_json and view.summary.results:
+            from ..batch.result_json import failure_json
+
+            failed = [failure_json(failure) for failure in view.summary.failures]
+            failed.append({"files": list(context.params["paths"]), "error": str(error)})
+            _print_json(context, documents.summary_json(view.summary) | {"failed": failed})
         raise
 
 

@@ -11,9 +11,9 @@ import os
 import unicodedata
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +40,7 @@ from .sidecars import (
     usable_sidecars,
     write_sidecars,
 )
+from .stamps import now as now
 
 if TYPE_CHECKING:  # finished outputs are found without PyTorch
     from ..merge.merge import Denoised
@@ -216,19 +217,6 @@ def complete_sidecars(
 
 
 # --- writing ----------------------------------------------------------------
-
-
-def now() -> datetime:
-    """Return the time of modification for outputs: now, or SOURCE_DATE_EPOCH if it is set.
-
-    With SOURCE_DATE_EPOCH, outputs are the same bytes on every run
-    (https://reproducible-builds.org/specs/source-date-epoch/).
-    """
-    seconds = os.environ.get("SOURCE_DATE_EPOCH", "")
-    if seconds.isdecimal():
-        with suppress(ValueError, OverflowError, OSError):
-            return datetime.fromtimestamp(int(seconds), timezone.utc)
-    return datetime.now().astimezone()
 
 
 @dataclass(frozen=True)

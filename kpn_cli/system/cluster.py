@@ -8,13 +8,18 @@ cannot do the work are named, Ctrl-C lets go what runs, and a piece that kills w
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import re
 import secrets
+import threading
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from ..errors import KpnError
@@ -29,6 +34,8 @@ T = TypeVar("T")
 
 #: The address that stands for a cluster on this machine.
 LOCAL = "local"
+#: Of a scheduler: "host:8786", with or without "tcp://" or the like before.
+_ADDRESS = re.compile(r"(\w+://)?[^/\s]*:\d+(/\S*)?")
 #: Seconds in which a scheduler must answer, also after it was restarted.
 _ANSWER_SECONDS = 10
 #: Seconds in which a worker must have looked at what it needs; a cold network disk is slow.
@@ -217,7 +224,7 @@ def connect(
         KpnError: if Dask is not installed, or the scheduler does not answer.
     """
     try:
-        distributed: Any = import_module("distributed")
+        import_module("distributed")
     except ImportError:
         raise KpnError("--dask: Dask is not installed; pip install 'kpn[dask]'") from None
     _silence()
@@ -230,26 +237,95 @@ def connect(
                 size = LocalSize(1, threads or usable_cores())
             threads = size.threads
             where = {"address": stack.enter_context(local_cluster(size))}
-        elif address.endswith(".json"):
-            if not os.path.isfile(address):
-                raise KpnError(f"--dask {address}: no such scheduler file; start the scheduler")
-            where = {"scheduler_file": address}
-        try:
-            client = distributed.Client(**where, timeout=_ANSWER_SECONDS, set_as_default=False)
-        except Exception as error:  # for what is no address, Dask raises anything
-            raise KpnError(
-                f"--dask {address}: no scheduler answers there ({in_words(error)}); give the "
-                "address that it prints, such as tcp://host:8786, its scheduler file, or local"
-            ) from None
+        elif address.endswith(".json") or os.path.isfile(address):
+            where = {"address": _address_in(address)}
+        elif not _ADDRESS.fullmatch(address):
+            raise _no_scheduler(address, "that is no address")
+        client = _client(address, where)
         stack.callback(_close, client)
         yield Cluster(client, address, threads, patience)
+
+
+def _address_in(path: str) -> str:
+    """Return the address in a scheduler file.
+
+    Raises:
+        KpnError: if there is none.
+    """
+    if not os.path.isfile(path):
+        raise KpnError(f"--dask {path}: no such scheduler file; start the scheduler")
+    try:
+        with open(path, encoding="utf-8") as file:
+            address = json.load(file)["address"]
+        if _ADDRESS.fullmatch(address):
+            return str(address)
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        pass
+    raise _no_scheduler(path, "that is no scheduler file")
+
+
+def _client(address: str, where: dict[str, Any]) -> Any:
+    """Return a connected `distributed.Client`.
+
+    Dask has a limit for each step, but waits for ever for what listens and does not answer. So the
+    client is made in a thread, which is left alone then.
+
+    Args:
+        address: as the user gave it.
+        where: arguments of the client.
+
+    Raises:
+        KpnError: if there is no scheduler, or it does not answer in time.
+    """
+    distributed: Any = import_module("distributed")
+    limit = _ANSWER_SECONDS
+    made: SimpleQueue[Any] = SimpleQueue()
+    late = threading.Event()
+
+    def make() -> None:
+        try:
+            client = distributed.Client(**where, timeout=limit, set_as_default=False)
+            made.put(client)
+            if late.is_set():
+                _close(client)
+        except Exception as error:  # for what is no scheduler, Dask raises anything
+            made.put(error)
+
+    threading.Thread(target=make, daemon=True).start()
+    try:
+        client = made.get(timeout=limit)
+    except Empty:
+        client = TimeoutError()
+        late.set()
+    if isinstance(client, OSError):  # a TimeoutError too
+        raise _no_scheduler(address, f"no scheduler answers there within {limit:g} s")
+    if isinstance(client, ValueError):
+        raise _no_scheduler(address, "that is no address")
+    if isinstance(client, Exception):
+        if address.startswith("tls:"):  # the settings of TLS
+            raise _no_scheduler(address, f"no connection ({in_words(client)})")
+        version = distributed.__version__
+        raise _no_scheduler(
+            address, f"no scheduler, or one whose Dask does not fit the one here ({version})"
+        )
+    return client
+
+
+def _no_scheduler(address: str, why: str) -> KpnError:
+    return KpnError(
+        f"--dask {address or repr(address)}: {why}; give the address that the scheduler prints, "
+        "such as tcp://host:8786, its scheduler file, or local"
+    )
 
 
 def _silence() -> None:
     """Hide the messages of Dask, which are for those who look after a cluster; kpn has its own."""
     for name in list(logging.Logger.manager.loggerDict):
         if name.partition(".")[0] in ("distributed", "asyncio", "tornado"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # it logs tracebacks so too
+    # A table of versions, in several lines; those that matter to kpn are checked by `task`.
+    versions = import_module("distributed.versions")
+    warnings.filterwarnings("ignore", category=versions.VersionMismatchWarning)
 
 
 def _close(client: Any) -> None:

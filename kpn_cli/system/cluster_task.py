@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,13 +13,18 @@ from .shared import FOLDER_SECONDS
 
 #: What a task runs. It is text, because a worker that cannot import kpn ends when it is sent a
 #: function of kpn: Dask unpacks a task outside of what catches its errors. And a function that is
-#: sent whole needs the same Python on both sides. A worker that is not fit takes its time before
-#: it says so: one that answers at once would be given all other work too.
+#: sent whole needs the same Python on both sides. So do answers: Dask gets them as bytes, because
+#: it never ends to ask for one that it cannot unpack. A worker that is not fit takes its time
+#: before it says so: one that answers at once would be given all other work too.
 _SOURCE = """
+import sys
 fault, answer = "", None
+python_there = "{}.{}".format(*sys.version_info)
 try:
     from kpn_cli import __version__ as there
-    if there == version:
+    if python_there != python:
+        fault = f"has Python {python_there}, here is {python}; use the same on both"
+    elif there == version:
         from kpn_cli.system.cluster_task import do
         answer = do(work)
     else:
@@ -92,13 +98,20 @@ def task(work: Callable[..., object], *args: object) -> tuple[Any, ...]:
     import cloudpickle  # Dask needs it too
 
     scope = {"work": cloudpickle.dumps((work, args)), "version": __version__}
-    scope["pause"] = FOLDER_SECONDS
+    scope |= {"python": "{}.{}".format(*sys.version_info), "pause": FOLDER_SECONDS}
     return eval, "exec(source, scope) or scope['answer']", {"source": _SOURCE, "scope": scope}
 
 
 def answered(result: Any) -> Answered:
-    """Return the answer of a worker, from the result of a task."""
-    worker, fault, answer = result
+    """Return the answer of a worker, from the result of a task.
+
+    Raises:
+        Exception: of any kind, if it cannot be unpacked here.
+    """
+    import cloudpickle
+
+    worker, fault, packed = result
+    answer = None if packed is None else cloudpickle.loads(packed)
     if isinstance(answer, Unfit):
         fault = answer.reason
     return Answered(worker, fault, answer)
@@ -110,12 +123,13 @@ def answered(result: Any) -> Answered:
 _stopped: set[str] = set()
 
 
-def do(work: bytes) -> object:
-    """Do a piece of work that `task` has packed."""
+def do(work: bytes) -> bytes:
+    """Do a piece of work that `task` has packed; return what it answers, packed for `answered`."""
     import cloudpickle
 
     function, args = cloudpickle.loads(work)
-    return function(*args)
+    packed: bytes = cloudpickle.dumps(function(*args))
+    return packed
 
 
 def worker_threads() -> int:

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from types import FrameType
@@ -33,6 +33,10 @@ _PER_THREAD, _AT_LEAST = 2, 16
 _RETRIES = 2
 #: How often a piece of work is repeated that says that another try may succeed.
 _TRIES_AGAIN = 1
+#: How often a piece is done whose answer does not arrive, or cannot be unpacked.
+_TRIES_UNREAD = 5
+#: Workers that a kind of line names one by one; after them, each twice as many are a line.
+_NAMED = 5
 
 
 class Batch:
@@ -55,6 +59,7 @@ class Batch:
         self._suspects: list[int] = []
         self._alone = False
         self._tries: dict[int, int] = {}
+        self._unread: dict[int, int] = {}
         self._begun: dict[Any, int] = {}
         self._done: SimpleQueue[Any] = SimpleQueue()
         self._stopped = False
@@ -63,6 +68,8 @@ class Batch:
         self._fault = ""  # that the last one told
         self._looked = -math.inf
         self._idle_since: float | None = None
+        self._gone = 0  # workers so far
+        self._told_none = False  # that no worker is left
 
     def results(self, interrupts: list[int]) -> Iterator[tuple[Any, Any]]:
         """Yield each item with its answer; see `Cluster.work_on`.
@@ -137,13 +144,20 @@ class Batch:
             return self._failed(future.exception(), number)
         try:
             worker, fault, answer = answered(future.result(timeout=_FETCH_SECONDS))
-        except Exception:  # the worker that had it died, or the scheduler was restarted
+        except Exception as error:  # its worker died, the scheduler was restarted, or anything
             self._cluster.wait_for_scheduler()
-            return self._repeat(number)
+            self._unread[number] = self._unread.get(number, 0) + 1
+            if self._unread[number] < _TRIES_UNREAD or self._stopped:
+                return self._repeat(number)
+            return Lost(
+                f"no answer of a worker can be read here ({in_words(error)}); install the same "
+                "Python and packages on both"
+            )
         if fault:
             self._is_unfit(worker, fault)
             return self._repeat(number)
         self._unfit.pop(worker, None)
+        self._goes_on(worker)
         if isinstance(answer, Again):
             self._tries[number] = self._tries.get(number, 0) + 1
             if self._stopped or self._tries[number] > _TRIES_AGAIN:
@@ -158,9 +172,41 @@ class Batch:
         return None
 
     def _is_unfit(self, worker: str, fault: str) -> None:
-        if worker not in self._unfit:
-            self._tell(f"worker {worker} {fault}; others do its work")
+        is_new = worker not in self._unfit
         self._unfit[worker], self._fault = time.monotonic(), fault
+        if not is_new:
+            return
+        line = f"worker {worker} {fault}; {self._who_goes_on()}"
+        if len(self._unfit) <= _NAMED:
+            self._tell(line)
+        elif _is_round(len(self._unfit)):
+            self._tell(f"{len(self._unfit)} workers were unfit so far, the last one: {line}")
+
+    def _who_goes_on(self) -> str:
+        """Return who does the work of a worker that is lost; remember if nobody does."""
+        if self._fit():
+            return "others do its work"
+        self._told_none = True
+        return f"no other worker is left; waiting up to {self._cluster.patience:g} s for one"
+
+    def _tell_of_changes(self, before: Collection[str]) -> None:
+        """Tell which workers have gone, and that work goes on: in few lines, however many."""
+        gone = [worker for worker in before if worker not in self._workers]
+        for worker in gone:
+            self._gone += 1
+            if self._gone <= _NAMED:
+                self._tell(f"worker {worker} has gone; {self._who_goes_on()}")
+            elif _is_round(self._gone) or (not self._fit() and not self._told_none):
+                self._tell(f"{self._gone} workers have gone so far; {self._who_goes_on()}")
+        for worker in self._workers:
+            if worker not in self._unfit:
+                self._goes_on(worker)
+
+    def _goes_on(self, worker: str) -> None:
+        """Tell that a worker does the work, after none was left."""
+        if self._told_none:
+            self._told_none = False
+            self._tell(f"worker {worker} is there; the work goes on")
 
     def _failed(self, error: BaseException | None, number: int) -> object:
         from distributed import KilledWorker
@@ -186,11 +232,10 @@ class Batch:
             return
         now = self._cluster.workers()
         self._looked = time.monotonic()
-        for worker in self._workers.keys() - now.keys():
-            self._tell(f"worker {worker} has gone; others do its work")
         if self._stopped and now.keys() - self._workers.keys():
             self._cluster.stop()  # new ones do not know
-        self._workers = now
+        before, self._workers = self._workers, now
+        self._tell_of_changes(before)
         self._on_look(len(now), len(self._waiting) + len(self._begun) + len(self._suspects))
         if self._fit():
             self._idle_since = None
@@ -200,6 +245,12 @@ class Batch:
             if now:
                 raise KpnError(f"--dask: no worker can do the work: a worker {self._fault}")
             raise self._cluster.no_workers()
+
+
+def _is_round(count: int) -> bool:
+    """Whether a count is `_NAMED` times a power of two."""
+    factor, rest = divmod(count, _NAMED)
+    return rest == 0 and factor & (factor - 1) == 0
 
 
 @contextmanager

@@ -108,8 +108,8 @@ def atomic(path: Path | str, *, replace: bool = True) -> Iterator[Path]:
             os.close(lock)
 
 
-def _create(path: Path) -> tuple[Path, int | None]:
-    """Create a temporary file beside `path` and lock it.
+def _create(path: Path, blamed: Path | None = None) -> tuple[Path, int | None]:
+    """Create a temporary file beside `path` and lock it; errors name `path`, or what is `blamed`.
 
     Returns:
         Its path, and the descriptor that holds the lock; None on systems without locks.
@@ -124,7 +124,7 @@ def _create(path: Path) -> tuple[Path, int | None]:
         try:
             lock = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except OSError as error:
-            raise write_error(path, error) from error
+            raise write_error(blamed or path, error) from error
         if fcntl is None:  # Windows does not remove files that are open, anyway
             os.close(lock)
             return temporary, None
@@ -187,12 +187,14 @@ def _publish(temporary: Path, path: Path) -> None:
 def scratch_file(path: Path) -> Iterator[Path]:
     """Yield an empty hidden file beside `path`, which is removed when the block ends.
 
+    An error names the folder: the user knows of no such file.
+
     If the program is killed, `remove_abandoned` removes the file later.
 
     Raises:
         KpnError: if it cannot be created.
     """
-    temporary, lock = _create(path)
+    temporary, lock = _create(path, path.parent)
     try:
         yield temporary
     finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import re
 import signal
@@ -20,13 +22,16 @@ from kpn_cli.batch.cluster import _as_given, _check
 from kpn_cli.batch.cluster_worker import Arithmetic, Order, look, weights_digest, work
 from kpn_cli.batch.plan import GroupingOptions
 from kpn_cli.batch.read_ahead import BurstOutcome
+from kpn_cli.cli.batch_view import BatchView
 from kpn_cli.errors import KpnError
 from kpn_cli.pipeline import denoise as pipeline
 from kpn_cli.pipeline import loading
 from kpn_cli.pipeline.fingerprint import options_digest
 from kpn_cli.pipeline.options import Options
-from kpn_cli.pipeline.result import Result
+from kpn_cli.pipeline.result import Failure, Result
 from kpn_cli.raw.reader import read_capture
+from kpn_cli.system import files
+from kpn_cli.system.cluster import Cluster
 from kpn_cli.system.cluster_task import Again, Unfit
 from kpn_cli.system.shared import shared_paths
 
@@ -53,13 +58,18 @@ def test_the_bytes_the_summary_and_the_report_are_those_of_one_process(
     write_bursts(tmp_path / "card", 3)
     (tmp_path / "card" / "bad.dng").write_bytes(b"")
     options = ["card", "-o", "out", "--weights", weights, "--format", "dng,jpeg", "--report"]
-    # Workers started before SOURCE_DATE_EPOCH was set: the times differ, all else is equal.
+    # Workers started before SOURCE_DATE_EPOCH was set: that of the client counts.
     said = denoised(*options, "--dask", dask_cluster.scheduler_address, code=1)
     made = {path.name for path in (tmp_path / "out").iterdir()}
     pages = (tmp_path / "out/report.html").read_text()
     (tmp_path / "out").rename(tmp_path / "cluster")
     alone = denoised(*options, code=1)
     assert made == {path.name for path in (tmp_path / "out").iterdir()}
+    for name in made:
+        if name.endswith((".dng", ".jpg", ".xmp")):
+            assert (tmp_path / "out" / name).read_bytes() == (
+                tmp_path / "cluster" / name
+            ).read_bytes()
     assert without_times(said) == without_times(alone)
     assert said["failed"] == alone["failed"]
     assert pages.count("<!-- kpn section") == 3
@@ -217,6 +227,37 @@ def test_a_stopped_run_begins_nothing(order, monkeypatch):
     assert do(order, jobs[0]) is None
 
 
+def test_what_is_done_before_the_scheduler_goes_is_told_and_reported(
+    tmp_path, weights, dask, monkeypatch
+):
+    def goes(self, *arguments, **settings):
+        yield next(work_on(self, *arguments, **settings))
+        raise KpnError("the scheduler is gone")
+
+    work_on = Cluster.work_on
+    monkeypatch.setattr(Cluster, "work_on", goes)
+    write_bursts(tmp_path / "card", 2)
+    command = ["denoise", tmp_path / "card", "-o", tmp_path / "out", "--weights", weights]
+    result = kpn(*command, "--format", "dng", "--report", "--json", *dask)
+    assert result.exit_code == 1
+    document = json.loads(result.stdout)
+    assert len(document["bursts"]) == 1
+    failed = {"files": [str(tmp_path / "card")], "error": "the scheduler is gone"}
+    assert document["failed"] == [failed]
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+def test_a_cluster_has_one_bar():
+    view = BatchView(None)
+    view._bursts = view._bars.add_task("bursts", total=9)
+    view.on_workers(2)
+    (bar,) = (task for task in view._bars.tasks if task.visible)
+    assert bar.description == "bursts on 2 workers"
+    alone = BatchView(None)
+    alone.on_workers(1)
+    assert [task.description for task in alone._bars.tasks] == ["on 1 worker"]
+
+
 def test_two_batches_on_one_burst_write_it_once(tmp_path, weights):
     write_bursts(tmp_path / "card", 1)
     options = Options(tmp_path / "out", formats=("dng", "linear"), weights=weights)
@@ -240,6 +281,30 @@ def test_two_batches_on_one_burst_write_it_once(tmp_path, weights):
 
 def replace_name(options, job):
     return replace(options, output=job.folder, name=job.name)
+
+
+def test_failures_name_paths_as_the_user_gave_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    job = plan.Job((Path("card/a.dng"),), Path("card"), "named")
+    told = f"{tmp_path}/card/a_kpn.dng: not {tmp_path}/card2, {tmp_path}/card: no, {tmp_path}/card"
+    outcome = _as_given(BurstOutcome(job, failure=Failure(job.files, told)), job)
+    assert outcome.failure.error == f"card/a_kpn.dng: not {tmp_path}/card2, card: no, card"
+    here = plan.Job((Path("a.dng"),), Path(), "named")
+    outcome = _as_given(BurstOutcome(here, failure=Failure(here.files, f"{tmp_path}/b: no")), here)
+    assert outcome.failure.error == "b: no"
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, weights, monkeypatch):
+    def refuse(path, *arguments):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    (tmp_path / "ro").mkdir()
+    monkeypatch.setattr(files.os, "open", refuse)
+    with (
+        pytest.raises(KpnError, match="ro: cannot be written: Read-only file"),
+        files.scratch_file(tmp_path / "ro" / "run"),
+    ):
+        pass
 
 
 # --- usage -------------------------------------------------------------------------------

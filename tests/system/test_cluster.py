@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import socket
 import sys
 import threading
 import time
-from collections import Counter
-from contextlib import contextmanager
+import warnings
+from collections import Counter, namedtuple
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -161,8 +164,9 @@ def slept(seconds):
 
 
 def test_a_scheduler_that_goes_ends_the_run_with_a_line(monkeypatch, tmp_path):
-    monkeypatch.setattr(module, "_ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(module, "_ANSWER_SECONDS", 2)
     with two_workers() as cluster, connect(cluster.scheduler_address) as connection:
+        wait_for_workers(lambda: len(connection.workers()))  # Dask hangs if it closes earlier
         work = connection.work_on(slept, [0.01] * 5 + [0.3] * 40)
         next(work)
         cluster.close(timeout=2)
@@ -170,19 +174,55 @@ def test_a_scheduler_that_goes_ends_the_run_with_a_line(monkeypatch, tmp_path):
             list(work)
 
 
-def test_an_address_that_does_not_answer_is_a_line(monkeypatch, tmp_path):
+@pytest.fixture
+def refused(monkeypatch):
+    """Return how `connect` refuses an address."""
     pytest.importorskip("distributed")
     monkeypatch.setattr(module, "_ANSWER_SECONDS", 0.3)
-    for address in ("tcp://127.0.0.1:9", "nonsense", "x://y"):
-        with pytest.raises(KpnError, match="no scheduler answers there"), connect(address):
+
+    def refused(address):
+        with pytest.raises(KpnError) as refusal, connect(str(address)):
             pass
-    with pytest.raises(KpnError, match="no such scheduler file"), connect("missing.json"):
-        pass
-    for number, text in enumerate(("{}", "[1]", "no JSON", '{"address": 5}')):
+        return str(refusal.value)
+
+    return refused
+
+
+def test_what_is_no_address_is_a_line_that_says_what_to_give(refused):
+    for address in ("nonsense", "Local", "", "x://y", "x://y:1", "http://127.0.0.1:80", "a b:1"):
+        line = refused(address)
+        assert line.startswith(f"--dask {address or repr('')}: that is no address; give the addr")
+        assert "Error" not in line
+
+
+def test_what_is_no_scheduler_file_is_a_line(refused, tmp_path):
+    assert "no such scheduler file" in refused(tmp_path / "missing.json")
+    for number, text in enumerate(("{}", "[1]", "no JSON", '{"address": 5}', "\xff", "[" * 10**5)):
         path = tmp_path / f"{number}.json"
-        path.write_text(text)
-        with pytest.raises(KpnError, match="no scheduler answers there"), connect(str(path)):
-            pass
+        path.write_bytes(text.encode("latin-1"))
+        assert "that is no scheduler file; give" in refused(path)
+
+
+def test_what_listens_and_is_no_scheduler_is_a_line_in_time(refused):
+    def answer_noise(listener):
+        with suppress(OSError):
+            while True:
+                listener.accept()[0].sendall(b"HTTP/1.0 400 Bad request\r\n\r\n" * 9)
+
+    assert "no scheduler answers there within 0.3 s" in refused("tcp://127.0.0.1:9")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        begun = time.monotonic()
+        assert "no scheduler answers there" in refused(f"127.0.0.1:{silent.getsockname()[1]}")
+        assert time.monotonic() - begun < 5
+        threading.Thread(target=answer_noise, args=[silent], daemon=True).start()
+        assert "; give the address" in refused(f"127.0.0.1:{silent.getsockname()[1]}")
+
+
+def test_the_address_of_a_worker_is_no_scheduler(refused, dask_cluster, monkeypatch):
+    monkeypatch.setattr(module, "_ANSWER_SECONDS", 10)
+    line = refused(next(iter(dask_cluster.scheduler_info["workers"])))
+    assert "no scheduler, or one whose Dask does not fit the one here" in line
+    assert "Error" not in line
 
 
 def test_without_dask_the_error_says_how_to_install_it(monkeypatch):
@@ -191,10 +231,46 @@ def test_without_dask_the_error_says_how_to_install_it(monkeypatch):
         pass
 
 
+class _Unreadable:
+    def __reduce__(self):
+        return unreadable_outside, (os.getpid(),)
+
+
+def unreadable_outside(pid):
+    if pid != os.getpid():
+        raise ModuleNotFoundError("pathlib._local")
+
+
+def makes_unreadable(item):
+    return _Unreadable() if item == 3 else item
+
+
+def test_answers_that_cannot_be_unpacked_here_fail_without_tracebacks(workers, capfd):
+    answers = results(workers, makes_unreadable, range(6))
+    assert "pathlib._local" in answers.pop(3).reason
+    assert answers == {n: n for n in range(6) if n != 3}
+    assert capfd.readouterr() == ("", "")
+
+
+def test_dask_prints_no_table_of_versions_and_no_tracebacks(dask_cluster, monkeypatch):
+    from distributed import versions
+
+    monkeypatch.setattr(versions, "error_message", lambda *_: {"warning": "a table", "error": ""})
+    with warnings.catch_warnings(record=True) as told, connect(dask_cluster.scheduler_address):
+        assert not logging.getLogger("distributed.protocol.core").isEnabledFor(logging.CRITICAL)
+    assert not told
+
+
 def test_workers_of_another_version_or_without_kpn_are_refused(workers, monkeypatch):
     monkeypatch.setattr(cluster_task, "FOLDER_SECONDS", 0)
     monkeypatch.setattr(cluster_task, "__version__", "9.9")
     with pytest.raises(KpnError, match=r"worker tcp://\S+ has kpn \S+, here is 9\.9"):
+        workers.ask_all(own_pid)
+    monkeypatch.undo()
+    monkeypatch.setattr(cluster_task, "FOLDER_SECONDS", 0)
+    elsewhere = namedtuple("Sys", "version_info")((2, 7))
+    monkeypatch.setattr(cluster_task, "sys", elsewhere)
+    with pytest.raises(KpnError, match=r"worker tcp://\S+ has Python 3\.\d+, here is 2\.7; use"):
         workers.ask_all(own_pid)
     hide = "import sys\nsys.modules['kpn_cli'] = None\n"
     show = "\ndel sys.modules['kpn_cli']"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 from kpn_cli.errors import KpnError
@@ -68,7 +70,7 @@ def _quick_looks(monkeypatch):
 
 
 def done(worker="a"):
-    return lambda item: (worker, "", f"done {item}")
+    return lambda item: (worker, "", pickle.dumps(f"done {item}"))
 
 
 def killed():
@@ -89,6 +91,21 @@ def test_work_that_could_not_be_handed_in_is_handed_in_again():
 
 def test_an_answer_that_is_lost_on_its_way_is_made_again():
     assert list(batch(Cluster(None, done()), 1).results([])) == [(0, "done 0")]
+
+
+def test_an_answer_that_cannot_be_read_here_ends_and_the_others_are_done():
+    # From another version of Python: pathlib._local, say.
+    unreadable = ("a", "", b"cpathlib._nowhere\nPath\n.")
+    cluster = Cluster(unreadable, done(), *[unreadable] * 20)
+    second, first = batch(cluster, 2).results([])
+    assert second == (1, "done 1")
+    assert "no answer of a worker can be read here (ModuleNotFoundError" in first[1].reason
+    assert len(cluster.submitted) == 6
+
+
+def test_an_answer_that_never_arrives_ends():
+    ((_, lost),) = batch(Cluster(*[None] * 20), 1).results([])
+    assert "RuntimeError: the worker that had it died" in lost.reason
 
 
 def test_after_ctrl_c_work_whose_workers_died_does_not_begin_again():
@@ -124,6 +141,55 @@ def test_an_unfit_worker_does_not_end_a_run_that_others_work_on(monkeypatch):
     assert lines == ["worker b sees no photos; others do its work"]
 
 
+def test_that_no_worker_is_left_is_told_and_that_one_comes():
+    lines = []
+    cluster = Cluster()
+    cluster.present = [{"a": 1, "b": 1}, {"b": 1}, {}, {}, {"c": 1}, {"c": 1}]
+    looks(cluster, lines)
+    assert lines == [
+        "worker a has gone; others do its work",
+        "worker b has gone; no other worker is left; waiting up to 0.2 s for one",
+        "worker c is there; the work goes on",
+    ]
+
+
+def looks(cluster, lines):
+    work = batch(cluster, 1, lines)
+    for _ in range(len(cluster.present)):
+        work._looked = 0
+        work._look()
+    return work
+
+
+def test_an_unfit_worker_without_others_is_told_so():
+    lines = []
+    cluster = Cluster()
+    cluster.present = [{"a": 1}]
+    looks(cluster, lines)._is_unfit("a", "is too old")
+    assert lines == ["worker a is too old; no other worker is left; waiting up to 0.2 s for one"]
+
+
+def test_that_the_only_worker_is_fit_again_is_told():
+    lines = []
+    cluster = Cluster(("a", "sees no photos", None), done())
+    cluster.present = [{"a": 1}]
+    list(batch(cluster, 1, lines).results([]))
+    assert lines[1:] == ["worker a is there; the work goes on"]
+
+
+def test_many_workers_that_come_and_go_are_few_lines():
+    lines = []
+    cluster = Cluster()
+    cluster.present = [{"stays": 1, str(n): 1} for n in range(400)]
+    work = looks(cluster, lines)
+    assert len(lines) == 11
+    assert lines[-1] == "320 workers have gone so far; others do its work"
+    lines.clear()
+    for n in range(400):
+        work._is_unfit(str(n), "is too old")
+    assert len(lines) == 11
+
+
 def test_a_worker_that_answers_is_fit_again():
     unfit_b, unfit_a = ("b", "sees no photos", None), ("a", "sees no photos", None)
     cluster = Cluster(unfit_b, done("b"), unfit_a, done("b"))
@@ -132,13 +198,14 @@ def test_a_worker_that_answers_is_fit_again():
 
 
 def test_a_run_without_a_fit_worker_ends():
-    cluster = Cluster(*[("b", "", Unfit("sees no photos")), ("a", "sees nothing", None)] * 10**4)
+    unfit = pickle.dumps(Unfit("sees no photos"))
+    cluster = Cluster(*[("b", "", unfit), ("a", "sees nothing", None)] * 10**4)
     with pytest.raises(KpnError, match="no worker can do the work: a worker sees no"):
         list(batch(cluster, 1).results([]))
 
 
 def test_a_run_without_workers_ends():
-    cluster = Cluster(*[("b", "", None)] * 10**4)
+    cluster = Cluster(*[("b", "", pickle.dumps(None))] * 10**4)
     cluster.present = [{}]
     with pytest.raises(KpnError, match="no workers"):
         list(batch(cluster, 1).results([]))
