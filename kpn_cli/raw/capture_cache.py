@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_NAME = "captures.sqlite"
-#: Marks a database as this one (https://www.sqlite.org/pragma.html#pragma_application_id): "kpn1".
+_NAME = "captures2.sqlite"
+#: Marks a database as this one (https://www.sqlite.org/pragma.html#pragma_application_id): "kpn2".
 #: Another layout has another number, and another name of the file.
-_APPLICATION = 0x6B706E31
+_APPLICATION = 0x6B706E32
 #: Who has read a file: another version may read another time from the same tags.
 _READER = f"{__version__}, LibRaw {'.'.join(map(str, rawpy.libraw_version))}, 1"
 #: All attributes of a capture but its path.

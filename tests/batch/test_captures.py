@@ -116,7 +116,7 @@ def bursts(result) -> list[dict]:
 def test_without_a_cache_nothing_is_kept_nor_believed(card, tmp_path, monkeypatch):
     monkeypatch.setattr(capture_cache, "_SETTLED", -1.0)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    database = capture_cache.cache_folder() / "captures.sqlite"
+    database = capture_cache.cache_folder() / "captures2.sqlite"
     command = ["denoise", card / "a", "-o", tmp_path / "out", "--dry-run", "--json"]
     first = kpn(*command, "--no-cache")
     assert first.exit_code == 0 and not database.exists()
