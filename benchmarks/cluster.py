@@ -45,6 +45,9 @@ class Clock:
     def begin(self, plan, share):
         """Show nothing."""
 
+    def on_workers(self, count):
+        """Show nothing."""
+
     def tell(self, line):
         """Note the time when the workers are checked."""
         if line.startswith("denoising on"):
