@@ -99,7 +99,11 @@ def prepare(
         used = [infos[n] for n in aligned.used]
         own = _with_own_noise(aligned.frames, used, noise, options)
         aligned = replace(aligned, frames=own)
+    stated = noise.model
     noise, aligned = _checked_noise(noise, aligned)
+    if noise.model != stated and not mixed:  # by which frames would seem to be of other scenes
+        aligned = _align(frames, noise.model, loaded.stated, on_stage)
+        aligned = aligned.leave_out(_of_another_exposure(infos, aligned))
     return_freed_memory()
     on_done("measure noise")
     return Prepared(aligned, noise, repaired, notes)

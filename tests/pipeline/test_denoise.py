@@ -11,6 +11,7 @@ import tifffile
 import torch
 from cards import START, denoised, write_bursts
 from command_line import kpn
+from inspected_bursts import write_burst
 from raw_files import BLACK, WHITE, scene
 
 from kpn_cli import __version__
@@ -143,6 +144,18 @@ def test_a_burst_whose_exposure_times_jitter_is_merged_with_and_without_grouping
         out = tmp_path / f"out{n}"
         found = denoised(tmp_path / "a", "-o", out, "--weights", weights, "--format", "dng", *more)
         assert [len(burst["frames"]) for burst in found["bursts"]] == [3]
+
+
+def test_told_half_the_sigma_frames_do_not_seem_to_be_of_other_scenes(tmp_path, weights):
+    flat = np.full((4, 4, 150, 160), 0.2, np.float32)
+    paths = write_burst(tmp_path / "a", flat, NOISE)
+    told = Options(
+        tmp_path / "out", formats=("dng",), weights=weights, noise=NOISE.with_strength(0.5)
+    )
+    result = denoise.denoise(paths, told)
+    assert "2 times the stated sigma" in result.noise.warning
+    assert len(result.frames) == 4
+    assert max(result.rejected) < 0.05
 
 
 @pytest.mark.parametrize("shown", [1.1, 2.0])
