@@ -59,8 +59,8 @@ _PHOTO_PIXELS = 256  # smallest side of a usable photo
     type=FloatRange(0, min_open=True),
     default=1.0,
     show_default=True,
-    help="Noise sigma given to the network, as a multiple of the true one, to test how it copes "
-    "with a wrong noise model.",
+    help="Stated noise sigma, as a multiple of the true one, to test what a wrong noise model "
+    "costs. As in denoising, kpn assumes more where the frames certainly show it.",
 )
 @click.option(
     "--seed",

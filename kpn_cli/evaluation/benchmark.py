@@ -93,7 +93,7 @@ def evaluate(
         static: whether bursts are on a tripod instead of with the protocol's shifts.
         seed: of shifts and noise.
         dtype: of the convolutions.
-        noise_scale: the sigma that the network assumes, over the true one.
+        noise_scale: the sigma that is stated, over the true one (`profile_check.raise_noise`).
         on_burst: called after each of `len(scenes) * len(gains)` bursts.
 
     Returns:
@@ -144,12 +144,12 @@ def _outputs(
     frames = repaired_frames(test.burst, test.noise, device)
     inputs = frames if network.config.frames > 1 else frames[:1]
     aligned_burst = alignment.align_burst(inputs, test.noise).keep_best(network.config.frames)
-    assumed = test.noise.with_strength(noise_scale)
+    stated = test.noise.with_strength(noise_scale)
     done = merge.denoise_frames(
         network,
         aligned_burst.frames,
         aligned_burst.shifts,
-        assumed,
+        stated,
         dtype=dtype,
         measure_residual=False,
     )

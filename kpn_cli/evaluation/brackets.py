@@ -143,7 +143,7 @@ def evaluate(
         frames: per burst.
         seed: of shifts, shutters and noise.
         dtype: of the convolutions.
-        noise_scale: the sigma that is assumed of every frame, over the true one.
+        noise_scale: the sigma that is stated of every frame, over the true one.
         on_burst: called after each of `len(scenes) * len(gains)` bursts.
 
     Returns:
@@ -178,14 +178,14 @@ def _outputs(
     network: KPN, test: BracketBurst, dtype: torch.dtype, noise_scale: float
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield name and output `(4, rows, columns)` of each of `METHODS`."""
-    assumed = test.noise.with_strength(noise_scale)
+    stated = test.noise.with_strength(noise_scale)
     own = test.recorded[test.bracket.of_reference]
     for name, burst, bracket in (
         ("bracket", test.recorded, test.bracket),
         ("equal", test.equal, equal_exposures(len(test.equal))),
         ("own", own, equal_exposures(len(own))),
     ):
-        done, _ = denoise_bracket(network, burst, assumed, bracket, dtype=dtype)
+        done, _ = denoise_bracket(network, burst, stated, bracket, dtype=dtype)
         yield name, done.planes
     yield "reference", test.recorded[0]
 
