@@ -1,15 +1,32 @@
 #!/bin/sh
-# Train the next network from the one that ships: told other noise levels, brackets, dead samples.
+# Train the network that ships from that of the ninth run: runs ten to fourteen of weights/README.md.
 #
-#   sh runs/second_campaign.sh TRAIN_PHOTOS VAL_PHOTOS RUN
+#   git show bf0941b:weights/kpn.safetensors > ninth.safetensors
+#   sh runs/second_campaign.sh TRAIN_PHOTOS VAL_PHOTOS RUNS ninth.safetensors
 #
-# The photos of the project are listed in weights/photos.tsv. The first leg has a constant rate. It
-# may be interrupted and started again; the same command resumes it. When it has gained less than
-# 0.05 dB over 200,000 patches at every gain, COOLDOWN lets the rate fall to zero:
-#
-#   COOLDOWN=150000 PATCHES=1650000 sh runs/second_campaign.sh TRAIN_PHOTOS VAL_PHOTOS RUN
+# The photos of the project are listed in weights/photos.tsv. RUNS is a folder for the runs. A run that
+# was interrupted is resumed when the script is started again. All but the tenth run want a GPU.
 set -eu
-KPN=${KPN:-kpn}
-$KPN train "$1" --val "$2" -o "$3" --init shipped --seed 11 \
-    --patches "${PATCHES:-1500000}" --schedule constant --cooldown "${COOLDOWN:-0}" \
-    --lr 0.0004 --ema 0.9995 --anneal 0 --validate-every 25000
+KPN=${KPN:-kpn} photos=$1 val=$2 runs=$3 ninth=$4
+mkdir -p "$runs"
+
+leg() { # name, weights to start from, options
+    name=$1 init=$2
+    shift 2
+    if [ ! -e "$runs/$name.done" ]; then
+        $KPN train "$photos" -o "$runs/$name" --init "$init" --anneal 0 "$@"
+        touch "$runs/$name.done"
+    fi
+}
+
+leg tenth "$ninth" --val "$val" --seed 11 --patches 170000 \
+    --schedule constant --lr 0.0004 --ema 0.9995 --validate-every 25000
+leg eleventh "$runs/tenth/last.safetensors" --val "$val" --seed 21 --patches 385728 --batch 64 \
+    --schedule constant --cooldown 126080 --lr 0.0008 --ema 0.9995 --validate-every 42026
+leg twelfth "$runs/eleventh/best.safetensors" --seed 22 --patches 128000 --batch 64 \
+    --lr 0.0004 --ema 0.999
+leg thirteenth "$runs/twelfth/last.safetensors" --extra-blocks 0,0,1,1 --seed 30 --patches 512000 \
+    --batch 128 --schedule constant --lr 0.001 --ema 0.9995
+leg fourteenth "$runs/thirteenth/last.safetensors" --seed 31 --patches 740096 --batch 128 \
+    --lr 0.0006 --ema 0.999
+echo "$runs/fourteenth/last.safetensors"
