@@ -5,6 +5,7 @@ Patch j of batch t is a pure function of (seed, t, j), so it does not matter whi
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 from collections.abc import Iterator
@@ -159,3 +160,6 @@ def _start_worker(number: int) -> None:
     # which wait in busy loops.
     threadpool_limits(1)
     cv2.setNumThreads(1)
+    # When training ends, a thread of this process still sends batches that were drawn ahead. As
+    # Python ends, it stops that thread in the middle of torch's code, and the process is aborted.
+    atexit.register(os._exit, 0)

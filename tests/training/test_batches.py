@@ -40,6 +40,16 @@ def test_processes_draw_the_batches_that_threads_draw(scenes, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_training_that_ends_while_workers_draw_ahead_says_nothing(tmp_path, capfd):
+    rng = np.random.default_rng(0)
+    source = PhotoSource([Scene("0", rng.integers(0, 65535, (3, 300, 300), np.uint16))])
+    batches = draw_in_processes(source, TrainConfig(), range(100), range(64), 2, tmp_path)
+    for _ in range(4):
+        next(batches)
+    batches.close()  # batches that are on their way are of many megabytes
+    assert capfd.readouterr() == ("", "")
+
+
 def test_an_error_of_a_worker_keeps_its_line(tmp_path):
     with pytest.raises(KpnError, match=r"^shard\.tar: damaged$"):
         next(draw_in_processes(Killed("shard.tar: damaged"), CONFIG, STEPS, MEMBERS, 1, tmp_path))
