@@ -21,6 +21,8 @@ from .train_progress import TrainingPace
 from .values import FilePath
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..image.noise_model import NoiseModel
     from ..synthesis.patches import BatchSource
     from ..training.config import TrainConfig
@@ -276,11 +278,13 @@ def _calibrate(path: Path, data: tuple[Path, ...], seed: int) -> None:
     config = SynthConfig()
     source = PhotoSource(load_photos(data, config.photo_pixels))
     with console.bar("recording", BURSTS) as move:
-        bursts = []
-        for burst in bursts_of(source.scenes, config, seed):
-            bursts.append(burst)
-            move()
-    add_ranges(path, bursts, {"data": source.digest, "seed": seed})
+
+        def bursts() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+            for burst in bursts_of(source.scenes, config, seed, BURSTS):
+                yield burst
+                move()
+
+        add_ranges(path, bursts(), {"data": source.digest, "seed": seed})
     photos = console.count(len(source.scenes), "photo")
     console.note(f"{path}: activation ranges of {BURSTS} bursts from {photos} added")
     console.print_path(path)

@@ -2,12 +2,13 @@
 
 The bursts are quiet. Noise stretches the ranges, and all of a quiet picture then pays for it with
 coarser steps (0.1 dB; docs/log.md), while noisy pictures lose nothing by the ranges of quiet ones.
+There are many bursts, because some channels are silent in most pictures.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,16 +24,23 @@ from ..synthesis.config import SynthConfig
 from ..synthesis.patches import collate, draw_patch
 from ..synthesis.photos import Scene
 
-#: Bursts of a recording, and the gain of the protocol that they are taken at.
-BURSTS, _GAIN = 64, 0
+#: Bursts of a recording, and the gain of the protocol that they are taken at. After short training
+#: there are fewer, one for so many patches, but not fewer than the least.
+BURSTS, _GAIN = 768, 0
+_PATCHES_PER_BURST, _FEWEST = 64, 64
 #: One in this many is a single frame.
 _SINGLE_EVERY = 8
 #: Sets the seed apart from those of training batches.
 _PURPOSE = 2**32 - 1
 
 
+def burst_number(patches: int) -> int:
+    """Return the number of bursts to record on after training on a number of patches."""
+    return min(max(patches // _PATCHES_PER_BURST, _FEWEST), BURSTS)
+
+
 def bursts_of(
-    scenes: Sequence[Scene], config: SynthConfig, seed: int = 0, number: int = BURSTS
+    scenes: Sequence[Scene], config: SynthConfig, seed: int, number: int
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield quiet bursts and their noise: `burst`, `shot`, `read`, each a batch of one.
 
@@ -52,7 +60,7 @@ def bursts_of(
 
 
 def add_ranges(
-    path: Path, bursts: Sequence[tuple[Tensor, Tensor, Tensor]], about: Mapping[str, object]
+    path: Path, bursts: Iterable[tuple[Tensor, Tensor, Tensor]], about: Mapping[str, object]
 ) -> None:
     """Record the ranges of the network in a weight file, and write them into it, atomically.
 
@@ -71,11 +79,19 @@ def add_ranges(
         )
     # A copy: the weights are mapped from the file, and Windows replaces no file that is mapped.
     network = copy.deepcopy(network)
-    network.ranges = recorded(network, bursts)
-    save_weights(path, network, recipe | {"ranges": {"bursts": len(bursts), **about}})
+    number = 0
+
+    def counted() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        nonlocal number
+        for burst in bursts:
+            number += 1
+            yield burst
+
+    network.ranges = recorded(network, counted())
+    save_weights(path, network, recipe | {"ranges": {"bursts": number, **about}})
 
 
-def recorded(network: KPN, bursts: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Ranges:
+def recorded(network: KPN, bursts: Iterable[tuple[Tensor, Tensor, Tensor]]) -> Ranges:
     """Return the ranges of a network over bursts, of which it takes as many frames as it can."""
     frames = network.config.frames
     return record_ranges(network, ((burst[:, :frames], shot, read) for burst, shot, read in bursts))

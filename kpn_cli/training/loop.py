@@ -24,7 +24,7 @@ from ..system.device import pick_device
 from ..system.distributed import launched, local_device, process_group
 from ..system.files import lock_folder, make_folder
 from ..system.memory import keep_freed_memory
-from .activation_ranges import add_ranges, bursts_of
+from .activation_ranges import add_ranges, burst_number, bursts_of
 from .batches import draw_batches
 from .config import TrainConfig
 from .run import MAX_GRADIENT_NORM, Progress, TrainingRun
@@ -138,10 +138,11 @@ def _add_ranges(run: TrainingRun, source: BatchSource, on_note: Callable[[str], 
     if why or not isinstance(source, PhotoSource):
         on_note(f"{run.folder}: the weights have no activation ranges for int8: {why}")
         return
-    bursts = list(bursts_of(source.scenes, run.config.data, run.config.seed))
-    about = {"data": source.digest, "seed": run.config.seed}
+    seed, number = run.config.seed, burst_number(run.patches)
+    about = {"data": source.digest, "seed": seed}
     for name in ("last.safetensors", "best.safetensors"):
         if (run.folder / name).exists():
+            bursts = bursts_of(source.scenes, run.config.data, seed, number)
             add_ranges(run.folder / name, bursts, about)
 
 

@@ -29,6 +29,19 @@ def test_ranges_hold_what_the_layers_see(ranged_network):
     torch.testing.assert_close(high, channels.amax((0, 2, 3)).clamp_min(1e-6))
 
 
+def test_a_rare_burst_does_not_stretch_the_ranges(tiny_network):
+    """One in 199 goes beyond them; 8 in 206 do not."""
+    bursts = bursts_of(tiny_network.config)
+    burst, shot, read = bursts[0]
+    bright = [(10 * burst, shot, read)]
+    quiet, rare, frequent = (
+        quantisation.record_ranges(tiny_network, [*bursts * 66, *bright * times])
+        for times in (0, 1, 8)
+    )
+    assert all(torch.equal(rare[name], quiet[name]) for name in quiet)
+    assert (frequent["stem"][:4, 1] > 2 * quiet["stem"][:4, 1]).all()  # of the mean of the frames
+
+
 def test_recording_leaves_the_network_as_it_was(tiny_network):
     before = channels_of(tiny_network)
     quantisation.record_ranges(tiny_network, bursts_of(tiny_network.config))

@@ -17,7 +17,7 @@ from kpn_cli.synthesis.config import SynthConfig
 from kpn_cli.synthesis.demo import bundled_scene
 from kpn_cli.synthesis.patches import PhotoSource
 from kpn_cli.training import activation_ranges, loop
-from kpn_cli.training.activation_ranges import add_ranges, bursts_of
+from kpn_cli.training.activation_ranges import add_ranges, burst_number, bursts_of
 
 SMALL = SynthConfig(cells=16)
 
@@ -27,7 +27,7 @@ def test_the_same_photos_and_seed_give_the_same_file(scenes, weights, tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         path = tmp_path / f"{name}.safetensors"
         path.write_bytes(weights.read_bytes())
-        add_ranges(path, list(bursts_of(scenes, SMALL, seed, 4)), {"seed": seed})
+        add_ranges(path, bursts_of(scenes, SMALL, seed, 4), {"seed": seed})
         files.append(path.read_bytes())
     assert files[0] == files[1] != files[2]
     network, recipe = load_weights(path)
@@ -53,7 +53,9 @@ def test_the_command_adds_ranges_to_a_file(weights, tmp_path, monkeypatch):
     assert photos.load_photos is not train.load_photos
     done = CliRunner().invoke(main, ["train", "photos", "--calibrate", str(path), "-q"])
     assert done.exit_code == 0, done.output
-    assert load_weights(path)[0].ranges is not None
+    network, recipe = load_weights(path)
+    assert network.ranges is not None
+    assert recipe["ranges"]["bursts"] == 2
 
 
 @pytest.mark.parametrize("more", [["-o", "run"], ["--patches", "5"]])
@@ -74,7 +76,13 @@ def test_training_ends_with_ranges(whole):
         network, recipe = load_weights(whole / f"{name}.safetensors")
         assert network.ranges is not None
         assert not network.ranges_fault
-        assert recipe["ranges"]["bursts"] == activation_ranges.BURSTS
+        assert recipe["ranges"]["bursts"] == burst_number(CONFIG.patches)
+
+
+def test_long_training_records_on_more_bursts():
+    numbers = [burst_number(patches) for patches in (1, 4000, 20_000, 10**7)]
+    assert numbers == sorted(numbers)
+    assert numbers[0] == numbers[1] < numbers[2] < numbers[3] == activation_ranges.BURSTS
 
 
 def test_without_photos_a_line_tells_that_ranges_lack(scenes, tmp_path):

@@ -52,11 +52,10 @@ def test_a_resumed_run_replaces_its_checkpoint(tmp_path, tiny_config, mapped):
 
 
 def test_ranges_are_written_into_the_file_that_they_belong_to(
-    tmp_path, weights, scenes: list[Scene], mapped, monkeypatch
+    tmp_path, weights, scenes: list[Scene], mapped
 ):
     path = tmp_path / "own.safetensors"
     path.write_bytes(weights.read_bytes())
-    monkeypatch.setattr(activation_ranges, "BURSTS", 1)
     big = [Scene("big", scenes[0].resized(300, 300).channels)]
-    add_ranges(path, list(bursts_of(big, TrainConfig().data, 0)), {})
+    add_ranges(path, bursts_of(big, TrainConfig().data, 0, 1), {})
     assert mapped == []
