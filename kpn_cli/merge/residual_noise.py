@@ -19,13 +19,14 @@ from torch import Tensor
 from .tile import TileMerger
 
 #: The residual noise is measured on squares of this many cells a side, one in this many cells
-#: each way, and in small pictures this many each way. Each square costs twice as much as merging
-#: its area: all together, in large pictures, a twentieth of the whole.
+#: each way, and in small pictures this many each way; the smallest pictures are one square. A
+#: square costs twice as much as merging its area: all together, in large pictures, a twentieth of
+#: the whole.
 _PROBE_SIDE, _PROBE_SPACING, _MIN_PROBES = 96, 640, 3
 #: Squares that are merged together: short operations take long to start.
 _SQUARES_AT_ONCE = 8
 #: Cells at the border of a square that are not used: their surroundings are missing.
-_BORDER = 16
+_BORDER = 24
 #: A sample counts with at most this square, six sigmas of the reference's noise: where noise tips
 #: a decision of the guard, the change is no measure of noise.
 _MAX_SQUARE = 36.0
@@ -66,7 +67,7 @@ def _probe_spans(length: int, grid: int) -> list[slice]:
         grid: spans start at multiples of it; divides `_PROBE_SIDE`, or some may overlap.
     """
     number = max(round(length / _PROBE_SPACING), min(_MIN_PROBES, length // _PROBE_SIDE), 1)
-    side = min(_PROBE_SIDE, length)
+    side = length if number == 1 else _PROBE_SIDE
     middles = ((length * (2 * n + 1) // number - side) // 2 for n in range(number))
     starts = (start // grid * grid for start in middles)
     return [slice(start, start + side) for start in starts]
