@@ -37,7 +37,7 @@ _MEMORY_SHARE = 0.5
 #: Cells beyond a tile that are merged with it: a share of what the network sees, and at least what
 #: all else sees. Three quarters of them are discarded. What the cut changes is lost in the residual
 #: noise (tests/merge/test_merge.py has the bound).
-_HALO_SHARE, _SMALLEST_HALO = 0.58, 32
+_HALO_SHARE, _SMALLEST_HALO = 0.65, 32
 
 
 @dataclass(frozen=True)

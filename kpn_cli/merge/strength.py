@@ -20,7 +20,7 @@ from ..network.apply_kernels import Merged
 
 #: At strength s, the dilated kernels are applied this many times log2(s) more; changes beyond
 #: this share of sigma, times the root of s, are limited.
-_PASSES, _CHANGE_SHARE = 2.0, 0.05
+_PASSES, _CHANGE_SHARE = 2.5, 0.05
 #: Differences well below this share of sigma are residual noise; those above it are what the
 #: strength has removed. Root mean square over a square of this many cells a side.
 _NOISE_SHARE, _SIDE = 0.15, 5
