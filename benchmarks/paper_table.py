@@ -115,7 +115,7 @@ def _markdown(rows: Rows, lines: list[str], patches: int) -> str:
         f"`{protocol.NAME}`; at gain 16 shot noise is 1.5 times the strongest of the training.",
         "The aligner, the guard and the green equilibration always use the true noise, whatever",
         "the network assumes. `benchmarks/paper_table.py` writes this file.",
-        "The network that ships has two more blocks and had more training: 2.6 million patches.",
+        "The network that ships has two more blocks and had more training: 4.7 million patches.",
         "[research.md](research.md#the-papers-claims) says what follows for the paper's claims.",
         "",
         "## Methods",

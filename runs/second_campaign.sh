@@ -1,5 +1,5 @@
 #!/bin/sh
-# Train the network that ships from that of the ninth run: runs ten to fourteen of weights/README.md.
+# Train the network that ships from that of the ninth run: runs ten to fifteen of weights/README.md.
 #
 #   git show bf0941b:weights/kpn.safetensors > ninth.safetensors
 #   sh runs/second_campaign.sh TRAIN_PHOTOS VAL_PHOTOS RUNS ninth.safetensors
@@ -29,4 +29,6 @@ leg thirteenth "$runs/twelfth/last.safetensors" --extra-blocks 0,0,1,1 --seed 30
     --batch 128 --schedule constant --lr 0.001 --ema 0.9995
 leg fourteenth "$runs/thirteenth/last.safetensors" --seed 31 --patches 740096 --batch 128 \
     --lr 0.0006 --ema 0.999
-echo "$runs/fourteenth/last.safetensors"
+leg fifteenth "$runs/fourteenth/last.safetensors" --seed 32 --patches 2111488 --batch 256 \
+    --lr 0.0006 --ema 0.999
+echo "$runs/fifteenth/last.safetensors"
