@@ -109,6 +109,12 @@ def test_probes_lie_in_the_picture_and_never_overlap(length):
         assert kept[-1] == length - 1 or span.stop - 1 - kept[-1] == 24
 
 
+@pytest.mark.parametrize("length", [1, 95, 96, 191])
+def test_along_a_short_side_a_single_square_has_all(length):
+    """Of 96 cells between two cut borders, half would be used."""
+    assert residual_noise._probe_spans(length, 8) == [slice(0, length)]
+
+
 @pytest.mark.parametrize("alike", [0.0, 0.1, 0.25])
 def test_the_residual_noise_is_that_of_kernels_and_detail(tiny_network, monkeypatch, alike):
     """A plain mean of n frames, which an untrained head gives on equal frames, leaves 1 / n."""
