@@ -18,9 +18,9 @@ from .weight_maps import check_finite, frame_shares, to_upright
 
 #: Side of the crop that is shown around a point, in cells.
 CROP = 64
-#: Margin around the crop, in cells. The network's receptive field is 43 cells, rounded up to a
-#: multiple of 8, plus 4 for `features`: with this margin its output at the point is the same as
-#: in a run over the whole picture.
+#: Margin around the crop, in cells. The network that ships sees 67 cells each way
+#: (`KPNConfig.reach`) and `features` 4 more: with this margin and half of the crop, its output at
+#: the point is the same as in a run over the whole picture.
 _CONTEXT = 64
 
 
