@@ -22,3 +22,12 @@ class Killed:
             raise KpnError(self.error)
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError
+
+
+class Broken:
+    """A source that has a bug."""
+
+    digest = ""
+
+    def draw(self, seed, members, config, map_function=map) -> TrainingBatch:
+        raise RuntimeError("sizes do not match")

@@ -145,7 +145,7 @@ def draw_in_processes(
                     raise batch
                 yield batch
         except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+            if "DataLoader worker (pid" not in str(error):  # a bug in one says "process"
                 raise
             raise KpnError(
                 "a process that draws training data was killed, perhaps for lack of memory; run "

@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 import torch
-from failing_sources import Killed
+from failing_sources import Broken, Killed
 
 from kpn_cli.errors import KpnError
 from kpn_cli.synthesis.config import SynthConfig
@@ -53,6 +53,11 @@ def test_training_that_ends_while_workers_draw_ahead_says_nothing(tmp_path, capf
 def test_an_error_of_a_worker_keeps_its_line(tmp_path):
     with pytest.raises(KpnError, match=r"^shard\.tar: damaged$"):
         next(draw_in_processes(Killed("shard.tar: damaged"), CONFIG, STEPS, MEMBERS, 1, tmp_path))
+
+
+def test_a_bug_in_a_worker_is_not_taken_for_a_lack_of_memory(tmp_path):
+    with pytest.raises(RuntimeError, match="sizes do not match"):
+        next(draw_in_processes(Broken(), CONFIG, STEPS, MEMBERS, 1, tmp_path))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
