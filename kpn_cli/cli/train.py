@@ -266,7 +266,7 @@ def _calibrate(path: Path, data: tuple[Path, ...], seed: int) -> None:
 
     from ..synthesis.config import SynthConfig
     from ..synthesis.patches import PhotoSource
-    from ..training.activation_ranges import BURSTS, add_ranges, bursts_of
+    from ..training.activation_ranges import BURSTS, add_ranges, bursts_of, check_file
 
     context = click.get_current_context()
     for name in context.params:
@@ -275,6 +275,7 @@ def _calibrate(path: Path, data: tuple[Path, ...], seed: int) -> None:
             raise click.UsageError(
                 f"--calibrate trains nothing; leave --{name.replace('_', '-')} out"
             )
+    check_file(path)
     config = SynthConfig()
     source = PhotoSource(load_photos(data, config.photo_pixels))
     with console.bar("recording", BURSTS) as move:

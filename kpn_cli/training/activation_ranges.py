@@ -17,12 +17,13 @@ from torch import Tensor
 
 from ..errors import KpnError
 from ..network.kpn import KPN
-from ..network.quantisation import Ranges, fits_integers, record_ranges
+from ..network.quantisation import Ranges, fault_of, fits_integers, record_ranges
 from ..network.weights import load_weights, save_weights
 from ..synthesis import protocol
 from ..synthesis.config import SynthConfig
 from ..synthesis.patches import collate, draw_patch
 from ..synthesis.photos import Scene
+from ..system.files import scratch_file
 
 #: Bursts of a recording, and the gain of the protocol that they are taken at. After short training
 #: there are fewer, one for so many patches, but not fewer than the least.
@@ -59,26 +60,36 @@ def bursts_of(
         yield batch.burst, batch.shot, batch.read
 
 
+def check_file(path: Path) -> None:
+    """Check that ranges can be added to a weight file, before hundreds of bursts are made.
+
+    Raises:
+        KpnError: if the file cannot be read, its folder cannot be written to, or the network
+            cannot run in integers.
+    """
+    _load(path)
+    with scratch_file(path.resolve()):
+        pass
+
+
 def add_ranges(
     path: Path, bursts: Iterable[tuple[Tensor, Tensor, Tensor]], about: Mapping[str, object]
 ) -> None:
     """Record the ranges of the network in a weight file, and write them into it, atomically.
 
     Args:
-        path: of the file; weights and recipe stay as they are.
+        path: of the file; weights and recipe stay as they are. If it is a symbolic link, the file
+            that it points to is changed.
         bursts: from `bursts_of`.
         about: what the bursts were made of, for the recipe.
 
     Raises:
-        KpnError: if the file cannot be read or written, or the network cannot run in integers.
+        KpnError: if the file cannot be read or written, another program changes it meanwhile, the
+            network cannot run in integers, or its activations are not finite.
     """
-    network, recipe = load_weights(path)
-    if not fits_integers(network):
-        raise KpnError(
-            f"{path}: predicts pixels or knows no noise; such networks run in floating point only"
-        )
-    # A copy: the weights are mapped from the file, and Windows replaces no file that is mapped.
-    network = copy.deepcopy(network)
+    target = path.resolve()
+    before = _state_of(target)
+    network, recipe = _load(path)
     number = 0
 
     def counted() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -88,7 +99,39 @@ def add_ranges(
             yield burst
 
     network.ranges = recorded(network, counted())
-    save_weights(path, network, recipe | {"ranges": {"bursts": number, **about}})
+    fault = fault_of(network, network.ranges)
+    if fault:
+        raise KpnError(
+            f"{path}: its activations are not finite ({fault}), so its training went wrong; "
+            "choose another file"
+        )
+    # A training run may have saved newer weights, which must not be lost.
+    if _state_of(target) != before:
+        raise KpnError(
+            f"{path}: was changed by another program while its ranges were recorded, and is left "
+            "as it is now; run the same command again"
+        )
+    save_weights(target, network, recipe | {"ranges": {"bursts": number, **about}})
+
+
+def _load(path: Path) -> tuple[KPN, dict[str, object]]:
+    """Return a network that can run in integers, and its recipe."""
+    network, recipe = load_weights(path)
+    if not fits_integers(network):
+        raise KpnError(
+            f"{path}: predicts pixels or knows no noise; such networks run in floating point only"
+        )
+    # A copy: the weights are mapped from the file, and Windows replaces no file that is mapped.
+    return copy.deepcopy(network), recipe
+
+
+def _state_of(path: Path) -> tuple[int, ...] | None:
+    """Return what changes when a file is replaced or written; None if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def recorded(network: KPN, bursts: Iterable[tuple[Tensor, Tensor, Tensor]]) -> Ranges:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import errno
 from dataclasses import replace
 
 import pytest
@@ -16,8 +18,9 @@ from kpn_cli.network.weights import load_weights, save_weights
 from kpn_cli.synthesis.config import SynthConfig
 from kpn_cli.synthesis.demo import bundled_scene
 from kpn_cli.synthesis.patches import PhotoSource
+from kpn_cli.system import files
 from kpn_cli.training import activation_ranges, loop
-from kpn_cli.training.activation_ranges import add_ranges, burst_number, bursts_of
+from kpn_cli.training.activation_ranges import add_ranges, burst_number, bursts_of, check_file
 
 SMALL = SynthConfig(cells=16)
 
@@ -41,6 +44,66 @@ def test_networks_that_run_in_floating_point_only_are_refused(scenes, tiny_confi
     save_weights(path, KPN(replace(tiny_config, output="pixels")), {})
     with pytest.raises(KpnError, match=r"direct.safetensors: predicts pixels"):
         add_ranges(path, [], {})
+
+
+def test_activations_that_are_not_finite_leave_the_file_as_it_was(scenes, weights, tmp_path):
+    network, recipe = load_weights(weights)
+    network = copy.deepcopy(network)
+    for value in network.parameters():
+        value.mul_(1e30)
+    path = tmp_path / "huge.safetensors"
+    save_weights(path, network, recipe)
+    before = path.read_bytes()
+    with pytest.raises(KpnError, match=r"huge.safetensors: its activations are not finite"):
+        add_ranges(path, bursts_of(scenes, SMALL, 0, 1), {})
+    assert path.read_bytes() == before
+
+
+def test_weights_that_a_run_saves_during_the_recording_are_kept(scenes, weights, tmp_path):
+    path = tmp_path / "last.safetensors"
+    path.write_bytes(weights.read_bytes())
+
+    def bursts():
+        yield from bursts_of(scenes, SMALL, 0, 1)
+        save_weights(path, load_weights(weights)[0], {"patches": 2})
+
+    with pytest.raises(KpnError, match=r"last.safetensors: was changed by another program"):
+        add_ranges(path, bursts(), {})
+    assert load_weights(path)[1] == {"patches": 2}
+
+
+def test_the_file_that_a_link_points_to_gets_the_ranges(scenes, weights, tmp_path):
+    path, link = tmp_path / "v2.safetensors", tmp_path / "current.safetensors"
+    path.write_bytes(weights.read_bytes())
+    try:
+        link.symlink_to(path.name)
+    except OSError:
+        pytest.skip("the system makes no links")
+    add_ranges(link, bursts_of(scenes, SMALL, 0, 1), {})
+    assert link.is_symlink()
+    assert load_weights(path)[0].ranges is not None
+
+
+def test_the_command_checks_the_file_before_it_reads_photos(tmp_path, monkeypatch):
+    from kpn_cli.cli import train
+
+    def fail(*_):
+        raise AssertionError("photos were read first")
+
+    monkeypatch.setattr(train, "load_photos", fail)
+    path = tmp_path / "missing.safetensors"
+    done = CliRunner().invoke(main, ["train", "photos", "--calibrate", str(path)])
+    assert done.exit_code == 1
+    assert "missing.safetensors: cannot be read" in done.output
+
+
+def test_a_folder_that_takes_no_file_is_refused_before_the_recording(weights, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(files.os, "open", refuse)
+    with pytest.raises(KpnError, match=f"{weights.parent.name}: cannot be written"):
+        check_file(weights)
 
 
 def test_the_command_adds_ranges_to_a_file(weights, tmp_path, monkeypatch):
