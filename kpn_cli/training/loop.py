@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -57,8 +57,8 @@ def train(
 ) -> Path:
     """Train a network for `config.patches`, or resume the run in `folder`.
 
-    At the end, unless `should_stop` ended it, the ranges of the activations are recorded for
-    arithmetic in integers, and written into the weight files.
+    At the end, the ranges of the activations are recorded for arithmetic in integers, and written
+    into the weight files; not if `should_stop` ends the training or the recording.
 
     Under `torchrun` each process draws its share of each batch; only the first process
     validates, writes files and reports.
@@ -73,11 +73,12 @@ def train(
         tensorboard: whether to write a TensorBoard log.
         max_gradient_norm: norm that gradients are clipped to.
         judged_patches: patches of a report from which a loss that has risen ends the run.
-        should_stop: called after each step; if true, the run is saved and stops.
+        should_stop: called after each step, and for each burst that ranges are recorded on; if
+            true, the run is saved and stops.
         on_start: called with the number of patches trained on in earlier calls.
         on_step: called with the number of patches trained on, after each step.
         on_progress: called with each report.
-        on_note: called with a line on what the weights lack.
+        on_note: called with a line when ranges are recorded, or on why the weights lack them.
 
     Returns:
         Path of the best weights, or of the last ones without validation photos.
@@ -122,14 +123,28 @@ def train(
                 run.save()
                 on_progress(progress)
         if processes.is_first and not should_stop():
-            _add_ranges(run, source, on_note)
+            with suppress(_StoppedError):
+                _add_ranges(run, source, should_stop, on_note)
         processes.barrier()
     best = folder / "best.safetensors"
     return best if best.exists() else folder / "last.safetensors"
 
 
-def _add_ranges(run: TrainingRun, source: BatchSource, on_note: Callable[[str], None]) -> None:
-    """Write the ranges of the activations into the run's weight files, if that is possible."""
+class _StoppedError(Exception):
+    """The user has stopped the recording of ranges."""
+
+
+def _add_ranges(
+    run: TrainingRun,
+    source: BatchSource,
+    should_stop: Callable[[], bool],
+    on_note: Callable[[str], None],
+) -> None:
+    """Write the ranges of the activations into the run's weight files, if that is possible.
+
+    Raises:
+        _StoppedError: if `should_stop` becomes true; a file is complete, with ranges or without.
+    """
     why = ""
     if not isinstance(source, PhotoSource):
         why = "they are recorded on photos; add them with kpn train --calibrate"
@@ -140,10 +155,21 @@ def _add_ranges(run: TrainingRun, source: BatchSource, on_note: Callable[[str], 
         return
     seed, number = run.config.seed, burst_number(run.patches)
     about = {"data": source.digest, "seed": seed}
+    on_note(f"{run.folder}: recording activation ranges for int8 on {number} bursts")
     for name in ("last.safetensors", "best.safetensors"):
         if (run.folder / name).exists():
             bursts = bursts_of(source.scenes, run.config.data, seed, number)
-            add_ranges(run.folder / name, bursts, about)
+            add_ranges(run.folder / name, _until(should_stop, bursts), about)
+
+
+def _until(
+    should_stop: Callable[[], bool], bursts: Iterator[tuple[Tensor, Tensor, Tensor]]
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield bursts; raise `_StoppedError` once `should_stop` is true."""
+    for burst in bursts:
+        if should_stop():
+            raise _StoppedError
+        yield burst
 
 
 def _steps(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import errno
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -140,6 +141,26 @@ def test_training_ends_with_ranges(whole):
         assert network.ranges is not None
         assert not network.ranges_fault
         assert recipe["ranges"]["bursts"] == burst_number(CONFIG.patches)
+
+
+def test_an_interrupt_ends_the_recording_and_the_same_command_makes_it_up(
+    whole, scenes, tmp_path, monkeypatch
+):
+    folder = tmp_path / "run"
+    shutil.copytree(whole, folder)
+    before = {name: (folder / name).read_bytes() for name in ("last.safetensors", "log.jsonl")}
+    answers, drawn, notes = iter([False, False, False, True]), [], []
+    draw = activation_ranges.draw_patch
+    monkeypatch.setattr(
+        activation_ranges, "draw_patch", lambda *args: drawn.append(0) or draw(*args)
+    )
+    run = (PhotoSource(scenes), scenes, folder, CONFIG)
+    loop.train(*run, should_stop=lambda: next(answers), on_note=notes.append)
+    assert len(drawn) == 3
+    assert {name: (folder / name).read_bytes() for name in before} == before
+    assert notes == [f"{folder}: recording activation ranges for int8 on 64 bursts"]
+    loop.train(*run)
+    assert load_weights(folder / "last.safetensors")[0].ranges is not None
 
 
 def test_long_training_records_on_more_bursts():
