@@ -302,7 +302,7 @@ class KPN(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return the U-Net's input, padded to a multiple of the stride, and `features.Runs`' rest.
 
-        That is the weights and the light, not padded.
+        That is the weights and the light, not padded. The input is mirrored at its ends.
 
         Computed in bands of rows: the intermediate results are several times as large, and a
         band of them stays in the cache. The input has the memory layout and precision of the
@@ -353,8 +353,9 @@ class KPN(nn.Module):
                 light[:, :, band.rows] = light_of_band
 
         for_each(lambda: work, bands(height, step, features.REACH), burst.device)
-        channels[..., :height, width:] = channels[..., :height, width - 1 : width]
-        channels[..., height:, :] = channels[..., height - 1 : height, :]
+        # Mirrored, because the noise of a border that is repeated looks like stripes to keep.
+        channels[..., :height, width:] = channels[..., :height, _mirrored(width, stride)]
+        channels[..., height:, :] = channels[..., _mirrored(height, stride), :]
         return channels, weights, light
 
     def kernels(self, encoded: Encoded, *, frames: bool = True, dilated: bool = True) -> Tensor:
@@ -459,6 +460,14 @@ class KPN(nn.Module):
             added = torch.einsum("bchw,pc->bphw", x.float(), self.head_weight)
             clean: Tensor = mean + sigma * (added + self.head_bias[:, None, None])
         return clean
+
+
+def _mirrored(length: int, stride: int) -> list[int]:
+    """Return the samples that continue an axis to a multiple of the stride, the last one first.
+
+    An axis shorter than its continuation repeats its first sample.
+    """
+    return [max(length - 1 - number, 0) for number in range(-length % stride)]
 
 
 def by_light(corrections: Tensor, light: Tensor, start: Tensor) -> Tensor:

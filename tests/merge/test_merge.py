@@ -139,6 +139,22 @@ def check_strength(network, gain, level, count):
 # --- many frames ------------------------------------------------------------
 
 
+def test_no_more_noise_is_left_where_a_picture_ends_within_a_stride(shipped_network):
+    """Its last rows and columns are continued for the network; the first ones are not."""
+    noise = noise_of_gain(1)
+    scene = np.full((8, 4, 129, 129), 0.2, np.float32)
+    frames = [
+        Frame(torch.from_numpy(noise.sample(x, np.random.default_rng(n))))
+        for n, x in enumerate(scene)
+    ]
+    done = merge.denoise_frames(
+        shipped_network, frames, shifts_of(frames), noise, measure_residual=False
+    )
+    left = np.square(done.planes - 0.2).mean(0)
+    assert left[-4:].mean() < 2 * left[:4].mean()
+    assert left[:, -4:].mean() < 2 * left[:, :4].mean()
+
+
 def test_more_frames_than_the_network_takes_leave_less_noise(shipped_network):
     network = shipped_network
     noise = noise_of_gain(4)
