@@ -5,7 +5,9 @@
 #   sh runs/second_campaign.sh TRAIN_PHOTOS VAL_PHOTOS RUNS ninth.safetensors
 #
 # The photos of the project are listed in weights/photos.tsv. RUNS is a folder for the runs. A run that
-# was interrupted is resumed when the script is started again. All but the tenth run want a GPU.
+# was interrupted is resumed when the script is started again. All but the tenth run want a GPU. KPN is
+# the program, for example KPN="python -m kpn_cli"; by default it is kpn. The last line printed is the
+# file of the new network.
 set -eu
 KPN=${KPN:-kpn} photos=$1 val=$2 runs=$3 ninth=$4
 mkdir -p "$runs"
