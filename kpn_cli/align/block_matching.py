@@ -10,12 +10,14 @@ and one threshold serves every ISO.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..image.filters import box
 from ..image.noise_model import NoiseModel
 from .warp import TILE, most_common_shift
 
@@ -46,6 +48,14 @@ _SWITCH_SIGMAS = 3.0
 #: The whole picture leaves the shift expected from the coarser level, zero at the coarsest,
 #: only for a gain of this many.
 _LEAVE_ZERO_SIGMAS = 5.0
+#: If the best shift and the expected one differ by less than this many, and the frames by hardly
+#: more than noise (a chi-square of 1 a sample), they are compared once more, in smoothed images:
+#: shifts by one cell of very noisy frames show there by four times as many.
+_CLEAR_SIGMAS, _HARDLY_MORE_THAN_NOISE = 30.0, 1.1
+#: Weight of the image in its smoothed one, to which its means over 3x3 and 9x9 cells are added; and
+#: the variance of white noise in the sum: of one sample in the middle, 8 around it, and 72 others.
+_SHARP_WEIGHT = 0.3
+_SMOOTHED_VARIANCE = (_SHARP_WEIGHT + 1 / 9 + 1 / 81) ** 2 + 8 * (1 / 9 + 1 / 81) ** 2 + 72 / 81**2
 #: Chi-square of a sample from which on the global cost grows only logarithmically.
 _CAUCHY_SCALE = 200.0
 
@@ -120,13 +130,38 @@ def _global_costs(reference: Tensor, frame: Tensor, shifts: Sequence[Shift]) -> 
     ]
 
 
-def _global_shift(reference: Tensor, frame: Tensor, expected: Shift, reach: int) -> Shift:
+def _smoothed(image: Tensor) -> Tensor:
+    """Return an image in which noise hides shifts less, its noise again of variance 1.
+
+    A shift changes the frequency f of a picture in proportion to f, and pictures themselves fall as
+    1 / f: all frequencies tell as much of it. The noise is white, so the high ones drown the low
+    ones, unless they are weighted by about 1 / f. The sum of the image and its means over 3 and 9
+    cells does that.
+
+    Args:
+        image: `(height, width)`, its noise white and of variance 1.
+    """
+    over_3 = box(image[None, None], 3)
+    over_9 = box(over_3, 3, 3)
+    total = over_9.add_(over_3)[0, 0].add_(image, alpha=_SHARP_WEIGHT)
+    return total.div_(_SMOOTHED_VARIANCE**0.5)
+
+
+def _global_shift(
+    reference: Tensor,
+    frame: Tensor,
+    expected: Shift,
+    reach: int,
+    smoothed: Callable[[], tuple[Tensor, Tensor]] | None = None,
+) -> Shift:
     """Return the best shift (row, column) of the whole frame, by exhaustive search.
 
     Args:
         reference, frame: `(height, width)` of one level.
         expected: the shift to search around.
         reach: how far from it, in cells of the level.
+        smoothed: returns both, `_smoothed`, for shifts that noise nearly hides. Only with a reach
+            of 1: for larger shifts the threshold would be too low there.
     """
     limit_y, limit_x = (side // 3 for side in reference.shape)
     others = [
@@ -136,9 +171,13 @@ def _global_shift(reference: Tensor, frame: Tensor, expected: Shift, reach: int)
         if abs(y) <= limit_y and abs(x) <= limit_x and (y, x) != expected
     ]
     lowest, *costs = _global_costs(reference, frame, [expected, *others])
+    deviation = (2 / reference.numel()) ** 0.5
+    unclear = bool(others) and abs(min(costs) - lowest) < _CLEAR_SIGMAS * deviation
+    if smoothed and unclear and lowest < _HARDLY_MORE_THAN_NOISE:
+        lowest, *costs = _global_costs(*smoothed(), [expected, *others])
     # The expected shift wins unless another is clearly better: where there is hardly
     # any texture, the luckiest of some hundred shifts beats it by three deviations.
-    lowest -= _LEAVE_ZERO_SIGMAS * (2 / reference.numel()) ** 0.5
+    lowest -= _LEAVE_ZERO_SIGMAS * deviation
     best = expected
     for shift, cost in zip(others, costs, strict=True):
         if cost < lowest:
@@ -377,6 +416,7 @@ class Aligner:
         """Prepare a reference, `(height, width)` stabilised grey (`stabilise`)."""
         self._levels = _pyramid(reference)
         self._grids = [_TileGrid(level) for level in self._levels]
+        self._smoothed: dict[int, Tensor] = {}
 
     def align(self, frame: Tensor) -> Tensor:
         """Return where each tile of the reference is found in the frame.
@@ -398,7 +438,8 @@ class Aligner:
             coarsest = level == 0
             whole = (2 * whole[0], 2 * whole[1])
             reach = MAX_SHIFT >> (len(levels) - 1) if coarsest else 1
-            whole = _global_shift(reference, image, whole, reach)
+            smoothed = None if coarsest else partial(self._both_smoothed, level, reference, image)
+            whole = _global_shift(reference, image, whole, reach, smoothed)
             moved = _Moved(grid, image)
             first = torch.tensor(whole, device=frame.device).repeat(grid.rows * grid.columns, 1)
             if not coarsest:
@@ -406,3 +447,9 @@ class Aligner:
                 first = grid.best_candidate(moved, first, [expected, *grid.neighbours(expected)])
             shifts = grid.refine(moved, first).view(grid.rows, grid.columns, 2)
         return shifts
+
+    def _both_smoothed(self, level: int, reference: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a level of the reference and of a frame, smoothed; the reference's only once."""
+        if level not in self._smoothed:
+            self._smoothed[level] = _smoothed(reference)
+        return self._smoothed[level], _smoothed(image)

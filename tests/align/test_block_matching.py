@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shifted_scenes import MARGIN, align, cut, scene_of
 
-from kpn_cli.align.block_matching import MAX_SHIFT, _Moved, _TileGrid, stabilise
-from kpn_cli.align.warp import TILE
+from kpn_cli.align.block_matching import MAX_SHIFT, _Moved, _smoothed, _TileGrid, stabilise
+from kpn_cli.align.warp import TILE, most_common_shift
 from kpn_cli.image.noise_model import NoiseModel
 from kpn_cli.synthesis.protocol import noise_of_gain
 
@@ -60,6 +60,30 @@ def test_at_high_noise_most_tiles_are_right(gain, share):
         for seed, shift in enumerate([(0, 0), (7, -5), (-16, 9), (3, 12)], 1)
     ]
     assert float(torch.cat([hit.flatten() for hit in hits]).float().mean()) > share
+
+
+@pytest.mark.parametrize("shift", [(0, 1), (-1, 0), (1, -1)])
+def test_a_shift_by_one_cell_is_found_where_noise_nearly_hides_it(shift):
+    """Without smoothing, most of these frames stay unmoved."""
+    noise, found = noise_of_gain(8), []
+    for seed in range(1, 5):
+        big = 0.2 + 0.3 * (scene_of(seed, 320, 320) - 0.5)
+        reference = photographed(cut(big, 320, 320, (0, 0)), noise, 10 + seed)
+        shifts = align(reference, photographed(cut(big, 320, 320, shift), noise, 20 + seed))
+        found.append(float(right(shifts, shift, 320, 320).float().mean()))
+    assert min(found) > 0.9, found
+
+
+def test_noise_alone_moves_no_frame():
+    noise, flat = noise_of_gain(8), np.full((4, 200, 200), 0.1, np.float32)
+    for seed in range(20):
+        shifts = align(photographed(flat, noise, seed), photographed(flat, noise, 100 + seed))
+        assert not most_common_shift(shifts.view(-1, 2)).any()
+
+
+def test_the_noise_of_smoothed_images_has_variance_one():
+    noise = torch.randn(1500, 1500, generator=torch.Generator().manual_seed(0))
+    assert float(_smoothed(noise).var()) == pytest.approx(1, rel=0.02)
 
 
 def test_a_frame_aligned_with_itself_stays_where_it_is():
