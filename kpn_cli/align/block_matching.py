@@ -52,10 +52,19 @@ _LEAVE_ZERO_SIGMAS = 5.0
 #: more than noise (a chi-square of 1 a sample), they are compared once more, in smoothed images:
 #: shifts by one cell of very noisy frames show there by four times as many.
 _CLEAR_SIGMAS, _HARDLY_MORE_THAN_NOISE = 30.0, 1.1
-#: Weight of the image in its smoothed one, to which its means over 3x3 and 9x9 cells are added; and
-#: the variance of white noise in the sum: of one sample in the middle, 8 around it, and 72 others.
+#: Weight of the image in its smoothed one. Its means over 3x3 and 9x9 cells are added, and that
+#: over 27x27 is taken away: brightness that drifts would pass for a shift of what is smooth.
 _SHARP_WEIGHT = 0.3
-_SMOOTHED_VARIANCE = (_SHARP_WEIGHT + 1 / 9 + 1 / 81) ** 2 + 8 * (1 / 9 + 1 / 81) ** 2 + 72 / 81**2
+#: Variance of white noise in the sum: of a sample in the middle, 8 and 72 around it, and the rest.
+_SMOOTHED_VARIANCE = sum(
+    number * (weight - (2 + _SHARP_WEIGHT) / 27**2) ** 2
+    for number, weight in (
+        (1, _SHARP_WEIGHT + 1 / 9 + 1 / 81),
+        (8, 1 / 9 + 1 / 81),
+        (72, 1 / 81),
+        (27**2 - 81, 0),
+    )
+)
 #: Chi-square of a sample from which on the global cost grows only logarithmically.
 _CAUCHY_SCALE = 200.0
 
@@ -135,16 +144,17 @@ def _smoothed(image: Tensor) -> Tensor:
 
     A shift changes the frequency f of a picture in proportion to f, and pictures themselves fall as
     1 / f: all frequencies tell as much of it. The noise is white, so the high ones drown the low
-    ones, unless they are weighted by about 1 / f. The sum of the image and its means over 3 and 9
-    cells does that.
+    ones, unless they are weighted by about 1 / f. Sums of the image and its means over squares do
+    that.
 
     Args:
         image: `(height, width)`, its noise white and of variance 1.
     """
     over_3 = box(image[None, None], 3)
     over_9 = box(over_3, 3, 3)
-    total = over_9.add_(over_3)[0, 0].add_(image, alpha=_SHARP_WEIGHT)
-    return total.div_(_SMOOTHED_VARIANCE**0.5)
+    over_27 = box(over_9, 3, 9)
+    total = over_9.add_(over_3).sub_(over_27, alpha=2 + _SHARP_WEIGHT)[0, 0]
+    return total.add_(image, alpha=_SHARP_WEIGHT).div_(_SMOOTHED_VARIANCE**0.5)
 
 
 def _global_shift(
@@ -416,7 +426,7 @@ class Aligner:
         """Prepare a reference, `(height, width)` stabilised grey (`stabilise`)."""
         self._levels = _pyramid(reference)
         self._grids = [_TileGrid(level) for level in self._levels]
-        self._smoothed: dict[int, Tensor] = {}
+        self._smoothed_reference: Tensor | None = None
 
     def align(self, frame: Tensor) -> Tensor:
         """Return where each tile of the reference is found in the frame.
@@ -438,7 +448,8 @@ class Aligner:
             coarsest = level == 0
             whole = (2 * whole[0], 2 * whole[1])
             reach = MAX_SHIFT >> (len(levels) - 1) if coarsest else 1
-            smoothed = None if coarsest else partial(self._both_smoothed, level, reference, image)
+            finest = level == len(levels) - 1
+            smoothed = partial(self._both_smoothed, image) if finest and not coarsest else None
             whole = _global_shift(reference, image, whole, reach, smoothed)
             moved = _Moved(grid, image)
             first = torch.tensor(whole, device=frame.device).repeat(grid.rows * grid.columns, 1)
@@ -448,8 +459,8 @@ class Aligner:
             shifts = grid.refine(moved, first).view(grid.rows, grid.columns, 2)
         return shifts
 
-    def _both_smoothed(self, level: int, reference: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a level of the reference and of a frame, smoothed; the reference's only once."""
-        if level not in self._smoothed:
-            self._smoothed[level] = _smoothed(reference)
-        return self._smoothed[level], _smoothed(image)
+    def _both_smoothed(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the finest level of the reference and of a frame, smoothed."""
+        if self._smoothed_reference is None:
+            self._smoothed_reference = _smoothed(self._levels[0])
+        return self._smoothed_reference, _smoothed(image)

@@ -81,6 +81,18 @@ def test_noise_alone_moves_no_frame():
         assert not most_common_shift(shifts.view(-1, 2)).any()
 
 
+def test_brightness_that_drifts_is_no_shift():
+    """A slope that becomes brighter looks like one that has moved."""
+    noise = noise_of_gain(8)
+    slope = np.broadcast_to(np.linspace(0.1, 0.6, 400, dtype=np.float32), (4, 400, 400))
+    for seed in range(4):
+        first, other = (
+            photographed(slope, noise, seed),
+            photographed(1.01 * slope, noise, 50 + seed),
+        )
+        assert not most_common_shift(align(first, other).view(-1, 2)).any()
+
+
 def test_the_noise_of_smoothed_images_has_variance_one():
     noise = torch.randn(1500, 1500, generator=torch.Generator().manual_seed(0))
     assert float(_smoothed(noise).var()) == pytest.approx(1, rel=0.02)
